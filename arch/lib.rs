@@ -1,0 +1,158 @@
+//! What `invar` knows about an instruction set, and nothing else does: how a site looks in checked and in
+//! bound form, how a system call is made, where a thread's rseq area lies, what the CPU offers.
+//!
+//! One folder per architecture, and [`portable`](self#portable) for every other one.
+//! All of them export the same names:
+//!
+//! | name | what it is |
+//! |---|---|
+//! | `NAME`, `PATCHES` | the folder's name; whether its sites can be bound at all |
+//! | `__site!` | emits one checked site and its record |
+//! | [`checked`], [`bound`] | the bytes of a site before and after binding |
+//! | [`synchronise`] | makes this CPU see the code that was just written |
+//! | [`syscall`] | a raw system call: `-errno` on failure, `errno` untouched |
+//! | [`libc_area`], [`own_area_offset`], [`area`] | where the C library's and our own rseq area lie |
+//! | [`request`], [`withdraw`] | the slice protocol for an unbound site, and its cold path |
+//! | `cpu_keys!`, [`cpu_features`], [`feature_mask`] | the CPU features that a program would choose by |
+//!
+//! # portable
+//!
+//! Holds the checked form only: a site is an ordinary load and compare, it leaves no record, and nothing is
+//! ever written. `--cfg invar_portable` selects it on any machine.
+#![no_std]
+
+#[cfg_attr(
+    all(target_arch = "x86_64", target_os = "linux", target_pointer_width = "64", not(invar_portable)),
+    path = "x86_64/mod.rs"
+)]
+#[cfg_attr(
+    not(all(target_arch = "x86_64", target_os = "linux", target_pointer_width = "64", not(invar_portable))),
+    path = "portable/mod.rs"
+)]
+mod machine;
+
+pub use machine::{
+    FEATURES, NAME, PATCHES, RSEQ_SIGNATURE, area, bound, checked, cpu_features, libc_area, own_area_offset, request, synchronise, syscall,
+    withdraw,
+};
+
+/// What stands at a site. The numbers are part of the site ABI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Kind {
+    /// A static branch: falls through if the key has the record's value, else goes to the target.
+    Branch = 1,
+    /// Slice enter: bound to one store of the request byte, or to nothing.
+    SliceEnter = 2,
+    /// Slice leave: bound to taking the request back and testing what it was, or to nothing.
+    SliceLeave = 3,
+}
+
+impl Kind {
+    /// The kind with this number, if there is one.
+    pub const fn from_byte(byte: u8) -> Option<Self> {
+        match byte {
+            1 => Some(Self::Branch),
+            2 => Some(Self::SliceEnter),
+            3 => Some(Self::SliceLeave),
+            _ => None,
+        }
+    }
+}
+
+/// A site with its addresses worked out, as they are (or would be) at run time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Site {
+    /// Address of the first instruction.
+    pub address: u64,
+    /// Where the checked form jumps if the key's value is not `value`.
+    pub target: u64,
+    /// Address of the key's state byte.
+    pub state: u64,
+    /// Length in bytes, of the checked and of every bound form.
+    pub length: u8,
+    /// What stands there.
+    pub kind: Kind,
+    /// The value for which the site falls through.
+    pub value: u8,
+}
+
+/// The longest site of any architecture, in bytes.
+pub const MAX_SITE: usize = 16;
+
+/// The bytes of one site.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Code {
+    bytes: [u8; MAX_SITE],
+    length: u8,
+}
+
+impl Code {
+    /// Starts with no bytes.
+    pub const fn new() -> Self {
+        Self { bytes: [0; MAX_SITE], length: 0 }
+    }
+
+    /// The bytes so far.
+    #[inline]
+    pub fn as_bytes(&self) -> &[u8] {
+        // The minimum costs nothing and spares the runtime a bounds failure path.
+        &self.bytes[..(self.length as usize).min(MAX_SITE)]
+    }
+
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
+    #[inline]
+    fn push(mut self, bytes: &[u8]) -> Self {
+        for &byte in bytes {
+            if (self.length as usize) < MAX_SITE {
+                self.bytes[self.length as usize] = byte;
+                self.length += 1;
+            }
+        }
+        self
+    }
+}
+
+impl Default for Code {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Offset of the request byte (`slice_ctrl.request`) in `struct rseq`; `granted` is the byte behind it.
+/// Source: Linux 7.0, include/uapi/linux/rseq.h.
+pub const AREA_REQUEST: usize = 28;
+
+/// The features in a comma-separated list of names, as in `#[target_feature(enable = "...")]`, as bits of
+/// [`cpu_features`].
+///
+/// # Panics
+///
+/// At compile time, where it is called there, on a name that is not in [`FEATURES`].
+pub const fn feature_mask(list: &str) -> u64 {
+    let list = list.as_bytes();
+    let (mut mask, mut start) = (0, 0);
+    while start < list.len() {
+        let mut end = start;
+        while end < list.len() && list[end] != b',' {
+            end += 1;
+        }
+        let mut feature = 0;
+        while feature < FEATURES.len() && !is_name(list, start, end, FEATURES[feature]) {
+            feature += 1;
+        }
+        assert!(feature < FEATURES.len(), "invar knows no CPU feature of this name");
+        mask |= 1 << feature;
+        start = end + 1;
+    }
+    mask
+}
+
+const fn is_name(list: &[u8], start: usize, end: usize, name: &str) -> bool {
+    let name = name.as_bytes();
+    let mut at = 0;
+    while at < name.len() && start + at < end && list[start + at] == name[at] {
+        at += 1;
+    }
+    at == name.len() && start + at == end
+}

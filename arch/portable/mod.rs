@@ -1,0 +1,102 @@
+//! Every machine that has no folder of its own: checked forms only.
+//!
+//! A site is a load and a compare, leaves no record and is never written to. The slice extension counts as
+//! absent, since its protocol needs instructions that touch a thread's area in one step.
+
+use crate::{Code, Site};
+
+/// This folder's name.
+pub const NAME: &str = "portable";
+
+/// No site can be bound.
+pub const PATCHES: bool = false;
+
+/// Emits one checked site: falls through if the state byte at `$state` is `$value`, else runs `$otherwise`.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __site {
+    ($kind:ident, $state:path, $value:expr, $otherwise:block) => {
+        // The first byte of every state static is its value.
+        if unsafe { (*(&raw const $state).cast::<::core::sync::atomic::AtomicU8>()) }
+            .load(::core::sync::atomic::Ordering::Relaxed)
+            != const { $value }
+        {
+            $otherwise
+        }
+    };
+}
+
+/// No CPU feature is known here.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! cpu_keys {
+    ($then:ident) => {
+        $then! {}
+    };
+}
+
+/// No CPU feature is known here.
+pub const FEATURES: &[&str] = &[];
+
+/// No CPU feature is known here.
+pub fn cpu_features() -> u64 {
+    0
+}
+
+/// There are no sites.
+pub fn checked(_site: &Site) -> Option<Code> {
+    None
+}
+
+/// There are no sites.
+pub fn bound(_site: &Site, _value: u8, _request_offset: i32) -> Option<Code> {
+    None
+}
+
+/// No code is ever written.
+pub fn synchronise() {}
+
+/// Makes one system call by way of libc; returns `-errno` on failure.
+///
+/// # Safety
+///
+/// The call with these arguments must be sound.
+pub unsafe fn syscall(number: usize, args: [usize; 6]) -> isize {
+    // SAFETY: the caller vouches for the call; `__errno_location` is always valid to read.
+    unsafe {
+        let result = libc::syscall(number as _, args[0], args[1], args[2], args[3], args[4], args[5]);
+        if result == -1 { -(*libc::__errno_location() as isize) } else { result as isize }
+    }
+}
+
+/// The slice extension is absent here.
+pub const RSEQ_SIGNATURE: u32 = 0;
+
+/// The slice extension is absent here.
+pub fn libc_area() -> Option<(isize, u32)> {
+    None
+}
+
+/// The slice extension is absent here.
+pub fn own_area_offset() -> isize {
+    0
+}
+
+/// The slice extension is absent here.
+pub fn area(_offset: isize) -> *mut u8 {
+    core::ptr::null_mut()
+}
+
+/// Never reached: the slice extension is absent here.
+///
+/// # Safety
+///
+/// None needed.
+pub unsafe fn request(_offset: isize) {}
+
+/// Never reached: the slice extension is absent here.
+///
+/// # Safety
+///
+/// None needed.
+pub unsafe fn withdraw(_offset: isize, _yield_number: i32) {}

@@ -1,0 +1,17 @@
+//! x86-64 on Linux.
+
+mod area;
+mod cpu;
+mod site;
+mod system;
+
+pub use area::{RSEQ_SIGNATURE, area, libc_area, own_area_offset, request, withdraw};
+pub use cpu::{FEATURES, cpu_features};
+pub use site::{bound, checked};
+pub use system::{synchronise, syscall};
+
+/// This folder's name.
+pub const NAME: &str = "x86_64";
+
+/// Sites can be bound.
+pub const PATCHES: bool = true;

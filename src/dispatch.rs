@@ -1,0 +1,145 @@
+//! Dispatch: one function, one variant for each value of a key.
+
+/// Declares an ordinary function whose body is one of several, chosen by keys at load.
+///
+/// ```
+/// invar::dispatch! {
+///     /// How many bytes of `text` are spaces.
+///     pub fn count(text: &[u8]) -> usize {
+///         invar::cpu::AVX2 => #[target_feature(enable = "avx2")] count_avx2,
+///         _ => count_anywhere,
+///     }
+/// }
+///
+/// # #[cfg(target_arch = "x86_64")]
+/// #[target_feature(enable = "avx2")]
+/// fn count_avx2(text: &[u8]) -> usize { text.iter().filter(|&&byte| byte == b' ').count() }
+/// fn count_anywhere(text: &[u8]) -> usize { text.iter().filter(|&&byte| byte == b' ').count() }
+///
+/// assert_eq!(count(b"a b c"), 2);
+/// ```
+///
+/// An arm is `KEY => variant` or `KEY == VALUE => variant`; the first that holds is called, and `_` stands last.
+/// Each is a [`branch!`](crate::branch!), so the function is an ordinary one: safe, inlinable, with references,
+/// lifetimes, generics and `where` clauses. At `-O` a bound dispatch is a nop or a jump, and a jump to the variant.
+/// Arguments are plain names; methods (`self`) and `async` are not taken.
+///
+/// A variant with `#[target_feature]` names the features in its arm, and the key must prove them: the built-in
+/// keys in [`cpu`](crate::cpu) do, and so does a [`key!`](crate::key!) that requires them. Any other key fails to compile:
+///
+/// ```compile_fail
+/// invar::key! { static WISH: bool = |_| Ok(true); }
+/// invar::dispatch! {
+///     fn count(text: &[u8]) -> usize {
+///         WISH => #[target_feature(enable = "avx2")] count_avx2,
+///         _ => count_anywhere,
+///     }
+/// }
+/// #[target_feature(enable = "avx2")]
+/// fn count_avx2(text: &[u8]) -> usize { text.len() }
+/// fn count_anywhere(text: &[u8]) -> usize { text.len() }
+/// count(b"");
+/// ```
+///
+/// and so does a variant that needs features which its arm does not name:
+///
+/// ```compile_fail
+/// invar::dispatch! {
+///     fn count(text: &[u8]) -> usize {
+///         invar::cpu::AVX2 => count_avx2,
+///         _ => count_anywhere,
+///     }
+/// }
+/// #[target_feature(enable = "avx2")]
+/// fn count_avx2(text: &[u8]) -> usize { text.len() }
+/// fn count_anywhere(text: &[u8]) -> usize { text.len() }
+/// count(b"");
+/// ```
+#[macro_export]
+macro_rules! dispatch {
+    ($(#[$meta:meta])* $vis:vis fn $name:ident $($rest:tt)+) => {
+        $crate::__dispatch! { @generics { [$(#[$meta])*] [$vis] $name } [] [] $($rest)+ }
+    };
+}
+
+/// Takes a [`dispatch!`](crate::dispatch!) apart from left to right: generics (by counting angle brackets),
+/// arguments and result, `where` clause, arms; then puts the function together.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __dispatch {
+    (@generics $head:tt $generics:tt [] ($($arguments:tt)*) $($rest:tt)+) => {
+        $crate::__dispatch! { @result $head $generics ($($arguments)*) $($rest)+ }
+    };
+    (@generics $head:tt [$($done:tt)*] [$($depth:tt)*] < $($rest:tt)+) => {
+        $crate::__dispatch! { @generics $head [$($done)* <] [$($depth)* x] $($rest)+ }
+    };
+    (@generics $head:tt [$($done:tt)*] [x $($depth:tt)*] > $($rest:tt)+) => {
+        $crate::__dispatch! { @generics $head [$($done)* >] [$($depth)*] $($rest)+ }
+    };
+    (@generics $head:tt [$($done:tt)*] [x x $($depth:tt)*] >> $($rest:tt)+) => {
+        $crate::__dispatch! { @generics $head [$($done)* >>] [$($depth)*] $($rest)+ }
+    };
+    (@generics $head:tt [$($done:tt)*] $depth:tt $next:tt $($rest:tt)+) => {
+        $crate::__dispatch! { @generics $head [$($done)* $next] $depth $($rest)+ }
+    };
+
+    (@result $head:tt $generics:tt $arguments:tt -> $result:ty { $($arms:tt)* }) => {
+        $crate::__dispatch! { @arms $head { $generics $arguments [$result] [] } [] $($arms)* }
+    };
+    (@result $head:tt $generics:tt $arguments:tt -> $result:ty where $($rest:tt)+) => {
+        $crate::__dispatch! { @where $head { $generics $arguments [$result] } [where] $($rest)+ }
+    };
+    (@result $head:tt $generics:tt $arguments:tt $($rest:tt)+) => {
+        $crate::__dispatch! { @result $head $generics $arguments -> () $($rest)+ }
+    };
+
+    (@where $head:tt { $($signature:tt)* } $where:tt { $($arms:tt)* }) => {
+        $crate::__dispatch! { @arms $head { $($signature)* $where } [] $($arms)* }
+    };
+    (@where $head:tt $signature:tt [$($done:tt)*] $next:tt $($rest:tt)+) => {
+        $crate::__dispatch! { @where $head $signature [$($done)* $next] $($rest)+ }
+    };
+
+    (@arms $head:tt $signature:tt [$($body:tt)*] _ => $variant:path $(,)?) => {
+        $crate::__dispatch! { @function $head $signature [$($body)*] $variant }
+    };
+    (@arms $head:tt $signature:tt $body:tt $($key:ident)::+ => $($rest:tt)+) => {
+        $crate::__dispatch! { @arms $head $signature $body $($key)::+ == true => $($rest)+ }
+    };
+    (@arms $head:tt { [$($generics:tt)*] ($($name:ident: $type:ty),* $(,)?) [$result:ty] [$($where:tt)*] } [$($body:tt)*]
+        $($key:ident)::+ == $value:expr => #[target_feature(enable = $features:literal)] $variant:path, $($rest:tt)+
+    ) => {
+        $crate::__dispatch! { @arms $head { [$($generics)*] ($($name: $type),*) [$result] [$($where)*] } [$($body)*
+            if $crate::branch!($($key)::+ == $value) {
+                // A safe call among equals: does not compile if the variant needs more than the arm names.
+                #[target_feature(enable = $features)]
+                #[inline]
+                fn __invar_variant $($generics)* ($($name: $type),*) -> $result $($where)* {
+                    $variant($($name),*)
+                }
+                const { $crate::__private::prove($($key)::+.proves(), $value as u8, $features) };
+                // SAFETY: the key has this value only on a CPU that has these features.
+                return unsafe { __invar_variant($($name),*) };
+            }
+        ] $($rest)+ }
+    };
+    (@arms $head:tt { $generics:tt ($($name:ident: $type:ty),* $(,)?) $result:tt $where:tt } [$($body:tt)*]
+        $($key:ident)::+ == $value:expr => $variant:path, $($rest:tt)+
+    ) => {
+        $crate::__dispatch! { @arms $head { $generics ($($name: $type),*) $result $where } [$($body)*
+            if $crate::branch!($($key)::+ == $value) {
+                return $variant($($name),*);
+            }
+        ] $($rest)+ }
+    };
+
+    (@function { [$($meta:tt)*] [$vis:vis] $function:ident }
+        { [$($generics:tt)*] ($($name:ident: $type:ty),* $(,)?) [$result:ty] [$($where:tt)*] } [$($body:tt)*] $variant:path
+    ) => {
+        $($meta)*
+        $vis fn $function $($generics)* ($($name: $type),*) -> $result $($where)* {
+            $($body)*
+            $variant($($name),*)
+        }
+    };
+}

@@ -1,0 +1,478 @@
+//! Keys: named values that are decided once, when the program is loaded.
+#![allow(unsafe_code)]
+
+use crate::text::Evidence;
+use core::cell::UnsafeCell;
+use core::marker::PhantomData;
+use core::sync::atomic::{AtomicU8, Ordering};
+use invar_arch as arch;
+
+/// A startup-invariant value, declared with [`key!`](crate::key!).
+///
+/// Until the runtime's constructor has run, and wherever it could not decide, a key has its type's first value
+/// (`false` for `bool`). `PROVES` is the set of CPU features that hold wherever the key has any other value.
+#[repr(transparent)]
+pub struct Key<T: Value, const PROVES: u64 = 0> {
+    state: State,
+    value: PhantomData<fn() -> T>,
+}
+
+/// A type that a key can have: `bool`, or an enum declared with [`values!`](crate::values!).
+pub trait Value: Copy + PartialEq + 'static {
+    /// Names of the values, as settings and reports use them, from the least demanding to the most. The first
+    /// is the one that needs nothing. At most 64.
+    const NAMES: &'static [&'static str];
+
+    /// The position of this value in `NAMES`.
+    fn to_byte(self) -> u8;
+
+    /// The value at this position of `NAMES`.
+    fn from_byte(byte: u8) -> Option<Self>;
+}
+
+impl Value for bool {
+    const NAMES: &'static [&'static str] = &["off", "on"];
+
+    fn to_byte(self) -> u8 {
+        self.into()
+    }
+
+    fn from_byte(byte: u8) -> Option<Self> {
+        match byte {
+            0 => Some(false),
+            1 => Some(true),
+            _ => None,
+        }
+    }
+}
+
+impl<T: Value, const PROVES: u64> Key<T, PROVES> {
+    /// The key's value, by an ordinary load. In a fast path use [`branch!`](crate::branch!), which loads nothing.
+    #[inline]
+    pub fn get(&self) -> T {
+        match T::from_byte(self.state.value.load(Ordering::Relaxed)).or(T::from_byte(0)) {
+            Some(value) => value,
+            // `values!` makes no type without a first value.
+            None => unreachable!(),
+        }
+    }
+
+    /// How the key was decided, and why; `None` before the runtime's constructor.
+    pub fn verdict(&self) -> Option<Verdict> {
+        self.state.verdict()
+    }
+}
+
+/// Where a verdict comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Origin {
+    /// This module ran the key's probe.
+    Probe,
+    /// The probe ran and could not tell; the key has its first value.
+    Failed,
+    /// Another module of the process had decided a key of this name.
+    Adopted,
+    /// A setting chose a value that needs no more than the probe allows.
+    Setting,
+    /// A setting forced the slice extension's form, for measurements.
+    Forced,
+}
+
+impl Origin {
+    pub(crate) fn from_byte(byte: u8) -> Self {
+        [Self::Probe, Self::Failed, Self::Adopted, Self::Setting, Self::Forced][(byte as usize).min(4)]
+    }
+
+    /// One word, as reports show it.
+    pub fn name(self) -> &'static str {
+        ["probe", "failed", "adopted", "setting", "forced"][self as usize]
+    }
+}
+
+/// A decided key's value and the reason for it.
+///
+/// 256 bytes; `docs/site-abi.md` gives the layout. A probe receives one to fill in, and every module's key states
+/// have the same layout, so that the other modules of the process can read them.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Verdict {
+    pub(crate) value: u8,
+    status: u8,
+    pub(crate) origin: u8,
+    reserved: [u8; 5],
+    /// What the bound code needs beside the value: for the slice key where each thread's request byte lies.
+    pub(crate) data: u64,
+    pub(crate) evidence: Evidence,
+}
+
+impl Verdict {
+    pub(crate) const fn new(value: u8, origin: Origin) -> Self {
+        Self { value, status: 0, origin: origin as u8, reserved: [0; 5], data: 0, evidence: Evidence::new() }
+    }
+
+    pub(crate) fn by(self, origin: Origin) -> Self {
+        Self { origin: origin as u8, ..self }
+    }
+
+    /// Position of the value among its type's names.
+    pub fn value(&self) -> u8 {
+        self.value
+    }
+
+    /// Who decided.
+    pub fn origin(&self) -> Origin {
+        Origin::from_byte(self.origin)
+    }
+
+    /// Why, in words.
+    pub fn evidence(&self) -> &str {
+        self.evidence.as_str()
+    }
+}
+
+impl core::fmt::Debug for Verdict {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Verdict")
+            .field("value", &self.value)
+            .field("origin", &self.origin())
+            .field("evidence", &self.evidence)
+            .finish()
+    }
+}
+
+/// A verdict in the making: what stands behind a [`Key`], and what sites compare with. Zero is undecided.
+#[repr(C)]
+pub(crate) struct State {
+    value: AtomicU8,
+    status: AtomicU8,
+    origin: UnsafeCell<u8>,
+    reserved: [u8; 5],
+    data: UnsafeCell<u64>,
+    evidence: UnsafeCell<Evidence>,
+}
+
+const UNDECIDED: u8 = 0;
+const DECIDING: u8 = 1;
+const SEALED: u8 = 2;
+
+// SAFETY: the cells are written only by whoever moved `status` from UNDECIDED to DECIDING, and read only after
+// SEALED was seen with acquire ordering, after which nobody writes any more.
+unsafe impl Sync for State {}
+
+const _: () = assert!(size_of::<State>() == 256 && size_of::<Verdict>() == 256);
+
+impl State {
+    const fn new() -> Self {
+        Self {
+            value: AtomicU8::new(0),
+            status: AtomicU8::new(UNDECIDED),
+            origin: UnsafeCell::new(0),
+            reserved: [0; 5],
+            data: UnsafeCell::new(0),
+            evidence: UnsafeCell::new(Evidence::new()),
+        }
+    }
+
+    /// The key's value as sites see it.
+    pub(crate) fn value(&self) -> u8 {
+        self.value.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn decided(&self) -> bool {
+        self.status.load(Ordering::Acquire) == SEALED
+    }
+
+    pub(crate) fn verdict(&self) -> Option<Verdict> {
+        self.decided().then(|| {
+            let mut verdict = Verdict::new(self.value(), Origin::Probe);
+            // SAFETY: sealed, so nobody writes.
+            unsafe {
+                verdict.origin = *self.origin.get();
+                verdict.data = *self.data.get();
+                verdict.evidence = *self.evidence.get();
+            }
+            verdict
+        })
+    }
+
+    /// Takes the right to decide; whoever gets it must call [`seal`](Self::seal).
+    pub(crate) fn begin(&self) -> bool {
+        self.status.compare_exchange(UNDECIDED, DECIDING, Ordering::Acquire, Ordering::Relaxed).is_ok()
+    }
+
+    /// Decides, for the rest of the process's life. Without the right that [`begin`](Self::begin) gives, nothing happens.
+    pub(crate) fn seal(&self, verdict: &Verdict) {
+        if self.status.load(Ordering::Relaxed) != DECIDING {
+            return;
+        }
+        // SAFETY: DECIDING, so the cells are the caller's alone.
+        unsafe {
+            *self.origin.get() = verdict.origin;
+            *self.data.get() = verdict.data;
+            *self.evidence.get() = verdict.evidence;
+        }
+        self.value.store(verdict.value, Ordering::Relaxed);
+        self.status.store(SEALED, Ordering::Release);
+    }
+}
+
+/// What a key record's `flags` may say.
+pub(crate) mod flags {
+    /// The value is a fact of safety: probe in every module, and adopt no more than the probe allows.
+    pub(crate) const PROVES: u8 = 1;
+    /// `NAME=force` is a setting for this key.
+    pub(crate) const FORCEABLE: u8 = 2;
+}
+
+/// One key of a module's key table, as it stands in the file. All distances count from their own field.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct KeyRecord {
+    pub(crate) state: i32,
+    pub(crate) names: i32,
+    pub(crate) probe: i32,
+    pub(crate) names_length: u16,
+    pub(crate) values: u8,
+    pub(crate) flags: u8,
+}
+
+/// Fills in the verdict it is given.
+pub(crate) type RawProbe = extern "C" fn(&mut Verdict);
+
+/// What [`key!`](crate::key!) and its like expand to, and nobody else should use.
+#[doc(hidden)]
+pub(crate) mod expansion {
+    use super::*;
+
+    impl<T: Value, const PROVES: u64> Key<T, PROVES> {
+        /// Undecided.
+        #[allow(clippy::new_without_default)]
+        pub const fn new() -> Self {
+            Self { state: State::new(), value: PhantomData }
+        }
+
+        /// The CPU features that a value other than the first proves.
+        pub const fn proves(&self) -> u64 {
+            PROVES
+        }
+    }
+
+    /// Fails to compile if the value is not of the key's type.
+    pub const fn same_type<T: Value, const PROVES: u64>(_: &Key<T, PROVES>, _: T) {}
+
+    /// Fails to compile if the key, where it has this value, does not prove these features.
+    pub const fn prove(proved: u64, value: u8, features: &str) {
+        assert!(value != 0, "a key's first value proves nothing");
+        assert!(
+            arch::feature_mask(features) & !proved == 0,
+            "this key does not prove the features that the variant needs: name them in the key's `requires`"
+        );
+    }
+
+    /// The flags of a key record.
+    pub const fn flags(proves: u64) -> u8 {
+        if proves == 0 { 0 } else { super::flags::PROVES }
+    }
+
+    /// The record's flags for a key that a setting may force.
+    pub const FORCEABLE: u8 = super::flags::FORCEABLE;
+
+    /// The length of [`names`].
+    pub const fn names_length<T: Value>(name: &str) -> usize {
+        let mut length = name.len() + 1;
+        let mut value = 0;
+        while value < T::NAMES.len() {
+            length += T::NAMES[value].len() + 1;
+            value += 1;
+        }
+        length
+    }
+
+    /// The key's name and those of its values, each with a NUL behind it.
+    pub const fn names<T: Value, const N: usize>(name: &str, lower: bool) -> [u8; N] {
+        assert!(!name.is_empty() && T::NAMES.len() >= 2 && T::NAMES.len() <= 64, "a key has a name, and 2 to 64 values");
+        let mut names = [0; N];
+        let mut at = append(&mut names, 0, name, lower);
+        let mut value = 0;
+        while value < T::NAMES.len() {
+            at = append(&mut names, at, T::NAMES[value], lower);
+            value += 1;
+        }
+        names
+    }
+
+    const fn append(names: &mut [u8], start: usize, name: &str, lower: bool) -> usize {
+        let mut at = 0;
+        while at < name.len() {
+            let byte = name.as_bytes()[at];
+            assert!(byte > b' ' && byte != b'=' && byte != b',' && byte < 0x7f, "a key's name has only visible ASCII, without '=' and ','");
+            names[start + at] = if lower { byte.to_ascii_lowercase() } else { byte };
+            at += 1;
+        }
+        start + name.len() + 1
+    }
+
+    /// Runs a key's probe.
+    pub fn probe<T: Value, const PROVES: u64>(
+        verdict: &mut Verdict,
+        _: &Key<T, PROVES>,
+        probe: fn(&mut Evidence) -> Result<T, &'static str>,
+    ) {
+        if !crate::cpu::proves(PROVES, &mut verdict.evidence) {
+            return;
+        }
+        match probe(&mut verdict.evidence) {
+            Ok(value) => verdict.value = value.to_byte(),
+            Err(reason) => {
+                verdict.origin = Origin::Failed as u8;
+                if !verdict.evidence.as_bytes().is_empty() {
+                    verdict.evidence.text("; ");
+                }
+                verdict.evidence.text(reason);
+            }
+        }
+    }
+}
+
+/// Declares an enum that a key can have as its value.
+///
+/// List the values from the one that needs nothing to the most demanding: the first is what the key has before
+/// it is decided and where its probe fails, and a setting may choose any that stands before the probed one.
+/// Their names in settings and reports are lower case.
+///
+/// ```
+/// invar::values! {
+///     /// How wide a vector this program uses.
+///     pub enum Width { Narrow, Wide, Widest }
+/// }
+/// ```
+#[macro_export]
+macro_rules! values {
+    ($(#[$meta:meta])* $vis:vis enum $name:ident { $($(#[$variant_meta:meta])* $variant:ident),+ $(,)? }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u8)]
+        $vis enum $name { $($(#[$variant_meta])* $variant),+ }
+
+        impl $crate::Value for $name {
+            const NAMES: &'static [&'static str] = &[$(stringify!($variant)),+];
+
+            fn to_byte(self) -> u8 {
+                self as u8
+            }
+
+            fn from_byte(byte: u8) -> Option<Self> {
+                [$(Self::$variant),+].get(byte as usize).copied()
+            }
+        }
+    };
+}
+
+/// Declares a key: a static that the runtime decides once, when the program or library is loaded.
+///
+/// ```
+/// invar::key! {
+///     /// Whether this machine has more than one CPU.
+///     pub static PARALLEL: bool = more_than_one_cpu;
+/// }
+///
+/// fn more_than_one_cpu(evidence: &mut invar::Evidence) -> Result<bool, &'static str> {
+///     let cpus = std::thread::available_parallelism().map_err(|_| "the number of CPUs is not known")?.get();
+///     evidence.number(cpus as i64).text(" CPUs");
+///     Ok(cpus > 1)
+/// }
+///
+/// let spin = if invar::branch!(PARALLEL) { 100 } else { 0 };
+/// # assert_eq!(spin != 0, PARALLEL.get());
+/// ```
+///
+/// The value's type is `bool` or declared with [`values!`](crate::values!).
+///
+/// **The probe** is a `fn(&mut Evidence) -> Result<T, &'static str>`. It runs in the module's constructor, before
+/// those of ordinary priority and before `main`, at most once: keep it short, do not panic in it (a panic in a
+/// constructor aborts the process), and report in the evidence what it saw. On an error the key has its first
+/// value and the report shows the error.
+///
+/// **The name** in settings and reports is the static's in lower case, unless `#[name = "..."]` gives another.
+/// A process has one verdict for each name: if another module has decided a key of this name already, that
+/// verdict is adopted. A library's key should therefore carry the library's name (`#[name = "mylib.wide"]`).
+///
+/// **Proof.** `#[requires("avx2,bmi2")]` makes the key stay at its first value, without a call of the probe,
+/// on a CPU that lacks any of these features. Only such a key can choose a `#[target_feature]` variant in
+/// [`dispatch!`](crate::dispatch!). Its probe runs in every module that declares it, since its value must be true.
+///
+/// ```
+/// invar::key! {
+///     #[name = "example.fast"]
+///     #[requires("avx2,bmi2")]
+///     static FAST: bool = |_| Ok(true);
+/// }
+/// # assert_eq!(FAST.verdict().is_some(), true);
+/// ```
+#[macro_export]
+macro_rules! key {
+    ($($declaration:tt)*) => { $crate::__key! { [] [] [] $($declaration)* } };
+}
+
+/// Sorts a key's attributes into name, required features and the rest, then declares it.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __key {
+    ([] $requires:tt $rest:tt #[name = $name:literal] $($more:tt)*) => {
+        $crate::__key! { [$name] $requires $rest $($more)* }
+    };
+    ($name:tt [] $rest:tt #[requires($features:literal)] $($more:tt)*) => {
+        $crate::__key! { $name [$features] $rest $($more)* }
+    };
+    ($name:tt $requires:tt [$($rest:tt)*] #[$meta:meta] $($more:tt)*) => {
+        $crate::__key! { $name $requires [$($rest)* #[$meta]] $($more)* }
+    };
+    ([$($name:literal)?] [$($features:literal)?] [$($meta:tt)*] $vis:vis static $key:ident: $type:ty = $probe:expr;) => {
+        $($meta)*
+        $vis static $key: $crate::Key<$type, { 0 $(| $crate::__private::feature_mask($features))? }> = $crate::Key::new();
+
+        const _: () = {
+            extern "C" fn probe(verdict: &mut $crate::Verdict) {
+                $crate::__key_record!([$($name)?] $key, $type, probe, $crate::__private::flags($key.proves()));
+                $crate::__private::probe(verdict, &$key, $probe);
+            }
+            #[used]
+            static KEEP: extern "C" fn(&mut $crate::Verdict) = probe;
+        };
+    };
+}
+
+/// Emits a key's record. Stands in its probe, since only an `asm!` in a function can name what this block
+/// declares; the probe is compiled exactly once, being reached by its address alone.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __key_record {
+    ([] $($rest:tt)*) => { $crate::__key_record!(@emit true, ::core::stringify, $($rest)*) };
+    ([$name:literal] $($rest:tt)*) => { $crate::__key_record!(@emit false, [$name], $($rest)*) };
+    (@emit $lower:literal, ::core::stringify, $key:ident, $type:ty, $probe:ident, $flags:expr) => {
+        $crate::__key_record!(@emit $lower, [::core::stringify!($key)], $key, $type, $probe, $flags)
+    };
+    (@emit $lower:literal, [$name:expr], $key:ident, $type:ty, $probe:ident, $flags:expr) => {
+        static NAMES: [u8; $crate::__private::names_length::<$type>($name)] =
+            $crate::__private::names::<$type, { $crate::__private::names_length::<$type>($name) }>($name, $lower);
+        // SAFETY: no instruction, only data in another section.
+        unsafe {
+            ::core::arch::asm!(
+                ".pushsection invar_keys, \"aR\", %progbits",
+                ".balign 4",
+                ".long {state} - ., {names} - ., {probe} - .",
+                ".short {length}",
+                ".byte {values}, {flags}",
+                ".popsection",
+                state = sym $key,
+                names = sym NAMES,
+                probe = sym $probe,
+                length = const NAMES.len(),
+                values = const <$type as $crate::Value>::NAMES.len(),
+                flags = const $flags,
+                options(nomem, nostack, preserves_flags),
+            );
+        }
+    };
+}

@@ -1,0 +1,356 @@
+//! Modules: the linked objects of this process that carry sites, found by the ELF note that each of them has.
+//!
+//! The note gives distances to the module's tables (`docs/site-abi.md`). It is found through the program
+//! headers that the loader keeps, so it needs no exported symbol, is found in an `RTLD_LOCAL` library too, and is
+//! gone when the library is.
+#![allow(unsafe_code)]
+
+use crate::key::{KeyRecord, RawProbe, State};
+use crate::site::SiteRecord;
+use core::ffi::{CStr, c_int, c_void};
+use core::ops::Range;
+use core::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering};
+
+#[cfg(target_pointer_width = "64")]
+type ProgramHeader = libc::Elf64_Phdr;
+#[cfg(target_pointer_width = "32")]
+type ProgramHeader = libc::Elf32_Phdr;
+
+/// The note's owner.
+const OWNER: &[u8] = b"invar\0";
+/// The note's type: the version of the ABI.
+const ABI: u32 = 1;
+/// Length of the note's descriptor: five distances and the flags.
+const DESCRIPTOR: usize = 24;
+
+/// One module of this process.
+#[derive(Clone, Copy)]
+pub(crate) struct Module<'a> {
+    pub(crate) path: &'a CStr,
+    pub(crate) base: usize,
+    pub(crate) sites: &'a [SiteRecord],
+    keys: &'a [KeyRecord],
+    pub(crate) outcome: &'a Outcome,
+    segments: Segments<'a>,
+}
+
+/// A module's loaded segments.
+#[derive(Clone, Copy)]
+struct Segments<'a> {
+    base: usize,
+    headers: &'a [ProgramHeader],
+}
+
+/// A key of a module, every distance worked out and found to lie in the module.
+#[derive(Clone, Copy)]
+pub(crate) struct ModuleKey<'a> {
+    pub(crate) state: &'a State,
+    pub(crate) probe: RawProbe,
+    pub(crate) values: u8,
+    pub(crate) flags: u8,
+    names: &'a [u8],
+}
+
+/// What came of binding a module; the note leads to it, so that every copy of the runtime can report it.
+#[repr(C)]
+pub(crate) struct Outcome {
+    /// 0 before the module's constructor, 1 when it has run.
+    pub(crate) phase: AtomicU8,
+    pub(crate) reason: AtomicU8,
+    pub(crate) writers: AtomicU8,
+    reserved: AtomicU8,
+    /// The kernel's error number, or the number of threads, with the reasons that have one.
+    pub(crate) detail: AtomicU32,
+    pub(crate) bound: AtomicU32,
+    pub(crate) pages: AtomicU32,
+    /// Where the request byte of each thread lies, from its thread pointer, in the module's slice sites.
+    pub(crate) request_offset: AtomicI32,
+    reserved2: AtomicU32,
+    pub(crate) nanoseconds: AtomicU64,
+}
+
+impl Outcome {
+    pub(crate) const fn new() -> Self {
+        Self {
+            phase: AtomicU8::new(0),
+            reason: AtomicU8::new(0),
+            writers: AtomicU8::new(0),
+            reserved: AtomicU8::new(0),
+            detail: AtomicU32::new(0),
+            bound: AtomicU32::new(0),
+            pages: AtomicU32::new(0),
+            request_offset: AtomicI32::new(0),
+            reserved2: AtomicU32::new(0),
+            nanoseconds: AtomicU64::new(0),
+        }
+    }
+
+    /// Whether the module's constructor has run to its end.
+    pub(crate) fn loaded(&self) -> bool {
+        self.phase.load(Ordering::Acquire) != 0
+    }
+}
+
+/// Emits this module's note. Called from the constructor, so that it is linked wherever that is.
+#[inline(never)]
+pub(crate) fn note(outcome: &'static Outcome) -> &'static Outcome {
+    // SAFETY: no instruction, only data in other sections. The empty sections make the linker define the
+    // boundary symbols, which are weak so that a linker that drops them still links, and hidden so that each
+    // module has its own.
+    unsafe {
+        core::arch::asm!(
+            ".pushsection invar_sites, \"aR\", %progbits",
+            ".popsection",
+            ".pushsection invar_keys, \"aR\", %progbits",
+            ".popsection",
+            ".weak __start_invar_sites",
+            ".weak __stop_invar_sites",
+            ".weak __start_invar_keys",
+            ".weak __stop_invar_keys",
+            ".hidden __start_invar_sites",
+            ".hidden __stop_invar_sites",
+            ".hidden __start_invar_keys",
+            ".hidden __stop_invar_keys",
+            ".pushsection .note.invar, \"aR\", %note",
+            ".balign 4",
+            ".long 6, {descriptor}, {abi}",
+            ".asciz \"invar\"",
+            ".balign 4",
+            ".long __start_invar_sites - ., __stop_invar_sites - .",
+            ".long __start_invar_keys - ., __stop_invar_keys - .",
+            ".long {outcome} - ., 0",
+            ".popsection",
+            descriptor = const DESCRIPTOR,
+            abi = const ABI,
+            outcome = sym crate::runtime::OUTCOME,
+            options(nomem, nostack, preserves_flags),
+        );
+    }
+    outcome
+}
+
+/// Calls `visit` with each module of the process that has a note of this ABI version.
+///
+/// The loader's lock is held meanwhile, so no module can go away under the visitor.
+pub(crate) fn each(visit: &mut dyn FnMut(&Module<'_>)) {
+    extern "C" fn one(info: *mut libc::dl_phdr_info, _size: usize, visit: *mut c_void) -> c_int {
+        // SAFETY: `visit` is the pointer passed below; the loader describes a loaded object.
+        unsafe {
+            let visit = &mut *visit.cast::<&mut dyn FnMut(&Module<'_>)>();
+            if let Some(module) = Module::from_loader(&*info) {
+                visit(&module);
+            }
+        }
+        0
+    }
+    let mut visit = visit;
+    // SAFETY: the callback gets the closure back that outlives the call.
+    unsafe { libc::dl_iterate_phdr(Some(one), (&raw mut visit).cast()) };
+}
+
+/// The module that `address` belongs to, for as long as the caller's own code stays loaded.
+///
+/// # Safety
+///
+/// `address` must lie in a module that stays loaded as long as the result is used.
+pub(crate) unsafe fn containing(address: usize) -> Option<Module<'static>> {
+    let mut found = None;
+    each(&mut |module| {
+        if module.segments.contain(address, 1, 0) {
+            // SAFETY: everything a module borrows lies in its own segments or in the loader's record of it,
+            // both of which live as long as the module, as the caller vouches.
+            found = Some(unsafe { core::mem::transmute::<Module<'_>, Module<'static>>(*module) });
+        }
+    });
+    found
+}
+
+impl<'a> Module<'a> {
+    /// # Safety
+    ///
+    /// `info` must describe an object that is loaded and relocated.
+    unsafe fn from_loader(info: &'a libc::dl_phdr_info) -> Option<Self> {
+        if info.dlpi_phdr.is_null() {
+            return None;
+        }
+        // SAFETY: the loader's table has this many headers.
+        let headers = unsafe { core::slice::from_raw_parts(info.dlpi_phdr, info.dlpi_phnum as usize) };
+        let segments = Segments { base: info.dlpi_addr as usize, headers };
+        // SAFETY: the loader's name ends in NUL; it may be null for the program itself.
+        let path = if info.dlpi_name.is_null() { c"" } else { unsafe { CStr::from_ptr(info.dlpi_name) } };
+        headers
+            .iter()
+            .filter(|header| header.p_type == libc::PT_NOTE)
+            .find_map(|header| {
+                let start = segments.base.wrapping_add(header.p_vaddr as usize);
+                let notes: &[u8] = segments.slice(start, header.p_memsz as usize)?;
+                find_note(notes, header.p_align as usize)
+            })
+            .and_then(|descriptor| Self::from_note(path, segments, descriptor))
+    }
+
+    /// Works out the descriptor's distances. What does not lie in the module's readable memory is no table.
+    fn from_note(path: &'a CStr, segments: Segments<'a>, descriptor: &'a [u8]) -> Option<Self> {
+        let at = |index: usize| {
+            let field = &descriptor[4 * index..4 * index + 4];
+            let distance = i32::from_ne_bytes([field[0], field[1], field[2], field[3]]);
+            (field.as_ptr() as usize).wrapping_add_signed(distance as isize)
+        };
+        Some(Self {
+            path,
+            base: segments.base,
+            sites: segments.table(at(0)..at(1))?,
+            keys: segments.table(at(2)..at(3))?,
+            outcome: segments.writable(at(4))?,
+            segments,
+        })
+    }
+
+    /// The module's keys; records that point anywhere else than they must are left out.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = ModuleKey<'a>> + Clone + use<'a> {
+        let segments = self.segments;
+        self.keys.iter().filter_map(move |record| {
+            let from = |field: &i32| (&raw const *field as usize).wrapping_add_signed(*field as isize);
+            let names: &[u8] = segments.slice(from(&record.names), record.names_length as usize)?;
+            let probe = from(&record.probe);
+            let whole = names.iter().filter(|&&byte| byte == 0).count() == record.values as usize + 1
+                && names.last() == Some(&0)
+                && record.values >= 2
+                && segments.contain(probe, 1, libc::PF_X);
+            whole.then_some(ModuleKey {
+                state: segments.writable(from(&record.state))?,
+                // SAFETY: an address in the module's text, which a key record names as its probe.
+                probe: unsafe { core::mem::transmute::<usize, RawProbe>(probe) },
+                values: record.values,
+                flags: record.flags,
+                names,
+            })
+        })
+    }
+
+    /// Whether `address` lies in this module.
+    pub(crate) fn contains(&self, address: usize) -> bool {
+        self.segments.contain(address, 1, 0)
+    }
+
+    /// The part of the module's text that holds this range whole: what may be read and executed.
+    pub(crate) fn text(&self, address: usize, length: usize) -> Option<Range<usize>> {
+        self.segments.holding(address, length, libc::PF_R | libc::PF_X)
+    }
+
+    /// First and last address of what is executable in this module.
+    pub(crate) fn text_bounds(&self) -> Range<usize> {
+        self.segments
+            .loaded()
+            .filter(|(_, flags)| flags & libc::PF_X != 0)
+            .map(|(range, _)| range)
+            .reduce(|a, b| a.start.min(b.start)..a.end.max(b.end))
+            .unwrap_or(0..0)
+    }
+}
+
+impl<'a> ModuleKey<'a> {
+    pub(crate) fn name(&self) -> &'a [u8] {
+        self.text(0)
+    }
+
+    /// The name of one of the key's values.
+    pub(crate) fn value_name(&self, value: u8) -> &'a [u8] {
+        self.text(value as usize + 1)
+    }
+
+    /// Name and value names, as one string.
+    pub(crate) fn same_as(&self, other: &ModuleKey<'_>) -> bool {
+        self.names == other.names
+    }
+
+    fn text(&self, index: usize) -> &'a [u8] {
+        self.names.split(|&byte| byte == 0).nth(index).unwrap_or(b"?")
+    }
+}
+
+impl<'a> Segments<'a> {
+    fn loaded(&self) -> impl Iterator<Item = (Range<usize>, u32)> + use<'a> {
+        let base = self.base;
+        self.headers.iter().filter(|header| header.p_type == libc::PT_LOAD).map(move |header| {
+            let start = base.wrapping_add(header.p_vaddr as usize);
+            (start..start.saturating_add(header.p_memsz as usize), header.p_flags)
+        })
+    }
+
+    /// The segment that holds this range whole and has all of these flags.
+    fn holding(&self, address: usize, length: usize, flags: u32) -> Option<Range<usize>> {
+        let end = address.checked_add(length)?;
+        self.loaded()
+            .find(|(range, has)| range.start <= address && end <= range.end && has & flags == flags)
+            .map(|(range, _)| range)
+    }
+
+    fn contain(&self, address: usize, length: usize, flags: u32) -> bool {
+        self.holding(address, length, flags).is_some()
+    }
+
+    fn slice<T: Plain>(&self, address: usize, count: usize) -> Option<&'a [T]> {
+        let bytes = count.checked_mul(size_of::<T>())?;
+        if count == 0 {
+            return Some(&[]);
+        }
+        let readable = address.is_multiple_of(align_of::<T>()) && self.contain(address, bytes, libc::PF_R);
+        // SAFETY: loaded, readable, aligned, and every bit pattern is a value; nobody writes to a module's
+        // read-only tables, and its text is only looked at between writes.
+        readable.then(|| unsafe { core::slice::from_raw_parts(address as *const T, count) })
+    }
+
+    fn table<T: Plain>(&self, range: Range<usize>) -> Option<&'a [T]> {
+        self.slice(range.start, range.end.checked_sub(range.start)? / size_of::<T>())
+    }
+
+    fn writable<T: Shared>(&self, address: usize) -> Option<&'a T> {
+        let there = address.is_multiple_of(align_of::<T>())
+            && self.contain(address, size_of::<T>(), libc::PF_R | libc::PF_W);
+        // SAFETY: loaded, writable, aligned, and every bit pattern is a value that may change at any time.
+        there.then(|| unsafe { &*(address as *const T) })
+    }
+}
+
+/// Types that are made of numbers alone.
+///
+/// # Safety
+///
+/// Every bit pattern must be a value.
+unsafe trait Plain {}
+// SAFETY: numbers alone.
+unsafe impl Plain for u8 {}
+// SAFETY: numbers alone.
+unsafe impl Plain for SiteRecord {}
+// SAFETY: numbers alone.
+unsafe impl Plain for KeyRecord {}
+
+/// Types that another copy of the runtime may change while we look.
+///
+/// # Safety
+///
+/// Every bit pattern must be a value, and what changes must be atomic or behind a cell.
+unsafe trait Shared {}
+// SAFETY: atomics, and cells guarded by one.
+unsafe impl Shared for State {}
+// SAFETY: atomics.
+unsafe impl Shared for Outcome {}
+
+/// The descriptor of our note among `notes`.
+fn find_note(mut notes: &[u8], align: usize) -> Option<&[u8]> {
+    let align = if align == 8 { 8 } else { 4 };
+    while notes.len() >= 12 {
+        let word = |at: usize| u32::from_ne_bytes([notes[at], notes[at + 1], notes[at + 2], notes[at + 3]]);
+        let (name_length, length, kind) = (word(0) as usize, word(4) as usize, word(8));
+        let name_end = 12usize.checked_add(name_length)?;
+        let start = name_end.checked_next_multiple_of(align)?;
+        let end = start.checked_add(length)?;
+        let descriptor = notes.get(start..end)?;
+        if &notes[12..name_end] == OWNER && kind == ABI && length == DESCRIPTOR {
+            return Some(descriptor);
+        }
+        notes = notes.get(end.checked_next_multiple_of(align)?..).unwrap_or(&[]);
+    }
+    None
+}

@@ -1,0 +1,123 @@
+//! The kernel's side of the slice extension: what it takes, and whether this process has it.
+//!
+//! Source of every number here: Linux 7.0, include/uapi/linux/rseq.h, include/uapi/linux/prctl.h and
+//! kernel/rseq.c. System call numbers from 403 on are the same on every architecture.
+#![allow(unsafe_code)]
+
+mod probe;
+mod trial;
+
+use crate::key::Verdict;
+use crate::sys::{self, Result};
+use invar_arch as arch;
+pub(crate) use probe::Available;
+
+/// The size up to which `struct rseq` must be registered for the field to be in it.
+const FEATURE_SIZE: u64 = 33;
+/// Length and alignment of the area that the runtime registers where nobody else does.
+const OWN_LENGTH: usize = 64;
+
+/// `getauxval`: how much of `struct rseq` this kernel knows.
+const AT_RSEQ_FEATURE_SIZE: libc::c_ulong = 27;
+
+/// `struct rseq`, flags, at offset 16: the calling thread has the extension.
+const AREA_FLAGS: usize = 16;
+const FLAG_ENABLED: u32 = 1 << 5;
+
+const PR_RSEQ_SLICE_EXTENSION: usize = 79;
+const PR_SET: usize = 2;
+const PR_ENABLE: usize = 1;
+
+pub(crate) const SYS_RSEQ_SLICE_YIELD: i32 = 471;
+/// Not in libc: an operation that the kernel could do, but does not here.
+const ENOTSUPP: i32 = 524;
+
+/// The slice key's probe.
+pub(crate) fn probe(verdict: &mut Verdict) -> Option<Available> {
+    probe::decide(&ThisProcess, &mut verdict.evidence)
+}
+
+/// What the probe asks of the world; a test can answer in its place.
+trait Facts {
+    /// `AT_RSEQ_FEATURE_SIZE`, 0 if the kernel has none.
+    fn feature_size(&self) -> u64;
+    /// What the C library registered for each thread: distance from the thread pointer, and size.
+    fn libc_area(&self) -> Option<(isize, u32)>;
+    /// Our own area, if this code can never be unloaded.
+    fn own_area(&self) -> Option<isize>;
+    /// Tries the system calls in a child where a seccomp filter stands.
+    fn trial(&self) -> Trial;
+    /// Enables the extension for the calling thread.
+    fn enable(&self) -> Result<()>;
+    /// Whether the calling thread's flags, in the area at this offset, say ENABLED.
+    fn enabled(&self, area: isize) -> bool;
+    /// Calls `rseq_slice_yield`, which does nothing outside a grant.
+    fn slice_yield(&self) -> Result<()>;
+    /// Registers the area at this offset for the calling thread.
+    fn register(&self, area: isize) -> Result<()>;
+}
+
+/// What became of the system calls that were tried in a child.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Trial {
+    enable: Fate,
+    slice_yield: Fate,
+    sched_yield: Fate,
+}
+
+/// What became of one system call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// The kernel answered it, with success or an error of its own.
+    Answered,
+    /// A filter answered it with this error.
+    Refused(i32),
+    /// A filter killed the caller.
+    Killed,
+}
+
+struct ThisProcess;
+
+impl Facts for ThisProcess {
+    fn feature_size(&self) -> u64 {
+        if arch::PATCHES { sys::auxiliary(AT_RSEQ_FEATURE_SIZE) } else { 0 }
+    }
+
+    fn libc_area(&self) -> Option<(isize, u32)> {
+        arch::libc_area()
+    }
+
+    fn own_area(&self) -> Option<isize> {
+        // The program itself is never unloaded; that a library stays cannot be known from inside.
+        let entry = sys::auxiliary(libc::AT_ENTRY) as usize;
+        // SAFETY: our own code's module.
+        let own = unsafe { crate::module::containing(Self::own_area as fn(&Self) -> Option<isize> as usize) }?;
+        own.contains(entry).then(arch::own_area_offset)
+    }
+
+    fn trial(&self) -> Trial {
+        trial::run()
+    }
+
+    fn enable(&self) -> Result<()> {
+        // SAFETY: changes nothing but whether the kernel looks at this thread's request byte.
+        unsafe { sys::call(libc::SYS_prctl, [PR_RSEQ_SLICE_EXTENSION, PR_SET, PR_ENABLE, 0, 0, 0]) }.map(drop)
+    }
+
+    fn enabled(&self, area: isize) -> bool {
+        let flags = arch::area(area).wrapping_add(AREA_FLAGS).cast::<u32>();
+        // SAFETY: inside the area that libc or we registered for this thread; the kernel writes it.
+        !flags.is_null() && unsafe { flags.read_volatile() } & FLAG_ENABLED != 0
+    }
+
+    fn slice_yield(&self) -> Result<()> {
+        // SAFETY: no arguments; outside a grant it has no effect.
+        unsafe { sys::call(SYS_RSEQ_SLICE_YIELD.into(), [0; 6]) }.map(drop)
+    }
+
+    fn register(&self, area: isize) -> Result<()> {
+        let area = arch::area(area) as usize;
+        // SAFETY: our own thread-local area, in code that is never unloaded; the kernel writes to it from now on.
+        unsafe { sys::call(libc::SYS_rseq, [area, OWN_LENGTH, 0, arch::RSEQ_SIGNATURE as usize, 0, 0]) }.map(drop)
+    }
+}

@@ -1,0 +1,129 @@
+//! Settings: one prefix, one table, read once from the environment when a module is loaded.
+//!
+//! They can only lower: turn a key off, or choose a value that its probe allows. Programs that run with raised
+//! privileges (`AT_SECURE`) ignore them.
+#![allow(unsafe_code)]
+
+use crate::bind::Wish;
+use crate::sys;
+use crate::text::{Sink, Text};
+use crate::write::Writer;
+use core::ffi::{CStr, c_char};
+
+/// What the environment says.
+#[derive(Clone, Copy)]
+pub(crate) struct Settings {
+    pub(crate) mode: Mode,
+    pub(crate) writer: Wish,
+    pub(crate) report: Option<&'static CStr>,
+    pub(crate) help: bool,
+    keys: &'static [u8],
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Off,
+    Auto,
+    Require,
+}
+
+/// Exit code of a process that `INVAR=require` ends: `EX_CONFIG` of `<sysexits.h>`.
+pub const EXIT_REQUIRED: i32 = 78;
+
+/// The settings table: name, values, meaning.
+pub const SETTINGS: &[(&str, &str, &str)] = &[
+    ("INVAR", "off|auto|require", "off: decide and bind nothing; require: exit with code 78 if a site stays unbound, or the slice extension is absent where it has sites [auto]"),
+    ("INVAR_KEYS", "KEY=VALUE,...", "choose a value that the key's probe allows; its first value always is (slice=off). slice=force binds the slice sites for measurement where the extension is absent"),
+    ("INVAR_WRITER", "auto|mem|mprotect|off", "how code is written; off: sites stay in checked form [auto]"),
+    ("INVAR_REPORT", "stderr|FILE", "at load, list keys, sites and reasons; %p in FILE stands for the process, and FILE is appended to"),
+    ("INVAR_HELP", "1", "print this table at load"),
+];
+
+impl Settings {
+    pub(crate) fn from_environment() -> Self {
+        let mut settings = Self { mode: Mode::Auto, writer: Wish::Any, report: None, help: false, keys: b"" };
+        if sys::auxiliary(libc::AT_SECURE) == 0 {
+            for variable in environment() {
+                settings.take(variable);
+            }
+        }
+        settings
+    }
+
+    /// The value that `INVAR_KEYS` names for this key; the last one counts.
+    pub(crate) fn key(&self, name: &[u8]) -> Option<&'static [u8]> {
+        self.keys
+            .split(|&byte| byte == b',')
+            .filter_map(|setting| {
+                let equals = setting.iter().position(|&byte| byte == b'=')?;
+                (&setting[..equals] == name).then_some(&setting[equals + 1..])
+            })
+            .next_back()
+    }
+
+    fn take(&mut self, variable: &'static CStr) {
+        let bytes = variable.to_bytes();
+        let Some(rest) = bytes.strip_prefix(b"INVAR") else { return };
+        let Some(equals) = rest.iter().position(|&byte| byte == b'=') else { return };
+        let (name, value) = (&rest[..equals], &rest[equals + 1..]);
+        match (name, value) {
+            (_, b"") => {}
+            (b"", b"off") => self.mode = Mode::Off,
+            (b"", b"auto") => self.mode = Mode::Auto,
+            (b"", b"require") => self.mode = Mode::Require,
+            (b"_KEYS", keys) => {
+                self.keys = keys;
+                if !keys.split(|&byte| byte == b',').all(|setting| setting.is_empty() || setting.contains(&b'=')) {
+                    complain(bytes, "is not KEY=VALUE,...; what is not is ignored");
+                }
+            }
+            (b"_WRITER", b"auto") => self.writer = Wish::Any,
+            (b"_WRITER", b"mem") => self.writer = Wish::Only(Writer::Mem),
+            (b"_WRITER", b"mprotect") => self.writer = Wish::Only(Writer::Mprotect),
+            (b"_WRITER", b"off") => self.writer = Wish::None,
+            (b"_REPORT", _) => self.report = CStr::from_bytes_with_nul(&variable.to_bytes_with_nul()["INVAR_REPORT=".len()..]).ok(),
+            (b"_HELP", value) => self.help = value != b"0",
+            (b"" | b"_WRITER", _) => complain(bytes, "is none of the values that INVAR_HELP=1 lists, and is ignored"),
+            // Another program's, or a later version's.
+            _ => {}
+        }
+    }
+}
+
+/// Prints the settings table.
+pub(crate) fn help() {
+    let mut text = Text::<2048>::new();
+    for (name, values, meaning) in SETTINGS {
+        text.text(name).text("=").text(values).text("\n    ").text(meaning).text("\n");
+    }
+    sys::print(None, text.as_bytes());
+}
+
+fn complain(setting: &[u8], problem: &str) {
+    let mut text = Text::<256>::new();
+    text.text("invar: ").put(setting);
+    text.text(" ").text(problem).text("\n");
+    sys::print(None, text.as_bytes());
+}
+
+unsafe extern "C" {
+    // POSIX, exec(3p).
+    static environ: *const *const c_char;
+}
+
+fn environment() -> impl Iterator<Item = &'static CStr> {
+    // SAFETY: libc's own vector of strings, ending in a null pointer. Nobody may change it while a constructor
+    // reads it; getenv would ask the same of the program.
+    let mut next = unsafe { environ };
+    core::iter::from_fn(move || {
+        if next.is_null() {
+            return None;
+        }
+        // SAFETY: as above.
+        unsafe {
+            let variable = *next;
+            next = next.add(1);
+            (!variable.is_null()).then(|| CStr::from_ptr(variable))
+        }
+    })
+}

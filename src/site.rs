@@ -1,0 +1,44 @@
+//! Sites: the places in the code that depend on a key.
+
+/// One site of a module's site table, as it stands in the file. All distances count from their own field.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct SiteRecord {
+    pub(crate) site: i32,
+    pub(crate) target: i32,
+    pub(crate) state: i32,
+    pub(crate) length: u8,
+    pub(crate) kind: u8,
+    pub(crate) value: u8,
+    pub(crate) flags: u8,
+}
+
+/// A static branch: `true` if the key has the value, which is `true` where none is given.
+///
+/// ```
+/// # invar::values! { pub enum Width { Narrow, Wide } }
+/// # invar::key! { static WIDTH: Width = |_| Ok(Width::Wide); }
+/// # invar::key! { static WIDE: bool = |_| Ok(true); }
+/// # fn wide() {} fn narrow() {}
+/// if invar::branch!(WIDE) { wide() } else { narrow() }
+/// if invar::branch!(WIDTH == Width::Wide) { wide() }
+/// ```
+///
+/// Unbound it is a compare of one byte and a conditional jump; bound, one nop where the key has the value and
+/// one jump where it has another. The other branch is laid out of line where the compiler can.
+///
+/// A branch inside a loop that the compiler would vectorise keeps the loop scalar: branch outside.
+#[macro_export]
+macro_rules! branch {
+    ($($key:ident)::+) => { $crate::branch!($($key)::+ == true) };
+    ($($key:ident)::+ == $value:expr) => {
+        '__invar_site: {
+            const { $crate::__private::same_type(&$($key)::+, $value) };
+            // SAFETY: a key's static begins with its state byte, and its record names it.
+            unsafe {
+                $crate::__private::__site!(branch, $($key)::+, $value as u8, { break '__invar_site false })
+            }
+            true
+        }
+    };
+}

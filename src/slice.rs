@@ -1,0 +1,101 @@
+//! Time slice requests: tell the kernel that a critical section is short, so that it lets the thread finish it.
+//!
+//! On a kernel with the rseq time slice extension, a thread that is about to be preempted between
+//! [`enter`] and the drop of the [`Slice`] may be let run for a few microseconds more (5 by default, 5 to 50 by
+//! the administrator's choice). It then owes the CPU, and gives it up when the section ends.
+//!
+//! Where the extension is absent, both are nops. There is nothing to check and nothing to choose at run time.
+#![allow(unsafe_code)]
+
+use crate::key::{Key, Origin, Verdict};
+use crate::rseq;
+use core::marker::PhantomData;
+use core::sync::atomic::{AtomicI32, AtomicIsize, Ordering::Relaxed};
+use invar_arch as arch;
+
+/// The slice key, named `slice`: every thread has an area for requests at one constant offset, on a kernel that
+/// grants. That a thread is *enabled* it does not say: in one that is not, requests have no effect.
+pub static SLICE: Key<bool> = Key::new();
+
+const _: () = {
+    extern "C" fn probe(verdict: &mut Verdict) {
+        crate::__key_record!(["slice"] SLICE, bool, probe, crate::key::flags::FORCEABLE);
+        match rseq::probe(verdict) {
+            Some(available) => {
+                verdict.value = 1;
+                verdict.data = pack(available.area, available.yield_number);
+            }
+            // Absent is an answer like any other, and not a probe that failed.
+            None => verdict.origin = Origin::Probe as u8,
+        }
+    }
+    #[used]
+    static KEEP: extern "C" fn(&mut Verdict) = probe;
+};
+
+/// A critical section that asks for its time slice to be extended; ends when dropped.
+///
+/// Belongs to its thread, whose request byte it set.
+#[must_use = "the section ends when this is dropped"]
+pub struct Slice(PhantomData<*mut ()>);
+
+/// Begins a section that should not be preempted.
+///
+/// Keep it short: an extension lasts a few microseconds, then the thread is preempted all the same. Inside it make
+/// no system call (any of them ends a grant), and do not nest sections: the inner one's end ends the outer one's
+/// request too. Both cost the benefit only. Set the request again after any sleep.
+///
+/// Bound, this is one instruction: a store of one byte to a constant offset from the thread pointer, or a nop.
+///
+/// ```
+/// # use std::sync::atomic::{AtomicBool, Ordering};
+/// # static LOCKED: AtomicBool = AtomicBool::new(false);
+/// {
+///     let _slice = invar::slice::enter();
+///     while LOCKED.swap(true, Ordering::Acquire) { std::hint::spin_loop() }
+///     // ... a few hundred instructions ...
+///     LOCKED.store(false, Ordering::Release);
+/// }
+/// ```
+#[inline(always)]
+pub fn enter() -> Slice {
+    // SAFETY: SLICE begins with its state byte, and its record names it. Where the key is on, the area at the
+    // offset is every thread's own.
+    unsafe { arch::__site!(slice_enter, SLICE, 0, { unsafe { arch::request(AREA.load(Relaxed)) } }) };
+    Slice(PhantomData)
+}
+
+impl Drop for Slice {
+    #[inline(always)]
+    fn drop(&mut self) {
+        // SAFETY: as in `enter`.
+        unsafe { arch::__site!(slice_leave, SLICE, 0, { unsafe { arch::withdraw(AREA.load(Relaxed), YIELD.load(Relaxed)) } }) };
+    }
+}
+
+/// Distance of the calling thread's area from its thread pointer, for unbound sites and cold paths.
+static AREA: AtomicIsize = AtomicIsize::new(0);
+/// The system call that gives up the CPU at the end of a granted section; negative for none.
+static YIELD: AtomicI32 = AtomicI32::new(-1);
+
+/// Makes the verdict's data known to this module's sites.
+pub(crate) fn load() {
+    let data = SLICE.verdict().filter(|verdict| verdict.value != 0).map_or_else(own_memory, |verdict| verdict.data);
+    AREA.store(data as i32 as isize, Relaxed);
+    YIELD.store((data >> 32) as i32, Relaxed);
+}
+
+/// Where the request byte of each thread lies, from its thread pointer.
+pub(crate) fn request_offset() -> i32 {
+    (AREA.load(Relaxed) + arch::AREA_REQUEST as isize) as i32
+}
+
+/// The verdict's data for this module's own thread-local memory, which is always safe to write.
+pub(crate) fn own_memory() -> u64 {
+    pack(arch::own_area_offset(), -1)
+}
+
+/// Both halves fit: thread-local blocks lie within two gigabytes of the thread pointer.
+fn pack(area: isize, yield_number: i32) -> u64 {
+    u64::from(area as i32 as u32) | u64::from(yield_number as u32) << 32
+}

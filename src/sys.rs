@@ -1,0 +1,186 @@
+//! The kernel, as far as the runtime needs it: raw system calls, so that nothing that interposes on libc is run
+//! from a constructor, and `errno` stays as it was.
+#![allow(unsafe_code)]
+
+use core::ffi::CStr;
+use invar_arch as arch;
+
+/// A kernel error number, 1 to 4095.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Errno(pub(crate) i32);
+
+pub(crate) type Result<T> = core::result::Result<T, Errno>;
+
+/// # Safety
+///
+/// The call with these arguments must be sound.
+pub(crate) unsafe fn call(number: libc::c_long, args: [usize; 6]) -> Result<usize> {
+    // SAFETY: as the caller vouches.
+    let result = unsafe { arch::syscall(number as usize, args) };
+    if (-4095..0).contains(&result) { Err(Errno(-result as i32)) } else { Ok(result as usize) }
+}
+
+/// An open file, closed on drop.
+pub(crate) struct File(usize);
+
+impl File {
+    /// Opens `path` with `O_CLOEXEC` and `flags`; a created file has mode 0666 less the umask.
+    pub(crate) fn open(path: &CStr, flags: i32) -> Result<Self> {
+        let args =
+            [libc::AT_FDCWD as usize, path.as_ptr() as usize, (flags | libc::O_CLOEXEC) as usize, 0o666, 0, 0];
+        // SAFETY: `path` ends in NUL.
+        unsafe { call(libc::SYS_openat, args) }.map(Self)
+    }
+
+    pub(crate) fn read(&self, buffer: &mut [u8]) -> Result<usize> {
+        // SAFETY: the kernel writes at most `len` bytes to the buffer.
+        retry(|| unsafe { call(libc::SYS_read, [self.0, buffer.as_mut_ptr() as usize, buffer.len(), 0, 0, 0]) })
+    }
+
+    /// Writes the whole of `bytes` at `offset`.
+    ///
+    /// # Safety
+    ///
+    /// If the file is a process's memory, changing it so must be sound.
+    pub(crate) unsafe fn write_at(&self, offset: usize, bytes: &[u8]) -> Result<()> {
+        let args = [self.0, bytes.as_ptr() as usize, bytes.len(), offset, 0, 0];
+        // SAFETY: the kernel only reads `bytes`; for the effect the caller vouches.
+        let written = retry(|| unsafe { call(libc::SYS_pwrite64, args) })?;
+        if written == bytes.len() { Ok(()) } else { Err(Errno(libc::EIO)) }
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        // SAFETY: the descriptor is ours, and not used again.
+        let _ = unsafe { call(libc::SYS_close, [self.0, 0, 0, 0, 0, 0]) };
+    }
+}
+
+/// Writes `bytes` to the descriptor as far as it takes them; there is nobody to tell of a failure.
+pub(crate) fn print(file: Option<&File>, mut bytes: &[u8]) {
+    let descriptor = file.map_or(libc::STDERR_FILENO as usize, |file| file.0);
+    while !bytes.is_empty() {
+        // SAFETY: the kernel only reads `bytes`.
+        match retry(|| unsafe { call(libc::SYS_write, [descriptor, bytes.as_ptr() as usize, bytes.len(), 0, 0, 0]) }) {
+            Ok(written) if written > 0 => bytes = &bytes[written.min(bytes.len())..],
+            _ => return,
+        }
+    }
+}
+
+fn retry(mut operation: impl FnMut() -> Result<usize>) -> Result<usize> {
+    loop {
+        match operation() {
+            Err(Errno(libc::EINTR)) => continue,
+            result => return result,
+        }
+    }
+}
+
+/// The number of threads of this process, if the kernel tells.
+pub(crate) fn threads() -> Result<u32> {
+    let path = c"/proc/self/task";
+    // SAFETY: plain old data, for which zeros are a value.
+    let mut status: libc::statx = unsafe { core::mem::zeroed() };
+    let args = [
+        libc::AT_FDCWD as usize,
+        path.as_ptr() as usize,
+        0,
+        libc::STATX_NLINK as usize,
+        &raw mut status as usize,
+        0,
+    ];
+    // SAFETY: `path` ends in NUL; the kernel fills in one `statx`.
+    unsafe { call(libc::SYS_statx, args) }?;
+    // Linux fs/proc/base.c, proc_task_getattr: two links and one for each thread.
+    status.stx_nlink.checked_sub(2).filter(|&threads| threads > 0).ok_or(Errno(libc::ENOSYS))
+}
+
+/// Anonymous memory, zero at first, given back on drop.
+pub(crate) struct Scratch {
+    address: usize,
+    bytes: usize,
+}
+
+impl Scratch {
+    pub(crate) fn new(bytes: usize) -> Result<Self> {
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        // SAFETY: a new mapping where nothing is mapped.
+        let address =
+            unsafe { call(libc::SYS_mmap, [0, bytes, protection as usize, flags as usize, usize::MAX, 0]) }?;
+        Ok(Self { address, bytes })
+    }
+
+    /// The memory as bytes.
+    pub(crate) fn bytes(&mut self) -> &mut [u8] {
+        // SAFETY: our own mapping, initialised by the kernel, borrowed as long as the slice lives.
+        unsafe { core::slice::from_raw_parts_mut(self.address as *mut u8, self.bytes) }
+    }
+
+    /// The memory as numbers.
+    pub(crate) fn words(&mut self) -> &mut [u32] {
+        // SAFETY: our own mapping, page-aligned, initialised by the kernel, borrowed as long as the slice lives.
+        unsafe { core::slice::from_raw_parts_mut(self.address as *mut u32, self.bytes / 4) }
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // SAFETY: our own mapping; slices of it borrow `self`.
+        let _ = unsafe { call(libc::SYS_munmap, [self.address, self.bytes, 0, 0, 0, 0]) };
+    }
+}
+
+/// Changes the protection of whole pages.
+///
+/// # Safety
+///
+/// Whatever runs on or reads these pages meanwhile must be able to do so under `protection`.
+pub(crate) unsafe fn protect(start: usize, length: usize, protection: i32) -> Result<()> {
+    // SAFETY: as the caller vouches.
+    unsafe { call(libc::SYS_mprotect, [start, length, protection as usize, 0, 0, 0]) }.map(drop)
+}
+
+/// Asks for private copies of writable pages in one go (Linux 5.14; only ever a hint here).
+pub(crate) fn populate_for_writing(start: usize, length: usize) {
+    const MADV_POPULATE_WRITE: usize = 23;
+    // SAFETY: changes no content.
+    let _ = unsafe { call(libc::SYS_madvise, [start, length, MADV_POPULATE_WRITE, 0, 0, 0]) };
+}
+
+/// An entry of the auxiliary vector; 0 if there is none.
+pub(crate) fn auxiliary(entry: libc::c_ulong) -> u64 {
+    // SAFETY: reads libc's copy of the vector.
+    unsafe { libc::getauxval(entry) as u64 }
+}
+
+/// Nanoseconds on the monotonic clock.
+pub(crate) fn now() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: fills in one timespec (by way of the vDSO where there is one).
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+pub(crate) fn process_id() -> u64 {
+    // SAFETY: no arguments, no effects.
+    unsafe { call(libc::SYS_getpid, [0; 6]) }.unwrap_or(0) as u64
+}
+
+/// Ends the process at once, all threads.
+pub(crate) fn exit(code: i32) -> ! {
+    loop {
+        // SAFETY: does not return.
+        let _ = unsafe { call(libc::SYS_exit_group, [code as usize, 0, 0, 0, 0, 0]) };
+    }
+}
+
+/// Bytes in a page.
+pub(crate) fn page_size() -> usize {
+    match auxiliary(libc::AT_PAGESZ) as usize {
+        size if size.is_power_of_two() => size,
+        _ => 4096,
+    }
+}
