@@ -7,12 +7,13 @@
 //! code itself says whether it is bound, and [`inspect`] reads it again when a report is wanted.
 #![allow(unsafe_code)]
 
+use crate::key::State;
 use crate::module::{Module, ModuleKey};
 use crate::sys::{self, Errno, Scratch};
 use crate::write::{self, Session, Writer};
 use core::ops::Range;
 use core::sync::atomic::Ordering::{Relaxed, Release};
-use invar_arch::{self as arch, Code, Kind, Site};
+use invar_arch::{self as arch, Code, Kind, MAX_SITE, Site};
 
 /// What stands at a site now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -178,15 +179,17 @@ unsafe fn commit(module: &Module<'_>, wish: Wish) -> Result<(), Reason> {
     let mut session = Session::start(writer);
     let mut next = 0;
     while let Some(pages) = plan.span(next, writer) {
+        let sites = plan.sites_on(&pages);
         let written = match &mut session {
             // SAFETY: one thread, as the caller vouches; the plan has only verified sites of the module's text.
-            Ok(session) => unsafe { write_span(module, plan.sites_on(&pages), session) },
+            Ok(session) => unsafe { write_span(module, plan.addresses(&pages), sites, session) },
             Err(refused) => Err(*refused),
         };
         match written {
-            Ok(()) => {
+            Ok(whole) => {
+                let bound = if whole { sites.len() as u32 } else { count_bound(module, sites) };
                 module.outcome.writers.fetch_or(writer as u8, Relaxed);
-                module.outcome.bound.fetch_add(read_back(module, plan.sites_on(&pages)), Relaxed);
+                module.outcome.bound.fetch_add(bound, Relaxed);
                 next = pages.end;
             }
             Err(_) if others => {
@@ -202,37 +205,35 @@ unsafe fn commit(module: &Module<'_>, wish: Wish) -> Result<(), Reason> {
     Ok(())
 }
 
-/// Writes one span's sites.
+/// Writes one span's sites; returns whether all of them read back as written.
 ///
 /// # Safety
 ///
-/// As for [`commit`]; `sites` are verified, and stand on neighbouring pages.
-unsafe fn write_span(module: &Module<'_>, sites: &[u32], session: &mut Session) -> sys::Result<()> {
-    let mut resolver = Resolver::new(module);
-    let mut span = usize::MAX..0;
-    for (site, _) in sites.iter().filter_map(|&index| resolver.site(index).ok()) {
-        span.start = span.start.min(site.address as usize);
-        span.end = span.end.max(site.address as usize + site.length as usize);
-    }
-    // SAFETY: verified sites lie in readable text; the process has one thread.
+/// As for [`commit`]; `sites` are verified, and begin in `span`.
+unsafe fn write_span(
+    module: &Module<'_>,
+    span: Range<usize>,
+    sites: &[u32],
+    session: &mut Session,
+) -> sys::Result<bool> {
+    // SAFETY: whole pages of the module's text, in a process with one thread.
     unsafe { session.open(span) }?;
+    let mut resolver = Resolver::new(module);
     for &index in sites {
         let Ok((site, key)) = resolver.site(index) else { continue };
-        if let Some(code) = resolver.bound(&site, &key) {
+        if let Some(code) = resolver.bound(&site, key) {
             // SAFETY: the span is open; this is the form of the site for its key's value.
-            unsafe { session.put(site.address as usize, code.as_bytes()) };
+            unsafe { session.put(site.address as usize, code) };
         }
     }
     session.close()
 }
 
 /// How many of these sites are bound now, by what stands in the text.
-fn read_back(module: &Module<'_>, sites: &[u32]) -> u32 {
+#[cold]
+fn count_bound(module: &Module<'_>, sites: &[u32]) -> u32 {
     let mut resolver = Resolver::new(module);
-    let is_bound = |&&index: &&u32| {
-        let Ok((site, key)) = resolver.site(index) else { return false };
-        reads(&site, resolver.bound(&site, &key))
-    };
+    let is_bound = |&&index: &&u32| resolver.site(index).is_ok_and(|(site, key)| resolver.is_bound(&site, key));
     sites.iter().filter(is_bound).count() as u32
 }
 
@@ -242,27 +243,32 @@ pub(crate) fn inspect<'a>(resolver: &mut Resolver<'a>, index: u32) -> (SiteStatu
         Ok(found) => found,
         Err(fault) => return (SiteStatus::Invalid(fault), None),
     };
-    let Some(checked) = arch::checked(&site) else { return (SiteStatus::Invalid(Fault::Length), None) };
-    let status = if reads(&site, Some(checked)) {
+    let status = if arch::checked(&site).is_none() {
+        return (SiteStatus::Invalid(Fault::Length), None);
+    } else if resolver.is_checked(&site) {
         SiteStatus::Checked
-    } else if key.state.decided() && reads(&site, resolver.bound(&site, &key)) {
+    } else if resolver.is_bound(&site, key) {
         SiteStatus::Bound
     } else {
         SiteStatus::Foreign
     };
-    (status, Some((site, key)))
+    (status, resolver.key(site.state as usize).map(|key| (site, *key)))
 }
 
 /// Whether this code stands at the site.
-fn reads(site: &Site, code: Option<Code>) -> bool {
-    // SAFETY: a resolved site lies whole in its module's readable text. Volatile, since the text changes under
-    // the compiler's eyes.
-    code.is_some_and(|code| {
-        code.as_bytes().len() == site.length as usize
-            && code.as_bytes().iter().enumerate().all(|(at, &byte)| byte == unsafe {
-                (site.address as usize as *const u8).add(at).read_volatile()
-            })
-    })
+#[inline(always)]
+fn reads(text: &Range<usize>, site: &Site, code: Option<Code>) -> bool {
+    let Some(code) = code else { return false };
+    let address = site.address as usize as *const u8;
+    let mut memory = [0; MAX_SITE];
+    if text.end - site.address as usize >= MAX_SITE {
+        // SAFETY: a resolved site lies in its module's readable text, of which there is this much.
+        memory = unsafe { address.cast::<[u8; MAX_SITE]>().read() };
+    } else {
+        // SAFETY: a resolved site lies whole in its module's readable text.
+        unsafe { core::ptr::copy_nonoverlapping(address, memory.as_mut_ptr(), (site.length as usize).min(MAX_SITE)) };
+    }
+    code.len() == site.length as usize && code.begins(memory)
 }
 
 /// Works out site records, remembering what they have in common.
@@ -278,25 +284,41 @@ impl<'a> Resolver<'a> {
         Self { module: *module, text: 0..0, keys: [None; 16] }
     }
 
-    /// The site of this record of the module's table, and its key.
-    fn site(&mut self, index: u32) -> Result<(Site, ModuleKey<'a>), Fault> {
+    /// The site of this record of the module's table, and its key's state.
+    #[inline(always)]
+    fn site(&mut self, index: u32) -> Result<(Site, &'a State), Fault> {
         let record = &self.module.sites[index as usize];
         let from = |field: &i32| (&raw const *field as usize).wrapping_add_signed(*field as isize);
         let (address, target, state) = (from(&record.site), from(&record.target), from(&record.state));
         let length = record.length;
         let kind = Kind::from_byte(record.kind).filter(|_| record.flags == 0).ok_or(Fault::Kind)?;
-        self.in_text(address, length as usize)?;
         self.in_text(target, 1)?;
-        let key = self.key(state).ok_or(Fault::NoKey)?;
+        self.in_text(address, length as usize)?;
+        let key = self.key(state).ok_or(Fault::NoKey)?.state;
         let (address, target, state) = (address as u64, target as u64, state as u64);
         Ok((Site { address, target, state, length, kind, value: record.value }, key))
     }
 
-    /// The bytes that bind the site to its key's value.
-    fn bound(&self, site: &Site, key: &ModuleKey<'_>) -> Option<Code> {
-        arch::bound(site, key.state.value(), self.module.outcome.request_offset.load(Relaxed))
+    /// Whether the site stands as the compiler left it.
+    #[inline]
+    fn is_checked(&self, site: &Site) -> bool {
+        reads(&self.text, site, arch::checked(site))
     }
 
+    /// Whether the site is bound to its key's value.
+    #[inline]
+    fn is_bound(&self, site: &Site, key: &State) -> bool {
+        key.decided() && reads(&self.text, site, self.bound(site, key))
+    }
+
+    /// The bytes that bind the site to its key's value.
+    #[inline]
+    fn bound(&self, site: &Site, key: &State) -> Option<Code> {
+        arch::bound(site, key.value(), self.module.outcome.request_offset.load(Relaxed))
+    }
+
+    /// Fails unless the range lies whole in the module's text; leaves in `self.text` the segment it lies in.
+    #[inline]
     fn in_text(&mut self, address: usize, length: usize) -> Result<(), Fault> {
         let end = address.checked_add(length).ok_or(Fault::OutsideText)?;
         if address < self.text.start || end > self.text.end {
@@ -305,13 +327,19 @@ impl<'a> Resolver<'a> {
         Ok(())
     }
 
-    fn key(&mut self, state: usize) -> Option<ModuleKey<'a>> {
-        let is_it = |key: &ModuleKey<'_>| core::ptr::from_ref(key.state) as usize == state;
-        let slot = &mut self.keys[state / size_of::<crate::key::State>() % 16];
-        if !slot.as_ref().is_some_and(is_it) {
-            *slot = Some(self.module.keys().find(is_it)?);
+    #[inline(always)]
+    fn key(&mut self, state: usize) -> Option<&ModuleKey<'a>> {
+        let slot = state / size_of::<State>() % 16;
+        if !self.keys[slot].as_ref().is_some_and(|key| key.is_at(state)) {
+            self.look_up(slot, state)?;
         }
-        *slot
+        self.keys[slot].as_ref()
+    }
+
+    #[cold]
+    fn look_up(&mut self, slot: usize, state: usize) -> Option<()> {
+        self.keys[slot] = Some(self.module.keys().find(|key| key.is_at(state))?);
+        Some(())
     }
 }
 
@@ -321,6 +349,8 @@ struct Plan<'a> {
     order: &'a [u32],
     /// For each page of the text, where its sites end in `order`.
     ends: &'a [u32],
+    /// Address of the first page.
+    start: usize,
     page_size: usize,
     /// How many pages have sites, and in how many runs of neighbours.
     pages: usize,
@@ -350,8 +380,8 @@ impl<'a> Plan<'a> {
         for (index, page) in page_of.iter_mut().enumerate() {
             *page = SKIP;
             let Ok((site, key)) = resolver.site(index as u32) else { continue };
-            if key.state.decided() && reads(&site, arch::checked(&site)) {
-                *page = ((site.address as usize - start) / page_size) as u32;
+            if key.decided() && resolver.is_checked(&site) {
+                *page = ((site.address as usize - start) >> page_size.trailing_zeros()) as u32;
                 ends[*page as usize] += 1;
             }
         }
@@ -373,7 +403,7 @@ impl<'a> Plan<'a> {
                 *end += 1;
             }
         }
-        Self { order, ends, page_size, pages, runs }
+        Self { order, ends, start, page_size, pages, runs }
     }
 
     /// The next run of neighbouring pages with sites, from page `next` on, no longer than `writer` takes.
@@ -387,6 +417,10 @@ impl<'a> Plan<'a> {
 
     fn sites_on(&self, pages: &Range<usize>) -> &'a [u32] {
         &self.order[self.begin(pages.start) as usize..self.begin(pages.end) as usize]
+    }
+
+    fn addresses(&self, pages: &Range<usize>) -> Range<usize> {
+        self.start + pages.start * self.page_size..self.start + pages.end * self.page_size
     }
 
     fn begin(&self, page: usize) -> u32 {

@@ -254,6 +254,12 @@ impl<'a> ModuleKey<'a> {
         self.text(0)
     }
 
+    /// Whether the key's state has this address.
+    #[inline(always)]
+    pub(crate) fn is_at(&self, state: usize) -> bool {
+        core::ptr::from_ref(self.state) as usize == state
+    }
+
     /// The name of one of the key's values.
     pub(crate) fn value_name(&self, value: u8) -> &'a [u8] {
         self.text(value as usize + 1)
@@ -353,4 +359,46 @@ fn find_note(mut notes: &[u8], align: usize) -> Option<&[u8]> {
         notes = notes.get(end.checked_next_multiple_of(align)?..).unwrap_or(&[]);
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::vec::Vec;
+
+    fn note(owner: &[u8], kind: u32, descriptor: &[u8]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for word in [owner.len() as u32, descriptor.len() as u32, kind] {
+            bytes.extend(word.to_ne_bytes());
+        }
+        for part in [owner, descriptor] {
+            bytes.extend(part);
+            bytes.resize(bytes.len().next_multiple_of(4), 0);
+        }
+        bytes
+    }
+
+    #[test]
+    fn our_note_is_found_among_others() {
+        let mut notes = note(b"GNU\0", 3, &[7; 20]);
+        notes.extend(note(b"invar\0", 2, &[1; DESCRIPTOR]));
+        notes.extend(note(b"invar\0", ABI, &[2; DESCRIPTOR + 4]));
+        assert_eq!(find_note(&notes, 4), None, "other versions are not ours");
+        notes.extend(note(b"invar\0", ABI, &[3; DESCRIPTOR]));
+        assert_eq!(find_note(&notes, 4), Some(&[3; DESCRIPTOR][..]));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_may_stand_in_a_note_segment(notes in prop::collection::vec(any::<u8>(), 0..200), align in 0usize..20) {
+            find_note(&notes, align);
+        }
+
+        #[test]
+        fn a_note_that_is_cut_off_is_none(cut in 0usize..44) {
+            let whole = note(b"invar\0", ABI, &[3; DESCRIPTOR]);
+            prop_assert_eq!(find_note(&whole[..cut], 4), None);
+        }
+    }
 }

@@ -123,3 +123,37 @@ impl<const N: usize> core::fmt::Debug for Text<N> {
         core::fmt::Debug::fmt(self.as_str(), f)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::format;
+
+    #[test]
+    fn numbers() {
+        for number in [0, 7, 10, 1234567890, u64::MAX] {
+            let mut text = Text::<40>::new();
+            text.dec(number);
+            assert_eq!(text.as_str(), format!("{number}"));
+            let mut text = Text::<40>::new();
+            text.hex(number);
+            assert_eq!(text.as_str(), format!("{number:#x}"));
+        }
+        assert_eq!(Text::<40>::new().number(i64::MIN).as_str(), format!("{}", i64::MIN));
+    }
+
+    #[test]
+    fn too_long_is_cut_at_a_character() {
+        let mut text = Text::<5>::new();
+        text.text("abc").text("äöü").text("!");
+        assert_eq!(text.as_str(), "abcä");
+        assert_eq!(text.text("more").as_str(), "abcä");
+    }
+
+    #[test]
+    fn a_length_that_lies_is_not_believed() {
+        let text = Text::<5> { length: 60000, bytes: *b"hello" };
+        assert_eq!(text.as_str(), "hello");
+        assert_eq!({ text }.text("more").as_str(), "hello");
+    }
+}

@@ -66,80 +66,84 @@ const JNC: u8 = 0x3;
 /// does not fit.
 #[inline]
 pub fn checked(site: &Site) -> Option<Code> {
-    let code = match site.kind {
-        Kind::Branch | Kind::SliceEnter => Code::new(),
-        Kind::SliceLeave => Code::new().push(&[0x3e]),
-    };
     // The displacement counts from the end of the compare: four bytes of it, and the immediate.
-    let compare_end = site.address.wrapping_add(code.length as u64 + 7);
-    let code = code
-        .push(&[0x80, 0x3d])
-        .push(&distance(compare_end, site.state)?.to_le_bytes())
-        .push(&[site.value]);
-    conditional_jump(code, site, JNE)
+    let compare = |prefix: u64| {
+        let state = distance(site.address.wrapping_add(prefix + 7), site.state)?;
+        Some(0x3d80 | u64::from(state) << 16 | u64::from(site.value) << 48)
+    };
+    match site.kind {
+        Kind::Branch | Kind::SliceEnter => conditional_jump(Code::from_bits(compare(0)?, 7), site, JNE),
+        Kind::SliceLeave => conditional_jump(Code::from_bits(0x3e | compare(1)? << 8, 8), site, JNE),
+    }
 }
 
 /// The bytes that bind `site` to a key whose value is `value`, where the request byte of every thread lies
 /// `request_offset` bytes from its thread pointer; `None` as for [`checked`].
 #[inline]
 pub fn bound(site: &Site, value: u8, request_offset: i32) -> Option<Code> {
+    let request = u64::from(request_offset as u32);
     let falls_through = value == site.value;
     match site.kind {
-        _ if falls_through => Some(nop(Code::new(), site.length as usize)),
+        _ if falls_through => nop(Code::new(), site.length),
         Kind::Branch => {
-            let end = site.address.wrapping_add(5);
-            let jump = Code::new().push(&[0xe9]).push(&distance(end, site.target)?.to_le_bytes());
-            Some(nop(jump, site.length as usize))
+            let target = distance(site.address.wrapping_add(5), site.target)?;
+            nop(Code::from_bits(0xe9 | u64::from(target) << 8, 5), site.length)
         }
         Kind::SliceEnter => {
-            // Operand size prefixes, which a byte store ignores, keep the longer form one instruction.
-            let padding = (site.length as usize).checked_sub(9)?;
-            let store = Code::new()
-                .push([0x66; 4].get(..padding)?)
-                .push(&[0x64, 0xc6, 0x04, 0x25])
-                .push(&request_offset.to_le_bytes())
-                .push(&[1]);
-            Some(store)
+            let store = Code::from_bits(0x2504_c664 | request << 32, 8).push(1, 1);
+            match site.length {
+                9 => Some(store),
+                // Operand size prefixes, which a byte store ignores, keep the longer form one instruction.
+                13 => Some(Code::from_bits(0x6666_6666, 4).append(store)),
+                _ => None,
+            }
         }
-        Kind::SliceLeave => {
-            let take_back = Code::new().push(&[0x64, 0xd0, 0x2c, 0x25]).push(&request_offset.to_le_bytes());
-            conditional_jump(take_back, site, JNC)
-        }
+        Kind::SliceLeave => conditional_jump(Code::from_bits(0x252c_d064 | request << 32, 8), site, JNC),
     }
 }
 
 /// Appends the jump that ends `site`, to its target, in the size that the site's length leaves for it.
-#[inline]
+#[inline(always)]
 fn conditional_jump(code: Code, site: &Site, condition: u8) -> Option<Code> {
-    let end = site.address.wrapping_add(site.length as u64);
-    let distance = distance(end, site.target)?;
-    match (site.length).checked_sub(code.length)? {
-        2 => Some(code.push(&[0x70 | condition, i8::try_from(distance).ok()? as u8])),
-        6 => Some(code.push(&[0x0f, 0x80 | condition]).push(&distance.to_le_bytes())),
+    let distance = distance(site.address.wrapping_add(site.length.into()), site.target)?;
+    match site.length.wrapping_sub(code.length) {
+        2 => {
+            let short = i8::try_from(distance as i32).ok()?;
+            Some(code.push(u64::from(0x70 | condition) | u64::from(short as u8) << 8, 2))
+        }
+        6 => Some(code.push(0x0f | u64::from(0x80 | condition) << 8 | u64::from(distance) << 16, 6)),
         _ => None,
     }
 }
 
-#[inline]
-fn distance(from: u64, to: u64) -> Option<i32> {
-    i32::try_from(to.wrapping_sub(from) as i64).ok()
+/// The displacement that leads from one address to another, as the 32 bits of an instruction.
+#[inline(always)]
+fn distance(from: u64, to: u64) -> Option<u32> {
+    i32::try_from(to.wrapping_sub(from) as i64).ok().map(|distance| distance as u32)
 }
 
 /// Fills `code` up to `length` bytes with a single nop (Intel SDM volume 2, NOP, table 4-12; beyond nine bytes
 /// with further operand size prefixes, as assemblers do).
-#[inline]
-fn nop(code: Code, length: usize) -> Code {
-    // The longest forms first, so that one copy from the right end gives every length.
-    const LONG: [u8; 15] = [0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x0f, 0x1f, 0x84, 0, 0, 0, 0, 0];
-    match length.saturating_sub(code.length as usize) {
-        0 => code,
-        1 => code.push(&[0x90]),
-        2 => code.push(&[0x66, 0x90]),
-        3 => code.push(&[0x0f, 0x1f, 0x00]),
-        4 => code.push(&[0x0f, 0x1f, 0x40, 0]),
-        5 => code.push(&[0x0f, 0x1f, 0x44, 0, 0]),
-        6 => code.push(&[0x66, 0x0f, 0x1f, 0x44, 0, 0]),
-        7 => code.push(&[0x0f, 0x1f, 0x80, 0, 0, 0, 0]),
-        more => code.push(&LONG[LONG.len() - more.min(LONG.len())..]),
-    }
+#[inline(always)]
+fn nop(code: Code, length: u8) -> Option<Code> {
+    const NOPS: [u128; 16] = [
+        0,
+        0x90,
+        0x9066,
+        0x00_1f0f,
+        0x0040_1f0f,
+        0x00_0044_1f0f,
+        0x0000_441f_0f66,
+        0x00_0000_0080_1f0f,
+        0x0000_0000_0084_1f0f,
+        0x00_0000_0000_841f_0f66,
+        0x0000_0000_0084_1f0f_6666,
+        0x00_0000_0000_841f_0f66_6666,
+        0x0000_0000_0084_1f0f_6666_6666,
+        0x00_0000_0000_841f_0f66_6666_6666,
+        0x0000_0000_0084_1f0f_6666_6666_6666,
+        0x00_0000_0000_841f_0f66_6666_6666_6666,
+    ];
+    let rest = length.checked_sub(code.length)?;
+    Some(code.append(Code { bits: *NOPS.get(rest as usize)?, length: rest }))
 }

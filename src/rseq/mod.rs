@@ -17,6 +17,8 @@ const FEATURE_SIZE: u64 = 33;
 /// Length and alignment of the area that the runtime registers where nobody else does.
 const OWN_LENGTH: usize = 64;
 
+const RSEQ_FLAG_UNREGISTER: usize = 1;
+
 /// `getauxval`: how much of `struct rseq` this kernel knows.
 const AT_RSEQ_FEATURE_SIZE: libc::c_ulong = 27;
 
@@ -55,6 +57,8 @@ trait Facts {
     fn slice_yield(&self) -> Result<()>;
     /// Registers the area at this offset for the calling thread.
     fn register(&self, area: isize) -> Result<()>;
+    /// Takes that back.
+    fn unregister(&self, area: isize);
 }
 
 /// What became of the system calls that were tried in a child.
@@ -116,8 +120,17 @@ impl Facts for ThisProcess {
     }
 
     fn register(&self, area: isize) -> Result<()> {
-        let area = arch::area(area) as usize;
-        // SAFETY: our own thread-local area, in code that is never unloaded; the kernel writes to it from now on.
-        unsafe { sys::call(libc::SYS_rseq, [area, OWN_LENGTH, 0, arch::RSEQ_SIGNATURE as usize, 0, 0]) }.map(drop)
+        rseq(area, 0)
     }
+
+    fn unregister(&self, area: isize) {
+        let _ = rseq(area, RSEQ_FLAG_UNREGISTER);
+    }
+}
+
+/// rseq(2) for our own area at this offset.
+fn rseq(area: isize, flags: usize) -> Result<()> {
+    let area = arch::area(area) as usize;
+    // SAFETY: our own thread-local area, in code that is never unloaded; the kernel writes to it from now on.
+    unsafe { sys::call(libc::SYS_rseq, [area, OWN_LENGTH, flags, arch::RSEQ_SIGNATURE as usize, 0, 0]) }.map(drop)
 }

@@ -1,6 +1,6 @@
 //! The slice key's verdict: every way in which the extension can be missing has a message and advice of its own.
 
-use super::{ENOTSUPP, FEATURE_SIZE, Facts, Fate, SYS_RSEQ_SLICE_YIELD};
+use super::{ENOTSUPP, FEATURE_SIZE, Facts, Fate, SYS_RSEQ_SLICE_YIELD, Trial};
 use crate::sys::Errno;
 use crate::text::Evidence;
 
@@ -51,8 +51,22 @@ pub(super) fn decide(facts: &impl Facts, evidence: &mut Evidence) -> Option<Avai
     let (area, owner) = match (facts.enable(), libc) {
         (Ok(()), Some((area, _))) if facts.enabled(area) => (area, "libc"),
         (Ok(()), _) => return somebody_else(evidence),
-        (Err(Errno(libc::ENXIO)), _) => (register(facts, evidence)?, "invar"),
-        (Err(Errno(ENOTSUPP)), _) => return not_supported(facts, libc, trial.slice_yield, evidence),
+        (Err(Errno(ENOTSUPP)), _) if compiled_out(facts, &trial) => {
+            evidence.text("kernel compiled without the extension: prctl 79 gives 524 and system call 471 ENOSYS; ");
+            evidence.text("needs CONFIG_RSEQ_SLICE_EXTENSION=y");
+            return None;
+        }
+        (Err(Errno(ENOTSUPP)), Some((_, size))) => {
+            if u64::from(size) < FEATURE_SIZE {
+                evidence.text("libc registered 32 bytes (__rseq_size is ").number(size.into());
+                evidence.text("): use glibc 2.41 or newer, or start with GLIBC_TUNABLES=glibc.pthread.rseq=0 so that invar registers its own area");
+            } else {
+                evidence.text("off at boot: prctl 79 gives 524 on a kernel that has the extension; boot without rseq_slice_ext=0");
+            }
+            return None;
+        }
+        // Off at boot, the kernel says ENOTSUPP before it looks for a registration.
+        (Err(Errno(libc::ENXIO | ENOTSUPP)), _) => (register(facts, evidence)?, "invar"),
         (Err(Errno(errno)), _) => {
             evidence.text("prctl 79 gives errno ").number(errno.into());
             evidence.text(match errno {
@@ -72,29 +86,9 @@ pub(super) fn decide(facts: &impl Facts, evidence: &mut Evidence) -> Option<Avai
     Some(Available { area, yield_number })
 }
 
-/// `prctl` says ENOTSUPP: which of the three reasons is it?
-fn not_supported(
-    facts: &impl Facts,
-    libc: Option<(isize, u32)>,
-    tried: Fate,
-    evidence: &mut Evidence,
-) -> Option<Available> {
-    let compiled_out = tried == Fate::Answered && facts.slice_yield() == Err(Errno(libc::ENOSYS));
-    match libc {
-        _ if compiled_out => {
-            evidence.text("kernel compiled without the extension: prctl 79 gives 524 and system call 471 ENOSYS; ");
-            evidence.text("needs CONFIG_RSEQ_SLICE_EXTENSION=y");
-        }
-        Some((_, size)) if u64::from(size) < FEATURE_SIZE => {
-            evidence.text("libc registered 32 bytes (__rseq_size is ").number(size.into());
-            evidence.text("): use glibc 2.41 or newer, or start with GLIBC_TUNABLES=glibc.pthread.rseq=0 so that invar registers its own area");
-        }
-        Some(_) => {
-            evidence.text("off at boot: prctl 79 gives 524 on a kernel that has the extension; boot without rseq_slice_ext=0");
-        }
-        None => return somebody_else(evidence),
-    }
-    None
+/// Whether the kernel lacks the yield call as well, which one that is only switched off has.
+fn compiled_out(facts: &impl Facts, trial: &Trial) -> bool {
+    trial.slice_yield == Fate::Answered && facts.slice_yield() == Err(Errno(libc::ENOSYS))
 }
 
 /// No area is registered: registers our own, where that is safe.
@@ -107,6 +101,7 @@ fn register(facts: &impl Facts, evidence: &mut Evidence) -> Option<isize> {
     match facts.register(area) {
         Ok(()) if facts.enable() == Ok(()) && facts.enabled(area) => Some(area),
         Ok(()) => {
+            facts.unregister(area);
             evidence.text("off at boot: registered an area of its own, and prctl 79 still refuses; boot without rseq_slice_ext=0");
             None
         }
@@ -125,4 +120,201 @@ fn somebody_else(evidence: &mut Evidence) -> Option<Available> {
     evidence.text("area owned by somebody else, such as tcmalloc's per-CPU caches; only one owner is possible: ");
     evidence.text("turn that off (for tcmalloc, GLIBC_TUNABLES=glibc.pthread.rseq=1 lets libc own it)");
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+    use std::string::{String, ToString};
+
+    /// A machine on which everything is as the extension wants it; each test spoils one thing.
+    struct Machine {
+        feature_size: u64,
+        libc_area: Option<(isize, u32)>,
+        own_area: Option<isize>,
+        trial: Trial,
+        enable: Result<(), i32>,
+        enabled: bool,
+        slice_yield: Result<(), i32>,
+        register: Result<(), i32>,
+        /// What prctl answers once an area of our own is registered.
+        enable_registered: Result<(), i32>,
+        registered: Cell<bool>,
+    }
+
+    const ANSWERED: Trial =
+        Trial { enable: Fate::Answered, slice_yield: Fate::Answered, sched_yield: Fate::Answered };
+
+    fn good() -> Machine {
+        Machine {
+            feature_size: 33,
+            libc_area: Some((-160, 33)),
+            own_area: Some(-64),
+            trial: ANSWERED,
+            enable: Ok(()),
+            enabled: true,
+            slice_yield: Ok(()),
+            register: Ok(()),
+            enable_registered: Ok(()),
+            registered: Cell::new(false),
+        }
+    }
+
+    impl Facts for Machine {
+        fn feature_size(&self) -> u64 {
+            self.feature_size
+        }
+        fn libc_area(&self) -> Option<(isize, u32)> {
+            self.libc_area
+        }
+        fn own_area(&self) -> Option<isize> {
+            self.own_area
+        }
+        fn trial(&self) -> Trial {
+            self.trial
+        }
+        fn enable(&self) -> crate::sys::Result<()> {
+            if self.registered.get() { self.enable_registered } else { self.enable }.map_err(Errno)
+        }
+        fn enabled(&self, area: isize) -> bool {
+            let owner = if self.registered.get() { self.own_area } else { self.libc_area.map(|(area, _)| area) };
+            self.enabled && Some(area) == owner
+        }
+        fn slice_yield(&self) -> crate::sys::Result<()> {
+            self.slice_yield.map_err(Errno)
+        }
+        fn register(&self, area: isize) -> crate::sys::Result<()> {
+            assert_eq!(Some(area), self.own_area);
+            self.registered.set(self.register.is_ok());
+            self.register.map_err(Errno)
+        }
+        fn unregister(&self, area: isize) {
+            assert!(self.registered.replace(false) && Some(area) == self.own_area);
+        }
+    }
+
+    fn verdict(machine: Machine) -> (Option<Available>, String) {
+        let mut evidence = Evidence::new();
+        let available = decide(&machine, &mut evidence);
+        let text = evidence.as_str().to_string();
+        assert!(!text.is_empty() && text.len() < 238, "evidence is there, and not cut off: {text}");
+        (available, text)
+    }
+
+    /// The machine's verdict is "absent", with a message that begins so and this advice in it.
+    fn absent(machine: Machine, message: &str, advice: &str) {
+        let (available, text) = verdict(machine);
+        assert_eq!(available, None, "{text}");
+        assert!(text.starts_with(message) && text.contains(advice), "{text}");
+    }
+
+    #[test]
+    fn available_in_the_area_of_libc() {
+        let (available, text) = verdict(good());
+        assert_eq!(available, Some(Available { area: -160, yield_number: SYS_RSEQ_SLICE_YIELD }));
+        assert_eq!(text, "available: prctl 79 succeeded and ENABLED reads back; area of libc at thread pointer - 160");
+    }
+
+    #[test]
+    fn kernel_without_the_field() {
+        absent(Machine { feature_size: 28, ..good() }, "kernel without the field: AT_RSEQ_FEATURE_SIZE is 28", "Linux 7.0");
+        absent(Machine { feature_size: 0, ..good() }, "kernel without the field", "Linux 7.0");
+    }
+
+    #[test]
+    fn kernel_without_the_call() {
+        absent(Machine { enable: Err(libc::EINVAL), ..good() }, "prctl 79 gives errno 22", "Linux 7.0");
+        absent(Machine { enable: Err(libc::EIO), ..good() }, "prctl 79 gives errno 5", "no known kernel");
+    }
+
+    #[test]
+    fn compiled_without_the_extension() {
+        let machine = || Machine { enable: Err(ENOTSUPP), slice_yield: Err(libc::ENOSYS), ..good() };
+        absent(machine(), "kernel compiled without", "CONFIG_RSEQ_SLICE_EXTENSION=y");
+        absent(Machine { libc_area: Some((-160, 20)), ..machine() }, "kernel compiled without", "CONFIG");
+        absent(Machine { libc_area: None, ..machine() }, "kernel compiled without", "CONFIG");
+    }
+
+    #[test]
+    fn off_at_boot() {
+        absent(Machine { enable: Err(ENOTSUPP), ..good() }, "off at boot", "rseq_slice_ext=0");
+        // Where nobody has registered, the kernel gives the same error; a registration of our own tells.
+        let unregistered = Machine {
+            libc_area: Some((-160, 0)),
+            enable: Err(ENOTSUPP),
+            enable_registered: Err(ENOTSUPP),
+            ..good()
+        };
+        absent(unregistered, "off at boot", "rseq_slice_ext=0");
+    }
+
+    #[test]
+    fn available_at_boot_only_in_name() {
+        // Early 7.0 kernels set AVAILABLE although the extension was off: only ENABLED counts.
+        absent(Machine { enabled: false, ..good() }, "area owned by somebody else", "tcmalloc");
+    }
+
+    #[test]
+    fn libc_registered_32_bytes() {
+        for size in [20, 28, 32] {
+            let machine = Machine { libc_area: Some((-160, size)), enable: Err(ENOTSUPP), ..good() };
+            absent(machine, "libc registered 32 bytes", "GLIBC_TUNABLES=glibc.pthread.rseq=0");
+        }
+    }
+
+    #[test]
+    fn not_registered_in_a_program() {
+        for libc_area in [None, Some((-160, 0))] {
+            let (available, text) = verdict(Machine { libc_area, enable: Err(libc::ENXIO), ..good() });
+            assert_eq!(available, Some(Available { area: -64, yield_number: SYS_RSEQ_SLICE_YIELD }));
+            assert!(text.contains("area of invar at thread pointer - 64"), "{text}");
+        }
+    }
+
+    #[test]
+    fn not_registered_in_a_library() {
+        let machine = Machine { libc_area: None, own_area: None, enable: Err(libc::ENXIO), ..good() };
+        absent(machine, "rseq is not registered, and this library could be unloaded", "link invar into the program");
+    }
+
+    #[test]
+    fn registration_fails() {
+        let machine = |errno| Machine { libc_area: None, enable: Err(libc::ENXIO), register: Err(errno), ..good() };
+        absent(machine(libc::EBUSY), "area owned by somebody else", "tcmalloc");
+        absent(machine(libc::EINVAL), "area owned by somebody else", "tcmalloc");
+        absent(machine(libc::ENOSYS), "rseq is not registered, and registering gives errno 38", "");
+    }
+
+    #[test]
+    fn area_owned_by_somebody_else() {
+        // A legacy registration that libc knows nothing of; then one that is large enough.
+        let legacy = Machine { libc_area: None, enable: Err(ENOTSUPP), register: Err(libc::EINVAL), ..good() };
+        absent(legacy, "area owned by somebody else", "tcmalloc");
+        absent(Machine { libc_area: Some((-160, 0)), ..good() }, "area owned by somebody else", "tcmalloc");
+    }
+
+    #[test]
+    fn refused_by_seccomp() {
+        let refused = Trial { enable: Fate::Refused(libc::EPERM), ..ANSWERED };
+        absent(Machine { trial: refused, ..good() }, "refused by a seccomp filter: prctl 79 gives errno 1", "471");
+        let killed = Trial { enable: Fate::Killed, ..ANSWERED };
+        absent(Machine { trial: killed, ..good() }, "refused by a seccomp filter: prctl 79 kills", "471");
+    }
+
+    #[test]
+    fn the_way_to_yield() {
+        let with = |slice_yield, sched_yield| {
+            let machine = Machine { trial: Trial { slice_yield, sched_yield, ..ANSWERED }, ..good() };
+            verdict(machine).0.expect("a refused yield does not make the extension absent").yield_number
+        };
+        let refused = Fate::Refused(libc::ENOSYS);
+        let sched_yield = libc::SYS_sched_yield as i32;
+        assert_eq!(with(Fate::Answered, Fate::Answered), SYS_RSEQ_SLICE_YIELD);
+        assert_eq!(with(refused, Fate::Answered), sched_yield);
+        assert_eq!(with(refused, refused), SYS_RSEQ_SLICE_YIELD);
+        assert_eq!(with(Fate::Killed, Fate::Answered), sched_yield);
+        assert_eq!(with(Fate::Killed, refused), -1);
+        assert_eq!(with(Fate::Killed, Fate::Killed), -1);
+    }
 }

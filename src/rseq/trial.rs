@@ -78,3 +78,94 @@ fn in_child(number: libc::c_long, args: [usize; 6]) -> Fate {
         code => Fate::Refused(code),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KILL: u32 = libc::SECCOMP_RET_KILL_PROCESS;
+    const REFUSE: u32 = libc::SECCOMP_RET_ERRNO | libc::EPERM as u32;
+
+    /// Whether `run` gives `expected` in a process with a filter that does this to these system calls; to `prctl`
+    /// only for option 79. The filter is gone with the process.
+    fn under_filter(rules: &[(libc::c_long, u32)], expected: Trial) -> bool {
+        let statement = |code: u32, k: u32| libc::sock_filter { code: code as u16, jt: 0, jf: 0, k };
+        let skip_unless = |k: u32, jf: u8| libc::sock_filter {
+            jf,
+            ..statement(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, k)
+        };
+        let load = |offset: u32| statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, offset);
+        let answer = |action: u32| statement(libc::BPF_RET | libc::BPF_K, action);
+        const NUMBER: u32 = core::mem::offset_of!(libc::seccomp_data, nr) as u32;
+        const FIRST_ARGUMENT: u32 = core::mem::offset_of!(libc::seccomp_data, args) as u32;
+        let mut filter = std::vec::Vec::new();
+        for &(number, action) in rules {
+            filter.push(load(NUMBER));
+            if number == libc::SYS_prctl {
+                filter.push(skip_unless(number as u32, 3));
+                filter.push(load(FIRST_ARGUMENT));
+                filter.push(skip_unless(PR_RSEQ_SLICE_EXTENSION as u32, 1));
+            } else {
+                filter.push(skip_unless(number as u32, 1));
+            }
+            filter.push(answer(action));
+        }
+        filter.push(answer(libc::SECCOMP_RET_ALLOW));
+        let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
+
+        // SAFETY: the child makes system calls only, and ends itself.
+        unsafe {
+            let child = libc::fork();
+            if child == 0 {
+                let core = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+                libc::setrlimit(libc::RLIMIT_CORE, &core);
+                libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+                let set = libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program);
+                libc::_exit(if set != 0 { 3 } else { i32::from(run() != expected) });
+            }
+            let mut status = 0;
+            assert_eq!(libc::waitpid(child, &mut status, 0), child);
+            assert!(status != 3 << 8, "this kernel has no seccomp filters");
+            status == 0
+        }
+    }
+
+    /// What a kernel without the extension makes of the calls: EINVAL, ENOSYS, success.
+    fn kernel() -> Trial {
+        let old = in_child(SYS_RSEQ_SLICE_YIELD.into(), [0; 6]);
+        Trial { slice_yield: old, ..FREE }
+    }
+
+    #[test]
+    fn without_a_filter_nothing_is_tried() {
+        if filtered() == Some(false) {
+            assert_eq!(run(), FREE);
+        } else {
+            std::println!("skipped: this test itself runs under a seccomp filter");
+        }
+    }
+
+    #[test]
+    fn a_filter_that_means_something_else() {
+        assert!(under_filter(&[(libc::SYS_acct, KILL)], kernel()));
+    }
+
+    #[test]
+    fn a_filter_on_prctl() {
+        let rules = |action| [(libc::SYS_prctl, action)];
+        assert!(under_filter(&rules(KILL), Trial { enable: Fate::Killed, ..FREE }));
+        assert!(under_filter(&rules(REFUSE), Trial { enable: Fate::Refused(libc::EPERM), ..FREE }));
+    }
+
+    #[test]
+    fn a_filter_on_the_yields() {
+        let slice_yield = |action| (SYS_RSEQ_SLICE_YIELD.into(), action);
+        let refused = Fate::Refused(libc::EPERM);
+        assert!(under_filter(&[slice_yield(KILL)], Trial { slice_yield: Fate::Killed, ..FREE }));
+        assert!(under_filter(&[slice_yield(REFUSE)], Trial { slice_yield: refused, ..FREE }));
+        let both = [slice_yield(KILL), (libc::SYS_sched_yield, REFUSE)];
+        assert!(under_filter(&both, Trial { slice_yield: Fate::Killed, sched_yield: refused, ..FREE }));
+        let both = [slice_yield(KILL), (libc::SYS_sched_yield, KILL)];
+        assert!(under_filter(&both, Trial { slice_yield: Fate::Killed, sched_yield: Fate::Killed, ..FREE }));
+    }
+}

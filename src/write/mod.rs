@@ -9,6 +9,7 @@ mod mprotect;
 
 use crate::sys::{Errno, Result, Scratch};
 use core::ops::Range;
+use invar_arch::Code;
 
 /// A way to change bytes in executable pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,35 +74,73 @@ impl Session {
     ///
     /// # Safety
     ///
-    /// `span` must be loaded, readable text of one module, and this the process's only thread until
+    /// `span` must be whole pages of one module's readable text, and this the process's only thread until
     /// [`close`](Self::close) has returned.
     pub(crate) unsafe fn open(&mut self, span: Range<usize>) -> Result<()> {
         match self {
-            // SAFETY: as the caller vouches.
-            Self::Mem(mem) => unsafe { mem.open(span) },
+            Self::Mem(mem) => mem.open(span),
             // SAFETY: as the caller vouches.
             Self::Mprotect(mprotect) => unsafe { mprotect.open(span) },
         }
     }
 
-    /// Takes the new bytes for `address`, which lie whole in the open span.
+    /// Takes the new code for `address`, which begins in the open span.
     ///
     /// # Safety
     ///
-    /// A span must be open, and these bytes must be right to execute there.
-    pub(crate) unsafe fn put(&mut self, address: usize, code: &[u8]) {
+    /// A span must be open, and this code must be right to execute there.
+    pub(crate) unsafe fn put(&mut self, address: usize, code: Code) {
         match self {
-            Self::Mem(mem) => mem.put(address, code),
+            // SAFETY: as the caller vouches.
+            Self::Mem(mem) => unsafe { mem.put(address, code) },
             // SAFETY: as the caller vouches.
             Self::Mprotect(mprotect) => unsafe { mprotect.put(address, code) },
         }
     }
 
-    /// Makes what was taken stand in the text. Whether it does is the caller's to read back.
-    pub(crate) fn close(&mut self) -> Result<()> {
+    /// Makes what was taken stand in the text, and reads it back: whether all of it does.
+    pub(crate) fn close(&mut self) -> Result<bool> {
         match self {
             Self::Mem(mem) => mem.close(),
             Self::Mprotect(mprotect) => mprotect.close(),
         }
     }
+}
+
+/// Stores code in two moves, without a call: they overlap where it is shorter than 16 bytes.
+///
+/// # Safety
+///
+/// `to` must be writable for the code's length.
+#[inline(always)]
+unsafe fn store(to: *mut u8, code: Code) {
+    let (first, last, behind) = halves(code);
+    // SAFETY: both lie in the code's length.
+    unsafe {
+        to.cast::<[u8; 8]>().write(first);
+        to.add(behind).cast::<[u8; 8]>().write(last);
+    }
+}
+
+/// Whether code stands there.
+///
+/// # Safety
+///
+/// `at` must be readable for the code's length.
+#[inline(always)]
+unsafe fn stands(at: *const u8, code: Code) -> bool {
+    let (first, last, behind) = halves(code);
+    // SAFETY: both lie in the code's length. Volatile, so that it is the memory that answers.
+    unsafe {
+        at.cast::<u64>().read_volatile() == u64::from_ne_bytes(first)
+            && at.add(behind).cast::<u64>().read_volatile() == u64::from_ne_bytes(last)
+    }
+}
+
+/// The code's first eight bytes, its last eight, and where those begin. No site is shorter.
+#[inline(always)]
+fn halves(code: Code) -> ([u8; 8], [u8; 8], usize) {
+    let behind = code.len().saturating_sub(8).min(8);
+    let bits = u128::from_le_bytes(code.padded());
+    ((bits as u64).to_le_bytes(), ((bits >> (8 * behind)) as u64).to_le_bytes(), behind)
 }
