@@ -13,7 +13,7 @@
 //! | [`syscall`] | a raw system call: `-errno` on failure, `errno` untouched |
 //! | [`libc_area`], [`own_area_offset`], [`area`] | where the C library's and our own rseq area lie |
 //! | [`request`], [`withdraw`] | the slice protocol for an unbound site, and its cold path |
-//! | `cpu_keys!`, [`cpu_features`], [`feature_mask`] | the CPU features that a program would choose by |
+//! | `cpu_keys!`, [`cpu_features`], [`named_feature`] | the CPU features that a program would choose by |
 //!
 //! # portable
 //!
@@ -32,7 +32,7 @@
 mod machine;
 
 pub use machine::{
-    FEATURES, NAME, PATCHES, RSEQ_SIGNATURE, area, bound, checked, cpu_features, libc_area, own_area_offset, request, synchronise, syscall,
+    FEATURES, NAME, PATCHES, RSEQ_SIGNATURE, area, bound, checked, cpu_features, level, libc_area, own_area_offset, request, synchronise, syscall,
     withdraw,
 };
 
@@ -153,35 +153,65 @@ impl core::fmt::Debug for Code {
 pub const AREA_REQUEST: usize = 28;
 
 /// The features in a comma-separated list of names, as in `#[target_feature(enable = "...")]`, as bits of
-/// [`cpu_features`].
+/// [`cpu_features`]; or those of the one level that is named.
 ///
 /// # Panics
 ///
-/// At compile time, where it is called there, on a name that is not in [`FEATURES`].
+/// On a name that is neither; at compile time, where it is called there.
 pub const fn feature_mask(list: &str) -> u64 {
-    let list = list.as_bytes();
-    let (mut mask, mut start) = (0, 0);
-    while start < list.len() {
-        let mut end = start;
-        while end < list.len() && list[end] != b',' {
-            end += 1;
-        }
-        let mut feature = 0;
-        while feature < FEATURES.len() && !is_name(list, start, end, FEATURES[feature]) {
-            feature += 1;
-        }
-        assert!(feature < FEATURES.len(), "invar knows no CPU feature of this name");
-        mask |= 1 << feature;
-        start = end + 1;
+    match level(list.as_bytes()) {
+        Some(features) => features,
+        None => all(list.as_bytes()),
     }
-    mask
 }
 
-const fn is_name(list: &[u8], start: usize, end: usize, name: &str) -> bool {
-    let name = name.as_bytes();
-    let mut at = 0;
-    while at < name.len() && start + at < end && list[start + at] == name[at] {
+/// The features that one name stands for.
+pub const fn named_feature(name: &[u8]) -> Option<u64> {
+    match level(name) {
+        Some(features) => Some(features),
+        None => match feature(name) {
+            Some(bit) => Some(1 << bit),
+            None => None,
+        },
+    }
+}
+
+/// The features in a list, whose names have commas or spaces between them. Panics on an unknown name.
+const fn all(mut list: &[u8]) -> u64 {
+    let mut features = 0;
+    while !list.is_empty() {
+        let mut end = 0;
+        while end < list.len() && list[end] != b',' && list[end] != b' ' {
+            end += 1;
+        }
+        let (name, more) = list.split_at(end);
+        match feature(name) {
+            Some(bit) => features |= 1 << bit,
+            None => panic!("invar knows no CPU feature of this name"),
+        }
+        list = if more.is_empty() { more } else { more.split_at(1).1 };
+    }
+    features
+}
+
+/// The bit of the feature with this name.
+const fn feature(name: &[u8]) -> Option<u32> {
+    let names = FEATURES.as_bytes();
+    let (mut at, mut matching, mut bit) = (0, 0, 0);
+    // `matching` is how far the name agrees with the one that is being read; beyond all lengths, not at all.
+    while at < names.len() {
+        if names[at] == b' ' {
+            if matching == name.len() && matching > 0 {
+                return Some(bit);
+            }
+            bit += 1;
+            matching = 0;
+        } else if matching < name.len() && name[matching] == names[at] {
+            matching += 1;
+        } else {
+            matching = usize::MAX;
+        }
         at += 1;
     }
-    at == name.len() && start + at == end
+    None
 }

@@ -1,15 +1,18 @@
 //! Binding: writes each key's value into its sites.
 //!
-//! plan (verify every site, sort by page) -> write (span by span) -> read back -> record the outcome.
+//! survey the table, choose a writer -> verify, write and read back each site, page by page -> record the outcome.
 //!
 //! A site is verified by *building* the bytes that its record promises and comparing them with what is there.
 //! What differs (a debugger's breakpoint, a corrupt record) is left alone. Per-site results are not stored: the
 //! code itself says whether it is bound, and [`inspect`] reads it again when a report is wanted.
+//!
+//! Linkers keep tables in the order of the code, so one pass over the table is one pass over the pages. A table in
+//! another order is bound as well, at the price of more system calls.
 #![allow(unsafe_code)]
 
-use crate::key::State;
+use crate::key::{State, flags};
 use crate::module::{Module, ModuleKey};
-use crate::sys::{self, Errno, Scratch};
+use crate::sys::{self, Errno};
 use crate::write::{self, Session, Writer};
 use core::ops::Range;
 use core::sync::atomic::Ordering::{Relaxed, Release};
@@ -68,8 +71,6 @@ pub enum Reason {
     Threads(u32),
     /// The number of threads could not be read from `/proc/self/task`: error number.
     ThreadsUnknown(i32),
-    /// No memory for the plan: error number.
-    Memory(i32),
     /// Every writer was refused: the last one's error number.
     Refused(i32),
 }
@@ -82,7 +83,6 @@ impl Reason {
             Self::Architecture => "this architecture has no other form",
             Self::Threads(_) => "code is changed only while the process has one thread; threads:",
             Self::ThreadsUnknown(_) => "/proc/self/task does not tell the number of threads: errno",
-            Self::Memory(_) => "no memory for the plan: errno",
             Self::Refused(_) => "every writer was refused, the last with errno",
         }
     }
@@ -101,8 +101,7 @@ impl Reason {
             Self::Architecture => (2, 0),
             Self::Threads(threads) => (3, threads),
             Self::ThreadsUnknown(errno) => (4, errno as u32),
-            Self::Memory(errno) => (5, errno as u32),
-            Self::Refused(errno) => (6, errno as u32),
+            Self::Refused(errno) => (5, errno as u32),
         }
     }
 
@@ -112,8 +111,7 @@ impl Reason {
             2 => Some(Self::Architecture),
             3 => Some(Self::Threads(detail)),
             4 => Some(Self::ThreadsUnknown(detail as i32)),
-            5 => Some(Self::Memory(detail as i32)),
-            6 => Some(Self::Refused(detail as i32)),
+            5 => Some(Self::Refused(detail as i32)),
             _ => None,
         }
     }
@@ -170,84 +168,92 @@ fn admit(wish: Wish) -> Result<(), Reason> {
 ///
 /// As for [`bind`], and the process has one thread.
 unsafe fn commit(module: &Module<'_>, wish: Wish) -> Result<(), Reason> {
-    let mut scratch = Scratch::new(Plan::bytes(module)).map_err(|Errno(errno)| Reason::Memory(errno))?;
-    let plan = Plan::new(module, &mut scratch);
-    let (mut writer, mut others) = match wish {
-        Wish::Only(writer) => (writer, false),
-        _ => (write::choose(plan.pages, plan.runs), true),
-    };
-    let mut session = Session::start(writer);
-    let mut next = 0;
-    while let Some(pages) = plan.span(next, writer) {
-        let sites = plan.sites_on(&pages);
-        let written = match &mut session {
-            // SAFETY: one thread, as the caller vouches; the plan has only verified sites of the module's text.
-            Ok(session) => unsafe { write_span(module, plan.addresses(&pages), sites, session) },
-            Err(refused) => Err(*refused),
-        };
-        match written {
-            Ok(whole) => {
-                let bound = if whole { sites.len() as u32 } else { count_bound(module, sites) };
-                module.outcome.writers.fetch_or(writer as u8, Relaxed);
-                module.outcome.bound.fetch_add(bound, Relaxed);
-                next = pages.end;
-            }
-            Err(_) if others => {
-                writer = writer.other();
-                session = Session::start(writer);
-                others = false;
-            }
-            Err(Errno(errno)) => return Err(Reason::Refused(errno)),
+    let survey = Survey::new(module);
+    let (first, second) = match wish {
+        Wish::Only(writer) => (writer, None),
+        _ => {
+            let writer = write::choose(survey.pages, survey.text.len() / sys::page_size() + 1);
+            (writer, Some(writer.other()))
         }
-    }
-    module.outcome.pages.store(plan.pages as u32, Relaxed);
+    };
+    // SAFETY: as the caller vouches.
+    let written = unsafe { pass(module, first, &survey) };
+    // SAFETY: as the caller vouches. What the first writer has bound is no longer in checked form, so it is passed by.
+    let written = written.or_else(|refused| second.map_or(Err(refused), |writer| unsafe { pass(module, writer, &survey) }));
     arch::synchronise();
-    Ok(())
+    written.map_err(|Errno(errno)| Reason::Refused(errno))
 }
 
-/// Writes one span's sites; returns whether all of them read back as written.
+/// Where a module's sites are, by their records alone: reading the text now would make each page's copy dearer.
+struct Survey {
+    /// From the first site to the end of the last.
+    text: Range<usize>,
+    /// How often the page changes from one record to the next; in a table in order, how many pages have sites.
+    pages: usize,
+}
+
+impl Survey {
+    fn new(module: &Module<'_>) -> Self {
+        let mut resolver = Resolver::new(module);
+        let mut survey = Self { text: usize::MAX..0, pages: 0 };
+        let (shift, mut page) = (sys::page_size().trailing_zeros(), 0);
+        for index in 0..module.sites.len() {
+            let Ok((site, _)) = resolver.site(index) else { continue };
+            let address = site.address as usize;
+            survey.text = survey.text.start.min(address)..survey.text.end.max(address + site.length as usize);
+            survey.pages += usize::from(address >> shift != page);
+            page = address >> shift;
+        }
+        survey
+    }
+}
+
+/// Binds what this writer can: every site whose key is decided and that stands in checked form.
 ///
 /// # Safety
 ///
-/// As for [`commit`]; `sites` are verified, and begin in `span`.
-unsafe fn write_span(
-    module: &Module<'_>,
-    span: Range<usize>,
-    sites: &[u32],
-    session: &mut Session,
-) -> sys::Result<bool> {
-    // SAFETY: whole pages of the module's text, in a process with one thread.
-    unsafe { session.open(span) }?;
+/// As for [`commit`].
+unsafe fn pass(module: &Module<'_>, writer: Writer, survey: &Survey) -> sys::Result<()> {
+    if survey.text.is_empty() {
+        return Ok(());
+    }
+    let outcome = module.outcome;
     let mut resolver = Resolver::new(module);
-    for &index in sites {
+    // SAFETY: the survey's range lies in the module's text; one thread, as the caller vouches.
+    let mut session = unsafe { Session::start(writer, survey.text.clone()) }?;
+    let mut written = Ok(());
+    for index in 0..module.sites.len() {
         let Ok((site, key)) = resolver.site(index) else { continue };
+        if !key.decided() || !resolver.is_checked(&site) {
+            continue;
+        }
         if let Some(code) = resolver.bound(&site, key) {
-            // SAFETY: the span is open; this is the form of the site for its key's value.
-            unsafe { session.put(site.address as usize, code) };
+            // SAFETY: a verified site, and its form for its key's value.
+            written = unsafe { session.put(site.address as usize, code) };
+            if written.is_err() {
+                break;
+            }
         }
     }
-    session.close()
-}
-
-/// How many of these sites are bound now, by what stands in the text.
-#[cold]
-fn count_bound(module: &Module<'_>, sites: &[u32]) -> u32 {
-    let mut resolver = Resolver::new(module);
-    let is_bound = |&&index: &&u32| resolver.site(index).is_ok_and(|(site, key)| resolver.is_bound(&site, key));
-    sites.iter().filter(is_bound).count() as u32
+    let written = written.and(session.finish());
+    if session.bound() > 0 {
+        outcome.bound.fetch_add(session.bound(), Relaxed);
+        outcome.writers.fetch_or(writer as u8, Relaxed);
+    }
+    written
 }
 
 /// What stands at a site, and the site and key if the record describes one.
-pub(crate) fn inspect<'a>(resolver: &mut Resolver<'a>, index: u32) -> (SiteStatus, Option<(Site, ModuleKey<'a>)>) {
+#[cold]
+pub(crate) fn inspect<'a>(resolver: &mut Resolver<'a>, index: usize) -> (SiteStatus, Option<(Site, ModuleKey<'a>)>) {
     let (site, key) = match resolver.site(index) {
         Ok(found) => found,
         Err(fault) => return (SiteStatus::Invalid(fault), None),
     };
-    let status = if arch::checked(&site).is_none() {
-        return (SiteStatus::Invalid(Fault::Length), None);
-    } else if resolver.is_checked(&site) {
+    let Some(checked) = arch::checked(&site) else { return (SiteStatus::Invalid(Fault::Length), None) };
+    let status = if reads(&resolver.text, &site, checked) {
         SiteStatus::Checked
-    } else if resolver.is_bound(&site, key) {
+    } else if key.decided() && resolver.bound(&site, key).is_some_and(|code| reads(&resolver.text, &site, code)) {
         SiteStatus::Bound
     } else {
         SiteStatus::Foreign
@@ -257,8 +263,7 @@ pub(crate) fn inspect<'a>(resolver: &mut Resolver<'a>, index: u32) -> (SiteStatu
 
 /// Whether this code stands at the site.
 #[inline(always)]
-fn reads(text: &Range<usize>, site: &Site, code: Option<Code>) -> bool {
-    let Some(code) = code else { return false };
+fn reads(text: &Range<usize>, site: &Site, code: Code) -> bool {
     let address = site.address as usize as *const u8;
     let mut memory = [0; MAX_SITE];
     if text.end - site.address as usize >= MAX_SITE {
@@ -286,15 +291,20 @@ impl<'a> Resolver<'a> {
 
     /// The site of this record of the module's table, and its key's state.
     #[inline(always)]
-    fn site(&mut self, index: u32) -> Result<(Site, &'a State), Fault> {
-        let record = &self.module.sites[index as usize];
+    fn site(&mut self, index: usize) -> Result<(Site, &'a State), Fault> {
+        let record = self.module.sites.get(index).ok_or(Fault::Kind)?;
         let from = |field: &i32| (&raw const *field as usize).wrapping_add_signed(*field as isize);
         let (address, target, state) = (from(&record.site), from(&record.target), from(&record.state));
         let length = record.length;
         let kind = Kind::from_byte(record.kind).filter(|_| record.flags == 0).ok_or(Fault::Kind)?;
         self.in_text(target, 1)?;
         self.in_text(address, length as usize)?;
-        let key = self.key(state).ok_or(Fault::NoKey)?.state;
+        let key = self.key(state).ok_or(Fault::NoKey)?;
+        // The checked forms of a branch and a slice enter are alike: only the key tells them apart.
+        if kind != Kind::Branch && (key.flags & flags::SLICE == 0 || record.value != 0) {
+            return Err(Fault::NoKey);
+        }
+        let key = key.state;
         let (address, target, state) = (address as u64, target as u64, state as u64);
         Ok((Site { address, target, state, length, kind, value: record.value }, key))
     }
@@ -302,13 +312,7 @@ impl<'a> Resolver<'a> {
     /// Whether the site stands as the compiler left it.
     #[inline]
     fn is_checked(&self, site: &Site) -> bool {
-        reads(&self.text, site, arch::checked(site))
-    }
-
-    /// Whether the site is bound to its key's value.
-    #[inline]
-    fn is_bound(&self, site: &Site, key: &State) -> bool {
-        key.decided() && reads(&self.text, site, self.bound(site, key))
+        arch::checked(site).is_some_and(|code| reads(&self.text, site, code))
     }
 
     /// The bytes that bind the site to its key's value.
@@ -341,96 +345,4 @@ impl<'a> Resolver<'a> {
         self.keys[slot] = Some(self.module.keys().find(|key| key.is_at(state))?);
         Some(())
     }
-}
-
-/// The verified sites of a module, in the order of their pages.
-struct Plan<'a> {
-    /// Indices into the site table.
-    order: &'a [u32],
-    /// For each page of the text, where its sites end in `order`.
-    ends: &'a [u32],
-    /// Address of the first page.
-    start: usize,
-    page_size: usize,
-    /// How many pages have sites, and in how many runs of neighbours.
-    pages: usize,
-    runs: usize,
-}
-
-/// Marks a site that is not to be written.
-const SKIP: u32 = u32::MAX;
-
-impl<'a> Plan<'a> {
-    /// The scratch memory that a plan needs.
-    fn bytes(module: &Module<'_>) -> usize {
-        let (_, pages) = text_pages(module, sys::page_size());
-        4 * (2 * module.sites.len() + pages)
-    }
-
-    fn new(module: &Module<'_>, scratch: &'a mut Scratch) -> Self {
-        let page_size = sys::page_size();
-        let (start, pages) = text_pages(module, page_size);
-        let sites = module.sites.len();
-        let (page_of, rest) = scratch.words().split_at_mut(sites);
-        let (order, ends) = rest.split_at_mut(sites);
-        let ends = &mut ends[..pages];
-
-        // Verify, and count each page's sites.
-        let mut resolver = Resolver::new(module);
-        for (index, page) in page_of.iter_mut().enumerate() {
-            *page = SKIP;
-            let Ok((site, key)) = resolver.site(index as u32) else { continue };
-            if key.decided() && resolver.is_checked(&site) {
-                *page = ((site.address as usize - start) >> page_size.trailing_zeros()) as u32;
-                ends[*page as usize] += 1;
-            }
-        }
-
-        // Each page's count becomes the place where its sites begin ...
-        let (mut sum, mut pages, mut runs, mut neighbour) = (0, 0, 0, false);
-        for end in &mut *ends {
-            let count = core::mem::replace(end, sum);
-            sum += count;
-            pages += usize::from(count > 0);
-            runs += usize::from(count > 0 && !neighbour);
-            neighbour = count > 0;
-        }
-        // ... and, as they are placed, the place where they end.
-        for (index, &page) in page_of.iter().enumerate() {
-            if page != SKIP {
-                let end = &mut ends[page as usize];
-                order[*end as usize] = index as u32;
-                *end += 1;
-            }
-        }
-        Self { order, ends, start, page_size, pages, runs }
-    }
-
-    /// The next run of neighbouring pages with sites, from page `next` on, no longer than `writer` takes.
-    fn span(&self, next: usize, writer: Writer) -> Option<Range<usize>> {
-        let most = (writer.span_bytes() / self.page_size).max(1);
-        let empty = |&page: &usize| self.begin(page) == self.ends[page];
-        let first = (next..self.ends.len()).find(|page| !empty(page))?;
-        let last = first.saturating_add(most).min(self.ends.len());
-        Some(first..(first..last).find(empty).unwrap_or(last))
-    }
-
-    fn sites_on(&self, pages: &Range<usize>) -> &'a [u32] {
-        &self.order[self.begin(pages.start) as usize..self.begin(pages.end) as usize]
-    }
-
-    fn addresses(&self, pages: &Range<usize>) -> Range<usize> {
-        self.start + pages.start * self.page_size..self.start + pages.end * self.page_size
-    }
-
-    fn begin(&self, page: usize) -> u32 {
-        if page == 0 { 0 } else { self.ends[page - 1] }
-    }
-}
-
-/// Address of the first page of the module's text, and how many there are up to the last.
-fn text_pages(module: &Module<'_>, page_size: usize) -> (usize, usize) {
-    let text = module.text_bounds();
-    let start = text.start & !(page_size - 1);
-    (start, (text.end - start).div_ceil(page_size))
 }

@@ -4,30 +4,34 @@
 
 #![allow(unsafe_code)] // what `key!` expands to
 
+use crate::key::{Key, KeyRecord, Verdict, flags};
 use crate::text::Evidence;
 use core::sync::atomic::{AtomicU64, Ordering};
 use invar_arch as arch;
 
 macro_rules! declare {
-    ($($key:ident $name:literal $features:literal $doc:literal,)*) => {
-        $(crate::key! {
+    ($($key:ident $name:literal $doc:literal,)*) => {
+        $(
             #[doc = $doc]
-            #[name = $name]
-            #[requires($features)]
-            pub static $key: bool = present;
-        })*
+            pub static $key: Key<bool, { arch::feature_mask($name) }> = Key::new();
+        )*
+
+        /// One probe for all, which goes by the record's name: a function for each would be most of what these keys
+        /// take in every module.
+        extern "C" fn probe(verdict: &mut Verdict, record: &KeyRecord) {
+            $(crate::__key_record!([concat!("cpu.", $name)] $key, bool, probe, flags::PROVES);)*
+            let features = record.name().strip_prefix(b"cpu.").and_then(arch::named_feature).unwrap_or(0);
+            verdict.value = u8::from(features != 0 && proves(features, &mut verdict.evidence));
+        }
+        #[used]
+        static KEEP: crate::key::RawProbe = probe;
     };
 }
 
 arch::cpu_keys!(declare);
 
-/// The probe of a key whose `requires` says everything.
-#[cfg_attr(invar_portable, allow(dead_code))]
-fn present(_: &mut Evidence) -> Result<bool, &'static str> {
-    Ok(true)
-}
-
 /// Whether this CPU has all of `features`; says in the evidence which are there, or which are not.
+#[cold]
 pub(crate) fn proves(features: u64, evidence: &mut Evidence) -> bool {
     if features == 0 {
         return true;
@@ -35,7 +39,7 @@ pub(crate) fn proves(features: u64, evidence: &mut Evidence) -> bool {
     let missing = features & !detected();
     let (words, listed) = if missing == 0 { ("the CPU has", features) } else { ("the CPU lacks", missing) };
     evidence.text(words);
-    for (bit, name) in arch::FEATURES.iter().enumerate() {
+    for (bit, name) in arch::FEATURES.split_terminator(' ').enumerate() {
         if listed >> bit & 1 == 1 {
             evidence.text(" ").text(name);
         }

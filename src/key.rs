@@ -221,14 +221,14 @@ impl State {
 pub(crate) mod flags {
     /// The value is a fact of safety: probe in every module, and adopt no more than the probe allows.
     pub(crate) const PROVES: u8 = 1;
-    /// `NAME=force` is a setting for this key.
-    pub(crate) const FORCEABLE: u8 = 2;
+    /// Slice sites may depend on this key, and `NAME=force` is a setting for it.
+    pub(crate) const SLICE: u8 = 2;
 }
 
 /// One key of a module's key table, as it stands in the file. All distances count from their own field.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub(crate) struct KeyRecord {
+pub struct KeyRecord {
     pub(crate) state: i32,
     pub(crate) names: i32,
     pub(crate) probe: i32,
@@ -237,8 +237,18 @@ pub(crate) struct KeyRecord {
     pub(crate) flags: u8,
 }
 
-/// Fills in the verdict it is given.
-pub(crate) type RawProbe = extern "C" fn(&mut Verdict);
+impl KeyRecord {
+    /// The key's name; empty if the record is not what it should be.
+    pub(crate) fn name(&self) -> &[u8] {
+        let names = (&raw const self.names).cast::<u8>().wrapping_offset(self.names as isize);
+        // SAFETY: the record of a key that was found valid, so this many bytes are there.
+        let names = unsafe { core::slice::from_raw_parts(names, self.names_length.into()) };
+        names.split(|&byte| byte == 0).next().unwrap_or(&[])
+    }
+}
+
+/// Decides a key: fills in the verdict it is given, for the key of this record.
+pub(crate) type RawProbe = extern "C" fn(&mut Verdict, &KeyRecord);
 
 /// What [`key!`](crate::key!) and its like expand to, and nobody else should use.
 #[doc(hidden)]
@@ -270,13 +280,10 @@ pub(crate) mod expansion {
         );
     }
 
-    /// The flags of a key record.
-    pub const fn flags(proves: u64) -> u8 {
-        if proves == 0 { 0 } else { super::flags::PROVES }
+    /// The flags of a key's record.
+    pub const fn flags(proves: u64, slice: bool) -> u8 {
+        (if proves == 0 { 0 } else { super::flags::PROVES }) | (if slice { super::flags::SLICE } else { 0 })
     }
-
-    /// The record's flags for a key that a setting may force.
-    pub const FORCEABLE: u8 = super::flags::FORCEABLE;
 
     /// The length of [`names`].
     pub const fn names_length<T: Value>(name: &str) -> usize {
@@ -289,14 +296,15 @@ pub(crate) mod expansion {
         length
     }
 
-    /// The key's name and those of its values, each with a NUL behind it.
+    /// The key's name, in lower case if it is made from an identifier, and those of its values, always in lower
+    /// case; each with a NUL behind it.
     pub const fn names<T: Value, const N: usize>(name: &str, lower: bool) -> [u8; N] {
         assert!(!name.is_empty() && T::NAMES.len() >= 2 && T::NAMES.len() <= 64, "a key has a name, and 2 to 64 values");
         let mut names = [0; N];
         let mut at = append(&mut names, 0, name, lower);
         let mut value = 0;
         while value < T::NAMES.len() {
-            at = append(&mut names, at, T::NAMES[value], lower);
+            at = append(&mut names, at, T::NAMES[value], true);
             value += 1;
         }
         names
@@ -312,6 +320,8 @@ pub(crate) mod expansion {
         }
         start + name.len() + 1
     }
+
+    pub use super::KeyRecord;
 
     /// Runs a key's probe.
     pub fn probe<T: Value, const PROVES: u64>(
@@ -412,33 +422,39 @@ macro_rules! values {
 /// ```
 #[macro_export]
 macro_rules! key {
-    ($($declaration:tt)*) => { $crate::__key! { [] [] [] $($declaration)* } };
+    ($($declaration:tt)*) => { $crate::__key! { [] [] [false] [] $($declaration)* } };
 }
 
-/// Sorts a key's attributes into name, required features and the rest, then declares it.
+/// Sorts a key's attributes into name, required features, whether slice sites may depend on it (for measurements;
+/// not part of the interface), and the rest, then declares it.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __key {
-    ([] $requires:tt $rest:tt #[name = $name:literal] $($more:tt)*) => {
-        $crate::__key! { [$name] $requires $rest $($more)* }
+    ([] $requires:tt $slice:tt $rest:tt #[name = $name:literal] $($more:tt)*) => {
+        $crate::__key! { [$name] $requires $slice $rest $($more)* }
     };
-    ($name:tt [] $rest:tt #[requires($features:literal)] $($more:tt)*) => {
-        $crate::__key! { $name [$features] $rest $($more)* }
+    ($name:tt [] $slice:tt $rest:tt #[requires($features:literal)] $($more:tt)*) => {
+        $crate::__key! { $name [$features] $slice $rest $($more)* }
     };
-    ($name:tt $requires:tt [$($rest:tt)*] #[$meta:meta] $($more:tt)*) => {
-        $crate::__key! { $name $requires [$($rest)* #[$meta]] $($more)* }
+    ($name:tt $requires:tt [false] $rest:tt #[__slice] $($more:tt)*) => {
+        $crate::__key! { $name $requires [true] $rest $($more)* }
     };
-    ([$($name:literal)?] [$($features:literal)?] [$($meta:tt)*] $vis:vis static $key:ident: $type:ty = $probe:expr;) => {
+    ($name:tt $requires:tt $slice:tt [$($rest:tt)*] #[$meta:meta] $($more:tt)*) => {
+        $crate::__key! { $name $requires $slice [$($rest)* #[$meta]] $($more)* }
+    };
+    ([$($name:literal)?] [$($features:literal)?] [$slice:literal] [$($meta:tt)*]
+        $vis:vis static $key:ident: $type:ty = $probe:expr;
+    ) => {
         $($meta)*
         $vis static $key: $crate::Key<$type, { 0 $(| $crate::__private::feature_mask($features))? }> = $crate::Key::new();
 
         const _: () = {
-            extern "C" fn probe(verdict: &mut $crate::Verdict) {
-                $crate::__key_record!([$($name)?] $key, $type, probe, $crate::__private::flags($key.proves()));
+            extern "C" fn probe(verdict: &mut $crate::Verdict, _: &$crate::__private::KeyRecord) {
+                $crate::__key_record!([$($name)?] $key, $type, probe, $crate::__private::flags($key.proves(), $slice));
                 $crate::__private::probe(verdict, &$key, $probe);
             }
             #[used]
-            static KEEP: extern "C" fn(&mut $crate::Verdict) = probe;
+            static KEEP: extern "C" fn(&mut $crate::Verdict, &$crate::__private::KeyRecord) = probe;
         };
     };
 }
@@ -449,11 +465,11 @@ macro_rules! __key {
 #[macro_export]
 macro_rules! __key_record {
     ([] $($rest:tt)*) => { $crate::__key_record!(@emit true, ::core::stringify, $($rest)*) };
-    ([$name:literal] $($rest:tt)*) => { $crate::__key_record!(@emit false, [$name], $($rest)*) };
+    ([$name:expr] $($rest:tt)*) => { $crate::__key_record!(@emit false, [$name], $($rest)*) };
     (@emit $lower:literal, ::core::stringify, $key:ident, $type:ty, $probe:ident, $flags:expr) => {
         $crate::__key_record!(@emit $lower, [::core::stringify!($key)], $key, $type, $probe, $flags)
     };
-    (@emit $lower:literal, [$name:expr], $key:ident, $type:ty, $probe:ident, $flags:expr) => {
+    (@emit $lower:literal, [$name:expr], $key:ident, $type:ty, $probe:ident, $flags:expr) => {{
         static NAMES: [u8; $crate::__private::names_length::<$type>($name)] =
             $crate::__private::names::<$type, { $crate::__private::names_length::<$type>($name) }>($name, $lower);
         // SAFETY: no instruction, only data in another section.
@@ -474,5 +490,5 @@ macro_rules! __key_record {
                 options(nomem, nostack, preserves_flags),
             );
         }
-    };
+    }};
 }

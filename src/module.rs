@@ -46,6 +46,7 @@ struct Segments<'a> {
 pub(crate) struct ModuleKey<'a> {
     pub(crate) state: &'a State,
     pub(crate) probe: RawProbe,
+    pub(crate) record: &'a KeyRecord,
     pub(crate) values: u8,
     pub(crate) flags: u8,
     names: &'a [u8],
@@ -62,7 +63,7 @@ pub(crate) struct Outcome {
     /// The kernel's error number, or the number of threads, with the reasons that have one.
     pub(crate) detail: AtomicU32,
     pub(crate) bound: AtomicU32,
-    pub(crate) pages: AtomicU32,
+    reserved3: AtomicU32,
     /// Where the request byte of each thread lies, from its thread pointer, in the module's slice sites.
     pub(crate) request_offset: AtomicI32,
     reserved2: AtomicU32,
@@ -78,7 +79,7 @@ impl Outcome {
             reserved: AtomicU8::new(0),
             detail: AtomicU32::new(0),
             bound: AtomicU32::new(0),
-            pages: AtomicU32::new(0),
+            reserved3: AtomicU32::new(0),
             request_offset: AtomicI32::new(0),
             reserved2: AtomicU32::new(0),
             nanoseconds: AtomicU64::new(0),
@@ -189,6 +190,7 @@ impl<'a> Module<'a> {
             .and_then(|descriptor| Self::from_note(path, segments, descriptor))
     }
 
+    #[cold]
     /// Works out the descriptor's distances. What does not lie in the module's readable memory is no table.
     fn from_note(path: &'a CStr, segments: Segments<'a>, descriptor: &'a [u8]) -> Option<Self> {
         let at = |index: usize| {
@@ -208,23 +210,30 @@ impl<'a> Module<'a> {
 
     /// The module's keys; records that point anywhere else than they must are left out.
     pub(crate) fn keys(&self) -> impl Iterator<Item = ModuleKey<'a>> + Clone + use<'a> {
-        let segments = self.segments;
-        self.keys.iter().filter_map(move |record| {
-            let from = |field: &i32| (&raw const *field as usize).wrapping_add_signed(*field as isize);
-            let names: &[u8] = segments.slice(from(&record.names), record.names_length as usize)?;
-            let probe = from(&record.probe);
-            let whole = names.iter().filter(|&&byte| byte == 0).count() == record.values as usize + 1
-                && names.last() == Some(&0)
-                && record.values >= 2
-                && segments.contain(probe, 1, libc::PF_X);
-            whole.then_some(ModuleKey {
-                state: segments.writable(from(&record.state))?,
-                // SAFETY: an address in the module's text, which a key record names as its probe.
-                probe: unsafe { core::mem::transmute::<usize, RawProbe>(probe) },
-                values: record.values,
-                flags: record.flags,
-                names,
-            })
+        let module = *self;
+        module.keys.iter().filter_map(move |record| module.key(record))
+    }
+
+    #[cold]
+    fn key(&self, record: &'a KeyRecord) -> Option<ModuleKey<'a>> {
+        let from = |field: &i32| (&raw const *field as usize).wrapping_add_signed(*field as isize);
+        let names: &[u8] = self.segments.slice(from(&record.names), record.names_length as usize)?;
+        let probe = from(&record.probe);
+        let whole = names.iter().filter(|&&byte| byte == 0).count() == record.values as usize + 1
+            && names.last() == Some(&0)
+            && record.values >= 2
+            && self.segments.contain(probe, 1, libc::PF_X);
+        if !whole {
+            return None;
+        }
+        Some(ModuleKey {
+            state: self.segments.writable(from(&record.state))?,
+            // SAFETY: an address in the module's text, which a key record names as its probe.
+            probe: unsafe { core::mem::transmute::<usize, RawProbe>(probe) },
+            record,
+            values: record.values,
+            flags: record.flags,
+            names,
         })
     }
 
@@ -236,16 +245,6 @@ impl<'a> Module<'a> {
     /// The part of the module's text that holds this range whole: what may be read and executed.
     pub(crate) fn text(&self, address: usize, length: usize) -> Option<Range<usize>> {
         self.segments.holding(address, length, libc::PF_R | libc::PF_X)
-    }
-
-    /// First and last address of what is executable in this module.
-    pub(crate) fn text_bounds(&self) -> Range<usize> {
-        self.segments
-            .loaded()
-            .filter(|(_, flags)| flags & libc::PF_X != 0)
-            .map(|(range, _)| range)
-            .reduce(|a, b| a.start.min(b.start)..a.end.max(b.end))
-            .unwrap_or(0..0)
     }
 }
 
@@ -276,9 +275,10 @@ impl<'a> ModuleKey<'a> {
 }
 
 impl<'a> Segments<'a> {
-    fn loaded(&self) -> impl Iterator<Item = (Range<usize>, u32)> + use<'a> {
+    /// Ranges and flags of the segments of this type.
+    fn of_type(&self, kind: u32) -> impl Iterator<Item = (Range<usize>, u32)> + use<'a> {
         let base = self.base;
-        self.headers.iter().filter(|header| header.p_type == libc::PT_LOAD).map(move |header| {
+        self.headers.iter().filter(move |header| header.p_type == kind).map(move |header| {
             let start = base.wrapping_add(header.p_vaddr as usize);
             (start..start.saturating_add(header.p_memsz as usize), header.p_flags)
         })
@@ -287,7 +287,7 @@ impl<'a> Segments<'a> {
     /// The segment that holds this range whole and has all of these flags.
     fn holding(&self, address: usize, length: usize, flags: u32) -> Option<Range<usize>> {
         let end = address.checked_add(length)?;
-        self.loaded()
+        self.of_type(libc::PT_LOAD)
             .find(|(range, has)| range.start <= address && end <= range.end && has & flags == flags)
             .map(|(range, _)| range)
     }
@@ -312,8 +312,11 @@ impl<'a> Segments<'a> {
     }
 
     fn writable<T: Shared>(&self, address: usize) -> Option<&'a T> {
+        let overlaps = |range: Range<usize>| address < range.end && range.start < address + size_of::<T>();
         let there = address.is_multiple_of(align_of::<T>())
-            && self.contain(address, size_of::<T>(), libc::PF_R | libc::PF_W);
+            && self.contain(address, size_of::<T>(), libc::PF_R | libc::PF_W)
+            // Writable by its segment, and read-only once it was relocated.
+            && !self.of_type(libc::PT_GNU_RELRO).any(|(range, _)| overlaps(range));
         // SAFETY: loaded, writable, aligned, and every bit pattern is a value that may change at any time.
         there.then(|| unsafe { &*(address as *const T) })
     }

@@ -71,11 +71,6 @@ impl<'a> ModuleReport<'a> {
         self.module.outcome.bound.load(Relaxed) as usize
     }
 
-    /// Number of pages that hold the sites.
-    pub fn pages(&self) -> usize {
-        self.module.outcome.pages.load(Relaxed) as usize
-    }
-
     /// Time that binding took, in nanoseconds, verification and read-back included.
     pub fn nanoseconds(&self) -> u64 {
         self.module.outcome.nanoseconds.load(Relaxed)
@@ -95,7 +90,7 @@ impl<'a> ModuleReport<'a> {
     /// Its sites, in the order of the table.
     pub fn bindings(&self) -> impl Iterator<Item = Binding<'a>> + use<'a> {
         let mut resolver = Resolver::new(&self.module);
-        (0..self.module.sites.len() as u32).map(move |index| {
+        (0..self.module.sites.len()).map(move |index| {
             let (status, found) = bind::inspect(&mut resolver, index);
             Binding { index, status, found }
         })
@@ -128,7 +123,7 @@ impl<'a> KeyReport<'a> {
 /// What became of one site.
 #[derive(Clone, Copy)]
 pub struct Binding<'a> {
-    index: u32,
+    index: usize,
     status: SiteStatus,
     found: Option<(Site, ModuleKey<'a>)>,
 }
@@ -136,7 +131,7 @@ pub struct Binding<'a> {
 impl<'a> Binding<'a> {
     /// Position in the module's table.
     pub fn index(&self) -> usize {
-        self.index as usize
+        self.index
     }
 
     /// What stands there now.
@@ -178,12 +173,14 @@ impl core::fmt::Display for Report {
 }
 
 /// Writes one module's report to where `INVAR_REPORT` says.
+#[cold]
 pub(crate) fn write(module: &Module<'_>, destination: &CStr) {
     struct Buffered {
         file: Option<File>,
         text: Text<1024>,
     }
     impl Sink for Buffered {
+        #[cold]
         fn put(&mut self, bytes: &[u8]) {
             for part in bytes.chunks(256) {
                 if self.text.as_bytes().len() + part.len() > 1024 {
@@ -194,6 +191,7 @@ pub(crate) fn write(module: &Module<'_>, destination: &CStr) {
         }
     }
     impl Buffered {
+        #[cold]
         fn flush(&mut self) {
             sys::print(self.file.as_ref(), self.text.as_bytes());
             self.text = Text::new();
@@ -205,21 +203,23 @@ pub(crate) fn write(module: &Module<'_>, destination: &CStr) {
 }
 
 /// The file to append to; standard error where it is asked for, or where the file cannot be opened.
+#[cold]
 fn open(destination: &CStr) -> Option<File> {
     if destination == c"stderr" {
         return None;
     }
     let mut path = Text::<1024>::new();
-    let mut rest = destination.to_bytes();
-    while let Some(at) = rest.windows(2).position(|two| two == b"%p") {
-        path.put(&rest[..at]);
-        path.dec(sys::process_id());
-        rest = &rest[at + 2..];
+    let mut bytes = destination.to_bytes_with_nul().iter();
+    while let Some(&byte) = bytes.next() {
+        if byte == b'%' && bytes.as_slice().first() == Some(&b'p') {
+            bytes.next();
+            path.number(sys::process_id() as i64);
+        } else {
+            path.put(&[byte]);
+        }
     }
-    path.put(rest);
-    path.put(b"\0");
     let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_APPEND;
-    let opened = CStr::from_bytes_with_nul(path.as_bytes()).ok().and_then(|path| File::open(path, flags).ok());
+    let opened = File::open(path.as_bytes(), flags).ok();
     if opened.is_none() {
         let mut text = Text::<512>::new();
         text.text("invar: INVAR_REPORT: cannot open ").put(destination.to_bytes());
@@ -230,6 +230,7 @@ fn open(destination: &CStr) -> Option<File> {
 }
 
 /// One line for the module, one for each key, one for each site.
+#[cold]
 fn print(report: &ModuleReport<'_>, out: &mut dyn Sink) {
     out.put(b"module ");
     out.put(if report.path().is_empty() { b"(program)" } else { report.path().to_bytes() });
@@ -245,9 +246,7 @@ fn print(report: &ModuleReport<'_>, out: &mut dyn Sink) {
         out.put(writer.name().as_bytes());
     }
     if report.bound() > 0 {
-        out.put(b" on ");
-        out.dec(report.pages() as u64);
-        out.put(b" pages in ");
+        out.put(b" in ");
         out.dec(report.nanoseconds() / 1000);
         out.put(b" us");
     }
@@ -264,6 +263,7 @@ fn print(report: &ModuleReport<'_>, out: &mut dyn Sink) {
     }
 }
 
+#[cold]
 fn print_reason(reason: Reason, out: &mut dyn Sink) {
     out.put(reason.describe().as_bytes());
     if let Some(detail) = reason.detail() {
@@ -272,6 +272,7 @@ fn print_reason(reason: Reason, out: &mut dyn Sink) {
     }
 }
 
+#[cold]
 fn print_key(report: &KeyReport<'_>, out: &mut dyn Sink) {
     out.put(b"  key ");
     out.put(report.key.name());
@@ -289,12 +290,13 @@ fn print_key(report: &KeyReport<'_>, out: &mut dyn Sink) {
     }
 }
 
+#[cold]
 fn print_binding(binding: &Binding<'_>, base: usize, out: &mut dyn Sink) {
     out.put(b"  site ");
     match binding.found {
         None => {
             out.put(b"record ");
-            out.dec(binding.index.into());
+            out.dec(binding.index as u64);
         }
         Some((site, key)) => {
             out.hex(site.address.wrapping_sub(base as u64));

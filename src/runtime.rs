@@ -23,7 +23,9 @@ pub(crate) static OUTCOME: Outcome = Outcome::new();
 fn load() {
     let outcome = module::note(&OUTCOME);
     // SAFETY: our own code's module, and only used by it.
-    let Some(own) = (unsafe { module::containing(core::ptr::from_ref(outcome) as usize) }) else { return };
+    let Some(mut own) = (unsafe { module::containing(core::ptr::from_ref(outcome) as usize) }) else { return };
+    // What the note says of our own outcome may be wrong; what the compiler says is not.
+    own.outcome = outcome;
     if outcome.loaded() {
         return;
     }
@@ -53,6 +55,7 @@ fn load() {
 }
 
 /// Takes over what other modules have decided for keys of the same name.
+#[cold]
 fn adopt(own: &Module<'_>, settings: &Settings) {
     module::each(&mut |other| {
         if other.base == own.base {
@@ -70,6 +73,7 @@ fn adopt(own: &Module<'_>, settings: &Settings) {
 }
 
 /// What another module's verdict means for a key of ours.
+#[cold]
 fn adopted(ours: &ModuleKey<'_>, theirs: &ModuleKey<'_>, verdict: Verdict, settings: &Settings) -> Verdict {
     if !ours.same_as(theirs) || verdict.value >= ours.values {
         let mut failed = Verdict::new(0, Origin::Failed);
@@ -91,6 +95,7 @@ fn adopted(ours: &ModuleKey<'_>, theirs: &ModuleKey<'_>, verdict: Verdict, setti
 }
 
 /// Decides a key that nobody decided before.
+#[cold]
 fn decide(key: &ModuleKey<'_>, settings: &Settings) -> Verdict {
     if settings.mode == Mode::Off {
         let mut verdict = Verdict::new(0, Origin::Setting);
@@ -116,7 +121,7 @@ fn decide(key: &ModuleKey<'_>, settings: &Settings) -> Verdict {
             }
             verdict
         }
-        None if wanted == b"force" && key.flags & flags::FORCEABLE != 0 => forced(),
+        None if wanted == b"force" && key.flags & flags::SLICE != 0 => forced(),
         None => {
             let mut verdict = probed(key);
             verdict.evidence.text("; INVAR_KEYS names a value that this key does not have");
@@ -126,6 +131,7 @@ fn decide(key: &ModuleKey<'_>, settings: &Settings) -> Verdict {
 }
 
 /// The slice key by `INVAR_KEYS=slice=force`: the available form, on memory of this module's own.
+#[cold]
 fn forced() -> Verdict {
     let mut verdict = Verdict::new(1, Origin::Forced);
     verdict.data = slice::own_memory();
@@ -133,9 +139,10 @@ fn forced() -> Verdict {
     verdict
 }
 
+#[cold]
 fn probed(key: &ModuleKey<'_>) -> Verdict {
     let mut verdict = Verdict::new(0, Origin::Probe);
-    (key.probe)(&mut verdict);
+    (key.probe)(&mut verdict, key.record);
     // A probe in another language may answer anything.
     if verdict.value >= key.values {
         verdict = Verdict::new(0, Origin::Failed);
@@ -149,6 +156,7 @@ fn probed(key: &ModuleKey<'_>) -> Verdict {
 }
 
 /// `INVAR=require`: ends the process unless everything is bound, and slice sites to an available extension.
+#[cold]
 fn require(own: &Module<'_>) {
     let unbound = own.sites.len() as u32 - own.outcome.bound.load(Relaxed).min(own.sites.len() as u32);
     let slices = report::of(own).bindings().any(|binding| binding.needs_slice());

@@ -40,6 +40,7 @@ pub const SETTINGS: &[(&str, &str, &str)] = &[
 ];
 
 impl Settings {
+    #[cold]
     pub(crate) fn from_environment() -> Self {
         let mut settings = Self { mode: Mode::Auto, writer: Wish::Any, report: None, help: false, keys: b"" };
         if sys::auxiliary(libc::AT_SECURE) == 0 {
@@ -51,6 +52,7 @@ impl Settings {
     }
 
     /// The value that `INVAR_KEYS` names for this key; the last one counts.
+    #[cold]
     pub(crate) fn key(&self, name: &[u8]) -> Option<&'static [u8]> {
         self.keys
             .split(|&byte| byte == b',')
@@ -61,6 +63,7 @@ impl Settings {
             .next_back()
     }
 
+    #[cold]
     fn take(&mut self, variable: &'static CStr) {
         let bytes = variable.to_bytes();
         let Some(rest) = bytes.strip_prefix(b"INVAR") else { return };
@@ -91,6 +94,7 @@ impl Settings {
 }
 
 /// Prints the settings table.
+#[cold]
 pub(crate) fn help() {
     let mut text = Text::<2048>::new();
     for (name, values, meaning) in SETTINGS {
@@ -99,6 +103,7 @@ pub(crate) fn help() {
     sys::print(None, text.as_bytes());
 }
 
+#[cold]
 fn complain(setting: &[u8], problem: &str) {
     let mut text = Text::<256>::new();
     text.text("invar: ").put(setting);

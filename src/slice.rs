@@ -18,8 +18,8 @@ use invar_arch as arch;
 pub static SLICE: Key<bool> = Key::new();
 
 const _: () = {
-    extern "C" fn probe(verdict: &mut Verdict) {
-        crate::__key_record!(["slice"] SLICE, bool, probe, crate::key::flags::FORCEABLE);
+    extern "C" fn probe(verdict: &mut Verdict, _: &crate::key::KeyRecord) {
+        crate::__key_record!(["slice"] SLICE, bool, probe, crate::key::flags::SLICE);
         match rseq::probe(verdict) {
             Some(available) => {
                 verdict.value = 1;
@@ -30,7 +30,7 @@ const _: () = {
         }
     }
     #[used]
-    static KEEP: extern "C" fn(&mut Verdict) = probe;
+    static KEEP: crate::key::RawProbe = probe;
 };
 
 /// A critical section that asks for its time slice to be extended; ends when dropped.

@@ -2,7 +2,6 @@
 //! from a constructor, and `errno` stays as it was.
 #![allow(unsafe_code)]
 
-use core::ffi::CStr;
 use invar_arch as arch;
 
 /// A kernel error number, 1 to 4095.
@@ -24,8 +23,11 @@ pub(crate) unsafe fn call(number: libc::c_long, args: [usize; 6]) -> Result<usiz
 pub(crate) struct File(usize);
 
 impl File {
-    /// Opens `path` with `O_CLOEXEC` and `flags`; a created file has mode 0666 less the umask.
-    pub(crate) fn open(path: &CStr, flags: i32) -> Result<Self> {
+    /// Opens `path`, which ends in NUL, with `O_CLOEXEC` and `flags`; a created file has mode 0666 less the umask.
+    pub(crate) fn open(path: &[u8], flags: i32) -> Result<Self> {
+        if path.last() != Some(&0) {
+            return Err(Errno(libc::ENAMETOOLONG));
+        }
         let args =
             [libc::AT_FDCWD as usize, path.as_ptr() as usize, (flags | libc::O_CLOEXEC) as usize, 0o666, 0, 0];
         // SAFETY: `path` ends in NUL.
@@ -58,6 +60,7 @@ impl Drop for File {
 }
 
 /// Writes `bytes` to the descriptor as far as it takes them; there is nobody to tell of a failure.
+#[cold]
 pub(crate) fn print(file: Option<&File>, mut bytes: &[u8]) {
     let descriptor = file.map_or(libc::STDERR_FILENO as usize, |file| file.0);
     while !bytes.is_empty() {
@@ -79,6 +82,7 @@ fn retry(mut operation: impl FnMut() -> Result<usize>) -> Result<usize> {
 }
 
 /// The number of threads of this process, if the kernel tells.
+#[cold]
 pub(crate) fn threads() -> Result<u32> {
     let path = c"/proc/self/task";
     // SAFETY: plain old data, for which zeros are a value.
@@ -119,11 +123,6 @@ impl Scratch {
         unsafe { core::slice::from_raw_parts_mut(self.address as *mut u8, self.bytes) }
     }
 
-    /// The memory as numbers.
-    pub(crate) fn words(&mut self) -> &mut [u32] {
-        // SAFETY: our own mapping, page-aligned, initialised by the kernel, borrowed as long as the slice lives.
-        unsafe { core::slice::from_raw_parts_mut(self.address as *mut u32, self.bytes / 4) }
-    }
 }
 
 impl Drop for Scratch {

@@ -15,29 +15,37 @@ pub type Evidence = Text<238>;
 /// Where text goes: a fixed buffer, a file descriptor, a formatter.
 pub(crate) trait Sink {
     fn put(&mut self, bytes: &[u8]);
+}
 
-    fn dec(&mut self, number: u64) {
-        let mut digits = [0; 20];
-        let mut at = digits.len();
-        let mut rest = number;
-        loop {
-            at -= 1;
-            digits[at] = b'0' + (rest % 10) as u8;
-            rest /= 10;
-            if rest == 0 {
-                break;
-            }
-        }
-        self.put(&digits[at..]);
+impl dyn Sink + '_ {
+    /// Puts a number in decimal.
+    pub(crate) fn dec(&mut self, number: u64) {
+        digits(self, number, 10);
     }
 
-    fn hex(&mut self, number: u64) {
+    /// Puts a number in hexadecimal, with `0x`.
+    pub(crate) fn hex(&mut self, number: u64) {
         self.put(b"0x");
-        let digits = (64 - (number | 1).leading_zeros()).div_ceil(4);
-        for digit in (0..digits).rev() {
-            self.put(&[b"0123456789abcdef"[(number >> (4 * digit) & 15) as usize]]);
+        digits(self, number, 16);
+    }
+}
+
+/// Puts a number's digits.
+#[cold]
+fn digits(out: &mut dyn Sink, number: u64, base: u64) {
+    let mut digits = [0; 20];
+    let mut rest = number;
+    let mut length = 0;
+    for digit in digits.iter_mut().rev() {
+        let value = (rest % base) as u8;
+        *digit = if value < 10 { b'0' + value } else { b'a' - 10 + value };
+        length += 1;
+        rest /= base;
+        if rest == 0 {
+            break;
         }
     }
+    out.put(digits.get(20 - length..).unwrap_or(&[]));
 }
 
 impl<const N: usize> Text<N> {
@@ -48,11 +56,7 @@ impl<const N: usize> Text<N> {
 
     /// Appends `text`, cut at a character boundary if it does not fit.
     pub fn text(&mut self, text: &str) -> &mut Self {
-        let mut fits = text.len().min(self.room());
-        while !text.is_char_boundary(fits) {
-            fits -= 1;
-        }
-        self.append(&text.as_bytes()[..fits]);
+        append(&mut self.bytes, &mut self.length, text.as_bytes(), true);
         self
     }
 
@@ -61,7 +65,7 @@ impl<const N: usize> Text<N> {
         if number < 0 {
             self.put(b"-");
         }
-        self.dec(number.unsigned_abs());
+        (self as &mut dyn Sink).dec(number.unsigned_abs());
         self
     }
 
@@ -71,31 +75,30 @@ impl<const N: usize> Text<N> {
         core::str::from_utf8(self.as_bytes()).unwrap_or("(not UTF-8)")
     }
 
-    pub(crate) fn as_bytes(&self) -> &[u8] {
-        &self.bytes[..self.len()]
-    }
-
     // The length may come from another module's memory: never trust it beyond the buffer.
-    fn len(&self) -> usize {
-        (self.length as usize).min(N)
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.length as usize).unwrap_or(&self.bytes)
     }
+}
 
-    fn room(&self) -> usize {
-        N - self.len()
+/// Appends what fits of `more`: whole characters if it is `text`. One copy for buffers of all sizes.
+#[cold]
+fn append(bytes: &mut [u8], length: &mut u16, more: &[u8], text: bool) {
+    let room = bytes.get_mut(*length as usize..).unwrap_or(&mut []);
+    let mut fits = more.len().min(room.len());
+    // 0b10xx_xxxx continues a character of UTF-8.
+    while text && more.get(fits).is_some_and(|byte| byte & 0xc0 == 0x80) {
+        fits -= 1;
     }
-
-    fn append(&mut self, bytes: &[u8]) {
-        let start = self.len();
-        let end = start + bytes.len();
-        self.bytes[start..end].copy_from_slice(bytes);
-        self.length = end as u16;
+    for (to, from) in room.iter_mut().zip(&more[..fits]) {
+        *to = *from;
     }
+    *length += fits as u16;
 }
 
 impl<const N: usize> Sink for Text<N> {
     fn put(&mut self, bytes: &[u8]) {
-        let fits = bytes.len().min(self.room());
-        self.append(&bytes[..fits]);
+        append(&mut self.bytes, &mut self.length, bytes, false);
     }
 }
 
@@ -133,10 +136,10 @@ mod tests {
     fn numbers() {
         for number in [0, 7, 10, 1234567890, u64::MAX] {
             let mut text = Text::<40>::new();
-            text.dec(number);
+            (&mut text as &mut dyn Sink).dec(number);
             assert_eq!(text.as_str(), format!("{number}"));
             let mut text = Text::<40>::new();
-            text.hex(number);
+            (&mut text as &mut dyn Sink).hex(number);
             assert_eq!(text.as_str(), format!("{number:#x}"));
         }
         assert_eq!(Text::<40>::new().number(i64::MIN).as_str(), format!("{}", i64::MIN));

@@ -36,7 +36,12 @@ macro_rules! cpu_keys {
 }
 
 /// No CPU feature is known here.
-pub const FEATURES: &[&str] = &[];
+pub const FEATURES: &str = "";
+
+/// No CPU feature is known here.
+pub const fn level(_name: &[u8]) -> Option<u64> {
+    None
+}
 
 /// No CPU feature is known here.
 pub fn cpu_features() -> u64 {

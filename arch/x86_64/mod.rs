@@ -6,7 +6,7 @@ mod site;
 mod system;
 
 pub use area::{RSEQ_SIGNATURE, area, libc_area, own_area_offset, request, withdraw};
-pub use cpu::{FEATURES, cpu_features};
+pub use cpu::{FEATURES, cpu_features, level};
 pub use site::{bound, checked};
 pub use system::{synchronise, syscall};
 

@@ -71,9 +71,13 @@ pub fn checked(site: &Site) -> Option<Code> {
         let state = distance(site.address.wrapping_add(prefix + 7), site.state)?;
         Some(0x3d80 | u64::from(state) << 16 | u64::from(site.value) << 48)
     };
-    match site.kind {
-        Kind::Branch | Kind::SliceEnter => conditional_jump(Code::from_bits(compare(0)?, 7), site, JNE),
-        Kind::SliceLeave => conditional_jump(Code::from_bits(0x3e | compare(1)? << 8, 8), site, JNE),
+    // Kind and length first: with both known, every shift below is one by a constant.
+    match (site.kind, site.length) {
+        (Kind::Branch | Kind::SliceEnter, 9) => short_jump(Code::from_bits(compare(0)?, 7), site, JNE),
+        (Kind::Branch | Kind::SliceEnter, 13) => near_jump(Code::from_bits(compare(0)?, 7), site, JNE),
+        (Kind::SliceLeave, 10) => short_jump(Code::from_bits(0x3e | compare(1)? << 8, 8), site, JNE),
+        (Kind::SliceLeave, 14) => near_jump(Code::from_bits(0x3e | compare(1)? << 8, 8), site, JNE),
+        _ => None,
     }
 }
 
@@ -81,39 +85,38 @@ pub fn checked(site: &Site) -> Option<Code> {
 /// `request_offset` bytes from its thread pointer; `None` as for [`checked`].
 #[inline]
 pub fn bound(site: &Site, value: u8, request_offset: i32) -> Option<Code> {
+    if value == site.value {
+        return nop(site.length);
+    }
     let request = u64::from(request_offset as u32);
-    let falls_through = value == site.value;
-    match site.kind {
-        _ if falls_through => nop(Code::new(), site.length),
-        Kind::Branch => {
+    let store = Code::from_bits(0x2504_c664 | request << 32, 8).push(1, 1);
+    let take_back = Code::from_bits(0x252c_d064 | request << 32, 8);
+    match (site.kind, site.length) {
+        (Kind::Branch, 9 | 13) => {
             let target = distance(site.address.wrapping_add(5), site.target)?;
-            nop(Code::from_bits(0xe9 | u64::from(target) << 8, 5), site.length)
+            Some(Code::from_bits(0xe9 | u64::from(target) << 8, 5).append(nop(site.length - 5)?))
         }
-        Kind::SliceEnter => {
-            let store = Code::from_bits(0x2504_c664 | request << 32, 8).push(1, 1);
-            match site.length {
-                9 => Some(store),
-                // Operand size prefixes, which a byte store ignores, keep the longer form one instruction.
-                13 => Some(Code::from_bits(0x6666_6666, 4).append(store)),
-                _ => None,
-            }
-        }
-        Kind::SliceLeave => conditional_jump(Code::from_bits(0x252c_d064 | request << 32, 8), site, JNC),
+        (Kind::SliceEnter, 9) => Some(store),
+        // Operand size prefixes, which a byte store ignores, keep the longer form one instruction.
+        (Kind::SliceEnter, 13) => Some(Code::from_bits(0x6666_6666, 4).append(store)),
+        (Kind::SliceLeave, 10) => short_jump(take_back, site, JNC),
+        (Kind::SliceLeave, 14) => near_jump(take_back, site, JNC),
+        _ => None,
     }
 }
 
-/// Appends the jump that ends `site`, to its target, in the size that the site's length leaves for it.
+/// Appends the jump to the site's target that ends it, in two bytes.
 #[inline(always)]
-fn conditional_jump(code: Code, site: &Site, condition: u8) -> Option<Code> {
+fn short_jump(code: Code, site: &Site, condition: u8) -> Option<Code> {
+    let distance = i8::try_from(distance(site.address.wrapping_add(site.length.into()), site.target)? as i32).ok()?;
+    Some(code.push(u64::from(0x70 | condition) | u64::from(distance as u8) << 8, 2))
+}
+
+/// The same in six bytes.
+#[inline(always)]
+fn near_jump(code: Code, site: &Site, condition: u8) -> Option<Code> {
     let distance = distance(site.address.wrapping_add(site.length.into()), site.target)?;
-    match site.length.wrapping_sub(code.length) {
-        2 => {
-            let short = i8::try_from(distance as i32).ok()?;
-            Some(code.push(u64::from(0x70 | condition) | u64::from(short as u8) << 8, 2))
-        }
-        6 => Some(code.push(0x0f | u64::from(0x80 | condition) << 8 | u64::from(distance) << 16, 6)),
-        _ => None,
-    }
+    Some(code.push(0x0f | u64::from(0x80 | condition) << 8 | u64::from(distance) << 16, 6))
 }
 
 /// The displacement that leads from one address to another, as the 32 bits of an instruction.
@@ -122,28 +125,18 @@ fn distance(from: u64, to: u64) -> Option<u32> {
     i32::try_from(to.wrapping_sub(from) as i64).ok().map(|distance| distance as u32)
 }
 
-/// Fills `code` up to `length` bytes with a single nop (Intel SDM volume 2, NOP, table 4-12; beyond nine bytes
-/// with further operand size prefixes, as assemblers do).
+/// A single nop of this length (Intel SDM volume 2, NOP, table 4-12; beyond nine bytes with further operand size
+/// prefixes, as assemblers do).
 #[inline(always)]
-fn nop(code: Code, length: u8) -> Option<Code> {
-    const NOPS: [u128; 16] = [
-        0,
-        0x90,
-        0x9066,
-        0x00_1f0f,
-        0x0040_1f0f,
-        0x00_0044_1f0f,
-        0x0000_441f_0f66,
-        0x00_0000_0080_1f0f,
-        0x0000_0000_0084_1f0f,
-        0x00_0000_0000_841f_0f66,
-        0x0000_0000_0084_1f0f_6666,
-        0x00_0000_0000_841f_0f66_6666,
-        0x0000_0000_0084_1f0f_6666_6666,
-        0x00_0000_0000_841f_0f66_6666_6666,
-        0x0000_0000_0084_1f0f_6666_6666_6666,
-        0x00_0000_0000_841f_0f66_6666_6666_6666,
-    ];
-    let rest = length.checked_sub(code.length)?;
-    Some(code.append(Code { bits: *NOPS.get(rest as usize)?, length: rest }))
+fn nop(length: u8) -> Option<Code> {
+    let bits = match length {
+        4 => 0x0040_1f0f,
+        8 => 0x0000_0000_0084_1f0f,
+        9 => 0x00_0000_0000_841f_0f66,
+        10 => 0x0000_0000_0084_1f0f_6666,
+        13 => 0x00_0000_0000_841f_0f66_6666_6666,
+        14 => 0x0000_0000_0084_1f0f_6666_6666_6666,
+        _ => return None,
+    };
+    Some(Code { bits, length })
 }

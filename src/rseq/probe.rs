@@ -17,6 +17,7 @@ pub(crate) struct Available {
 ///
 /// That is what stays true for the life of the process. Whether a *thread* has the extension enabled can change at
 /// any time, and is not asked: in one that has not, the bound code has no effect.
+#[cold]
 pub(super) fn decide(facts: &impl Facts, evidence: &mut Evidence) -> Option<Available> {
     let size = facts.feature_size();
     if size < FEATURE_SIZE {
@@ -87,11 +88,13 @@ pub(super) fn decide(facts: &impl Facts, evidence: &mut Evidence) -> Option<Avai
 }
 
 /// Whether the kernel lacks the yield call as well, which one that is only switched off has.
+#[cold]
 fn compiled_out(facts: &impl Facts, trial: &Trial) -> bool {
     trial.slice_yield == Fate::Answered && facts.slice_yield() == Err(Errno(libc::ENOSYS))
 }
 
 /// No area is registered: registers our own, where that is safe.
+#[cold]
 fn register(facts: &impl Facts, evidence: &mut Evidence) -> Option<isize> {
     let Some(area) = facts.own_area() else {
         evidence.text("rseq is not registered, and this library could be unloaded, so it must not register; ");
@@ -116,6 +119,7 @@ fn register(facts: &impl Facts, evidence: &mut Evidence) -> Option<isize> {
     }
 }
 
+#[cold]
 fn somebody_else(evidence: &mut Evidence) -> Option<Available> {
     evidence.text("area owned by somebody else, such as tcmalloc's per-CPU caches; only one owner is possible: ");
     evidence.text("turn that off (for tcmalloc, GLIBC_TUNABLES=glibc.pthread.rseq=1 lets libc own it)");

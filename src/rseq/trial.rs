@@ -6,6 +6,7 @@ use crate::sys::{self, Errno, File};
 const FREE: Trial = Trial { enable: Fate::Answered, slice_yield: Fate::Answered, sched_yield: Fate::Answered };
 
 /// Without a filter nothing needs to be tried.
+#[cold]
 pub(super) fn run() -> Trial {
     if filtered() == Some(false) {
         return FREE;
@@ -22,7 +23,7 @@ pub(super) fn run() -> Trial {
 
 /// Whether a seccomp filter stands, from `/proc/self/status`; `None` where that cannot be read.
 fn filtered() -> Option<bool> {
-    let file = File::open(c"/proc/self/status", libc::O_RDONLY).ok()?;
+    let file = File::open(b"/proc/self/status\0", libc::O_RDONLY).ok()?;
     // The file is some 1.5 KiB, and the line stands in its last third.
     let mut status = [0; 4096];
     let mut length = 0;
@@ -42,6 +43,7 @@ fn filtered() -> Option<bool> {
 const LARGE_ERROR: usize = 255;
 
 /// Makes one system call in a child process and reads its fate.
+#[cold]
 fn in_child(number: libc::c_long, args: [usize; 6]) -> Fate {
     // Exit signal 0: the program gets no SIGCHLD, and its wait calls do not see the child.
     // SAFETY: shares no memory. The child makes system calls only, so it does not matter which locks were held.

@@ -1,77 +1,72 @@
 //! The writer `/proc/self/mem`: the kernel writes to pages that nobody else may write to, and copies them on the
 //! way as a debugger's write would. The mapping stays file-backed, so perf, gdb and uprobes keep working.
 
-use super::{Code, Errno, Range, Result, Scratch, store};
+use super::{Code, Range, Result, Scratch, store};
 use crate::sys::File;
 
-/// Longer spans gain nothing: one copy in, one out, one system call for each.
-pub(super) const SPAN: usize = 64 << 10;
+/// As much as is written at once: longer gains nothing.
+const WINDOW: usize = 64 << 10;
+/// Sites this far apart do not share a window. What lies between would be copied for nothing, and need not be
+/// readable; nearer, there is no whole page between them.
+const GAP: usize = 4096;
 
 pub(crate) struct Mem {
     file: File,
-    /// A span, and room for a site that reaches into the page behind it.
     buffer: Scratch,
-    /// Where the buffer's first byte belongs.
-    start: usize,
-    /// How much of the buffer has been copied from the text.
-    copied: usize,
-    /// The part of the buffer that holds new code.
-    changed: Range<usize>,
+    /// The addresses that the buffer stands for, up to the last site that was put.
+    window: Range<usize>,
+    /// How many sites were put into the window.
+    waiting: u32,
+    pub(super) bound: u32,
 }
 
 impl Mem {
-    pub(super) fn start() -> Result<Self> {
-        let file = File::open(c"/proc/self/mem", libc::O_RDWR)?;
-        Ok(Self { file, buffer: Scratch::new(SPAN + 4096)?, start: 0, copied: 0, changed: 0..0 })
-    }
-
-    pub(super) fn open(&mut self, span: Range<usize>) -> Result<()> {
-        if span.len() > SPAN {
-            return Err(Errno(libc::E2BIG));
-        }
-        self.start = span.start;
-        self.copied = 0;
-        self.changed = usize::MAX..0;
-        Ok(())
+    pub(super) fn start(_text: Range<usize>) -> Result<Self> {
+        let file = File::open(b"/proc/self/mem\0", libc::O_RDWR)?;
+        Ok(Self { file, buffer: Scratch::new(WINDOW)?, window: 0..0, waiting: 0, bound: 0 })
     }
 
     /// # Safety
     ///
     /// See [`Session::put`](super::Session::put).
     #[inline]
-    pub(super) unsafe fn put(&mut self, address: usize, code: Code) {
-        let at = address.wrapping_sub(self.start);
-        let end = at.wrapping_add(code.len());
-        if at >= SPAN {
-            return;
+    pub(super) unsafe fn put(&mut self, address: usize, code: Code) -> Result<()> {
+        let end = address + code.len();
+        if address < self.window.start || address >= self.window.end + GAP || end > self.window.start + WINDOW {
+            self.flush()?;
+            self.window = address..address;
         }
         let buffer = self.buffer.bytes().as_mut_ptr();
-        if end > self.copied {
-            // As far as the site's last page, and no further: what is behind it may not be text.
-            let whole = if end > SPAN { end } else { end.next_multiple_of(4096).min(SPAN) };
-            // SAFETY: the pages from the span's start to the one where this site ends are text, and the buffer
-            // has a page to spare.
-            unsafe {
-                let text = (self.start + self.copied) as *const u8;
-                core::ptr::copy_nonoverlapping(text, buffer.add(self.copied), whole - self.copied);
+        // SAFETY: everything between two sites of one window is on their pages, which are text; the window, and so
+        // the buffer, ends behind this site.
+        unsafe {
+            if end > self.window.end {
+                let text = self.window.end as *const u8;
+                let room = buffer.add(self.window.end - self.window.start);
+                core::ptr::copy_nonoverlapping(text, room, end - self.window.end);
+                self.window.end = end;
             }
-            self.copied = whole;
+            store(buffer.add(address - self.window.start), code);
         }
-        // SAFETY: a site is no longer than the page to spare.
-        unsafe { store(buffer.add(at), code) };
-        self.changed = self.changed.start.min(at)..self.changed.end.max(end);
+        self.waiting += 1;
+        Ok(())
     }
 
-    pub(super) fn close(&mut self) -> Result<bool> {
-        if self.changed.is_empty() {
-            return Ok(true);
+    /// Writes the window to the text, and reads it back.
+    #[cold]
+    pub(super) fn flush(&mut self) -> Result<()> {
+        let window = core::mem::take(&mut self.window);
+        let waiting = core::mem::take(&mut self.waiting);
+        let Some(bytes) = self.buffer.bytes().get(..window.len()) else { return Ok(()) };
+        if waiting > 0 {
+            // SAFETY: the text as it was, with new code that is right to execute.
+            unsafe { self.file.write_at(window.start, bytes) }?;
+            // SAFETY: the text that was just written, readable as it was before.
+            let text = unsafe { core::slice::from_raw_parts(window.start as *const u8, window.len()) };
+            if text == bytes {
+                self.bound += waiting;
+            }
         }
-        let bytes = self.buffer.bytes().get(self.changed.clone()).unwrap_or(&[]);
-        let address = self.start.wrapping_add(self.changed.start);
-        // SAFETY: text as it was, and new code that is right to execute.
-        unsafe { self.file.write_at(address, bytes) }?;
-        // SAFETY: the text that was just written. Whoever reads it here does so after the system call.
-        let text = unsafe { core::slice::from_raw_parts(address as *const u8, bytes.len()) };
-        Ok(text == bytes)
+        Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! Writers: the ways to change bytes in executable pages.
 //!
-//! A writer opens one span of neighbouring pages at a time, takes new code for the sites in it, and closes it.
-//! Which one a commit begins with is [`choose`]'s answer; where a writer is refused, the other takes its place.
+//! A session takes the new code of one site after another. [`choose`] says which writer a commit begins with; where
+//! that one is refused, the other takes its place.
 #![allow(unsafe_code)]
 
 mod mem;
@@ -37,23 +37,15 @@ impl Writer {
             Self::Mprotect => Self::Mem,
         }
     }
-
-    /// The longest span of whole pages that the writer takes at once.
-    pub(crate) fn span_bytes(self) -> usize {
-        match self {
-            Self::Mem => mem::SPAN,
-            Self::Mprotect => usize::MAX,
-        }
-    }
 }
 
-/// The writer for `pages` pages that stand in `runs` runs of neighbours.
+/// The writer to begin with, for a text of `text` pages of which `pages` have sites.
 ///
-/// One run costs mprotect two system calls and a look at the maps, however many pages it has; mem costs one
-/// system call and two copies for each span, and less than mprotect's fixed cost while there are few pages.
-pub(crate) fn choose(pages: usize, runs: usize) -> Writer {
-    const PAGES_A_RUN: usize = 16;
-    if pages >= PAGES_A_RUN * runs.max(1) { Writer::Mprotect } else { Writer::Mem }
+/// mprotect has a price for the whole text, whatever is written: two system calls, a look at the maps, and a copy of
+/// each page. mem has one for each run of pages with sites: a system call, and copies of what is written. They meet at
+/// about eight pages in one run; where sites are scattered, mem is always cheaper.
+pub(crate) fn choose(pages: usize, text: usize) -> Writer {
+    if pages >= 8 && 2 * pages >= text { Writer::Mprotect } else { Writer::Mem }
 }
 
 /// A writer at work.
@@ -63,33 +55,27 @@ pub(crate) enum Session {
 }
 
 impl Session {
-    pub(crate) fn start(writer: Writer) -> Result<Self> {
+    /// Prepares to write in `text`. On an error nothing has changed.
+    ///
+    /// # Safety
+    ///
+    /// `text` must lie in the readable text of one module, and this be the process's only thread until the session
+    /// has [finished](Self::finish).
+    pub(crate) unsafe fn start(writer: Writer, text: Range<usize>) -> Result<Self> {
         Ok(match writer {
-            Writer::Mem => Self::Mem(mem::Mem::start()?),
-            Writer::Mprotect => Self::Mprotect(mprotect::Mprotect::start()),
+            Writer::Mem => Self::Mem(mem::Mem::start(text)?),
+            // SAFETY: as the caller vouches.
+            Writer::Mprotect => Self::Mprotect(unsafe { mprotect::Mprotect::start(text) }?),
         })
     }
 
-    /// Prepares to write in `span`. On an error nothing has changed.
+    /// Takes the new code for `address`; an error may be that of code taken before.
     ///
     /// # Safety
     ///
-    /// `span` must be whole pages of one module's readable text, and this the process's only thread until
-    /// [`close`](Self::close) has returned.
-    pub(crate) unsafe fn open(&mut self, span: Range<usize>) -> Result<()> {
-        match self {
-            Self::Mem(mem) => mem.open(span),
-            // SAFETY: as the caller vouches.
-            Self::Mprotect(mprotect) => unsafe { mprotect.open(span) },
-        }
-    }
-
-    /// Takes the new code for `address`, which begins in the open span.
-    ///
-    /// # Safety
-    ///
-    /// A span must be open, and this code must be right to execute there.
-    pub(crate) unsafe fn put(&mut self, address: usize, code: Code) {
+    /// The code must be right to execute there, and lie in the session's text.
+    #[inline]
+    pub(crate) unsafe fn put(&mut self, address: usize, code: Code) -> Result<()> {
         match self {
             // SAFETY: as the caller vouches.
             Self::Mem(mem) => unsafe { mem.put(address, code) },
@@ -98,11 +84,19 @@ impl Session {
         }
     }
 
-    /// Makes what was taken stand in the text, and reads it back: whether all of it does.
-    pub(crate) fn close(&mut self) -> Result<bool> {
+    /// Makes all that was taken stand in the text, and ends the session.
+    pub(crate) fn finish(&mut self) -> Result<()> {
         match self {
-            Self::Mem(mem) => mem.close(),
-            Self::Mprotect(mprotect) => mprotect.close(),
+            Self::Mem(mem) => mem.flush(),
+            Self::Mprotect(mprotect) => mprotect.finish(),
+        }
+    }
+
+    /// How many sites were written and read back as they should be.
+    pub(crate) fn bound(&self) -> u32 {
+        match self {
+            Self::Mem(mem) => mem.bound,
+            Self::Mprotect(mprotect) => mprotect.bound,
         }
     }
 }

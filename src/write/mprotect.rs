@@ -11,81 +11,54 @@ use crate::sys::{self, File};
 const WRITABLE: i32 = libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC;
 
 pub(crate) struct Mprotect {
-    /// The mapping that was last looked up, and its protection.
-    mapping: (Range<usize>, i32),
     /// The pages that are writable now.
-    span: Range<usize>,
-    page_size: usize,
-    /// Whether everything that was put reads back.
-    whole: bool,
+    pages: Range<usize>,
+    /// The protection they had.
+    protection: i32,
+    pub(super) bound: u32,
 }
 
 impl Mprotect {
-    pub(super) fn start() -> Self {
-        Self { mapping: (0..0, 0), span: 0..0, page_size: sys::page_size(), whole: true }
-    }
-
     /// # Safety
     ///
-    /// See [`Session::open`](super::Session::open).
-    pub(super) unsafe fn open(&mut self, span: Range<usize>) -> Result<()> {
-        if !holds(&self.mapping.0, &span) {
-            self.mapping = mapping_of(&span)?;
-        }
+    /// See [`Session::start`](super::Session::start).
+    pub(super) unsafe fn start(text: Range<usize>) -> Result<Self> {
+        let page = sys::page_size();
+        let pages = text.start & !(page - 1)..text.end.next_multiple_of(page);
+        let protection = protection_of(&pages)?;
         // SAFETY: adds rights only; the one thread goes on executing here.
-        unsafe { sys::protect(span.start, span.len(), WRITABLE) }?;
-        sys::populate_for_writing(span.start, span.len());
-        self.span = span;
-        self.whole = true;
-        Ok(())
+        unsafe { sys::protect(pages.start, pages.len(), WRITABLE) }?;
+        // Before anything there is read: a page that is mapped already is dearer to copy.
+        sys::populate_for_writing(pages.start, pages.len());
+        Ok(Self { pages, protection, bound: 0 })
     }
 
     /// # Safety
     ///
     /// See [`Session::put`](super::Session::put).
     #[inline]
-    pub(super) unsafe fn put(&mut self, address: usize, code: Code) {
-        let site = address..address + code.len();
-        if !holds(&self.span, &site) && !self.extend(&site) {
-            self.whole = false;
-            return;
-        }
+    pub(super) unsafe fn put(&mut self, address: usize, code: Code) -> Result<()> {
         let to = address as *mut u8;
-        // SAFETY: inside the span, which is readable and writable.
-        unsafe {
-            store(to, code);
-            self.whole &= stands(to, code);
+        if self.pages.start <= address && address + code.len() <= self.pages.end {
+            // SAFETY: in the pages that are readable and writable.
+            unsafe {
+                store(to, code);
+                self.bound += u32::from(stands(to, code));
+            }
         }
+        Ok(())
     }
 
-    /// Takes in the page behind the span, into which a site reaches.
-    #[cold]
-    fn extend(&mut self, site: &Range<usize>) -> bool {
-        let more = self.span.end..self.span.end + self.page_size;
-        let fits = self.span.start <= site.start && site.end <= more.end && holds(&self.mapping.0, &more);
-        // SAFETY: adds rights only, to text of the same mapping.
-        let extended = fits && unsafe { sys::protect(more.start, more.len(), WRITABLE) }.is_ok();
-        if extended {
-            self.span.end = more.end;
-        }
-        extended
-    }
-
-    pub(super) fn close(&mut self) -> Result<bool> {
-        let span = core::mem::take(&mut self.span);
+    pub(super) fn finish(&mut self) -> Result<()> {
         // SAFETY: the protection that the pages had.
-        unsafe { sys::protect(span.start, span.len(), self.mapping.1) }?;
-        Ok(self.whole)
+        unsafe { sys::protect(self.pages.start, self.pages.len(), self.protection) }
     }
 }
 
-fn holds(outer: &Range<usize>, inner: &Range<usize>) -> bool {
-    outer.start <= inner.start && inner.end <= outer.end
-}
-
-/// The mapping that holds `pages` whole, and its protection, from `/proc/self/maps`.
-fn mapping_of(pages: &Range<usize>) -> Result<(Range<usize>, i32)> {
-    let file = File::open(c"/proc/self/maps", libc::O_RDONLY)?;
+/// The protection of the one mapping that holds `pages` whole, from `/proc/self/maps`.
+#[cold]
+fn protection_of(pages: &Range<usize>) -> Result<i32> {
+    let file = File::open(b"/proc/self/maps\0", libc::O_RDONLY)?;
     let mut line = Line::default();
     let mut buffer = [0; 1024];
     loop {
@@ -93,9 +66,9 @@ fn mapping_of(pages: &Range<usize>) -> Result<(Range<usize>, i32)> {
         if read == 0 {
             return Err(Errno(libc::ENOMEM));
         }
-        for &byte in &buffer[..read] {
-            if line.take(byte) && holds(&(line.start..line.end), pages) {
-                return Ok((line.start..line.end, line.protection));
+        for &byte in buffer.iter().take(read) {
+            if line.take(byte) && line.start <= pages.start && pages.end <= line.end {
+                return Ok(line.protection);
             }
         }
     }
@@ -163,9 +136,7 @@ mod tests {
     #[test]
     fn this_code_is_in_an_executable_mapping() {
         let here = maps_are_read_line_by_line as fn() as usize;
-        let (mapping, protection) = mapping_of(&(here..here + 1)).expect("/proc is mounted");
-        assert!(mapping.contains(&here));
-        assert_eq!(protection, libc::PROT_READ | libc::PROT_EXEC);
-        assert_eq!(mapping_of(&(0..1)), Err(Errno(libc::ENOMEM)));
+        assert_eq!(protection_of(&(here..here + 1)), Ok(libc::PROT_READ | libc::PROT_EXEC));
+        assert_eq!(protection_of(&(0..1)), Err(Errno(libc::ENOMEM)));
     }
 }
