@@ -197,12 +197,14 @@ impl Survey {
         let mut resolver = Resolver::new(module);
         let mut survey = Self { text: usize::MAX..0, pages: 0 };
         let (shift, mut page) = (sys::page_size().trailing_zeros(), 0);
-        for index in 0..module.sites.len() {
-            let Ok((site, _)) = resolver.site(index) else { continue };
-            let address = site.address as usize;
-            survey.text = survey.text.start.min(address)..survey.text.end.max(address + site.length as usize);
-            survey.pages += usize::from(address >> shift != page);
-            page = address >> shift;
+        for record in module.sites {
+            let address = (&raw const record.site as usize).wrapping_add_signed(record.site as isize);
+            let end = address.wrapping_add(record.length.into());
+            if resolver.in_text(address, record.length.into()).is_ok() {
+                survey.text = survey.text.start.min(address)..survey.text.end.max(end);
+                survey.pages += usize::from(address >> shift != page);
+                page = address >> shift;
+            }
         }
         survey
     }
@@ -262,7 +264,7 @@ pub(crate) fn inspect<'a>(resolver: &mut Resolver<'a>, index: usize) -> (SiteSta
 }
 
 /// Whether this code stands at the site.
-#[inline(always)]
+#[inline]
 fn reads(text: &Range<usize>, site: &Site, code: Code) -> bool {
     let address = site.address as usize as *const u8;
     let mut memory = [0; MAX_SITE];
@@ -290,7 +292,7 @@ impl<'a> Resolver<'a> {
     }
 
     /// The site of this record of the module's table, and its key's state.
-    #[inline(always)]
+    #[inline]
     fn site(&mut self, index: usize) -> Result<(Site, &'a State), Fault> {
         let record = self.module.sites.get(index).ok_or(Fault::Kind)?;
         let from = |field: &i32| (&raw const *field as usize).wrapping_add_signed(*field as isize);
@@ -331,7 +333,7 @@ impl<'a> Resolver<'a> {
         Ok(())
     }
 
-    #[inline(always)]
+    #[inline]
     fn key(&mut self, state: usize) -> Option<&ModuleKey<'a>> {
         let slot = state / size_of::<State>() % 16;
         if !self.keys[slot].as_ref().is_some_and(|key| key.is_at(state)) {

@@ -5,7 +5,7 @@
 #![allow(unsafe_code)] // what `key!` expands to
 
 use crate::key::{Key, KeyRecord, Verdict, flags};
-use crate::text::Evidence;
+use crate::text::{Evidence, Sink};
 use core::sync::atomic::{AtomicU64, Ordering};
 use invar_arch as arch;
 
@@ -37,12 +37,15 @@ pub(crate) fn proves(features: u64, evidence: &mut Evidence) -> bool {
         return true;
     }
     let missing = features & !detected();
-    let (words, listed) = if missing == 0 { ("the CPU has", features) } else { ("the CPU lacks", missing) };
+    let (words, listed) = if missing == 0 { ("the CPU has ", features) } else { ("the CPU lacks ", missing) };
     evidence.text(words);
-    for (bit, name) in arch::FEATURES.split_terminator(' ').enumerate() {
-        if listed >> bit & 1 == 1 {
-            evidence.text(" ").text(name);
+    // The names stand in the order of the bits, each with a space behind it.
+    let mut bits = listed;
+    for byte in arch::FEATURES.bytes() {
+        if bits & 1 == 1 {
+            evidence.put(&[byte]);
         }
+        bits >>= u32::from(byte == b' ');
     }
     missing == 0
 }

@@ -107,12 +107,15 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    pub(crate) const fn new(value: u8, origin: Origin) -> Self {
-        Self { value, status: 0, origin: origin as u8, reserved: [0; 5], data: 0, evidence: Evidence::new() }
+    pub(crate) const fn undecided() -> Self {
+        Self { value: 0, status: 0, origin: 0, reserved: [0; 5], data: 0, evidence: Evidence::new() }
     }
 
-    pub(crate) fn by(self, origin: Origin) -> Self {
-        Self { origin: origin as u8, ..self }
+    /// Begins anew, without evidence.
+    #[cold]
+    pub(crate) fn start(&mut self, value: u8, origin: Origin) {
+        (self.value, self.origin, self.data) = (value, origin as u8, 0);
+        self.evidence.clear();
     }
 
     /// Position of the value among its type's names.
@@ -184,23 +187,33 @@ impl State {
     }
 
     pub(crate) fn verdict(&self) -> Option<Verdict> {
-        self.decided().then(|| {
-            let mut verdict = Verdict::new(self.value(), Origin::Probe);
+        let mut verdict = Verdict::undecided();
+        self.copy(&mut verdict).then_some(verdict)
+    }
+
+    /// Copies a sealed verdict; false, and nothing is copied, if it is not sealed.
+    #[cold]
+    pub(crate) fn copy(&self, verdict: &mut Verdict) -> bool {
+        let sealed = self.decided();
+        if sealed {
+            verdict.value = self.value();
             // SAFETY: sealed, so nobody writes.
             unsafe {
                 verdict.origin = *self.origin.get();
                 verdict.data = *self.data.get();
-                verdict.evidence = *self.evidence.get();
+                verdict.evidence.clone_from(&*self.evidence.get());
             }
-            verdict
-        })
+        }
+        sealed
     }
 
     /// Takes the right to decide; whoever gets it must call [`seal`](Self::seal).
+    #[cold]
     pub(crate) fn begin(&self) -> bool {
         self.status.compare_exchange(UNDECIDED, DECIDING, Ordering::Acquire, Ordering::Relaxed).is_ok()
     }
 
+    #[cold]
     /// Decides, for the rest of the process's life. Without the right that [`begin`](Self::begin) gives, nothing happens.
     pub(crate) fn seal(&self, verdict: &Verdict) {
         if self.status.load(Ordering::Relaxed) != DECIDING {

@@ -276,9 +276,10 @@ fn print_reason(reason: Reason, out: &mut dyn Sink) {
 fn print_key(report: &KeyReport<'_>, out: &mut dyn Sink) {
     out.put(b"  key ");
     out.put(report.key.name());
-    match report.verdict() {
-        None => out.put(b" undecided\n"),
-        Some(verdict) => {
+    let mut verdict = Verdict::undecided();
+    match report.key.state.copy(&mut verdict) {
+        false => out.put(b" undecided\n"),
+        true => {
             out.put(b" = ");
             out.put(report.key.value_name(verdict.value));
             out.put(b" (");

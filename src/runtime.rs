@@ -34,10 +34,13 @@ fn load() {
         settings::help();
     }
 
-    adopt(&own, &settings);
+    // One verdict at a time, in one place: copies of it would be a good part of this code.
+    let mut verdict = Verdict::undecided();
+    adopt(&own, &settings, &mut verdict);
     for key in own.keys() {
         if key.state.begin() {
-            key.state.seal(&decide(&key, &settings));
+            decide(&key, &settings, &mut verdict);
+            key.state.seal(&verdict);
         }
     }
     slice::load();
@@ -56,16 +59,16 @@ fn load() {
 
 /// Takes over what other modules have decided for keys of the same name.
 #[cold]
-fn adopt(own: &Module<'_>, settings: &Settings) {
+fn adopt(own: &Module<'_>, settings: &Settings, verdict: &mut Verdict) {
     module::each(&mut |other| {
         if other.base == own.base {
             return;
         }
-        for theirs in other.keys() {
-            let Some(verdict) = theirs.state.verdict() else { continue };
+        for theirs in other.keys().filter(|theirs| theirs.state.decided()) {
             for ours in own.keys().filter(|ours| ours.name() == theirs.name()) {
                 if ours.state.begin() {
-                    ours.state.seal(&adopted(&ours, &theirs, verdict, settings));
+                    adopt_key(&ours, &theirs, settings, verdict);
+                    ours.state.seal(verdict);
                 }
             }
         }
@@ -74,85 +77,78 @@ fn adopt(own: &Module<'_>, settings: &Settings) {
 
 /// What another module's verdict means for a key of ours.
 #[cold]
-fn adopted(ours: &ModuleKey<'_>, theirs: &ModuleKey<'_>, verdict: Verdict, settings: &Settings) -> Verdict {
-    if !ours.same_as(theirs) || verdict.value >= ours.values {
-        let mut failed = Verdict::new(0, Origin::Failed);
-        failed.evidence.text("another module decided a key of this name with other values");
-        return failed;
-    }
-    // Our code would execute what this value stands for: believe our own probe as well.
+fn adopt_key(ours: &ModuleKey<'_>, theirs: &ModuleKey<'_>, settings: &Settings, verdict: &mut Verdict) {
+    // Our code would execute what such a value stands for: take the lower one, theirs or that of our own probe.
+    // Forced memory is each module's own: another module's goes away with it.
+    let value = theirs.state.value();
     if ours.flags & flags::PROVES != 0 {
-        let own = decide(ours, settings);
-        if own.value < verdict.value {
-            return own;
+        decide(ours, settings, verdict);
+        if verdict.value < value {
+            return;
         }
     }
-    // Forced memory is each module's own: another module's goes away with it.
-    if verdict.origin() == Origin::Forced {
-        return forced();
+    theirs.state.copy(verdict);
+    if !ours.same_as(theirs) || value >= ours.values {
+        fail(verdict, "another module decided a key of this name with other values");
+    } else if verdict.origin() == Origin::Forced {
+        force(verdict);
+    } else {
+        verdict.origin = Origin::Adopted as u8;
     }
-    verdict.by(Origin::Adopted)
 }
 
 /// Decides a key that nobody decided before.
 #[cold]
-fn decide(key: &ModuleKey<'_>, settings: &Settings) -> Verdict {
-    if settings.mode == Mode::Off {
-        let mut verdict = Verdict::new(0, Origin::Setting);
-        verdict.evidence.text("INVAR=off");
-        return verdict;
+fn decide(key: &ModuleKey<'_>, settings: &Settings, verdict: &mut Verdict) {
+    let wanted = settings.key(key.name());
+    let value = wanted.and_then(|wanted| (0..key.values).find(|&value| key.value_name(value) == wanted));
+    // The first value needs nothing, so there is nothing to probe.
+    if settings.mode == Mode::Off || value == Some(0) {
+        verdict.start(0, Origin::Setting);
+        verdict.evidence.text(if settings.mode == Mode::Off { "INVAR=off" } else { "INVAR_KEYS" });
+        return;
     }
-    let Some(wanted) = settings.key(key.name()) else { return probed(key) };
-    match (0..key.values).find(|&value| key.value_name(value) == wanted) {
-        // The first value needs nothing, so there is nothing to probe.
-        Some(0) => {
-            let mut verdict = Verdict::new(0, Origin::Setting);
-            verdict.evidence.text("INVAR_KEYS");
-            verdict
+    if wanted == Some(b"force") && key.flags & flags::SLICE != 0 {
+        return force(verdict);
+    }
+    probe(key, verdict);
+    match (wanted, value) {
+        (None, _) => {}
+        (_, Some(value)) if value < verdict.value => {
+            verdict.value = value;
+            verdict.origin = Origin::Setting as u8;
+            verdict.evidence.text("; lowered by INVAR_KEYS");
         }
-        Some(value) => {
-            let mut verdict = probed(key);
-            if value < verdict.value {
-                verdict.value = value;
-                verdict.origin = Origin::Setting as u8;
-                verdict.evidence.text("; lowered by INVAR_KEYS");
-            } else if value > verdict.value {
-                verdict.evidence.text("; INVAR_KEYS asks for more than the probe allows");
-            }
-            verdict
-        }
-        None if wanted == b"force" && key.flags & flags::SLICE != 0 => forced(),
-        None => {
-            let mut verdict = probed(key);
-            verdict.evidence.text("; INVAR_KEYS names a value that this key does not have");
-            verdict
-        }
+        (_, Some(value)) if value == verdict.value => {}
+        (_, Some(_)) => _ = verdict.evidence.text("; INVAR_KEYS asks for more than the probe allows"),
+        (_, None) => _ = verdict.evidence.text("; INVAR_KEYS names a value that this key does not have"),
     }
 }
 
 /// The slice key by `INVAR_KEYS=slice=force`: the available form, on memory of this module's own.
 #[cold]
-fn forced() -> Verdict {
-    let mut verdict = Verdict::new(1, Origin::Forced);
+fn force(verdict: &mut Verdict) {
+    verdict.start(1, Origin::Forced);
     verdict.data = slice::own_memory();
-    verdict.evidence.text("INVAR_KEYS; the sites write to this module's own memory, which the kernel does not look at");
-    verdict
+    verdict.evidence.text("INVAR_KEYS; requests go to this module's own memory, which the kernel does not read");
 }
 
 #[cold]
-fn probed(key: &ModuleKey<'_>) -> Verdict {
-    let mut verdict = Verdict::new(0, Origin::Probe);
-    (key.probe)(&mut verdict, key.record);
+fn probe(key: &ModuleKey<'_>, verdict: &mut Verdict) {
+    verdict.start(0, Origin::Probe);
+    (key.probe)(verdict, key.record);
     // A probe in another language may answer anything.
     if verdict.value >= key.values {
-        verdict = Verdict::new(0, Origin::Failed);
-        verdict.evidence.text("the probe's value is none that the key has");
-    }
-    if verdict.origin() != Origin::Probe {
+        fail(verdict, "the probe's value is none that the key has");
+    } else if verdict.origin != Origin::Probe as u8 {
         verdict.value = 0;
         verdict.origin = Origin::Failed as u8;
     }
-    verdict
+}
+
+fn fail(verdict: &mut Verdict, reason: &str) {
+    verdict.start(0, Origin::Failed);
+    verdict.evidence.text(reason);
 }
 
 /// `INVAR=require`: ends the process unless everything is bound, and slice sites to an available extension.

@@ -69,6 +69,10 @@ impl<const N: usize> Text<N> {
         self
     }
 
+    pub(crate) fn clear(&mut self) {
+        self.length = 0;
+    }
+
     /// The text so far.
     pub fn as_str(&self) -> &str {
         // Whoever fills the buffer by way of another module may have put anything there.
