@@ -9,7 +9,9 @@ fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     let target = |name: &str| env::var(format!("CARGO_CFG_TARGET_{name}")).unwrap_or_default();
     if target("OS") != "linux" {
-        println!("cargo::error=invar needs Linux: it finds its tables through ELF program headers and writes code through Linux interfaces");
+        println!(
+            "cargo::error=invar needs Linux: it finds its tables through ELF program headers and writes code through Linux interfaces"
+        );
     }
     if target("ENDIAN") != "little" {
         println!("cargo::error=invar's site ABI is little-endian only");

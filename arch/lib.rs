@@ -31,8 +31,15 @@
 )]
 mod machine;
 
+// Which features a CPU has is another question than whether sites can be bound: code that names a feature's key is
+// to compile wherever the feature exists.
+#[cfg_attr(target_arch = "x86_64", path = "x86_64/cpu.rs")]
+#[cfg_attr(not(target_arch = "x86_64"), path = "portable/cpu.rs")]
+mod cpu;
+
+pub use cpu::{FEATURES, cpu_features, level};
 pub use machine::{
-    FEATURES, NAME, PATCHES, RSEQ_SIGNATURE, area, bound, checked, cpu_features, level, libc_area, own_area_offset, request, synchronise, syscall,
+    NAME, PATCHES, RSEQ_SIGNATURE, area, bound, checked, libc_area, own_area_offset, request, synchronise, syscall,
     withdraw,
 };
 
@@ -122,20 +129,20 @@ impl Code {
     }
 
     /// The `length` low bytes of `bits`, which has no others.
-    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
+    #[allow(dead_code)] // not where nothing is encoded
     #[inline(always)]
     const fn from_bits(bits: u64, length: u8) -> Self {
         Self { bits: bits as u128, length }
     }
 
-    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
+    #[allow(dead_code)] // not where nothing is encoded
     #[inline(always)]
     const fn push(self, bits: u64, length: u8) -> Self {
         self.append(Self::from_bits(bits, length))
     }
 
     /// Both, one behind the other; together no longer than the longest site.
-    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
+    #[allow(dead_code)] // not where nothing is encoded
     #[inline(always)]
     const fn append(self, more: Self) -> Self {
         Self { bits: self.bits | more.bits << (8 * self.length), length: self.length + more.length }

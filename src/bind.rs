@@ -179,7 +179,8 @@ unsafe fn commit(module: &Module<'_>, wish: Wish) -> Result<(), Reason> {
     // SAFETY: as the caller vouches.
     let written = unsafe { pass(module, first, &survey) };
     // SAFETY: as the caller vouches. What the first writer has bound is no longer in checked form, so it is passed by.
-    let written = written.or_else(|refused| second.map_or(Err(refused), |writer| unsafe { pass(module, writer, &survey) }));
+    let written =
+        written.or_else(|refused| second.map_or(Err(refused), |writer| unsafe { pass(module, writer, &survey) }));
     arch::synchronise();
     written.map_err(|Errno(errno)| Reason::Refused(errno))
 }

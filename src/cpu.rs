@@ -2,7 +2,8 @@
 //!
 //! Each proves the `target_feature`s of its name; the psABI levels prove all of theirs.
 
-#![allow(unsafe_code)] // what `key!` expands to
+#![allow(unsafe_code)] // the records
+#![allow(unused_imports)] // where no feature is known
 
 use crate::key::{Key, KeyRecord, Verdict, flags};
 use crate::text::{Evidence, Sink};

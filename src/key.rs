@@ -210,6 +210,13 @@ impl State {
     /// Takes the right to decide; whoever gets it must call [`seal`](Self::seal).
     #[cold]
     pub(crate) fn begin(&self) -> bool {
+        // A record that leads into somebody else's memory would have us write there.
+        let bytes = core::ptr::from_ref(self).cast::<u8>();
+        // SAFETY: in bounds. Volatile, since this may be no state at all.
+        let blank = (0..size_of::<Self>()).all(|at| unsafe { bytes.add(at).read_volatile() } == 0);
+        if !blank {
+            return false;
+        }
         self.status.compare_exchange(UNDECIDED, DECIDING, Ordering::Acquire, Ordering::Relaxed).is_ok()
     }
 
@@ -312,7 +319,10 @@ pub(crate) mod expansion {
     /// The key's name, in lower case if it is made from an identifier, and those of its values, always in lower
     /// case; each with a NUL behind it.
     pub const fn names<T: Value, const N: usize>(name: &str, lower: bool) -> [u8; N] {
-        assert!(!name.is_empty() && T::NAMES.len() >= 2 && T::NAMES.len() <= 64, "a key has a name, and 2 to 64 values");
+        assert!(
+            !name.is_empty() && T::NAMES.len() >= 2 && T::NAMES.len() <= 64,
+            "a key has a name, and 2 to 64 values"
+        );
         let mut names = [0; N];
         let mut at = append(&mut names, 0, name, lower);
         let mut value = 0;
@@ -327,7 +337,10 @@ pub(crate) mod expansion {
         let mut at = 0;
         while at < name.len() {
             let byte = name.as_bytes()[at];
-            assert!(byte > b' ' && byte != b'=' && byte != b',' && byte < 0x7f, "a key's name has only visible ASCII, without '=' and ','");
+            assert!(
+                byte > b' ' && byte != b'=' && byte != b',' && byte < 0x7f,
+                "a key's name has only visible ASCII, without '=' and ','"
+            );
             names[start + at] = if lower { byte.to_ascii_lowercase() } else { byte };
             at += 1;
         }

@@ -1,4 +1,61 @@
 //! Decide once, at load; afterwards the code no longer asks.
+//!
+//! Some properties of a process cannot change once it has started: what the CPU can do, whether the kernel offers
+//! the rseq time slice extension, how the program was configured. `invar` decides each of them once, in a
+//! constructor, and writes the answer into the code: a branch becomes a nop or a jump, a time slice request becomes
+//! one store or nothing. No flag is loaded, no pointer is called, no thread-local is tested.
+//!
+//! ```
+//! invar::key! {
+//!     /// Whether this program was asked to count.
+//!     static COUNTING: bool = |evidence| {
+//!         let set = std::env::var_os("COUNT").is_some();
+//!         evidence.text(if set { "COUNT is set" } else { "COUNT is not set" });
+//!         Ok(set)
+//!     };
+//! }
+//!
+//! fn work(items: &mut Vec<u32>) {
+//!     if invar::branch!(COUNTING) {
+//!         eprintln!("{} items", items.len());
+//!     }
+//!     items.push(1);
+//! }
+//! # work(&mut Vec::new());
+//! ```
+//!
+//! # Words
+//!
+//! | word | meaning |
+//! |---|---|
+//! | key | a named startup-invariant value, [`key!`]: undecided, then decided once, then sealed |
+//! | probe | the function that decides a key, and says why: its *evidence* |
+//! | site | a place in the code that depends on a key, recorded in its module's table |
+//! | static branch | a site of the form `if key`, [`branch!`]; [`dispatch!`] makes whole functions of them |
+//! | alternative | a site whose instructions are exchanged in place: [`slice::enter`] and its end |
+//! | module | one linked object, executable or shared library, with its own copy of this runtime |
+//! | binding | what became of a site: [`report()`] lists them |
+//! | writer | a way to change bytes in executable pages, [`Writer`] |
+//!
+//! # What you can rely on
+//!
+//! **An unbound site is correct.** The compiler leaves a complete checked form, a compare and a jump. Where code
+//! cannot be changed (another architecture, refused by the system, more than one thread at load) the program means
+//! the same, is a little slower, and [`report()`] says why. Nothing aborts, panics or exits, unless `INVAR=require`
+//! asks for it ([`EXIT_REQUIRED`]).
+//!
+//! **Every key has one value in a process.** A module that is loaded later adopts the verdict of the first that
+//! decided a key of its name.
+//!
+//! **Settings can only lower** ([`SETTINGS`]): turn a key off, or choose a value that its probe allows.
+//!
+//! # Limits
+//!
+//! - Sites are bound on x86-64 Linux; elsewhere they stay in checked form.
+//! - A library that is loaded while the process has more than one thread stays in checked form.
+//! - A Rust `dylib` cannot export a key for use in another object's sites: the linker refuses. Executables, `cdylib`s
+//!   and `staticlib`s carry their own.
+//! - A probe runs in a constructor: it must not panic.
 #![no_std]
 #![deny(unsafe_code)]
 

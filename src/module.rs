@@ -185,7 +185,7 @@ impl<'a> Module<'a> {
             .find_map(|header| {
                 let start = segments.base.wrapping_add(header.p_vaddr as usize);
                 let notes: &[u8] = segments.slice(start, header.p_memsz as usize)?;
-                find_note(notes, header.p_align as usize)
+                find_note(notes)
             })
             .and_then(|descriptor| Self::from_note(path, segments, descriptor))
     }
@@ -347,19 +347,21 @@ unsafe impl Shared for State {}
 unsafe impl Shared for Outcome {}
 
 /// The descriptor of our note among `notes`.
-fn find_note(mut notes: &[u8], align: usize) -> Option<&[u8]> {
-    let align = if align == 8 { 8 } else { 4 };
+///
+/// Steps by four bytes whatever the segment's alignment: mold puts notes of alignment 4 behind one of alignment 8
+/// into one segment, and the one note that has alignment 8, the GNU property note, is a multiple of 8 long.
+fn find_note(mut notes: &[u8]) -> Option<&[u8]> {
     while notes.len() >= 12 {
         let word = |at: usize| u32::from_ne_bytes([notes[at], notes[at + 1], notes[at + 2], notes[at + 3]]);
         let (name_length, length, kind) = (word(0) as usize, word(4) as usize, word(8));
         let name_end = 12usize.checked_add(name_length)?;
-        let start = name_end.checked_next_multiple_of(align)?;
+        let start = name_end.checked_next_multiple_of(4)?;
         let end = start.checked_add(length)?;
         let descriptor = notes.get(start..end)?;
         if &notes[12..name_end] == OWNER && kind == ABI && length == DESCRIPTOR {
             return Some(descriptor);
         }
-        notes = notes.get(end.checked_next_multiple_of(align)?..).unwrap_or(&[]);
+        notes = notes.get(end.checked_next_multiple_of(4)?..).unwrap_or(&[]);
     }
     None
 }
@@ -387,21 +389,21 @@ mod tests {
         let mut notes = note(b"GNU\0", 3, &[7; 20]);
         notes.extend(note(b"invar\0", 2, &[1; DESCRIPTOR]));
         notes.extend(note(b"invar\0", ABI, &[2; DESCRIPTOR + 4]));
-        assert_eq!(find_note(&notes, 4), None, "other versions are not ours");
+        assert_eq!(find_note(&notes), None, "other versions are not ours");
         notes.extend(note(b"invar\0", ABI, &[3; DESCRIPTOR]));
-        assert_eq!(find_note(&notes, 4), Some(&[3; DESCRIPTOR][..]));
+        assert_eq!(find_note(&notes), Some(&[3; DESCRIPTOR][..]));
     }
 
     proptest! {
         #[test]
-        fn any_bytes_may_stand_in_a_note_segment(notes in prop::collection::vec(any::<u8>(), 0..200), align in 0usize..20) {
-            find_note(&notes, align);
+        fn any_bytes_may_stand_in_a_note_segment(notes in prop::collection::vec(any::<u8>(), 0..200)) {
+            find_note(&notes);
         }
 
         #[test]
         fn a_note_that_is_cut_off_is_none(cut in 0usize..44) {
             let whole = note(b"invar\0", ABI, &[3; DESCRIPTOR]);
-            prop_assert_eq!(find_note(&whole[..cut], 4), None);
+            prop_assert_eq!(find_note(&whole[..cut]), None);
         }
     }
 }

@@ -150,9 +150,8 @@ impl<'a> Binding<'a> {
     }
 
     pub(crate) fn needs_slice(&self) -> bool {
-        let is_slice = |key: &ModuleKey<'_>| {
-            core::ptr::from_ref(key.state) == (&raw const crate::slice::SLICE).cast::<State>()
-        };
+        let is_slice =
+            |key: &ModuleKey<'_>| core::ptr::from_ref(key.state) == (&raw const crate::slice::SLICE).cast::<State>();
         self.found.is_some_and(|(site, key)| site.kind != Kind::Branch && is_slice(&key))
     }
 }

@@ -32,10 +32,22 @@ pub const EXIT_REQUIRED: i32 = 78;
 
 /// The settings table: name, values, meaning.
 pub const SETTINGS: &[(&str, &str, &str)] = &[
-    ("INVAR", "off|auto|require", "off: decide and bind nothing; require: exit with code 78 if a site stays unbound, or the slice extension is absent where it has sites [auto]"),
-    ("INVAR_KEYS", "KEY=VALUE,...", "choose a value that the key's probe allows; its first value always is (slice=off). slice=force binds the slice sites for measurement where the extension is absent"),
+    (
+        "INVAR",
+        "off|auto|require",
+        "off: decide and bind nothing; require: exit with code 78 if a site stays unbound, or the slice extension is absent where it has sites [auto]",
+    ),
+    (
+        "INVAR_KEYS",
+        "KEY=VALUE,...",
+        "choose a value that the key's probe allows; its first value always is (slice=off). slice=force binds the slice sites for measurement where the extension is absent",
+    ),
     ("INVAR_WRITER", "auto|mem|mprotect|off", "how code is written; off: sites stay in checked form [auto]"),
-    ("INVAR_REPORT", "stderr|FILE", "at load, list keys, sites and reasons; %p in FILE stands for the process, and FILE is appended to"),
+    (
+        "INVAR_REPORT",
+        "stderr|FILE",
+        "at load, list keys, sites and reasons; %p in FILE stands for the process, and FILE is appended to",
+    ),
     ("INVAR_HELP", "1", "print this table at load"),
 ];
 
@@ -84,7 +96,9 @@ impl Settings {
             (b"_WRITER", b"mem") => self.writer = Wish::Only(Writer::Mem),
             (b"_WRITER", b"mprotect") => self.writer = Wish::Only(Writer::Mprotect),
             (b"_WRITER", b"off") => self.writer = Wish::None,
-            (b"_REPORT", _) => self.report = CStr::from_bytes_with_nul(&variable.to_bytes_with_nul()["INVAR_REPORT=".len()..]).ok(),
+            (b"_REPORT", _) => {
+                self.report = CStr::from_bytes_with_nul(&variable.to_bytes_with_nul()["INVAR_REPORT=".len()..]).ok()
+            }
             (b"_HELP", value) => self.help = value != b"0",
             (b"" | b"_WRITER", _) => complain(bytes, "is none of the values that INVAR_HELP=1 lists, and is ignored"),
             // Another program's, or a later version's.

@@ -6,6 +6,8 @@
 //!
 //! Where the extension is absent, both are nops. There is nothing to check and nothing to choose at run time.
 #![allow(unsafe_code)]
+// The cold block of a site is in an unsafe block of its own on some architectures, and inherits one on others.
+#![allow(unused_unsafe)]
 
 use crate::key::{Key, Origin, Verdict};
 use crate::rseq;
@@ -69,7 +71,9 @@ impl Drop for Slice {
     #[inline(always)]
     fn drop(&mut self) {
         // SAFETY: as in `enter`.
-        unsafe { arch::__site!(slice_leave, SLICE, 0, { unsafe { arch::withdraw(AREA.load(Relaxed), YIELD.load(Relaxed)) } }) };
+        unsafe {
+            arch::__site!(slice_leave, SLICE, 0, { unsafe { arch::withdraw(AREA.load(Relaxed), YIELD.load(Relaxed)) } })
+        };
     }
 }
 

@@ -28,8 +28,7 @@ impl File {
         if path.last() != Some(&0) {
             return Err(Errno(libc::ENAMETOOLONG));
         }
-        let args =
-            [libc::AT_FDCWD as usize, path.as_ptr() as usize, (flags | libc::O_CLOEXEC) as usize, 0o666, 0, 0];
+        let args = [libc::AT_FDCWD as usize, path.as_ptr() as usize, (flags | libc::O_CLOEXEC) as usize, 0o666, 0, 0];
         // SAFETY: `path` ends in NUL.
         unsafe { call(libc::SYS_openat, args) }.map(Self)
     }
@@ -87,14 +86,8 @@ pub(crate) fn threads() -> Result<u32> {
     let path = c"/proc/self/task";
     // SAFETY: plain old data, for which zeros are a value.
     let mut status: libc::statx = unsafe { core::mem::zeroed() };
-    let args = [
-        libc::AT_FDCWD as usize,
-        path.as_ptr() as usize,
-        0,
-        libc::STATX_NLINK as usize,
-        &raw mut status as usize,
-        0,
-    ];
+    let args =
+        [libc::AT_FDCWD as usize, path.as_ptr() as usize, 0, libc::STATX_NLINK as usize, &raw mut status as usize, 0];
     // SAFETY: `path` ends in NUL; the kernel fills in one `statx`.
     unsafe { call(libc::SYS_statx, args) }?;
     // Linux fs/proc/base.c, proc_task_getattr: two links and one for each thread.
@@ -112,8 +105,7 @@ impl Scratch {
         let protection = libc::PROT_READ | libc::PROT_WRITE;
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
         // SAFETY: a new mapping where nothing is mapped.
-        let address =
-            unsafe { call(libc::SYS_mmap, [0, bytes, protection as usize, flags as usize, usize::MAX, 0]) }?;
+        let address = unsafe { call(libc::SYS_mmap, [0, bytes, protection as usize, flags as usize, usize::MAX, 0]) }?;
         Ok(Self { address, bytes })
     }
 
@@ -122,7 +114,6 @@ impl Scratch {
         // SAFETY: our own mapping, initialised by the kernel, borrowed as long as the slice lives.
         unsafe { core::slice::from_raw_parts_mut(self.address as *mut u8, self.bytes) }
     }
-
 }
 
 impl Drop for Scratch {

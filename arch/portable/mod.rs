@@ -11,41 +11,18 @@ pub const NAME: &str = "portable";
 /// No site can be bound.
 pub const PATCHES: bool = false;
 
-/// Emits one checked site: falls through if the state byte at `$state` is `$value`, else runs `$otherwise`.
+/// Emits one checked site, in an `unsafe` block: falls through if the state byte at `$state` is `$value`, else runs `$otherwise`.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __site {
     ($kind:ident, $state:path, $value:expr, $otherwise:block) => {
         // The first byte of every state static is its value.
-        if unsafe { (*(&raw const $state).cast::<::core::sync::atomic::AtomicU8>()) }
-            .load(::core::sync::atomic::Ordering::Relaxed)
+        if (*(&raw const $state).cast::<::core::sync::atomic::AtomicU8>()).load(::core::sync::atomic::Ordering::Relaxed)
             != const { $value }
         {
             $otherwise
         }
     };
-}
-
-/// No CPU feature is known here.
-#[doc(hidden)]
-#[macro_export]
-macro_rules! cpu_keys {
-    ($then:ident) => {
-        $then! {}
-    };
-}
-
-/// No CPU feature is known here.
-pub const FEATURES: &str = "";
-
-/// No CPU feature is known here.
-pub const fn level(_name: &[u8]) -> Option<u64> {
-    None
-}
-
-/// No CPU feature is known here.
-pub fn cpu_features() -> u64 {
-    0
 }
 
 /// There are no sites.

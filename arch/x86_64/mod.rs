@@ -1,12 +1,10 @@
 //! x86-64 on Linux.
 
 mod area;
-mod cpu;
 mod site;
 mod system;
 
 pub use area::{RSEQ_SIGNATURE, area, libc_area, own_area_offset, request, withdraw};
-pub use cpu::{FEATURES, cpu_features, level};
 pub use site::{bound, checked};
 pub use system::{synchronise, syscall};
 

@@ -62,7 +62,9 @@ pub(super) fn decide(facts: &impl Facts, evidence: &mut Evidence) -> Option<Avai
                 evidence.text("libc registered 32 bytes (__rseq_size is ").number(size.into());
                 evidence.text("): use glibc 2.41 or newer, or start with GLIBC_TUNABLES=glibc.pthread.rseq=0 so that invar registers its own area");
             } else {
-                evidence.text("off at boot: prctl 79 gives 524 on a kernel that has the extension; boot without rseq_slice_ext=0");
+                evidence.text(
+                    "off at boot: prctl 79 gives 524 on a kernel that has the extension; boot without rseq_slice_ext=0",
+                );
             }
             return None;
         }
@@ -105,7 +107,9 @@ fn register(facts: &impl Facts, evidence: &mut Evidence) -> Option<isize> {
         Ok(()) if facts.enable() == Ok(()) && facts.enabled(area) => Some(area),
         Ok(()) => {
             facts.unregister(area);
-            evidence.text("off at boot: registered an area of its own, and prctl 79 still refuses; boot without rseq_slice_ext=0");
+            evidence.text(
+                "off at boot: registered an area of its own, and prctl 79 still refuses; boot without rseq_slice_ext=0",
+            );
             None
         }
         Err(Errno(libc::EBUSY | libc::EINVAL | libc::EPERM)) => {
@@ -147,8 +151,7 @@ mod tests {
         registered: Cell<bool>,
     }
 
-    const ANSWERED: Trial =
-        Trial { enable: Fate::Answered, slice_yield: Fate::Answered, sched_yield: Fate::Answered };
+    const ANSWERED: Trial = Trial { enable: Fate::Answered, slice_yield: Fate::Answered, sched_yield: Fate::Answered };
 
     fn good() -> Machine {
         Machine {
@@ -222,7 +225,11 @@ mod tests {
 
     #[test]
     fn kernel_without_the_field() {
-        absent(Machine { feature_size: 28, ..good() }, "kernel without the field: AT_RSEQ_FEATURE_SIZE is 28", "Linux 7.0");
+        absent(
+            Machine { feature_size: 28, ..good() },
+            "kernel without the field: AT_RSEQ_FEATURE_SIZE is 28",
+            "Linux 7.0",
+        );
         absent(Machine { feature_size: 0, ..good() }, "kernel without the field", "Linux 7.0");
     }
 
@@ -244,12 +251,8 @@ mod tests {
     fn off_at_boot() {
         absent(Machine { enable: Err(ENOTSUPP), ..good() }, "off at boot", "rseq_slice_ext=0");
         // Where nobody has registered, the kernel gives the same error; a registration of our own tells.
-        let unregistered = Machine {
-            libc_area: Some((-160, 0)),
-            enable: Err(ENOTSUPP),
-            enable_registered: Err(ENOTSUPP),
-            ..good()
-        };
+        let unregistered =
+            Machine { libc_area: Some((-160, 0)), enable: Err(ENOTSUPP), enable_registered: Err(ENOTSUPP), ..good() };
         absent(unregistered, "off at boot", "rseq_slice_ext=0");
     }
 

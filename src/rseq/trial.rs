@@ -62,7 +62,8 @@ fn in_child(number: libc::c_long, args: [usize; 6]) -> Fate {
     let mut status = 0_i32;
     loop {
         // SAFETY: fills in one number.
-        let waited = unsafe { sys::call(libc::SYS_wait4, [child, &raw mut status as usize, libc::__WALL as usize, 0, 0, 0]) };
+        let waited =
+            unsafe { sys::call(libc::SYS_wait4, [child, &raw mut status as usize, libc::__WALL as usize, 0, 0, 0]) };
         match waited {
             Err(Errno(libc::EINTR)) => {}
             Err(Errno(errno)) => return Fate::Refused(errno),
@@ -92,10 +93,8 @@ mod tests {
     /// only for option 79. The filter is gone with the process.
     fn under_filter(rules: &[(libc::c_long, u32)], expected: Trial) -> bool {
         let statement = |code: u32, k: u32| libc::sock_filter { code: code as u16, jt: 0, jf: 0, k };
-        let skip_unless = |k: u32, jf: u8| libc::sock_filter {
-            jf,
-            ..statement(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, k)
-        };
+        let skip_unless =
+            |k: u32, jf: u8| libc::sock_filter { jf, ..statement(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, k) };
         let load = |offset: u32| statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, offset);
         let answer = |action: u32| statement(libc::BPF_RET | libc::BPF_K, action);
         const NUMBER: u32 = core::mem::offset_of!(libc::seccomp_data, nr) as u32;

@@ -1,0 +1,23 @@
+//! Machines whose CPU features nobody has written down yet: none is known.
+
+/// There are no built-in keys here.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! cpu_keys {
+    ($then:ident) => {
+        $then! {}
+    };
+}
+
+/// No feature is known.
+pub const FEATURES: &str = "";
+
+/// No feature is known.
+pub fn cpu_features() -> u64 {
+    0
+}
+
+/// No level is known.
+pub const fn level(_name: &[u8]) -> Option<u64> {
+    None
+}
