@@ -114,18 +114,9 @@ const BITS: [(u8, u8, u8); 32] = [
 ];
 
 /// The features of this CPU under this operating system, a bit for each name of [`FEATURES`].
-///
-/// Executes `cpuid` five times; in a virtual machine each is an exit to the hypervisor, so keep the answer.
 pub fn cpu_features() -> u64 {
-    let one = __cpuid(1).ecx;
-    let mut registers = [one, 0, 0, 0, 0];
-    if __cpuid(0).eax >= 7 {
-        let seven = __cpuid_count(7, 0);
-        registers = [one, seven.ebx, seven.ecx, seven.edx, 0];
-    }
-    if __cpuid(0x8000_0000).eax > 0x8000_0000 {
-        registers[4] = __cpuid(0x8000_0001).ecx;
-    }
+    let registers = libc_registers().unwrap_or_else(cpuid_registers);
+    let one = registers[ECX_1 as usize];
     // SAFETY: `xgetbv` exists where cpuid reports OSXSAVE.
     let saved = if one >> 27 & 1 == 1 { unsafe { xcr0() as u8 } } else { 0 };
 
@@ -137,6 +128,53 @@ pub fn cpu_features() -> u64 {
     features
 }
 
+/// The registers by cpuid itself. In a virtual machine each of these is an exit to the hypervisor, some
+/// microseconds long, so it is the second choice.
+#[cold]
+fn cpuid_registers() -> [u32; 5] {
+    let mut registers = [__cpuid(1).ecx, 0, 0, 0, 0];
+    if __cpuid(0).eax >= 7 {
+        let seven = __cpuid_count(7, 0);
+        registers = [registers[0], seven.ebx, seven.ecx, seven.edx, 0];
+    }
+    if __cpuid(0x8000_0000).eax > 0x8000_0000 {
+        registers[4] = __cpuid(0x8000_0001).ecx;
+    }
+    registers
+}
+
+/// The registers as glibc read them when the process started (2.33 and newer, `<sys/platform/x86.h>`); `None` with
+/// another libc.
+fn libc_registers() -> Option<[u32; 5]> {
+    /// What cpuid said, in the order eax, ebx, ecx, edx, and what of it is active.
+    #[repr(C)]
+    struct Leaf {
+        cpuid: [u32; 4],
+        active: [u32; 4],
+    }
+    const INDEX_1: u32 = 0;
+    const INDEX_7: u32 = 1;
+    const INDEX_80000001: u32 = 2;
+
+    let leaf: *const ();
+    // SAFETY: reads one GOT entry.
+    unsafe {
+        core::arch::asm!(
+            ".weak __x86_get_cpuid_feature_leaf",
+            "mov {leaf}, qword ptr [rip + __x86_get_cpuid_feature_leaf@GOTPCREL]",
+            leaf = out(reg) leaf,
+            options(nostack, pure, readonly, preserves_flags),
+        );
+    }
+    // SAFETY: null, or the address of a function of this type.
+    let leaf = unsafe { core::mem::transmute::<*const (), Option<unsafe extern "C" fn(u32) -> *const Leaf>>(leaf) }?;
+    // SAFETY: glibc's function takes any index and gives a leaf that is constant after start-up.
+    let [one, seven, extended] =
+        unsafe { [(*leaf(INDEX_1)).cpuid, (*leaf(INDEX_7)).cpuid, (*leaf(INDEX_80000001)).cpuid] };
+    // A leaf that this libc did not read is zero: ask the CPU.
+    (one[2] != 0).then_some([one[2], seven[1], seven[2], seven[3], extended[2]])
+}
+
 /// # Safety
 ///
 /// The CPU must have `xgetbv`, enabled by the operating system.
@@ -144,4 +182,18 @@ pub fn cpu_features() -> u64 {
 unsafe fn xcr0() -> u64 {
     // SAFETY: as the caller vouches; register 0 always exists.
     unsafe { _xgetbv(0) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Twice the same bits, from two sources; where libc has none, the first is shown to be absent.
+    #[test]
+    fn libc_read_what_the_cpu_says() {
+        match libc_registers() {
+            Some(registers) => assert_eq!(registers, cpuid_registers()),
+            None => assert!(!cfg!(target_env = "gnu"), "glibc 2.33 and newer has the function"),
+        }
+    }
 }
