@@ -12,8 +12,8 @@
 //! | [`synchronise`] | makes this CPU see the code that was just written |
 //! | [`syscall`] | a raw system call: `-errno` on failure, `errno` untouched |
 //! | [`libc_area`], [`own_area_offset`], [`area`] | where the C library's and our own rseq area lie |
-//! | [`request`], [`withdraw`] | the slice protocol for an unbound site, and its cold path |
-//! | `cpu_keys!`, [`cpu_features`], [`named_feature`] | the CPU features that a program would choose by |
+//! | [`set_area`], [`request`], [`withdraw`] | the slice protocol for an unbound site, and its cold path |
+//! | `cpu_keys!`, [`cpu_features`], [`feature_mask`] | the CPU features that a program would choose by |
 //!
 //! # portable
 //!
@@ -39,8 +39,8 @@ mod cpu;
 
 pub use cpu::{FEATURES, cpu_features, level};
 pub use machine::{
-    NAME, PATCHES, RSEQ_SIGNATURE, area, bound, checked, libc_area, own_area_offset, request, synchronise, syscall,
-    withdraw,
+    NAME, PATCHES, RSEQ_SIGNATURE, area, bound, checked, libc_area, own_area_offset, request, request_area, set_area,
+    synchronise, syscall, withdraw,
 };
 
 /// What stands at a site. The numbers are part of the site ABI.
@@ -84,74 +84,71 @@ pub struct Site {
     pub value: u8,
 }
 
-/// The longest site of any architecture, in bytes.
-pub const MAX_SITE: usize = 16;
-
-/// The bytes of one site.
+/// The bytes of one site, of which there are 8 to 16.
 ///
-/// Kept as one number, first byte lowest: code for a site is built with shifts and compared in one go, which is
-/// what makes binding a hundred thousand of them a matter of milliseconds.
-#[derive(Clone, Copy, PartialEq, Eq, Default)]
+/// Kept as the first eight and the last eight, which overlap: two moves store or compare a site whole, whatever its
+/// length, and touch nothing beside it.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Code {
-    bits: u128,
+    first: u64,
+    last: u64,
     length: u8,
 }
 
 impl Code {
-    /// No bytes.
-    pub const fn new() -> Self {
-        Self { bits: 0, length: 0 }
+    /// The low `length` bytes of `bits`. With a constant length this is a few shifts by constants.
+    #[allow(dead_code)] // where nothing is encoded
+    #[inline(always)]
+    const fn new(bits: u128, length: u8) -> Self {
+        Self { first: bits as u64, last: (bits >> (8 * (length - 8))) as u64, length }
     }
 
     /// How many bytes.
-    #[inline]
-    pub fn len(&self) -> usize {
+    #[allow(clippy::len_without_is_empty)] // never empty
+    #[inline(always)]
+    pub const fn len(&self) -> usize {
         self.length as usize
     }
 
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.length == 0
+    /// Copies the bytes to the front of `bytes`, and returns those.
+    pub fn write_to<'a>(&self, bytes: &'a mut [u8; 16]) -> &'a [u8] {
+        bytes[..8].copy_from_slice(&self.first.to_le_bytes());
+        bytes[self.len() - 8..self.len()].copy_from_slice(&self.last.to_le_bytes());
+        &bytes[..self.len()]
     }
 
-    /// The bytes, and zeros up to the longest site.
-    #[inline]
-    pub fn padded(&self) -> [u8; MAX_SITE] {
-        self.bits.to_le_bytes()
-    }
-
-    /// Whether `memory`, as long as the longest site, begins with these bytes.
+    /// Stores the bytes at `to`.
+    ///
+    /// # Safety
+    ///
+    /// `to` must be valid for writes of this many bytes.
     #[inline(always)]
-    pub fn begins(&self, memory: [u8; MAX_SITE]) -> bool {
-        let beyond = 8 * (MAX_SITE as u32).saturating_sub(self.length.into());
-        let difference = self.bits ^ u128::from_le_bytes(memory);
-        difference.checked_shl(beyond).unwrap_or(0) == 0
+    pub unsafe fn store(&self, to: *mut u8) {
+        // SAFETY: both lie in the code's length.
+        unsafe {
+            to.cast::<u64>().write_unaligned(self.first.to_le());
+            to.add(self.len() - 8).cast::<u64>().write_unaligned(self.last.to_le());
+        }
     }
 
-    /// The `length` low bytes of `bits`, which has no others.
-    #[allow(dead_code)] // not where nothing is encoded
+    /// Whether the bytes stand at `at`.
+    ///
+    /// # Safety
+    ///
+    /// `at` must be valid for reads of this many bytes.
     #[inline(always)]
-    const fn from_bits(bits: u64, length: u8) -> Self {
-        Self { bits: bits as u128, length }
-    }
-
-    #[allow(dead_code)] // not where nothing is encoded
-    #[inline(always)]
-    const fn push(self, bits: u64, length: u8) -> Self {
-        self.append(Self::from_bits(bits, length))
-    }
-
-    /// Both, one behind the other; together no longer than the longest site.
-    #[allow(dead_code)] // not where nothing is encoded
-    #[inline(always)]
-    const fn append(self, more: Self) -> Self {
-        Self { bits: self.bits | more.bits << (8 * self.length), length: self.length + more.length }
+    pub unsafe fn stands(&self, at: *const u8) -> bool {
+        // SAFETY: both lie in the code's length.
+        unsafe {
+            at.cast::<u64>().read_unaligned() == self.first.to_le()
+                && at.add(self.len() - 8).cast::<u64>().read_unaligned() == self.last.to_le()
+        }
     }
 }
 
 impl core::fmt::Debug for Code {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_list().entries(&self.padded()[..self.len().min(MAX_SITE)]).finish()
+        f.debug_list().entries(self.write_to(&mut [0; 16])).finish()
     }
 }
 
@@ -169,17 +166,6 @@ pub const fn feature_mask(list: &str) -> u64 {
     match level(list.as_bytes()) {
         Some(features) => features,
         None => all(list.as_bytes()),
-    }
-}
-
-/// The features that one name stands for.
-pub const fn named_feature(name: &[u8]) -> Option<u64> {
-    match level(name) {
-        Some(features) => Some(features),
-        None => match feature(name) {
-            Some(bit) => Some(1 << bit),
-            None => None,
-        },
     }
 }
 

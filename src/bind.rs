@@ -16,7 +16,7 @@ use crate::sys::{self, Errno};
 use crate::write::{self, Session, Writer};
 use core::ops::Range;
 use core::sync::atomic::Ordering::{Relaxed, Release};
-use invar_arch::{self as arch, Code, Kind, MAX_SITE, Site};
+use invar_arch::{self as arch, Code, Kind, Site};
 
 /// What stands at a site now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -227,6 +227,7 @@ unsafe fn pass(module: &Module<'_>, writer: Writer, survey: &Survey) -> sys::Res
     let mut written = Ok(());
     for index in 0..module.sites.len() {
         let Ok((site, key)) = resolver.site(index) else { continue };
+        session.approach(site.address as usize);
         if !key.decided() || !resolver.is_checked(&site) {
             continue;
         }
@@ -254,9 +255,9 @@ pub(crate) fn inspect<'a>(resolver: &mut Resolver<'a>, index: usize) -> (SiteSta
         Err(fault) => return (SiteStatus::Invalid(fault), None),
     };
     let Some(checked) = arch::checked(&site) else { return (SiteStatus::Invalid(Fault::Length), None) };
-    let status = if reads(&resolver.text, &site, checked) {
+    let status = if reads(&site, checked) {
         SiteStatus::Checked
-    } else if key.decided() && resolver.bound(&site, key).is_some_and(|code| reads(&resolver.text, &site, code)) {
+    } else if key.decided() && resolver.bound(&site, key).is_some_and(|code| reads(&site, code)) {
         SiteStatus::Bound
     } else {
         SiteStatus::Foreign
@@ -265,18 +266,10 @@ pub(crate) fn inspect<'a>(resolver: &mut Resolver<'a>, index: usize) -> (SiteSta
 }
 
 /// Whether this code stands at the site.
-#[inline]
-fn reads(text: &Range<usize>, site: &Site, code: Code) -> bool {
-    let address = site.address as usize as *const u8;
-    let mut memory = [0; MAX_SITE];
-    if text.end - site.address as usize >= MAX_SITE {
-        // SAFETY: a resolved site lies in its module's readable text, of which there is this much.
-        memory = unsafe { address.cast::<[u8; MAX_SITE]>().read() };
-    } else {
-        // SAFETY: a resolved site lies whole in its module's readable text.
-        unsafe { core::ptr::copy_nonoverlapping(address, memory.as_mut_ptr(), (site.length as usize).min(MAX_SITE)) };
-    }
-    code.len() == site.length as usize && code.begins(memory)
+#[inline(always)]
+fn reads(site: &Site, code: Code) -> bool {
+    // SAFETY: a resolved site lies whole in its module's readable text.
+    code.len() == site.length as usize && unsafe { code.stands(site.address as usize as *const u8) }
 }
 
 /// Works out site records, remembering what they have in common.
@@ -293,7 +286,7 @@ impl<'a> Resolver<'a> {
     }
 
     /// The site of this record of the module's table, and its key's state.
-    #[inline]
+    #[inline(always)]
     fn site(&mut self, index: usize) -> Result<(Site, &'a State), Fault> {
         let record = self.module.sites.get(index).ok_or(Fault::Kind)?;
         let from = |field: &i32| (&raw const *field as usize).wrapping_add_signed(*field as isize);
@@ -315,7 +308,7 @@ impl<'a> Resolver<'a> {
     /// Whether the site stands as the compiler left it.
     #[inline]
     fn is_checked(&self, site: &Site) -> bool {
-        arch::checked(site).is_some_and(|code| reads(&self.text, site, code))
+        arch::checked(site).is_some_and(|code| reads(site, code))
     }
 
     /// The bytes that bind the site to its key's value.
@@ -334,7 +327,7 @@ impl<'a> Resolver<'a> {
         Ok(())
     }
 
-    #[inline]
+    #[inline(always)]
     fn key(&mut self, state: usize) -> Option<&ModuleKey<'a>> {
         let slot = state / size_of::<State>() % 16;
         if !self.keys[slot].as_ref().is_some_and(|key| key.is_at(state)) {

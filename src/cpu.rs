@@ -17,12 +17,16 @@ macro_rules! declare {
             pub static $key: Key<bool, { arch::feature_mask($name) }> = Key::new();
         )*
 
-        /// One probe for all, which goes by the record's name: a function for each would be most of what these keys
+        /// One probe for all, which goes by the record's state: a function for each would be most of what these keys
         /// take in every module.
         extern "C" fn probe(verdict: &mut Verdict, record: &KeyRecord) {
             $(crate::__key_record!([concat!("cpu.", $name)] $key, bool, probe, flags::PROVES);)*
-            let features = record.name().strip_prefix(b"cpu.").and_then(arch::named_feature).unwrap_or(0);
-            verdict.value = u8::from(features != 0 && proves(features, &mut verdict.evidence));
+            let state = record.state_address();
+            $(
+                if state == (&raw const $key) as usize {
+                    verdict.value = u8::from(proves($key.proves(), &mut verdict.evidence));
+                }
+            )*
         }
         #[used]
         static KEEP: crate::key::RawProbe = probe;
@@ -31,24 +35,26 @@ macro_rules! declare {
 
 arch::cpu_keys!(declare);
 
-/// Whether this CPU has all of `features`; says in the evidence which are there, or which are not.
+/// Whether this CPU has all of `features`; says in the evidence which it lacks.
 #[cold]
 pub(crate) fn proves(features: u64, evidence: &mut Evidence) -> bool {
-    if features == 0 {
+    let missing = features & !detected();
+    if missing == 0 {
+        if features != 0 {
+            evidence.text("cpuid");
+        }
         return true;
     }
-    let missing = features & !detected();
-    let (words, listed) = if missing == 0 { ("the CPU has ", features) } else { ("the CPU lacks ", missing) };
-    evidence.text(words);
+    evidence.text("the CPU lacks ");
     // The names stand in the order of the bits, each with a space behind it.
-    let mut bits = listed;
+    let mut bits = missing;
     for byte in arch::FEATURES.bytes() {
         if bits & 1 == 1 {
             evidence.put(&[byte]);
         }
         bits >>= u32::from(byte == b' ');
     }
-    missing == 0
+    false
 }
 
 /// Asks the CPU once in each module: every question is an exit to the hypervisor in a virtual machine.

@@ -258,12 +258,9 @@ pub struct KeyRecord {
 }
 
 impl KeyRecord {
-    /// The key's name; empty if the record is not what it should be.
-    pub(crate) fn name(&self) -> &[u8] {
-        let names = (&raw const self.names).cast::<u8>().wrapping_offset(self.names as isize);
-        // SAFETY: the record of a key that was found valid, so this many bytes are there.
-        let names = unsafe { core::slice::from_raw_parts(names, self.names_length.into()) };
-        names.split(|&byte| byte == 0).next().unwrap_or(&[])
+    /// The address of the key's state.
+    pub(crate) fn state_address(&self) -> usize {
+        (&raw const self.state as usize).wrapping_add_signed(self.state as isize)
     }
 }
 

@@ -12,7 +12,6 @@
 use crate::key::{Key, Origin, Verdict};
 use crate::rseq;
 use core::marker::PhantomData;
-use core::sync::atomic::{AtomicI32, AtomicIsize, Ordering::Relaxed};
 use invar_arch as arch;
 
 /// The slice key, named `slice`: every thread has an area for requests at one constant offset, on a kernel that
@@ -63,7 +62,7 @@ pub struct Slice(PhantomData<*mut ()>);
 pub fn enter() -> Slice {
     // SAFETY: SLICE begins with its state byte, and its record names it. Where the key is on, the area at the
     // offset is every thread's own.
-    unsafe { arch::__site!(slice_enter, SLICE, 0, { unsafe { arch::request(AREA.load(Relaxed)) } }) };
+    unsafe { arch::__site!(slice_enter, SLICE, 0, { unsafe { arch::request() } }) };
     Slice(PhantomData)
 }
 
@@ -71,27 +70,19 @@ impl Drop for Slice {
     #[inline(always)]
     fn drop(&mut self) {
         // SAFETY: as in `enter`.
-        unsafe {
-            arch::__site!(slice_leave, SLICE, 0, { unsafe { arch::withdraw(AREA.load(Relaxed), YIELD.load(Relaxed)) } })
-        };
+        unsafe { arch::__site!(slice_leave, SLICE, 0, { unsafe { arch::withdraw() } }) };
     }
 }
-
-/// Distance of the calling thread's area from its thread pointer, for unbound sites and cold paths.
-static AREA: AtomicIsize = AtomicIsize::new(0);
-/// The system call that gives up the CPU at the end of a granted section; negative for none.
-static YIELD: AtomicI32 = AtomicI32::new(-1);
 
 /// Makes the verdict's data known to this module's sites.
 pub(crate) fn load() {
     let data = SLICE.verdict().filter(|verdict| verdict.value != 0).map_or_else(own_memory, |verdict| verdict.data);
-    AREA.store(data as i32 as isize, Relaxed);
-    YIELD.store((data >> 32) as i32, Relaxed);
+    arch::set_area(data as i32 as isize, (data >> 32) as i32);
 }
 
 /// Where the request byte of each thread lies, from its thread pointer.
 pub(crate) fn request_offset() -> i32 {
-    (AREA.load(Relaxed) + arch::AREA_REQUEST as isize) as i32
+    (arch::request_area() + arch::AREA_REQUEST as isize) as i32
 }
 
 /// The verdict's data for this module's own thread-local memory, which is always safe to write.

@@ -69,16 +69,24 @@ pub fn area(_offset: isize) -> *mut u8 {
     core::ptr::null_mut()
 }
 
-/// Never reached: the slice extension is absent here.
-///
-/// # Safety
-///
-/// None needed.
-pub unsafe fn request(_offset: isize) {}
+/// The slice extension is absent here.
+pub fn set_area(_area: isize, _yield_number: i32) {}
+
+/// The slice extension is absent here.
+pub fn request_area() -> isize {
+    0
+}
 
 /// Never reached: the slice extension is absent here.
 ///
 /// # Safety
 ///
 /// None needed.
-pub unsafe fn withdraw(_offset: isize, _yield_number: i32) {}
+pub unsafe fn request() {}
+
+/// Never reached: the slice extension is absent here.
+///
+/// # Safety
+///
+/// None needed.
+pub unsafe fn withdraw() {}

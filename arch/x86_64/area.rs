@@ -1,7 +1,8 @@
 //! The calling thread's `struct rseq`, addressed from the thread pointer (`fs`).
 
 use crate::AREA_REQUEST;
-use core::arch::{asm, global_asm};
+use core::arch::{asm, global_asm, naked_asm};
+use core::sync::atomic::{AtomicI32, AtomicIsize, Ordering::Relaxed};
 
 // One 64-byte area for each thread, zero until the kernel writes to it, in the initial-exec TLS block, so that
 // its distance from the thread pointer is the same in every thread. Weak, so that two versions of this crate in
@@ -64,53 +65,104 @@ pub fn area(offset: isize) -> *mut u8 {
     thread.wrapping_offset(offset)
 }
 
+/// Distance of each thread's area from its thread pointer, for what is not bound.
+static AREA: AtomicIsize = AtomicIsize::new(0);
+/// The system call that gives up the CPU at the end of a granted section; negative for none.
+static YIELD: AtomicI32 = AtomicI32::new(-1);
+
+/// Says where requests go: `area` bytes from the thread pointer, where 33 bytes are each thread's to write; and which
+/// system call, without arguments, gives up the CPU, negative for none.
+pub fn set_area(area: isize, yield_number: i32) {
+    AREA.store(area, Relaxed);
+    YIELD.store(yield_number, Relaxed);
+}
+
+/// What [`set_area`] was told.
+pub fn request_area() -> isize {
+    AREA.load(Relaxed)
+}
+
+/// Calls a function that preserves every register, from a place where the compiler knows of no call: thirteen bytes at
+/// each site, and nothing that the hot path beside it would have to save.
+///
+/// It steps over the red zone, in which the function around it may keep data, and comes back to where it was; so to
+/// the compiler the stack is not used, and a leaf function stays one. No unwinder sees this frame; none needs to, since
+/// the callee cannot panic.
+macro_rules! call_cold {
+    ($function:ident) => {
+        asm!("add rsp, -128", "call {}", "sub rsp, -128", sym $function, options(nostack))
+    };
+}
+
 /// Requests a slice extension for the calling thread: what a bound slice enter does in one instruction.
 ///
 /// # Safety
 ///
-/// The 33 bytes from `offset` must be this thread's to write.
+/// After [`set_area`].
 #[inline(always)]
-pub unsafe fn request(offset: isize) {
-    // SAFETY: as the caller vouches.
-    unsafe {
-        asm!("mov byte ptr fs:[{area} + {request}], 1", area = in(reg) offset, request = const AREA_REQUEST, options(nostack, preserves_flags));
-    }
+pub unsafe fn request() {
+    // SAFETY: see `call_cold!`.
+    unsafe { call_cold!(request_out_of_line) }
 }
 
-/// Takes the request back, and gives up the CPU if an extension was granted meanwhile. It is the cold path of
-/// a bound leave, which took the request back already, as well as the whole of an unbound one:
-///
-/// ```text
-/// was = request; request = 0;
-/// if !was && granted && yield_number >= 0 { syscall(yield_number) }
-/// ```
-///
-/// Any system call ends a grant, so a result is of no interest, and `errno` is left alone. The registers that
-/// the kernel changes are this block's own clobbers: the hot path beside it loses none.
+/// Takes the request back, and gives up the CPU if an extension was granted meanwhile. It is the cold path of a bound
+/// leave, which took the request back already, as well as the whole of an unbound one.
 ///
 /// # Safety
 ///
-/// As for [`request`]; `yield_number` is negative or a system call without arguments or effects.
+/// After [`set_area`].
 #[inline(always)]
-pub unsafe fn withdraw(offset: isize, yield_number: i32) {
-    // SAFETY: as the caller vouches. `shr` of a byte that is 0 or 1 leaves 0, and the old value in carry.
-    unsafe {
-        asm!(
-            "shr byte ptr fs:[{area} + {request}], 1",
-            "jc 2f",
-            "cmp byte ptr fs:[{area} + {granted}], 0",
-            "je 2f",
-            "test eax, eax",
-            "js 2f",
-            "syscall",
-            "2:",
-            area = in(reg) offset,
-            request = const AREA_REQUEST,
-            granted = const AREA_REQUEST + 1,
-            inlateout("eax") yield_number => _,
-            out("rcx") _,
-            out("r11") _,
-            options(nostack),
-        );
-    }
+pub unsafe fn withdraw() {
+    // SAFETY: see `call_cold!`.
+    unsafe { call_cold!(withdraw_out_of_line) }
+}
+
+/// ```text
+/// request = 1;
+/// ```
+#[unsafe(naked)]
+extern "C" fn request_out_of_line() {
+    naked_asm!(
+        "push rax",
+        "mov rax, qword ptr [rip + {area}]",
+        "mov byte ptr fs:[rax + {request}], 1",
+        "pop rax",
+        "ret",
+        area = sym AREA,
+        request = const AREA_REQUEST,
+    );
+}
+
+/// ```text
+/// was = request; request = 0;
+/// if !was && granted && YIELD >= 0 { syscall(YIELD) }
+/// ```
+///
+/// `shr` of a byte that is 0 or 1 leaves 0, and the old value in carry. Any system call ends a grant, so its result is
+/// of no interest, and `errno` is left alone.
+#[unsafe(naked)]
+extern "C" fn withdraw_out_of_line() {
+    naked_asm!(
+        "push rax",
+        "mov rax, qword ptr [rip + {area}]",
+        "shr byte ptr fs:[rax + {request}], 1",
+        "jc 2f",
+        "cmp byte ptr fs:[rax + {granted}], 0",
+        "je 2f",
+        "mov eax, dword ptr [rip + {yield_number}]",
+        "test eax, eax",
+        "js 2f",
+        "push rcx",
+        "push r11",
+        "syscall",
+        "pop r11",
+        "pop rcx",
+        "2:",
+        "pop rax",
+        "ret",
+        area = sym AREA,
+        yield_number = sym YIELD,
+        request = const AREA_REQUEST,
+        granted = const AREA_REQUEST + 1,
+    );
 }

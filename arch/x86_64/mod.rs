@@ -4,7 +4,7 @@ mod area;
 mod site;
 mod system;
 
-pub use area::{RSEQ_SIGNATURE, area, libc_area, own_area_offset, request, withdraw};
+pub use area::{RSEQ_SIGNATURE, area, libc_area, own_area_offset, request, request_area, set_area, withdraw};
 pub use site::{bound, checked};
 pub use system::{synchronise, syscall};
 

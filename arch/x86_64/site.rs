@@ -59,9 +59,6 @@ macro_rules! __site {
     };
 }
 
-const JNE: u8 = 0x5;
-const JNC: u8 = 0x3;
-
 /// The bytes that the compiler left at `site`; `None` if no site of its kind has its length, or if a distance
 /// does not fit.
 #[inline]
@@ -69,14 +66,14 @@ pub fn checked(site: &Site) -> Option<Code> {
     // The displacement counts from the end of the compare: four bytes of it, and the immediate.
     let compare = |prefix: u64| {
         let state = distance(site.address.wrapping_add(prefix + 7), site.state)?;
-        Some(0x3d80 | u64::from(state) << 16 | u64::from(site.value) << 48)
+        Some(0x3d80 | u128::from(state) << 16 | u128::from(site.value) << 48)
     };
-    // Kind and length first: with both known, every shift below is one by a constant.
+    // Kind and length first: with both known, every shift is one by a constant.
     match (site.kind, site.length) {
-        (Kind::Branch | Kind::SliceEnter, 9) => short_jump(Code::from_bits(compare(0)?, 7), site, JNE),
-        (Kind::Branch | Kind::SliceEnter, 13) => near_jump(Code::from_bits(compare(0)?, 7), site, JNE),
-        (Kind::SliceLeave, 10) => short_jump(Code::from_bits(0x3e | compare(1)? << 8, 8), site, JNE),
-        (Kind::SliceLeave, 14) => near_jump(Code::from_bits(0x3e | compare(1)? << 8, 8), site, JNE),
+        (Kind::Branch | Kind::SliceEnter, 9) => Some(Code::new(compare(0)? | short_jump(site, JNE)? << 56, 9)),
+        (Kind::Branch | Kind::SliceEnter, 13) => Some(Code::new(compare(0)? | near_jump(site, JNE)? << 56, 13)),
+        (Kind::SliceLeave, 10) => Some(Code::new(0x3e | compare(1)? << 8 | short_jump(site, JNE)? << 64, 10)),
+        (Kind::SliceLeave, 14) => Some(Code::new(0x3e | compare(1)? << 8 | near_jump(site, JNE)? << 64, 14)),
         _ => None,
     }
 }
@@ -88,35 +85,37 @@ pub fn bound(site: &Site, value: u8, request_offset: i32) -> Option<Code> {
     if value == site.value {
         return nop(site.length);
     }
-    let request = u64::from(request_offset as u32);
-    let store = Code::from_bits(0x2504_c664 | request << 32, 8).push(1, 1);
-    let take_back = Code::from_bits(0x252c_d064 | request << 32, 8);
+    let request = u128::from(request_offset as u32);
+    let store = 0x2504_c664 | request << 32 | 1 << 64;
+    let take_back = 0x252c_d064 | request << 32;
+    let jump = || Some(0xe9 | u128::from(distance(site.address.wrapping_add(5), site.target)?) << 8);
     match (site.kind, site.length) {
-        (Kind::Branch, 9 | 13) => {
-            let target = distance(site.address.wrapping_add(5), site.target)?;
-            Some(Code::from_bits(0xe9 | u64::from(target) << 8, 5).append(nop(site.length - 5)?))
-        }
-        (Kind::SliceEnter, 9) => Some(store),
+        (Kind::Branch, 9) => Some(Code::new(jump()? | NOP_4 << 40, 9)),
+        (Kind::Branch, 13) => Some(Code::new(jump()? | NOP_8 << 40, 13)),
+        (Kind::SliceEnter, 9) => Some(Code::new(store, 9)),
         // Operand size prefixes, which a byte store ignores, keep the longer form one instruction.
-        (Kind::SliceEnter, 13) => Some(Code::from_bits(0x6666_6666, 4).append(store)),
-        (Kind::SliceLeave, 10) => short_jump(take_back, site, JNC),
-        (Kind::SliceLeave, 14) => near_jump(take_back, site, JNC),
+        (Kind::SliceEnter, 13) => Some(Code::new(0x6666_6666 | store << 32, 13)),
+        (Kind::SliceLeave, 10) => Some(Code::new(take_back | short_jump(site, JNC)? << 64, 10)),
+        (Kind::SliceLeave, 14) => Some(Code::new(take_back | near_jump(site, JNC)? << 64, 14)),
         _ => None,
     }
 }
 
-/// Appends the jump to the site's target that ends it, in two bytes.
+const JNE: u8 = 0x5;
+const JNC: u8 = 0x3;
+
+/// The conditional jump to the target that ends the site, in two bytes.
 #[inline(always)]
-fn short_jump(code: Code, site: &Site, condition: u8) -> Option<Code> {
+fn short_jump(site: &Site, condition: u8) -> Option<u128> {
     let distance = i8::try_from(distance(site.address.wrapping_add(site.length.into()), site.target)? as i32).ok()?;
-    Some(code.push(u64::from(0x70 | condition) | u64::from(distance as u8) << 8, 2))
+    Some(u128::from(0x70 | condition) | u128::from(distance as u8) << 8)
 }
 
 /// The same in six bytes.
 #[inline(always)]
-fn near_jump(code: Code, site: &Site, condition: u8) -> Option<Code> {
+fn near_jump(site: &Site, condition: u8) -> Option<u128> {
     let distance = distance(site.address.wrapping_add(site.length.into()), site.target)?;
-    Some(code.push(0x0f | u64::from(0x80 | condition) << 8 | u64::from(distance) << 16, 6))
+    Some(0x0f | u128::from(0x80 | condition) << 8 | u128::from(distance) << 16)
 }
 
 /// The displacement that leads from one address to another, as the 32 bits of an instruction.
@@ -125,18 +124,19 @@ fn distance(from: u64, to: u64) -> Option<u32> {
     i32::try_from(to.wrapping_sub(from) as i64).ok().map(|distance| distance as u32)
 }
 
-/// A single nop of this length (Intel SDM volume 2, NOP, table 4-12; beyond nine bytes with further operand size
-/// prefixes, as assemblers do).
+// Nops of four and eight bytes (Intel SDM volume 2, NOP, table 4-12), and longer ones with operand size prefixes in
+// front, as assemblers make them.
+const NOP_4: u128 = 0x0040_1f0f;
+const NOP_8: u128 = 0x0000_0000_0084_1f0f;
+
+/// A single nop as long as a site.
 #[inline(always)]
 fn nop(length: u8) -> Option<Code> {
-    let bits = match length {
-        4 => 0x0040_1f0f,
-        8 => 0x0000_0000_0084_1f0f,
-        9 => 0x00_0000_0000_841f_0f66,
-        10 => 0x0000_0000_0084_1f0f_6666,
-        13 => 0x00_0000_0000_841f_0f66_6666_6666,
-        14 => 0x0000_0000_0084_1f0f_6666_6666_6666,
-        _ => return None,
-    };
-    Some(Code { bits, length })
+    match length {
+        9 => Some(Code::new(0x66 | NOP_8 << 8, 9)),
+        10 => Some(Code::new(0x6666 | NOP_8 << 16, 10)),
+        13 => Some(Code::new(0x66_6666_6666 | NOP_8 << 40, 13)),
+        14 => Some(Code::new(0x6666_6666_6666 | NOP_8 << 48, 14)),
+        _ => None,
+    }
 }

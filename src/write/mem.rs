@@ -1,7 +1,7 @@
 //! The writer `/proc/self/mem`: the kernel writes to pages that nobody else may write to, and copies them on the
 //! way as a debugger's write would. The mapping stays file-backed, so perf, gdb and uprobes keep working.
 
-use super::{Code, Range, Result, Scratch, store};
+use super::{Code, Range, Result, Scratch};
 use crate::sys::File;
 
 /// As much as is written at once: longer gains nothing.
@@ -46,7 +46,7 @@ impl Mem {
                 core::ptr::copy_nonoverlapping(text, room, end - self.window.end);
                 self.window.end = end;
             }
-            store(buffer.add(address - self.window.start), code);
+            code.store(buffer.add(address - self.window.start));
         }
         self.waiting += 1;
         Ok(())

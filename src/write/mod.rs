@@ -43,9 +43,9 @@ impl Writer {
 ///
 /// mprotect has a price for the whole text, whatever is written: two system calls, a look at the maps, and a copy of
 /// each page. mem has one for each run of pages with sites: a system call, and copies of what is written. They meet at
-/// about eight pages in one run; where sites are scattered, mem is always cheaper.
+/// about six pages in one run; where sites are scattered, mem is always cheaper.
 pub(crate) fn choose(pages: usize, text: usize) -> Writer {
-    if pages >= 8 && 2 * pages >= text { Writer::Mprotect } else { Writer::Mem }
+    if pages >= 6 && 2 * pages >= text { Writer::Mprotect } else { Writer::Mem }
 }
 
 /// A writer at work.
@@ -67,6 +67,15 @@ impl Session {
             // SAFETY: as the caller vouches.
             Writer::Mprotect => Self::Mprotect(unsafe { mprotect::Mprotect::start(text) }?),
         })
+    }
+
+    /// Prepares for a site at `address`, before its code is looked at: a page that is mapped for reading is dearer to
+    /// copy when it is written to.
+    #[inline(always)]
+    pub(crate) fn approach(&mut self, address: usize) {
+        if let Self::Mprotect(mprotect) = self {
+            mprotect.approach(address);
+        }
     }
 
     /// Takes the new code for `address`; an error may be that of code taken before.
@@ -99,42 +108,4 @@ impl Session {
             Self::Mprotect(mprotect) => mprotect.bound,
         }
     }
-}
-
-/// Stores code in two moves, without a call: they overlap where it is shorter than 16 bytes.
-///
-/// # Safety
-///
-/// `to` must be writable for the code's length.
-#[inline(always)]
-unsafe fn store(to: *mut u8, code: Code) {
-    let (first, last, behind) = halves(code);
-    // SAFETY: both lie in the code's length.
-    unsafe {
-        to.cast::<[u8; 8]>().write(first);
-        to.add(behind).cast::<[u8; 8]>().write(last);
-    }
-}
-
-/// Whether code stands there.
-///
-/// # Safety
-///
-/// `at` must be readable for the code's length.
-#[inline(always)]
-unsafe fn stands(at: *const u8, code: Code) -> bool {
-    let (first, last, behind) = halves(code);
-    // SAFETY: both lie in the code's length. Volatile, so that it is the memory that answers.
-    unsafe {
-        at.cast::<u64>().read_volatile() == u64::from_ne_bytes(first)
-            && at.add(behind).cast::<u64>().read_volatile() == u64::from_ne_bytes(last)
-    }
-}
-
-/// The code's first eight bytes, its last eight, and where those begin. No site is shorter.
-#[inline(always)]
-fn halves(code: Code) -> ([u8; 8], [u8; 8], usize) {
-    let behind = code.len().saturating_sub(8).min(8);
-    let bits = u128::from_le_bytes(code.padded());
-    ((bits as u64).to_le_bytes(), ((bits >> (8 * behind)) as u64).to_le_bytes(), behind)
 }

@@ -5,16 +5,23 @@
 //! linked into its user), signal handlers may run at any time, and where executable memory can be had but not
 //! regained (`PR_SET_MDWE`) the first call is refused and not the last.
 
-use super::{Code, Errno, Range, Result, stands, store};
+use super::{Code, Errno, Range, Result};
 use crate::sys::{self, File};
 
 const WRITABLE: i32 = libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC;
+
+/// As much is copied ahead of the sites as then is still in the cache when they are written.
+const AHEAD: usize = 256 << 10;
 
 pub(crate) struct Mprotect {
     /// The pages that are writable now.
     pages: Range<usize>,
     /// The protection they had.
     protection: i32,
+    /// Up to where the pages have been copied.
+    copied: usize,
+    /// The site before, to be read back: right behind its store, the read would wait for it.
+    last: Option<(*const u8, Code)>,
     pub(super) bound: u32,
 }
 
@@ -28,9 +35,21 @@ impl Mprotect {
         let protection = protection_of(&pages)?;
         // SAFETY: adds rights only; the one thread goes on executing here.
         unsafe { sys::protect(pages.start, pages.len(), WRITABLE) }?;
-        // Before anything there is read: a page that is mapped already is dearer to copy.
-        sys::populate_for_writing(pages.start, pages.len());
-        Ok(Self { pages, protection, bound: 0 })
+        Ok(Self { copied: pages.start, pages, protection, last: None, bound: 0 })
+    }
+
+    #[inline(always)]
+    pub(super) fn approach(&mut self, address: usize) {
+        if address >= self.copied {
+            self.copy_ahead(address);
+        }
+    }
+
+    #[cold]
+    fn copy_ahead(&mut self, address: usize) {
+        let start = self.copied.max(address & !(sys::page_size() - 1));
+        self.copied = (start + AHEAD).min(self.pages.end);
+        sys::populate_for_writing(start, self.copied.saturating_sub(start));
     }
 
     /// # Safety
@@ -38,18 +57,25 @@ impl Mprotect {
     /// See [`Session::put`](super::Session::put).
     #[inline]
     pub(super) unsafe fn put(&mut self, address: usize, code: Code) -> Result<()> {
-        let to = address as *mut u8;
         if self.pages.start <= address && address + code.len() <= self.pages.end {
+            self.read_back();
             // SAFETY: in the pages that are readable and writable.
-            unsafe {
-                store(to, code);
-                self.bound += u32::from(stands(to, code));
-            }
+            unsafe { code.store(address as *mut u8) };
+            self.last = Some((address as *const u8, code));
         }
         Ok(())
     }
 
+    #[inline(always)]
+    fn read_back(&mut self) {
+        if let Some((at, code)) = self.last.take() {
+            // SAFETY: stored there just now.
+            self.bound += u32::from(unsafe { code.stands(at) });
+        }
+    }
+
     pub(super) fn finish(&mut self) -> Result<()> {
+        self.read_back();
         // SAFETY: the protection that the pages had.
         unsafe { sys::protect(self.pages.start, self.pages.len(), self.protection) }
     }
