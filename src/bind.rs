@@ -196,13 +196,14 @@ struct Survey {
 impl Survey {
     fn new(module: &Module<'_>) -> Self {
         let mut resolver = Resolver::new(module);
-        let mut survey = Self { text: usize::MAX..0, pages: 0 };
+        let mut survey = Self { text: 0..0, pages: 0 };
         let (shift, mut page) = (sys::page_size().trailing_zeros(), 0);
         for record in module.sites {
             let address = (&raw const record.site as usize).wrapping_add_signed(record.site as isize);
             let end = address.wrapping_add(record.length.into());
             if resolver.in_text(address, record.length.into()).is_ok() {
-                survey.text = survey.text.start.min(address)..survey.text.end.max(end);
+                let start = if survey.text.is_empty() { address } else { survey.text.start.min(address) };
+                survey.text = start..survey.text.end.max(end);
                 survey.pages += usize::from(address >> shift != page);
                 page = address >> shift;
             }

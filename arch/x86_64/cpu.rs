@@ -193,7 +193,8 @@ mod tests {
     fn libc_read_what_the_cpu_says() {
         match libc_registers() {
             Some(registers) => assert_eq!(registers, cpuid_registers()),
-            None => assert!(!cfg!(target_env = "gnu"), "glibc 2.33 and newer has the function"),
+            None if cfg!(target_env = "gnu") => panic!("glibc 2.33 and newer has the function"),
+            None => {}
         }
     }
 }
