@@ -30,6 +30,9 @@
     path = "portable/mod.rs"
 )]
 mod machine;
+#[cfg(all(target_arch = "x86_64", target_os = "linux", target_pointer_width = "64", not(invar_portable)))]
+#[doc(hidden)]
+pub use machine::{request_out_of_line, withdraw_out_of_line};
 
 // Which features a CPU has is another question than whether sites can be bound: code that names a feature's key is
 // to compile wherever the feature exists.

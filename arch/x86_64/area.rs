@@ -120,8 +120,9 @@ pub unsafe fn withdraw() {
 /// ```text
 /// request = 1;
 /// ```
+#[doc(hidden)] // for measurements
 #[unsafe(naked)]
-extern "C" fn request_out_of_line() {
+pub extern "C" fn request_out_of_line() {
     naked_asm!(
         "push rax",
         "mov rax, qword ptr [rip + {area}]",
@@ -140,8 +141,9 @@ extern "C" fn request_out_of_line() {
 ///
 /// `shr` of a byte that is 0 or 1 leaves 0, and the old value in carry. Any system call ends a grant, so its result is
 /// of no interest, and `errno` is left alone.
+#[doc(hidden)] // for measurements
 #[unsafe(naked)]
-extern "C" fn withdraw_out_of_line() {
+pub extern "C" fn withdraw_out_of_line() {
     naked_asm!(
         "push rax",
         "mov rax, qword ptr [rip + {area}]",

@@ -5,6 +5,8 @@ mod site;
 mod system;
 
 pub use area::{RSEQ_SIGNATURE, area, libc_area, own_area_offset, request, request_area, set_area, withdraw};
+#[doc(hidden)]
+pub use area::{request_out_of_line, withdraw_out_of_line};
 pub use site::{bound, checked};
 pub use system::{synchronise, syscall};
 

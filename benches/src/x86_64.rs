@@ -172,18 +172,13 @@ macro_rules! site_record {
 #[macro_export]
 macro_rules! checked_paths {
     () => {
-        "20: mov r9, qword ptr [rip + {offset}]
-        mov byte ptr fs:[r9 + 28], 1
+        "20: add rsp, -128
+        call {request}
+        sub rsp, -128
         jmp 21b
-        30: mov r9, qword ptr [rip + {offset}]
-        mov eax, dword ptr [rip + {yield}]
-        shr byte ptr fs:[r9 + 28], 1
-        jc 31b
-        cmp byte ptr fs:[r9 + 29], 0
-        je 31b
-        test eax, eax
-        js 31b
-        syscall
+        30: add rsp, -128
+        call {withdraw}
+        sub rsp, -128
         jmp 31b"
     };
 }
@@ -196,7 +191,7 @@ macro_rules! assemble {
         ::core::arch::naked_asm!(
             // An operand that no text names is an error, so a comment names them all.
             "# {on} {off} {state_on} {state_off} {offset} {offset_cell} {enabled_cell} {disabled_cell} {yield} {enter} {leave} \
-             {features} {pointer} {increment}",
+             {features} {pointer} {increment} {request} {withdraw}",
             $($text,)*
             on = sym $crate::machine::ON,
             off = sym $crate::machine::OFF,
@@ -212,6 +207,8 @@ macro_rules! assemble {
             features = sym $crate::machine::FEATURES,
             pointer = sym $crate::machine::POINTER,
             increment = sym $crate::machine::increment,
+            request = sym ::invar_arch::request_out_of_line,
+            withdraw = sym ::invar_arch::withdraw_out_of_line,
         )
     };
 }
