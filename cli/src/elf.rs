@@ -1,0 +1,79 @@
+//! The headers of an ELF file, wherever they stand: in a file, or in the memory of a process that has loaded it.
+
+use crate::module::Image;
+use goblin::container::{Container, Ctx};
+use goblin::elf::header::{ELFMAG, EM_X86_64, Header, machine_to_str};
+use goblin::elf::program_header::{PF_X, PT_LOAD, ProgramHeader};
+use goblin::elf::{Elf, SectionHeader};
+
+/// The ELF header and the program headers.
+#[derive(Debug, PartialEq)]
+pub struct Headers {
+    header: Header,
+    /// Class and byte order.
+    pub context: Ctx,
+    /// The program headers.
+    pub program: Vec<ProgramHeader>,
+}
+
+/// Linux loads nothing whose program headers take more (`fs/binfmt_elf.c`, `load_elf_phdrs`).
+const MOST_PROGRAM_HEADERS: usize = 65536;
+
+impl Headers {
+    /// Reads the headers of the ELF file whose first byte stands at `start`.
+    pub fn read(image: &dyn Image, start: u64) -> Result<Self, &'static str> {
+        let mut bytes = [0; 64];
+        if !image.read(start, &mut bytes[..4]) || &bytes[..4] != ELFMAG {
+            return Err("not an ELF file");
+        }
+        if !image.read(start, &mut bytes) {
+            return Err("the ELF header is cut off");
+        }
+        let header = Elf::parse_header(&bytes).map_err(|_| "the ELF header is of no known class or byte order")?;
+        let (Ok(container), Ok(endianness)) = (header.container(), header.endianness()) else {
+            return Err("the ELF header is of no known class or byte order");
+        };
+        let context = Ctx::new(container, endianness);
+        let (count, size) = (usize::from(header.e_phnum), ProgramHeader::size(context));
+        if count > 0 && usize::from(header.e_phentsize) != size || count * size > MOST_PROGRAM_HEADERS {
+            return Err("the program headers have a size or number that no program has");
+        }
+        let mut table = vec![0; count * size];
+        if !start.checked_add(header.e_phoff).is_some_and(|address| image.read(address, &mut table)) {
+            return Err("the program headers do not lie in the file");
+        }
+        let program =
+            ProgramHeader::parse(&table, 0, count, context).map_err(|_| "the program headers cannot be read")?;
+        Ok(Self { header, context, program })
+    }
+
+    /// What is loaded.
+    pub fn loads(&self) -> impl Iterator<Item = &ProgramHeader> {
+        self.program.iter().filter(|header| header.p_type == PT_LOAD)
+    }
+
+    /// Where executable segments begin, as addresses of the file.
+    pub fn text(&self) -> impl Iterator<Item = u64> {
+        self.loads().filter(|header| header.p_flags & PF_X != 0).map(|header| header.p_vaddr)
+    }
+
+    /// The machine's usual name.
+    pub fn machine(&self) -> String {
+        match (self.header.e_machine, machine_to_str(self.header.e_machine)) {
+            (EM_X86_64, _) => "x86-64".into(),
+            (machine, "EM_UNKNOWN") => format!("machine {machine}"),
+            (_, name) => name.to_lowercase(),
+        }
+    }
+
+    /// Whether the code is for 64-bit x86.
+    pub fn is_x86_64(&self) -> bool {
+        self.header.e_machine == EM_X86_64 && self.context.container == Container::Big
+    }
+
+    /// The section headers of the file that these are the headers of; none if they are unusable.
+    pub fn sections(&self, file: &[u8]) -> Vec<SectionHeader> {
+        let offset = usize::try_from(self.header.e_shoff).unwrap_or(usize::MAX);
+        SectionHeader::parse(file, offset, self.header.e_shnum.into(), self.context).unwrap_or_default()
+    }
+}

@@ -1,0 +1,158 @@
+//! What stands at one site: the record, checked as a binder would check it, and the code compared with the forms that
+//! the record promises.
+
+use crate::module::{Key, Module, Record};
+use invar::{Fault, Kind, Site};
+use invar_arch as arch;
+use std::fmt;
+
+/// What was found where a site record leads.
+pub struct Found<'a> {
+    /// What stands there.
+    pub standing: Standing,
+    /// The site's kind, unless there is no such kind.
+    pub kind: Option<Kind>,
+    /// The site's key, if the record names one.
+    pub key: Option<&'a Key>,
+    /// The bytes at the site, if they can be read and lie in the module's text.
+    pub code: Option<Vec<u8>>,
+}
+
+/// What stands at a site; in the order in which listings count them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// The form for this value.
+    Bound(String),
+    /// The form that the compiler left.
+    Checked,
+    /// Neither: in what way.
+    Foreign(&'static str),
+    /// Bytes that cannot be judged here.
+    Unverified,
+    /// The record describes no site of the module: why not.
+    Invalid(&'static str),
+}
+
+const NAMES: [&str; 5] = ["bound", "checked", "foreign", "unverified", "invalid"];
+
+impl Standing {
+    fn index(&self) -> usize {
+        match self {
+            Self::Bound(_) => 0,
+            Self::Checked => 1,
+            Self::Foreign(_) => 2,
+            Self::Unverified => 3,
+            Self::Invalid(_) => 4,
+        }
+    }
+
+    /// In one word.
+    pub fn name(&self) -> &'static str {
+        NAMES[self.index()]
+    }
+
+    /// For which value the code stands.
+    pub fn bound_to(&self) -> Option<&str> {
+        if let Self::Bound(value) = self { Some(value) } else { None }
+    }
+
+    /// What is wrong.
+    pub fn why(&self) -> Option<&'static str> {
+        if let Self::Foreign(why) | Self::Invalid(why) = self { Some(why) } else { None }
+    }
+}
+
+impl fmt::Display for Standing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bound(value) => write!(f, "bound to {value}"),
+            Self::Foreign(why) | Self::Invalid(why) => write!(f, "{}: {why}", self.name()),
+            Self::Checked | Self::Unverified => f.write_str(self.name()),
+        }
+    }
+}
+
+/// How many sites stand in which way.
+#[derive(Default)]
+pub struct Tally([u64; NAMES.len()]);
+
+impl Tally {
+    /// Counts one more.
+    pub fn add(&mut self, standing: &Standing) {
+        self.0[standing.index()] += 1;
+    }
+
+    /// How many were counted.
+    pub fn total(&self) -> u64 {
+        self.0.iter().sum()
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut between = "";
+        for (name, number) in NAMES.iter().zip(self.0).filter(|(_, number)| *number > 0) {
+            write!(f, "{between}{number} {name}")?;
+            between = ", ";
+        }
+        Ok(())
+    }
+}
+
+/// Why no site's bytes can be checked, if none can.
+pub fn obstacle(is_x86_64: bool) -> Option<&'static str> {
+    match (is_x86_64, cfg!(target_arch = "x86_64") && arch::PATCHES) {
+        (true, true) => None,
+        (true, false) => Some("this build of invar knows no site's encoding, so their bytes are not checked"),
+        (false, _) => Some("sites of this architecture cannot be checked here"),
+    }
+}
+
+/// Looks at one site; with `checkable` false only at its record.
+pub fn inspect<'a>(module: &'a Module<'_>, record: &Record, checkable: bool) -> Found<'a> {
+    let kind = Kind::from_byte(record.kind).filter(|_| record.flags == 0);
+    let key = module.key(record.state);
+    let in_text = module.is_text(record.address, record.length.into());
+    let code = if in_text { module.code(record.address, record.length) } else { None };
+    let standing = match (kind, key, &code) {
+        _ if record.blank => Standing::Invalid("blank record, dangling"),
+        (None, ..) => Standing::Invalid(Fault::Kind.describe()),
+        _ if !in_text || !module.is_text(record.target, 1) => Standing::Invalid(Fault::OutsideText.describe()),
+        (_, None, _) => Standing::Invalid(Fault::NoKey.describe()),
+        // The checked forms of a branch and of a slice enter are alike: only the key tells them apart.
+        (Some(kind), Some(key), _) if kind != Kind::Branch && (!key.slices || record.value != 0) => {
+            Standing::Invalid("no slice site can depend on this key, or for this value")
+        }
+        (_, _, None) => Standing::Invalid("its bytes are cut off"),
+        _ if !checkable => Standing::Unverified,
+        (Some(kind), Some(key), Some(code)) => {
+            let Record { address, target, state, length, value, .. } = *record;
+            let site = Site { address, target, state, length, kind, value };
+            compare(&site, key, code, module.outcome.request_offset)
+        }
+    };
+    Found { standing, kind, key, code }
+}
+
+/// Compares the code at a valid site with the forms that it can have.
+fn compare(site: &Site, key: &Key, code: &[u8], request_offset: i32) -> Standing {
+    let Some(checked) = arch::checked(site) else { return Standing::Invalid(Fault::Length.describe()) };
+    let is = |form: arch::Code| form.write_to(&mut [0; 16]) == code;
+    if is(checked) {
+        return Standing::Checked;
+    }
+    // All values but the site's own have one form.
+    let another = site.value ^ 1;
+    let stands_for = |value| arch::bound(site, value, request_offset).is_some_and(is);
+    let falls_through = stands_for(site.value);
+    if !falls_through && !stands_for(another) {
+        return Standing::Foreign("neither the checked form nor a bound one");
+    }
+    match key.decided() {
+        Some(value) if (value == site.value) == falls_through => Standing::Bound(key.value_name(value)),
+        Some(_) => Standing::Foreign("bound, and not to its key's value"),
+        None if falls_through => Standing::Bound(key.value_name(site.value)),
+        None if key.values.len() == 2 => Standing::Bound(key.value_name(another)),
+        None => Standing::Bound(format!("not {}", key.value_name(site.value))),
+    }
+}

@@ -1,0 +1,28 @@
+//! The `invar` command, as a library so that its tests can hand it bytes that no file has.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`demo`] | `invar`: this machine, this very program before and after binding, what that saves |
+//! | [`probe`] | `invar probe`: the built-in keys |
+//! | [`sites`] | `invar sites`: a program's keys and sites, as text and as JSON |
+//! | [`elf`], [`module`] | headers; the note and what it leads to, from any [`Image`](module::Image) |
+//! | [`file`](mod@file), [`process`] | the two images: a file, a process's memory |
+//! | [`inspect`] | what stands at one site |
+//! | [`keys`], [`symbols`], [`disassemble`], [`text`] | what the listings are made of |
+#![deny(unsafe_code)]
+
+pub mod demo;
+pub mod disassemble;
+pub mod elf;
+pub mod error;
+pub mod file;
+pub mod inspect;
+pub mod keys;
+pub mod listing;
+pub mod module;
+mod own;
+pub mod probe;
+pub mod process;
+pub mod sites;
+pub mod symbols;
+pub mod text;

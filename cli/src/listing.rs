@@ -1,0 +1,265 @@
+//! One module's listing, from which text and JSON are made alike.
+
+use crate::disassemble::{Labels, disassemble};
+use crate::elf::Headers;
+use crate::inspect::{Standing, Tally, inspect, obstacle};
+use crate::keys::{self, Line, SLICE};
+use crate::module::{Key, Module, Outcome, Record};
+use crate::symbols::{Place, Symbols};
+use crate::text::{Hex, count, hex_bytes, wrap};
+use invar::{Kind, kind_name};
+use serde::ser::SerializeStruct;
+use serde::{Serialize, Serializer};
+use std::io::{self, Write};
+
+/// A module and what is needed to list it.
+pub struct Listing<'a> {
+    /// Its file's path.
+    pub path: String,
+    /// Its functions, if their names are to be had.
+    pub symbols: Symbols<'a>,
+    /// What a reader should know of the module.
+    pub remarks: Vec<&'static str>,
+    machine: String,
+    is_x86_64: bool,
+    checkable: bool,
+    content: Result<Module<'a>, String>,
+}
+
+/// One site, ready to be shown.
+#[derive(Serialize)]
+pub struct Row {
+    /// Position in the table.
+    pub index: u64,
+    /// Address in the module's file.
+    pub address: Hex,
+    /// The function that it stands in.
+    pub symbol: Option<Place>,
+    /// What kind of site.
+    pub kind: Option<&'static str>,
+    /// Its key's name.
+    pub key: Option<String>,
+    /// The value for which it falls through.
+    pub value: Option<String>,
+    /// In bytes.
+    pub length: u8,
+    /// What stands there.
+    #[serde(flatten)]
+    pub standing: Standing,
+    /// Its bytes, in hexadecimal.
+    pub bytes: Option<String>,
+    /// Its instructions.
+    pub code: Vec<String>,
+}
+
+impl<'a> Listing<'a> {
+    /// The module's listing, or that of the reason why it cannot be read.
+    pub fn new(path: String, headers: &Headers, content: Result<Module<'a>, String>) -> Self {
+        let is_x86_64 = headers.is_x86_64();
+        let obstacle = obstacle(is_x86_64);
+        Self {
+            path,
+            symbols: Symbols::default(),
+            remarks: obstacle.into_iter().collect(),
+            machine: headers.machine(),
+            is_x86_64,
+            checkable: obstacle.is_none(),
+            content,
+        }
+    }
+
+    /// The module, if it could be read.
+    pub fn module(&self) -> Option<&Module<'a>> {
+        self.content.as_ref().ok()
+    }
+
+    /// Every record of the site table.
+    pub fn rows(&self) -> impl Iterator<Item = Row> {
+        self.module().into_iter().flat_map(|module| module.records().map(|record| self.row(module, &record)))
+    }
+
+    fn row(&self, module: &Module<'_>, record: &Record) -> Row {
+        let found = inspect(module, record, self.checkable);
+        let address = record.address.wrapping_sub(module.base);
+        let state = found.key.map(|key| (key.state.wrapping_sub(module.base), key.name.clone()));
+        let labels = Labels { state, request_offset: module.outcome.request_offset };
+        let code = found.code.as_deref();
+        Row {
+            index: record.index,
+            address: Hex(address),
+            symbol: code.and_then(|_| self.symbols.find(address)),
+            kind: found.kind.map(kind_name),
+            key: found.key.map(|key| key.name.clone()),
+            value: found.key.filter(|_| found.kind == Some(Kind::Branch)).map(|key| key.value_name(record.value)),
+            length: record.length,
+            standing: found.standing,
+            bytes: code.map(hex_bytes),
+            code: code.filter(|_| self.is_x86_64).map(|code| disassemble(code, address, labels)).unwrap_or_default(),
+        }
+    }
+}
+
+impl Row {
+    /// Kind and key, as in "branch wide == on".
+    pub fn what(&self) -> String {
+        match (self.kind, &self.key, &self.value) {
+            (None, ..) => "of no known kind".into(),
+            (Some(kind), Some(key), Some(value)) => format!("{kind} {key} == {value}"),
+            // Nearly every slice site has the built-in key.
+            (Some(kind), Some(key), _) if key != SLICE => format!("{kind} {key}"),
+            (Some(kind), ..) => kind.into(),
+        }
+    }
+
+    /// Bytes and instructions, the latter in one line.
+    pub fn code_line(&self) -> Option<String> {
+        // The longest site has 14 bytes, and most have 9 or 10.
+        self.bytes.as_ref().map(|bytes| format!("{bytes:<29}  {}", self.code.join("; ")))
+    }
+}
+
+/// Writes a listing for people.
+pub fn print(listing: &Listing<'_>, out: &mut dyn Write) -> io::Result<()> {
+    let module = match &listing.content {
+        Err(why) => return writeln!(out, "{}: {why}", listing.path),
+        Ok(module) => module,
+    };
+    let (sites, keys) = (count(module.records_len(), "site record"), count(module.keys.len() as u64, "key"));
+    writeln!(out, "{}: {}, {sites}, {keys}", listing.path, listing.machine)?;
+    for remark in &listing.remarks {
+        wrap(out, "  ", remark)?;
+    }
+    if module.outcome.loaded {
+        let at = format!("loaded at {:#x}; {}", module.base, describe(&module.outcome));
+        wrap(out, "  ", &at)?;
+    }
+    print_keys(module, out)?;
+    print_sites(listing, module, out)
+}
+
+fn print_keys(module: &Module<'_>, out: &mut dyn Write) -> io::Result<()> {
+    if !module.keys.is_empty() {
+        writeln!(out, "\nkeys")?;
+    }
+    let mut lines = module.keys.iter().map(Line::from).collect::<Vec<_>>();
+    keys::sort(&mut lines);
+    keys::print_compact(&lines, out)?;
+    for (index, why) in &module.invalid_keys {
+        writeln!(out, "  key record {index}: invalid: {why}")?;
+    }
+    Ok(())
+}
+
+fn print_sites(listing: &Listing<'_>, module: &Module<'_>, out: &mut dyn Write) -> io::Result<()> {
+    if module.records_len() == 0 {
+        return Ok(());
+    }
+    writeln!(out, "\nsites")?;
+    let widest =
+        |key: &Key| "branch  == ".len() + key.name.len() + key.values.iter().map(String::len).max().unwrap_or(0);
+    let width = module.keys.iter().map(widest).max().unwrap_or(0).clamp(16, 40);
+    let mut tally = Tally::default();
+    for row in listing.rows() {
+        tally.add(&row.standing);
+        let place = row.symbol.as_ref().map_or(String::new(), |place| format!("  {place}"));
+        let line = format!(
+            "  {:<#10x}{:width$}  {:2}  {:18}{place}",
+            row.address.0,
+            row.what(),
+            row.length,
+            row.standing.to_string()
+        );
+        writeln!(out, "{}", line.trim_end())?;
+        if let Some(code) = row.code_line() {
+            writeln!(out, "{:12}{}", "", code.trim_end())?;
+        }
+    }
+    writeln!(out, "\n{}: {tally}", count(tally.total(), "site"))?;
+    let unread = module.records_len() - tally.total();
+    if unread > 0 {
+        writeln!(out, "{} cannot be read", count(unread, "more record"))?;
+    }
+    Ok(())
+}
+
+/// What came of binding, in words.
+pub fn describe(outcome: &Outcome) -> String {
+    let mut text = format!("{} bound", outcome.bound);
+    if outcome.bound > 0 {
+        text += &format!(" by {} in {:.1} us", outcome.writers.join(" and "), outcome.nanoseconds as f64 / 1000.0);
+    }
+    if let Some(reason) = reason(outcome) {
+        text += &format!("; the others stay checked: {reason}");
+    }
+    text
+}
+
+fn reason(outcome: &Outcome) -> Option<String> {
+    let reason = outcome.reason?;
+    Some(match reason.detail() {
+        None => reason.describe().into(),
+        Some(detail) => format!("{} {detail}", reason.describe()),
+    })
+}
+
+impl Serialize for Listing<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut fields = serializer.serialize_struct("Module", 9)?;
+        fields.serialize_field("path", &self.path)?;
+        fields.serialize_field("machine", &self.machine)?;
+        fields.serialize_field("remarks", &self.remarks)?;
+        fields.serialize_field("problem", &self.content.as_ref().err())?;
+        if let Ok(module) = &self.content {
+            fields.serialize_field("base", &Hex(module.base))?;
+            fields.serialize_field("outcome", &module.outcome)?;
+            fields.serialize_field("keys", &module.keys)?;
+            fields.serialize_field("invalid_keys", &module.invalid_keys)?;
+            fields.serialize_field("sites", &Rows(self))?;
+        }
+        fields.end()
+    }
+}
+
+/// The rows, made as they are written.
+struct Rows<'a, 'b>(&'a Listing<'b>);
+
+impl Serialize for Rows<'_, '_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.rows())
+    }
+}
+
+impl Serialize for Standing {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut fields = serializer.serialize_struct("Standing", 3)?;
+        fields.serialize_field("status", self.name())?;
+        fields.serialize_field("bound_to", &self.bound_to())?;
+        fields.serialize_field("why", &self.why())?;
+        fields.end()
+    }
+}
+
+impl Serialize for Outcome {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut fields = serializer.serialize_struct("Outcome", 6)?;
+        fields.serialize_field("loaded", &self.loaded)?;
+        fields.serialize_field("bound", &self.bound)?;
+        fields.serialize_field("writers", &self.writers)?;
+        fields.serialize_field("reason", &reason(self))?;
+        fields.serialize_field("nanoseconds", &self.nanoseconds)?;
+        fields.serialize_field("request_offset", &self.request_offset)?;
+        fields.end()
+    }
+}
+
+impl Serialize for Key {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut fields = serializer.serialize_struct("Key", 5)?;
+        fields.serialize_field("name", &self.name)?;
+        fields.serialize_field("values", &self.values)?;
+        fields.serialize_field("value", &self.decided().map(|value| self.value_name(value)))?;
+        fields.serialize_field("origin", &self.verdict.as_ref().map(|verdict| verdict.origin.name()))?;
+        fields.serialize_field("evidence", &self.verdict.as_ref().map(|verdict| &verdict.evidence))?;
+        fields.end()
+    }
+}

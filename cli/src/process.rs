@@ -1,0 +1,163 @@
+//! A running process as an image: its memory, and the modules that are mapped there.
+//!
+//! Headers, notes and tables are read from memory too, where they are what the process really uses, even if a file
+//! has been replaced or deleted since. Only function names need the file.
+
+use crate::elf::Headers;
+use crate::error::{Error, Result};
+use crate::file;
+use crate::module::Image;
+use crate::text::clean;
+use goblin::elf::program_header::ProgramHeader;
+use memmap2::Mmap;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::ErrorKind;
+use std::ops::Range;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+/// A process whose memory may be read.
+pub struct Process {
+    directory: PathBuf,
+    mappings: Vec<Mapping>,
+    memory: Memory,
+}
+
+struct Mapping {
+    range: Range<u64>,
+    offset: u64,
+    executable: bool,
+    /// The file's path; `None` for memory without a file.
+    path: Option<Vec<u8>>,
+}
+
+struct Memory(File);
+
+impl Image for Memory {
+    fn read(&self, address: u64, buffer: &mut [u8]) -> bool {
+        self.0.read_exact_at(buffer, address).is_ok()
+    }
+}
+
+/// An ELF file that the process has loaded.
+pub struct Loaded {
+    /// Its headers, as they stand in memory.
+    pub headers: Headers,
+    /// What was added to the addresses in the file.
+    pub base: u64,
+    path: Vec<u8>,
+    range: Range<u64>,
+}
+
+/// What the kernel says of a process without memory.
+const ESRCH: i32 = 3;
+
+impl Process {
+    /// The process with this number.
+    pub fn open(pid: u32) -> Result<Self> {
+        let directory = PathBuf::from(format!("/proc/{pid}"));
+        let refused = |error: std::io::Error| {
+            Error::input(
+                format_args!("process {pid}"),
+                match error.kind() {
+                    _ if !Path::new("/proc/self").exists() => "/proc is not mounted".into(),
+                    ErrorKind::NotFound => "there is no such process".into(),
+                    _ if error.raw_os_error() == Some(ESRCH) => "it has ended, or is the kernel's".into(),
+                    ErrorKind::PermissionDenied => {
+                        "no permission to read its memory; that needs what ptrace needs".into()
+                    }
+                    _ => error.to_string(),
+                },
+            )
+        };
+        let maps = std::fs::read(directory.join("maps")).map_err(refused)?;
+        let memory = Memory(File::open(directory.join("mem")).map_err(refused)?);
+        let mappings = maps.split(|&byte| byte == b'\n').filter_map(Mapping::parse).collect::<Vec<_>>();
+        if mappings.is_empty() {
+            return Err(Error::input(format_args!("process {pid}"), "it has ended, or is the kernel's"));
+        }
+        Ok(Self { directory, mappings, memory })
+    }
+
+    /// Its memory.
+    pub fn memory(&self) -> &dyn Image {
+        &self.memory
+    }
+
+    /// The ELF files that it has loaded, in the order of their addresses.
+    pub fn loaded(&self) -> impl Iterator<Item = Loaded> {
+        self.mappings.iter().filter_map(|mapping| {
+            let path = mapping.path.clone().filter(|_| mapping.offset == 0)?;
+            let headers = Headers::read(&self.memory, mapping.range.start).ok()?;
+            let first = headers.loads().min_by_key(|load| load.p_offset)?;
+            let base = mapping.range.start.wrapping_sub(start_of_file(first));
+            // A file may be mapped to be read, or its first page twice: what is loaded has its text in place.
+            let is_loaded = headers.text().any(|address| self.is_executable(base.wrapping_add(address)));
+            is_loaded.then(|| Loaded { headers, base, path, range: mapping.range.clone() })
+        })
+    }
+
+    /// Maps the file that `loaded` was loaded from, or says why that cannot be.
+    pub fn file(&self, loaded: &Loaded) -> std::result::Result<Mmap, &'static str> {
+        // The mapping itself leads to a deleted file too, but only for a privileged reader.
+        let Range { start, end } = loaded.range;
+        let mapped = self.directory.join(format!("map_files/{start:x}-{end:x}"));
+        if let Ok(file) = file::map(&mapped) {
+            return Ok(file);
+        }
+        if loaded.is_deleted() {
+            return Err("no function has a name: the file has been deleted since");
+        }
+        let path = loaded.path.strip_prefix(b"/").unwrap_or(&loaded.path);
+        let file = file::map(&self.directory.join("root").join(OsStr::from_bytes(path)))
+            .map_err(|_| "no function has a name: the file cannot be opened")?;
+        match Headers::read(&file::Bytes(&file), 0) {
+            Ok(headers) if headers == loaded.headers => Ok(file),
+            _ => Err("no function has a name: the file has been replaced since"),
+        }
+    }
+
+    fn is_executable(&self, address: u64) -> bool {
+        self.mappings.iter().any(|mapping| mapping.executable && mapping.range.contains(&address))
+    }
+}
+
+impl Loaded {
+    /// The path that the process knows it by, fit for a terminal.
+    pub fn path(&self) -> String {
+        clean(&self.path)
+    }
+
+    fn is_deleted(&self) -> bool {
+        self.path.ends_with(b" (deleted)")
+    }
+}
+
+/// The address at which the file's first byte would stand.
+fn start_of_file(first: &ProgramHeader) -> u64 {
+    first.p_vaddr.wrapping_sub(first.p_offset)
+}
+
+impl Mapping {
+    /// One line of `/proc/PID/maps`: range, permissions, offset, device, inode, path.
+    fn parse(line: &[u8]) -> Option<Self> {
+        let mut rest = line;
+        let mut field = || {
+            let end = rest.iter().position(|&byte| byte == b' ').unwrap_or(rest.len());
+            let (field, behind) = rest.split_at(end);
+            rest = behind.trim_ascii_start();
+            std::str::from_utf8(field).ok()
+        };
+        let (range, permissions, offset, _device, inode) = (field()?, field()?, field()?, field()?, field()?);
+        let (start, end) = range.split_once('-')?;
+        let number = |text| u64::from_str_radix(text, 16).ok();
+        Some(Self {
+            range: number(start)?..number(end)?,
+            offset: number(offset)?,
+            executable: permissions.as_bytes().get(2) == Some(&b'x'),
+            path: (inode != "0").then(|| rest.to_vec()),
+        })
+    }
+}

@@ -1,0 +1,503 @@
+//! `invar sites` on files that are not what they seem: it lists or refuses them, and neither panics nor takes more
+//! memory than the file gives reason for.
+
+mod common;
+
+use common::{ANYWHERE, HAS_SITES, INVAR, run_singly, sites, test};
+use goblin::elf::program_header::{PT_LOAD, PT_NOTE};
+use goblin::elf::section_header::SHT_SYMTAB;
+use invar_cli::error::Error;
+use invar_cli::sites::of_file;
+use invar_cli::text::Format;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, RngSeed};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::ops::Range;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+fn main() -> ExitCode {
+    // One after the other, since memory is counted.
+    run_singly([
+        test("any length of a file is listed or refused", ANYWHERE, any_length_is_listed_or_refused),
+        test("any byte of headers, note and tables may be wrong", ANYWHERE, any_byte_may_be_wrong),
+        test("any number there may be wrong", ANYWHERE, any_number_may_be_wrong),
+        test("noise is listed or refused", ANYWHERE, noise_is_listed_or_refused),
+        test("wrong headers are refused", ANYWHERE, wrong_headers_are_refused),
+        test("a wrong note is refused", ANYWHERE, a_wrong_note_is_refused),
+        test("absurd segments are not believed", ANYWHERE, absurd_segments_are_not_believed),
+        test("section headers are not needed", ANYWHERE, section_headers_are_not_needed),
+        test("wrong site records are listed as such", sites(), wrong_site_records_are_listed_as_such),
+        test("wrong key records are listed as such", ANYWHERE, wrong_key_records_are_listed_as_such),
+        test("long names are not kept without end", ANYWHERE, long_names_are_not_kept_without_end),
+        test("names cannot speak to the terminal", ANYWHERE, names_cannot_speak_to_the_terminal),
+        test("another machine's sites are not checked", sites(), another_machines_sites_are_not_checked),
+        test("a class or byte order that is not there", ANYWHERE, a_class_or_byte_order_that_is_not_there),
+    ])
+}
+
+/// The file that all others are made of: this command's, cut short behind its segments, so that each case is quick.
+static FILE: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let mut file = std::fs::read(INVAR).unwrap();
+    let elf = goblin::elf::Elf::parse(&file).unwrap();
+    let loads = elf.program_headers.iter().filter(|header| header.p_type == PT_LOAD);
+    let end = loads.map(|load| load.file_range().end).max().unwrap();
+    file.truncate(end);
+    file[SECTION_OFFSET..SECTION_OFFSET + 8].fill(0);
+    file[SECTION_COUNT..SECTION_COUNT + 2].fill(0);
+    file
+});
+
+// Where the ELF header has what (elf(5)).
+const MACHINE: usize = 18;
+const PROGRAM_OFFSET: usize = 32;
+const SECTION_OFFSET: usize = 40;
+const PROGRAM_SIZE: usize = 54;
+const PROGRAM_COUNT: usize = 56;
+const SECTION_SIZE: usize = 58;
+const SECTION_COUNT: usize = 60;
+const PROGRAM_HEADER: usize = 56;
+
+/// Where things are in `FILE`, by its own note: in the first segment, so that distances are those in the file.
+struct Places {
+    program_headers: Range<usize>,
+    note: usize,
+    sites: Range<usize>,
+    keys: Range<usize>,
+}
+
+static PLACES: LazyLock<Places> = LazyLock::new(|| {
+    let elf = goblin::elf::Elf::parse(&FILE).unwrap();
+    let notes = elf.program_headers.iter().filter(|header| header.p_type == PT_NOTE);
+    let is_ours = |note: &usize| FILE[*note..].starts_with(b"\x06\0\0\0\x18\0\0\0\x01\0\0\0invar\0");
+    let note = notes.flat_map(|note| note.file_range()).step_by(4).find(is_ours).expect("the note");
+    let descriptor = note + 20;
+    let first = elf.program_headers.iter().find(|header| header.p_type == PT_LOAD).unwrap();
+    assert!(first.p_offset == 0 && note < first.p_filesz as usize);
+    let at = |field: usize| {
+        let distance = i32::from_le_bytes(FILE[descriptor + field..][..4].try_into().unwrap());
+        (descriptor + field).wrapping_add_signed(distance as isize)
+    };
+    let tables = [at(0)..at(4), at(8)..at(12)];
+    let [sites, keys] = tables.map(|table| if table.is_empty() { 0..0 } else { table });
+    let headers = elf.header.e_phoff as usize;
+    let program_headers = headers..headers + elf.program_headers.len() * PROGRAM_HEADER;
+    Places { program_headers, note, sites, keys }
+});
+
+/// A listing may take this much, whatever the file says.
+const MOST_MEMORY: usize = 64 << 20;
+
+/// What the command says of a file.
+fn list(file: &[u8], format: Format) -> Result<String, String> {
+    let mut out = Vec::new();
+    let before = NOW.load(Relaxed);
+    PEAK.store(before, Relaxed);
+    let result = of_file(Path::new("file"), file, format, &mut out);
+    let taken = PEAK.load(Relaxed) - before;
+    assert!(taken < MOST_MEMORY, "took {taken} bytes");
+    match result {
+        Ok(()) => Ok(String::from_utf8(out).expect("UTF-8")),
+        Err(Error::Input(_, why)) => {
+            assert!(out.is_empty() && !why.contains('\n'), "{why}");
+            Err(why)
+        }
+        Err(error @ Error::Output(_)) => panic!("{error}"),
+    }
+}
+
+/// Both forms of a listing must come out, or neither.
+fn survives(file: &[u8]) {
+    let text = list(file, Format::Text);
+    let json = list(file, Format::Json);
+    assert_eq!(text.as_ref().err(), json.as_ref().err());
+    if let Ok(text) = text {
+        assert!(!text.contains('\u{1b}'));
+        let document: serde_json::Value = serde_json::from_str(&json.unwrap()).expect("JSON");
+        assert_eq!(document["modules"].as_array().unwrap().is_empty(), text.contains(": no sites"));
+    }
+}
+
+/// The file with one change.
+fn with(change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let mut file = FILE.clone();
+    change(&mut file);
+    file
+}
+
+/// The file with these bytes at this place.
+fn with_at<const N: usize>(offset: usize, bytes: [u8; N]) -> Vec<u8> {
+    with(|file| file[offset..offset + N].copy_from_slice(&bytes))
+}
+
+fn refusal(file: &[u8]) -> String {
+    list(file, Format::Json).expect_err("refused");
+    list(file, Format::Text).expect_err("refused")
+}
+
+fn listed(file: &[u8]) -> String {
+    survives(file);
+    list(file, Format::Text).expect("listed")
+}
+
+fn any_length_is_listed_or_refused() {
+    let length = FILE.len();
+    let lengths = (0..300).chain((300..length).step_by(length / 200)).chain(length - 50..=length);
+    for length in lengths {
+        survives(&FILE[..length]);
+    }
+    assert_eq!(refusal(&FILE[..3]), "not an ELF file");
+    assert_eq!(refusal(&FILE[..40]), "the ELF header is cut off");
+    assert_eq!(refusal(&FILE[..100]), "the program headers do not lie in the file");
+    assert_eq!(refusal(&FILE[..PLACES.note]), "the file is cut off before the end of its segments");
+    assert_eq!(refusal(&FILE[..PLACES.keys.start + 8]), "the key table is cut off");
+    // What is left of the text is listed, and the rest as it is.
+    let text = listed(&FILE[..FILE.len() - 1]);
+    assert!(text.contains("the file is cut off"), "{text}");
+}
+
+/// The same cases in every run, unless `PROPTEST_RNG_SEED` says otherwise; leaves no file in the source tree.
+fn cases(number: u32) -> Config {
+    let mut config = Config { failure_persistence: None, ..Config::default() };
+    if config.rng_seed == RngSeed::Random {
+        config.rng_seed = RngSeed::Fixed(1);
+    }
+    if std::env::var_os("PROPTEST_CASES").is_none() {
+        config.cases = number;
+    }
+    config
+}
+
+/// A place in one of these ranges.
+fn place_in(ranges: Vec<Range<usize>>) -> impl Strategy<Value = usize> {
+    let ranges = ranges.into_iter().filter(|range| !range.is_empty()).collect::<Vec<_>>();
+    prop::sample::select(ranges).prop_flat_map(|range| range)
+}
+
+fn described() -> Vec<Range<usize>> {
+    let Places { program_headers, note, sites, keys } = &*PLACES;
+    vec![0..64, program_headers.clone(), *note..note + 44, sites.clone(), keys.clone()]
+}
+
+/// Numbers at which something ends, numbers that lead somewhere in the file, any number.
+fn number() -> impl Strategy<Value = u32> {
+    let edges = [0, 1, 0xff, 0xffff, 0x10000, 0x7fff_ffff, 0x8000_0000, 0xffff_fff0, 0xffff_ffff];
+    let near = -0x40_0000..0x40_0000_i32;
+    prop_oneof![prop::sample::select(edges.to_vec()), near.prop_map(|near| near as u32), any::<u32>()]
+}
+
+fn write(file: &mut [u8], at: usize, number: u32) {
+    file[at..at + 4].copy_from_slice(&number.to_le_bytes());
+}
+
+proptest! {
+    #![proptest_config(cases(200))]
+
+    fn any_byte_may_be_wrong(changes in prop::collection::vec((place_in(described()), any::<u8>()), 1..6)) {
+        survives(&with(|file| changes.into_iter().for_each(|(at, byte)| file[at] = byte)));
+    }
+
+    fn any_number_may_be_wrong(changes in prop::collection::vec((place_in(described()), number()), 1..4)) {
+        survives(&with(|file| changes.into_iter().for_each(|(at, number)| write(file, at & !3, number))));
+    }
+
+    fn noise_is_listed_or_refused(noise in prop::collection::vec(any::<u8>(), 64..4000), right in 0..8_usize) {
+        // The more of the header is right, the farther the noise gets.
+        survives(&[&FILE[..8 * right], &noise[8 * right..]].concat());
+    }
+}
+
+fn wrong_headers_are_refused() {
+    let outside = "the program headers do not lie in the file";
+    for offset in [u64::MAX, u64::MAX - 64, 1 << 63, FILE.len() as u64, FILE.len() as u64 - 8] {
+        assert_eq!(refusal(&with_at(PROGRAM_OFFSET, offset.to_le_bytes())), outside);
+    }
+    let absurd = "the program headers have a size or number that no program has";
+    for size in [0, 1, 32, 57, u16::MAX] {
+        assert_eq!(refusal(&with_at(PROGRAM_SIZE, size.to_le_bytes())), absurd);
+    }
+    for count in [u16::MAX, 0x8000, 1171] {
+        assert_eq!(refusal(&with_at(PROGRAM_COUNT, count.to_le_bytes())), absurd);
+    }
+    let none = listed(&with_at(PROGRAM_COUNT, [0, 0]));
+    assert_eq!(none, "file: no sites (no program headers: nothing that could be loaded)\n");
+}
+
+fn a_wrong_note_is_refused() {
+    let note = PLACES.note;
+    let version = refusal(&with_at(note + 8, [2, 0, 0, 0]));
+    assert_eq!(version, "its note (type 2, 24 bytes) is of an ABI version that this command does not know");
+    let version = refusal(&with_at(note + 4, [20, 0, 0, 0]));
+    assert_eq!(version, "its note (type 1, 20 bytes) is of an ABI version that this command does not know");
+    for name in [0, 7, u32::MAX, 0x8000_0000] {
+        assert_eq!(listed(&with_at(note, name.to_le_bytes())), "file: no sites\n");
+    }
+    assert_eq!(listed(&with_at(note + 4, [0xff; 4])), "file: no sites\n");
+    assert_eq!(listed(&with_at(note + 12, *b"INVAR")), "file: no sites\n");
+
+    for (table, field) in [("site", 20), ("key", 28)] {
+        let outside = format!("the {table} table does not lie in the module's readable memory");
+        // From the first address there is, for two gigabytes.
+        let wide = with(|file| {
+            write(file, note + field, 0_u32.wrapping_sub((note + field) as u32));
+            write(file, note + field + 4, 0x7fff_ffff);
+        });
+        assert_eq!(refusal(&wide), outside);
+        let backwards = with(|file| {
+            write(file, note + field, 0x7fff_ffff);
+            write(file, note + field + 4, 0);
+        });
+        assert_eq!(refusal(&backwards), format!("the {table} table ends before it starts"));
+        let odd = with(|file| {
+            write(file, note + field, 1);
+            write(file, note + field + 4, 21);
+        });
+        assert_eq!(refusal(&odd), outside);
+    }
+    assert_eq!(refusal(&with_at(note + 36, [0; 4])), "the note's outcome is not in writable memory");
+    // What stands where no table should be is listed as far as it goes.
+    survives(&with(|file| {
+        write(file, note + 20, 0_u32.wrapping_sub(note as u32 + 20));
+        write(file, note + 24, 0x10000);
+    }));
+}
+
+fn absurd_segments_are_not_believed() {
+    let headers = PLACES.program_headers.clone();
+    // p_type, p_flags, p_offset, p_vaddr, p_filesz, p_memsz, p_align.
+    for (field, size) in [(0, 4), (4, 4), (8, 8), (16, 8), (32, 8), (40, 8), (48, 8)] {
+        for header in headers.clone().step_by(PROGRAM_HEADER) {
+            for value in [0, 1, u64::MAX, u64::MAX - 0xfff, 1 << 63, 1 << 47, 0xffff_ffff] {
+                let at = header + field;
+                survives(&with(|file| file[at..at + size].copy_from_slice(&value.to_le_bytes()[..size])));
+            }
+        }
+    }
+    // Every note as long as there are addresses, and every segment too.
+    survives(&with(|file| {
+        for header in headers.step_by(PROGRAM_HEADER) {
+            file[header + 32..header + 48].fill(0x7f);
+        }
+    }));
+}
+
+fn section_headers_are_not_needed() {
+    let whole = std::fs::read(INVAR).unwrap();
+    let elf = goblin::elf::Elf::parse(&whole).unwrap();
+    let (offset, count) = (elf.header.e_shoff as usize, elf.header.e_shnum as usize);
+    let table = offset..offset + count * elf.header.e_shentsize as usize;
+    let has_names = |file: &[u8]| listed(file).contains("invar_cli::own::add");
+    assert_eq!(has_names(&whole), HAS_SITES);
+
+    let changed = |change: &dyn Fn(&mut Vec<u8>)| {
+        let mut file = whole.clone();
+        change(&mut file);
+        file
+    };
+    let doubled = changed(&|file| {
+        let new = file.len() as u64;
+        file.extend_from_within(table.clone());
+        file.extend_from_within(table.clone());
+        file[SECTION_OFFSET..SECTION_OFFSET + 8].copy_from_slice(&new.to_le_bytes());
+        file[SECTION_COUNT..SECTION_COUNT + 2].copy_from_slice(&(2 * count as u16).to_le_bytes());
+    });
+    assert_eq!(has_names(&doubled), HAS_SITES);
+    for offset in [u64::MAX, whole.len() as u64, whole.len() as u64 - 64, 1] {
+        let away = changed(&|file| file[SECTION_OFFSET..SECTION_OFFSET + 8].copy_from_slice(&offset.to_le_bytes()));
+        assert!(!has_names(&away));
+    }
+    for number in [0, 1, u16::MAX] {
+        survives(&changed(&|file| file[SECTION_COUNT..SECTION_COUNT + 2].copy_from_slice(&number.to_le_bytes())));
+        survives(&changed(&|file| file[SECTION_SIZE..SECTION_SIZE + 2].copy_from_slice(&number.to_le_bytes())));
+    }
+    // st_size of every symbol: 1 reaches no site, and 0 says nothing.
+    let symbols = elf.section_headers.iter().find(|section| section.sh_type == SHT_SYMTAB).expect("symbols");
+    let symbols = symbols.file_range().unwrap();
+    for (size, reaches) in [(1_u64, false), (0, HAS_SITES)] {
+        let sized = changed(&|file| {
+            for symbol in symbols.clone().step_by(24) {
+                file[symbol + 16..symbol + 24].copy_from_slice(&size.to_le_bytes());
+            }
+        });
+        assert_eq!(listed(&sized).contains("invar_cli::own::add+"), reaches);
+    }
+    // sh_offset, sh_size, sh_link, sh_entsize of every section.
+    for (field, size) in [(24, 8), (32, 8), (40, 4), (56, 8)] {
+        for value in [0, 3, u64::MAX, 1 << 62] {
+            survives(&changed(&|file| {
+                for section in table.clone().step_by(64) {
+                    file[section + field..section + field + size].copy_from_slice(&value.to_le_bytes()[..size]);
+                }
+            }));
+        }
+    }
+}
+
+fn wrong_site_records_are_listed_as_such() {
+    let all = PLACES.sites.len() / 16;
+    let first = PLACES.sites.start;
+    let tally = format!("\n{all} sites: {} checked, 1 invalid\n", all - 1);
+    let outside = "site or target outside the module's text";
+    for (file, why) in [
+        (with_at(first, [0; 16]), "blank record, dangling"),
+        (with_at(first + 15, [1]), "unknown kind or flags"),
+        (with_at(first + 13, [0]), "unknown kind or flags"),
+        (with_at(first + 13, [200]), "unknown kind or flags"),
+        (with_at(first, [0, 0, 0, 0x80]), outside),
+        (with_at(first, [0, 0, 0, 0]), outside),
+        (with_at(first + 4, [0xff, 0xff, 0xff, 0x7f]), outside),
+        (with_at(first + 8, [0; 4]), "no key has its state there"),
+        (with_at(first + 12, [0]), "no site of this kind has this length"),
+        (with_at(first + 12, [12]), "no site of this kind has this length"),
+        (with_at(first + 12, [255]), "no site of this kind has this length"),
+    ] {
+        let text = listed(&file);
+        assert!(
+            text.contains(&format!("invalid: {why}\n")) || text.contains(&format!("invalid: {why}  ")),
+            "{why}: {text}"
+        );
+        assert!(text.ends_with(&tally), "{why}: {text}");
+    }
+
+    // A slice enter as the branch that it looks like is one; a branch as a slice enter is not.
+    let records = PLACES.sites.clone().step_by(16);
+    for record in records.filter(|record| FILE[record + 13] == 1) {
+        let text = listed(&with_at(record + 13, [2]));
+        assert!(text.contains("invalid: no slice site can depend on this key"), "{text}");
+    }
+    let twice = with(|file| {
+        file.copy_within(first..first + 16, first + 16);
+        for distance in [first + 16, first + 20, first + 24] {
+            let of_first = u32::from_le_bytes(file[distance..distance + 4].try_into().unwrap());
+            write(file, distance, of_first.wrapping_sub(16));
+        }
+    });
+    assert!(listed(&twice).ends_with(&format!("\n{all} sites: {all} checked\n")));
+}
+
+fn wrong_key_records_are_listed_as_such() {
+    let first = PLACES.keys.start;
+    for (file, why) in [
+        (with_at(first + 14, [1]), "a key has 2 to 64 values"),
+        (with_at(first + 14, [255]), "a key has 2 to 64 values"),
+        (with_at(first + 14, [40]), "it has not as many names as values"),
+        (with_at(first + 12, [0, 0]), "it has not as many names as values"),
+        (with_at(first + 12, [0xff, 0xff]), ""),
+        (with_at(first + 4, [0, 0, 0, 0x80]), "its names are not in readable memory"),
+        (with_at(first, [0; 4]), "its state is not in writable memory"),
+        (with_at(first + 8, [0; 4]), "its probe is not in the module's text"),
+        (with_at(first, [0; 16]), "a key has 2 to 64 values"),
+    ] {
+        let text = listed(&file);
+        assert!(text.contains(&format!("\n  key record 0: invalid: {why}")), "{why}: {text}");
+    }
+}
+
+/// A file of one segment that holds everything: headers, notes, the outcome, `keys` records of one key, and its state.
+fn file_of_keys(keys: u32, names: &[u8]) -> Vec<u8> {
+    // Another note stands in front, of an odd length.
+    const OTHER: &[u8; 24] = b"\x04\0\0\0\x05\0\0\0\x03\0\0\0GNU\0\x01\x02\x03\x04\x05\0\0\0";
+    const NOTES: usize = 64 + 2 * PROGRAM_HEADER;
+    const NOTE: usize = NOTES + OTHER.len();
+    const STATE: usize = 256;
+    const TABLE: usize = 1024;
+    let mut file = vec![0; TABLE + 16 * keys as usize];
+    file[..64].copy_from_slice(&FILE[..64]);
+    file[PROGRAM_OFFSET..PROGRAM_OFFSET + 8].copy_from_slice(&64_u64.to_le_bytes());
+    file[PROGRAM_COUNT..PROGRAM_COUNT + 2].copy_from_slice(&2_u16.to_le_bytes());
+    let names_start = file.len() as u32;
+    file.extend_from_slice(names);
+
+    let length = file.len() as u64;
+    for (header, kind, range) in [(0, PT_LOAD, 0..length), (1, PT_NOTE, NOTES as u64..NOTE as u64 + 44)] {
+        let at = 64 + header * PROGRAM_HEADER;
+        let size = range.end - range.start;
+        let fields = [range.start, range.start, range.start, size, size, 4];
+        write(&mut file, at, kind);
+        write(&mut file, at + 4, 7);
+        let fields = fields.iter().flat_map(|field| field.to_le_bytes()).collect::<Vec<_>>();
+        file[at + 8..at + PROGRAM_HEADER].copy_from_slice(&fields);
+    }
+    file[NOTES..NOTE].copy_from_slice(OTHER);
+    file[NOTE..NOTE + 20].copy_from_slice(&FILE[PLACES.note..][..20]);
+    let tables = [NOTE + 20, NOTE + 20, TABLE, TABLE + 16 * keys as usize, STATE];
+    for (field, address) in (NOTE + 20..).step_by(4).zip(tables) {
+        write(&mut file, field, (address as u32).wrapping_sub(field as u32));
+    }
+    for record in (TABLE..TABLE + 16 * keys as usize).step_by(16) {
+        for (field, address) in [(record, STATE as u32), (record + 4, names_start), (record + 8, 0)] {
+            write(&mut file, field, address.wrapping_sub(field as u32));
+        }
+        write(&mut file, record + 12, names.len() as u32 | 2 << 16);
+    }
+    file
+}
+
+fn long_names_are_not_kept_without_end() {
+    let text = listed(&file_of_keys(2, b"name\0off\0on\0"));
+    assert_eq!(text.matches("\n  name  off|on").count(), 2, "{text}");
+
+    let long = [&[b'x'; 65_000][..], b"\0off\0on\0"].concat();
+    let why = "invalid: the names before it are longer than any module's";
+    let text = listed(&file_of_keys(1000, &long));
+    let kept = 1000 - text.matches(why).count();
+    assert!((60..70).contains(&kept), "{kept} kept");
+
+    let count = refusal(&file_of_keys(65_537, b"name\0off\0on\0"));
+    assert_eq!(count, "the key table has 65537 records, which no module has");
+}
+
+fn names_cannot_speak_to_the_terminal() {
+    let name = FILE.windows(11).position(|bytes| bytes == b"invar.cpus\0").expect("the key's name");
+    let text = listed(&with_at(name, [0x1b, b'[', b'2', b'J', 0xff]));
+    assert!(text.contains("\\u{1b}[2J\u{fffd}.cpus"), "{text}");
+}
+
+fn another_machines_sites_are_not_checked() {
+    const AARCH64: u16 = 183;
+    let all = PLACES.sites.len() / 16;
+    let text = listed(&with_at(MACHINE, AARCH64.to_le_bytes()));
+    assert!(text.starts_with(&format!("file: aarch64, {all} site records, ")), "{text}");
+    assert!(text.contains("\n  sites of this architecture cannot be checked here\n"), "{text}");
+    assert!(text.ends_with(&format!("\n{all} sites: {all} unverified\n")), "{text}");
+    assert!(!text.contains("cmp"), "{text}");
+}
+
+fn a_class_or_byte_order_that_is_not_there() {
+    const CLASS: usize = 4;
+    const ORDER: usize = 5;
+    for at in [CLASS, ORDER] {
+        let unknown = "the ELF header is of no known class or byte order";
+        assert_eq!(refusal(&with_at(at, [0])), unknown);
+        assert_eq!(refusal(&with_at(at, [3])), unknown);
+    }
+    survives(&with_at(CLASS, [1]));
+    survives(&with_at(ORDER, [2]));
+    survives(&with_at(CLASS, [1, 2]));
+}
+
+/// Counts what is allocated, so that a size that a file makes up shows.
+struct Counting;
+
+static NOW: AtomicUsize = AtomicUsize::new(0);
+static PEAK: AtomicUsize = AtomicUsize::new(0);
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+// SAFETY: the system's allocator does the work; counting does not touch it.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        PEAK.fetch_max(NOW.fetch_add(layout.size(), Relaxed) + layout.size(), Relaxed);
+        // SAFETY: as the caller vouches.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        NOW.fetch_sub(layout.size(), Relaxed);
+        // SAFETY: as the caller vouches.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}

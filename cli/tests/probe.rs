@@ -1,0 +1,103 @@
+//! `invar`, `invar probe`, and what is common to all commands.
+
+mod common;
+
+use common::{ANYWHERE, HAS_SITES, INVAR, command, invar, needs, run, test};
+use std::process::{ExitCode, Stdio};
+
+fn main() -> ExitCode {
+    run([
+        test("probe lists the built-in keys with evidence", ANYWHERE, probe_lists_the_built_in_keys),
+        test("probe's JSON says the same", ANYWHERE, json_says_the_same),
+        test("a setting shows in the verdict", ANYWHERE, a_setting_shows_in_the_verdict),
+        test("without arguments it shows itself", needs("/proc/self/mem"), without_arguments_it_shows_itself),
+        test("nothing is bound by setting", needs("/proc/self/mem"), nothing_is_bound_by_setting),
+        test("usage errors exit with 2", ANYWHERE, usage_errors_exit_with_2),
+        test("help and version exit with 0", ANYWHERE, help_and_version_exit_with_0),
+        test("a reader may go away", ANYWHERE, a_reader_may_go_away),
+        test("a full disk is an error", needs("/dev/full"), a_full_disk_is_an_error),
+    ])
+}
+
+fn probe_lists_the_built_in_keys() {
+    let text = invar(["probe"]).text();
+    let first = text.lines().next().unwrap().split_whitespace().collect::<Vec<_>>();
+    assert_eq!(first[0], "slice");
+    assert!(["on", "off"].contains(&first[1]) && first.len() > 4, "no evidence: {first:?}");
+    assert_eq!(text.contains("cpu.avx2 "), cfg!(target_arch = "x86_64"), "{text}");
+    assert!(!text.contains("invar.cpus"), "the command's own keys are not built in");
+    assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+}
+
+fn json_says_the_same() {
+    let text = invar(["probe"]).text();
+    let document = invar(["probe", "--json"]).json();
+    assert_eq!(document["schema"], "invar.probe/1");
+    assert_eq!(document["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(document["architecture"], invar_arch::NAME);
+    let keys = document["keys"].as_array().unwrap();
+    // Continued lines begin with more space.
+    let lines = text.lines().filter(|line| !line[2..].starts_with(' ')).collect::<Vec<_>>();
+    assert_eq!(keys.len(), lines.len());
+    for (key, line) in keys.iter().zip(lines) {
+        let words = ["name", "value", "origin"].map(|field| key[field].as_str().unwrap());
+        assert!(line.split_whitespace().take(3).eq(words), "{line}\n{key}");
+        assert!(key["evidence"].is_string());
+    }
+}
+
+fn a_setting_shows_in_the_verdict() {
+    let output = command(INVAR).args(["probe", "--json"]).env("INVAR_KEYS", "slice=off").output().unwrap();
+    let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(document["keys"][0]["name"], "slice");
+    assert_eq!(document["keys"][0]["origin"], "setting");
+}
+
+fn without_arguments_it_shows_itself() {
+    let text = invar([]).text();
+    assert!(text.contains("\ntime slice extension: slice = "), "{text}");
+    assert!(text.contains("  invar.cpus"), "{text}");
+    let shown = text.matches("    file    80 3d ").count() + text.matches("    file    3e 80 3d ").count();
+    assert_eq!(shown >= 4, HAS_SITES, "{text}");
+    assert_eq!(text.matches("    memory  ").count(), text.matches("    file    ").count());
+    assert_eq!(text.contains(": bound to o"), HAS_SITES, "{text}");
+    let table = text.split("what it saves\n").nth(1).expect("a table");
+    assert!(!table.is_empty());
+}
+
+fn nothing_is_bound_by_setting() {
+    let output = command(INVAR).env("INVAR_WRITER", "off").stdout(Stdio::piped()).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(text.contains("0 bound; the others stay checked: by setting"), HAS_SITES, "{text}");
+    assert!(!text.contains(": bound to"), "{text}");
+}
+
+fn usage_errors_exit_with_2() {
+    assert_eq!(invar(["sites"]).code, 2);
+    assert_eq!(invar(["probe", "--jsn"]).code, 2);
+    assert_eq!(invar(["nonsense"]).code, 2);
+}
+
+fn help_and_version_exit_with_0() {
+    let help = invar(["--help"]).text();
+    assert!(help.contains("probe") && help.contains("sites") && !help.contains("wait"), "{help}");
+    assert!(invar(["sites", "--help"]).text().contains("number of a process"));
+    assert_eq!(invar(["--version"]).text(), format!("invar {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+fn a_reader_may_go_away() {
+    for arguments in [&["probe"] as &[&str], &["probe", "--json"], &["sites", INVAR], &["sites", "--json", INVAR]] {
+        let mut child = command(INVAR).args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{arguments:?}");
+        assert!(output.status.success(), "{arguments:?}: {}", output.status);
+    }
+}
+
+fn a_full_disk_is_an_error() {
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let output = command(INVAR).arg("probe").stdout(full).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).starts_with("invar: cannot write the output: "));
+}

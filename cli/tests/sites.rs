@@ -1,0 +1,316 @@
+//! `invar sites` on real files and processes.
+
+mod common;
+
+use common::{
+    ANYWHERE, HAS_SITES, INVAR, Temporary, Waiting, command, invar, modules, needs, run, site_list, sites, test,
+};
+use invar_arch::{Kind, Site, bound};
+use serde_json::Value;
+use std::process::{ExitCode, Stdio};
+
+fn main() -> ExitCode {
+    run([
+        test("its own file has valid sites only", ANYWHERE, its_own_file_has_valid_sites_only),
+        test("text and JSON agree", ANYWHERE, text_and_json_agree),
+        test("a stripped file has the same sites", ANYWHERE, a_stripped_file_has_the_same_sites),
+        test("a program without sites says so", needs("/bin/true"), a_program_without_sites_says_so),
+        test("its own process is bound", needs("/proc/self/mem"), its_own_process_is_bound),
+        test("a process that is told to stay checked is", sites(), a_process_that_is_told_to_stay_checked_is),
+        test("a forced slice shows the request byte", sites(), a_forced_slice_shows_the_request_byte),
+        test("a process outlives its file", needs("/proc/self/mem"), a_process_outlives_its_file),
+        test("a process outlives the replacement of its file", sites(), a_process_outlives_a_replacement),
+        test("a process without sites says so", needs("/bin/sh"), a_process_without_sites_says_so),
+        test("a file that is only read is not loaded", needs("/proc/self/mem"), a_file_that_is_only_read_is_not_loaded),
+        test("a file with a bound form is bound", sites(), a_file_with_a_bound_form_is_bound),
+        test("a form for another value is foreign", sites(), a_form_for_another_value_is_foreign),
+        test("a breakpoint is foreign", sites(), a_breakpoint_is_foreign),
+        test("a number is a file if there is one", needs("/bin/true"), a_number_is_a_file_if_there_is_one),
+        test("what is no program is refused", ANYWHERE, what_is_no_program_is_refused),
+        test("what is no process is refused", needs("/proc/self/maps"), what_is_no_process_is_refused),
+    ])
+}
+
+fn its_own_file_has_valid_sites_only() {
+    let document = invar(["sites", "--json", INVAR]).json();
+    assert_eq!(document["schema"], "invar.sites/1");
+    assert_eq!(document["file"], INVAR);
+    let module = &document["modules"][0];
+    assert_eq!(module["path"], INVAR);
+    assert_eq!(module["outcome"]["loaded"], false);
+    assert_eq!(module["invalid_keys"], Value::Array(vec![]));
+    let names = module["keys"].as_array().unwrap().iter().map(|key| key["name"].as_str().unwrap()).collect::<Vec<_>>();
+    assert!(names.contains(&"slice") && names.contains(&"invar.cpus") && names.contains(&"invar.terminal"));
+    assert_eq!(names.contains(&"cpu.avx2"), cfg!(target_arch = "x86_64"));
+
+    let list = site_list(&document);
+    assert_eq!(list.is_empty(), !HAS_SITES);
+    for site in list {
+        assert_eq!(site["status"], "checked", "{site:#}");
+        assert!(site["symbol"]["name"].is_string(), "{site:#}");
+        let code = site["code"].as_array().unwrap();
+        let compared = format!("cmp byte ptr [{}], ", site["key"].as_str().unwrap());
+        assert!(code[0].as_str().unwrap().starts_with(&compared), "{site:#}");
+        assert!(code[1].as_str().unwrap().starts_with("jne 0x"), "{site:#}");
+    }
+    if HAS_SITES {
+        for (kind, key, value) in [
+            ("branch", "invar.cpus", Some("one")),
+            ("branch", "invar.terminal", Some("on")),
+            ("branch", "cpu.avx2", Some("on")),
+            ("slice enter", "slice", None),
+            ("slice leave", "slice", None),
+        ] {
+            let is_it = |site: &&Value| site["kind"] == kind && site["key"] == key && site["value"].as_str() == value;
+            assert!(list.iter().any(|site| is_it(&site)), "no {kind} {key}");
+        }
+    }
+}
+
+fn text_and_json_agree() {
+    let text = invar(["sites", INVAR]).text();
+    let document = invar(["sites", "--json", INVAR]).json();
+    let list = site_list(&document);
+    for site in list {
+        let line = format!("  {:<10}", site["address"].as_str().unwrap());
+        assert_eq!(text.lines().filter(|text| text.starts_with(&line)).count(), 1, "{site:#}\n{text}");
+    }
+    let tally = format!("\n{0} sites: {0} checked\n", list.len());
+    assert_eq!(text.ends_with(&tally), HAS_SITES, "{text}");
+    assert!(text.contains(&format!("{} site records, ", list.len())));
+}
+
+fn a_stripped_file_has_the_same_sites() {
+    let mut bytes = std::fs::read(INVAR).unwrap();
+    // e_shoff and e_shnum: no section headers at all.
+    bytes[40..48].fill(0);
+    bytes[60..62].fill(0);
+    let stripped = Temporary::new("stripped", &bytes);
+    let without_symbols = |path: &str| {
+        let mut list = site_list(&invar(["sites", "--json", path]).json()).clone();
+        list.iter_mut().for_each(|site| site["symbol"] = Value::Null);
+        list
+    };
+    assert_eq!(without_symbols(stripped.path()), without_symbols(INVAR));
+    assert!(site_list(&invar(["sites", "--json", stripped.path()]).json()).iter().all(|site| site["symbol"].is_null()));
+}
+
+fn a_program_without_sites_says_so() {
+    assert_eq!(invar(["sites", "/bin/true"]).text(), "/bin/true: no sites\n");
+    assert!(modules(&invar(["sites", "--json", "/bin/true"]).json()).is_empty());
+}
+
+fn its_own_process_is_bound() {
+    let process = Waiting::start(INVAR);
+    let document = invar(["sites", "--json", &process.pid()]).json();
+    assert_eq!(document["process"].to_string(), process.pid());
+    let module = &document["modules"][0];
+    assert_ne!(module["base"], "0x0");
+    assert_eq!(module["outcome"]["loaded"], true);
+    // What is read from its memory is what the runtime itself reports.
+    for built_in in invar(["probe", "--json"]).json()["keys"].as_array().unwrap() {
+        let keys = module["keys"].as_array().unwrap();
+        let key = keys.iter().find(|key| key["name"] == built_in["name"]).expect("the key");
+        for field in ["value", "origin", "evidence"] {
+            assert_eq!(key[field], built_in[field], "{key:#}");
+        }
+    }
+
+    let in_memory = site_list(&document);
+    let file = invar(["sites", "--json", INVAR]).json();
+    let in_file = site_list(&file);
+    assert_eq!(module["outcome"]["bound"], in_file.len());
+    assert_eq!(in_memory.len(), in_file.len());
+    for (now, before) in in_memory.iter().zip(in_file) {
+        assert_eq!(now["status"], "bound", "{now:#}");
+        for field in ["index", "address", "symbol", "kind", "key", "value", "length"] {
+            assert_eq!(now[field], before[field], "{field} of {now:#}");
+        }
+        assert_ne!(now["bytes"], before["bytes"]);
+        let key = module["keys"].as_array().unwrap().iter().find(|key| key["name"] == now["key"]).unwrap();
+        assert_eq!(now["bound_to"], key["value"]);
+    }
+    let text = invar(["sites", &process.pid()]).text();
+    let tally = format!("\n{0} sites: {0} bound\n", in_memory.len());
+    assert_eq!(text.ends_with(&tally), HAS_SITES, "{text}");
+}
+
+fn a_process_that_is_told_to_stay_checked_is() {
+    let mut told = command(INVAR);
+    told.arg("wait").env("INVAR_WRITER", "off");
+    let process = Waiting::of(told);
+    let document = invar(["sites", "--json", &process.pid()]).json();
+    assert_eq!(document["modules"][0]["outcome"]["reason"], "by setting");
+    assert!(site_list(&document).iter().all(|site| site["status"] == "checked"), "{document:#}");
+}
+
+fn a_forced_slice_shows_the_request_byte() {
+    let mut forced = command(INVAR);
+    forced.arg("wait").env("INVAR_KEYS", "slice=force");
+    let process = Waiting::of(forced);
+    let document = invar(["sites", "--json", &process.pid()]).json();
+    let keys = document["modules"][0]["keys"].as_array().unwrap();
+    assert_eq!(keys.iter().find(|key| key["name"] == "slice").unwrap()["origin"], "forced");
+    for (kind, store, jump) in [
+        ("slice enter", "mov byte ptr fs:[request], 1", None),
+        ("slice leave", "shr byte ptr fs:[request], 1", Some("jnc 0x")),
+    ] {
+        let site = site_list(&document).iter().find(|site| site["kind"] == kind && site["key"] == "slice").unwrap();
+        assert_eq!((&site["status"], &site["bound_to"]), (&"bound".into(), &"on".into()));
+        assert_eq!(site["code"][0], store);
+        let starts = |jump| site["code"][1].as_str().is_some_and(|code| code.starts_with(jump));
+        assert!(jump.is_none_or(starts), "{site:#}");
+    }
+}
+
+fn a_process_outlives_its_file() {
+    let file = Temporary::link("deleted", INVAR);
+    let process = Waiting::start(&file.0);
+    drop(file);
+    let document = invar(["sites", "--json", &process.pid()]).json();
+    assert_named_or_explained(&document, "deleted");
+}
+
+fn a_process_outlives_a_replacement() {
+    let file = Temporary::link("replaced", INVAR);
+    let process = Waiting::start(&file.0);
+    std::fs::remove_file(&file.0).unwrap();
+    std::fs::write(&file.0, "another file").unwrap();
+    let document = invar(["sites", "--json", &process.pid()]).json();
+    assert_named_or_explained(&document, "deleted");
+}
+
+/// A privileged reader gets at a deleted file, and any other is told why no function has a name.
+fn assert_named_or_explained(document: &Value, why: &str) {
+    let list = site_list(document);
+    assert_eq!(list.is_empty(), !HAS_SITES);
+    assert!(list.iter().all(|site| site["status"] == "bound"), "{document:#}");
+    let named = list.iter().all(|site| site["symbol"].is_object());
+    let remarks = document["modules"][0]["remarks"].to_string();
+    assert!(named || remarks.contains(why), "{document:#}");
+}
+
+fn a_process_without_sites_says_so() {
+    let mut shell = command("/bin/sh");
+    shell.args(["-c", "echo ready; read line"]);
+    let process = Waiting::of(shell);
+    let text = invar(["sites", &process.pid()]).text();
+    assert!(text.starts_with(&format!("process {}: no sites in ", process.pid())), "{text}");
+    assert!(!text.contains(" in 0 "), "{text}");
+    assert!(modules(&invar(["sites", "--json", &process.pid()]).json()).is_empty());
+}
+
+fn a_file_that_is_only_read_is_not_loaded() {
+    let _mapped = invar_cli::file::map(std::path::Path::new(INVAR)).unwrap();
+    let document = invar(["sites", "--json", &std::process::id().to_string()]).json();
+    let paths = modules(&document).iter().map(|module| module["path"].as_str().unwrap()).collect::<Vec<_>>();
+    assert_eq!(paths, [std::env::current_exe().unwrap().to_str().unwrap()]);
+}
+
+fn a_file_with_a_bound_form_is_bound() {
+    let process = Waiting::start(INVAR);
+    let document = invar(["sites", "--json", &process.pid()]).json();
+    let mut file = std::fs::read(INVAR).unwrap();
+    for site in site_list(&document) {
+        write_at_site(&mut file, site, &bytes_of(site));
+    }
+    let patched = Temporary::new("patched", &file);
+    let listed = invar(["sites", "--json", patched.path()]).json();
+    for (in_file, in_memory) in site_list(&listed).iter().zip(site_list(&document)) {
+        // Where a slice is available, the file does not tell where the request byte is.
+        let is_request = in_memory["code"].to_string().contains("request");
+        let status = if is_request { "foreign" } else { "bound" };
+        assert_eq!(in_file["status"], status, "{in_file:#}");
+        let ambiguous = in_memory["key"] == "invar.cpus" && in_memory["bound_to"] != "one";
+        if ambiguous {
+            assert_eq!(in_file["bound_to"], "not one");
+        } else if !is_request {
+            assert_eq!(in_file["bound_to"], in_memory["bound_to"]);
+        }
+    }
+}
+
+fn a_form_for_another_value_is_foreign() {
+    let document = invar(["sites", "--json", INVAR]).json();
+    let is_it = |site: &&Value| site["key"] == "invar.terminal";
+    let site = site_list(&document).iter().find(is_it).expect("a branch");
+    // What falls through where standard output is a terminal; here it is a pipe.
+    let length = site["length"].as_u64().unwrap() as u8;
+    let branch = Site { address: 0, target: 0, state: 0, length, kind: Kind::Branch, value: 1 };
+    let mut file = std::fs::read(INVAR).unwrap();
+    write_at_site(&mut file, site, bound(&branch, 1, 0).expect("a nop").write_to(&mut [0; 16]));
+    let patched = Temporary::new("other-value", &file);
+
+    let in_file = invar(["sites", "--json", patched.path()]).json();
+    let site = site_list(&in_file).iter().find(is_it).unwrap();
+    assert_eq!((&site["status"], &site["bound_to"]), (&"bound".into(), &"on".into()));
+    let process = Waiting::start(&patched.0);
+    let in_memory = invar(["sites", "--json", &process.pid()]).json();
+    let site = site_list(&in_memory).iter().find(is_it).unwrap();
+    assert_eq!((&site["status"], &site["why"]), (&"foreign".into(), &"bound, and not to its key's value".into()));
+}
+
+fn a_breakpoint_is_foreign() {
+    let document = invar(["sites", "--json", INVAR]).json();
+    let mut file = std::fs::read(INVAR).unwrap();
+    let site = &site_list(&document)[0];
+    write_at_site(&mut file, site, &[0xcc]);
+    let patched = Temporary::new("breakpoint", &file);
+    let listed = invar(["sites", "--json", patched.path()]).json();
+    let statuses = site_list(&listed).iter().map(|site| site["status"].as_str().unwrap()).collect::<Vec<_>>();
+    assert_eq!(statuses[0], "foreign");
+    assert!(statuses[1..].iter().all(|status| *status == "checked"));
+    assert!(invar(["sites", patched.path()]).text().contains(", 1 foreign\n"));
+}
+
+fn bytes_of(site: &Value) -> Vec<u8> {
+    let bytes = site["bytes"].as_str().unwrap().split(' ');
+    bytes.map(|byte| u8::from_str_radix(byte, 16).unwrap()).collect()
+}
+
+/// Writes over a site in a file, which must be found by its own bytes there.
+fn write_at_site(file: &mut [u8], site: &Value, bytes: &[u8]) {
+    let address = u64::from_str_radix(&site["address"].as_str().unwrap()[2..], 16).unwrap();
+    let elf = goblin::elf::Elf::parse(file).unwrap();
+    let load =
+        elf.program_headers.iter().find(|load| load.is_executable() && load.vm_range().contains(&(address as usize)));
+    let load = load.expect("a segment");
+    let offset = (address - load.p_vaddr + load.p_offset) as usize;
+    file[offset..offset + bytes.len()].copy_from_slice(bytes);
+}
+
+fn a_number_is_a_file_if_there_is_one() {
+    let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("numbers-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::copy("/bin/true", folder.join("1")).unwrap();
+    let output = command(INVAR).args(["sites", "1"]).current_dir(&folder).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "1: no sites\n");
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+fn what_is_no_program_is_refused() {
+    assert!(invar(["sites", "/nowhere/at/all"]).refusal().starts_with("/nowhere/at/all: No such file"));
+    assert!(invar(["sites", env!("CARGO_TARGET_TMPDIR")]).refusal().ends_with(": not a regular file"));
+    assert!(invar(["sites", "/dev/zero"]).refusal().ends_with(": not a regular file"));
+    assert!(
+        invar(["sites", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")]).refusal().ends_with(": not an ELF file")
+    );
+    let empty = Temporary::new("empty", b"");
+    assert!(invar(["sites", empty.path()]).refusal().ends_with(": the file is empty"));
+    // A name that would speak to the terminal.
+    assert!(invar(["sites", "a\u{1b}[2Jb"]).refusal().starts_with("a\\u{1b}[2Jb: "));
+}
+
+fn what_is_no_process_is_refused() {
+    assert!(invar(["sites", "999999999"]).refusal().ends_with(": there is no such process"));
+    assert!(invar(["sites", "0"]).refusal().ends_with(": there is no such process"));
+    assert!(invar(["sites", "99999999999999999999"]).refusal().ends_with("neither a file nor the number of a process"));
+    let mut ended = command(INVAR).arg("--version").stdout(Stdio::piped()).spawn().unwrap();
+    // It has written all it will, and nobody has asked how it ended.
+    let mut rest = String::new();
+    std::io::Read::read_to_string(&mut ended.stdout.take().unwrap(), &mut rest).unwrap();
+    while std::fs::read(format!("/proc/{}/maps", ended.id())).is_ok_and(|maps| !maps.is_empty()) {}
+    let refusal = invar(["sites", &ended.id().to_string()]).refusal();
+    assert!(refusal.contains("it has ended") || refusal.contains("no such process"), "{refusal}");
+    ended.wait().unwrap();
+}

@@ -1,0 +1,458 @@
+//! What the integration tests share: building the programs in `tests/programs`, running them, and reading what
+//! they say ([`Tale`]) and what stands in their files ([`elf`]).
+//!
+//! A test that cannot run here is shown as ignored, with its reason: give [`test`] what it needs.
+#![allow(dead_code, unreachable_pub)] // each test file is a crate of its own, and uses a part
+
+pub mod elf;
+pub mod refuse;
+
+use libtest_mimic::{Arguments, Trial};
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::ErrorKind;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Output};
+use std::sync::{Arc, Mutex, OnceLock};
+
+/// Runs the tests of one file.
+pub fn run(tests: impl IntoIterator<Item = Trial>) -> ExitCode {
+    libtest_mimic::run(&Arguments::from_args(), tests.into_iter().collect()).exit_code()
+}
+
+/// A test, or its place in the list if something is `missing` that it needs.
+pub fn test(name: &str, missing: Option<String>, body: impl FnOnce() + Send + 'static) -> Trial {
+    match missing {
+        None => Trial::test(name, || {
+            body();
+            Ok(())
+        }),
+        Some(reason) => {
+            Trial::test(name, || Err("skipped".into())).with_kind(format!("skipped: {reason}")).with_ignored_flag(true)
+        }
+    }
+}
+
+/// For tests that run anywhere.
+pub const ANYWHERE: Option<String> = None;
+
+/// For tests of sites that are bound.
+pub fn sites() -> Option<String> {
+    (!invar_arch::PATCHES).then(|| format!("the folder `{}` has the checked form only", invar_arch::NAME))
+}
+
+/// Whether a larger choice of cases was asked for.
+pub fn full_matrix() -> bool {
+    std::env::var_os("INVAR_TEST_MATRIX").is_some_and(|value| value == "full")
+}
+
+/// The same cases in every run, unless `PROPTEST_RNG_SEED` says otherwise; `PROPTEST_CASES` is how many. Leaves
+/// no file in the source tree.
+pub fn cases(number: u32) -> proptest::test_runner::Config {
+    use proptest::test_runner::{Config, RngSeed};
+    let mut config = Config { failure_persistence: None, ..Config::default() };
+    if config.rng_seed == RngSeed::Random {
+        config.rng_seed = RngSeed::Fixed(1);
+    }
+    if std::env::var_os("PROPTEST_CASES").is_none() {
+        config.cases = number;
+    }
+    config
+}
+
+/// A way to build the programs, as a downstream user would choose one.
+#[derive(Clone, Debug)]
+pub struct Build {
+    name: String,
+    profile: &'static str,
+    arguments: Vec<String>,
+    rustflags: Vec<String>,
+    link_arguments: Vec<String>,
+    settings: Vec<(String, String)>,
+}
+
+impl Build {
+    pub fn debug() -> Self {
+        Self::new("debug", "dev")
+    }
+
+    pub fn release() -> Self {
+        Self::new("release", "release")
+    }
+
+    /// The profile of small libraries, in `tests/programs/Cargo.toml`.
+    pub fn small() -> Self {
+        Self::new("small", "small")
+    }
+
+    fn new(name: &str, profile: &'static str) -> Self {
+        Self {
+            name: name.into(),
+            profile,
+            arguments: vec![],
+            rustflags: vec![],
+            link_arguments: vec![],
+            settings: vec![],
+        }
+    }
+
+    /// Another name, so that this build's files do not replace those of the one that it differs from.
+    pub fn named(mut self, name: &str) -> Self {
+        self.name = name.replace([' ', '='], "-");
+        self
+    }
+
+    /// A cargo option.
+    pub fn argument(mut self, argument: &str) -> Self {
+        self.arguments.push(argument.into());
+        self
+    }
+
+    /// A compiler option.
+    pub fn rustflag(mut self, flag: impl Into<String>) -> Self {
+        self.rustflags.push(flag.into());
+        self
+    }
+
+    /// A linker option, for the program and not for what it depends on.
+    pub fn link_argument(mut self, argument: impl std::fmt::Display) -> Self {
+        self.link_arguments.push(format!("-Clink-arg={argument}"));
+        self
+    }
+
+    /// An entry of the profile.
+    pub fn setting(mut self, entry: &str, value: &str) -> Self {
+        let entry = entry.replace('-', "_").to_uppercase();
+        let profile = self.profile.to_uppercase();
+        self.settings.push((format!("CARGO_PROFILE_{profile}_{entry}"), value.into()));
+        self
+    }
+
+    /// Builds a package of `tests/programs`; returns its executable.
+    pub fn program(&self, package: &str) -> PathBuf {
+        self.build(package, package)
+    }
+
+    /// Builds a package of `tests/programs`; returns its shared library.
+    pub fn library(&self, package: &str) -> PathBuf {
+        self.build(package, &format!("lib{package}.so"))
+    }
+
+    /// Once in a process; cargo sees to it that it costs little in the next one.
+    fn build(&self, package: &str, file: &str) -> PathBuf {
+        static BUILT: Mutex<BTreeMap<PathBuf, Arc<OnceLock<()>>>> = Mutex::new(BTreeMap::new());
+        let result = scratch().join("built").join(&self.name).join(file);
+        let built = BUILT.lock().unwrap().entry(result.clone()).or_default().clone();
+        built.get_or_init(|| self.build_with_cargo(package, file, &result));
+        result
+    }
+
+    fn build_with_cargo(&self, package: &str, file: &str, result: &Path) {
+        // Two folders, so that two ways to build can be had at the same time. What is built ends in the same place
+        // for all of a folder, and is moved away; other processes may be at it too.
+        let folder = self.name.bytes().fold(0, |sum: u8, byte| sum.wrapping_add(byte)) % 2;
+        let target = scratch().join(format!("programs-{folder}"));
+        fs::create_dir_all(&target).unwrap();
+        let lock = File::create(target.join("invar-tests.lock")).unwrap();
+        lock.lock().unwrap();
+
+        let host = host();
+        let mut cargo = Command::new(env!("CARGO"));
+        for (name, _) in std::env::vars_os() {
+            let name = name.to_string_lossy().into_owned();
+            let cargos = name.starts_with("CARGO") && name != "CARGO_HOME" && !name.starts_with("CARGO_NET_");
+            if cargos || name.starts_with("INVAR") || matches!(&*name, "RUSTFLAGS" | "LD_LIBRARY_PATH") {
+                cargo.env_remove(&name);
+            }
+        }
+        let mut rustflags = self.rustflags.clone();
+        if cfg!(invar_portable) {
+            rustflags.push("--cfg=invar_portable".into());
+        }
+        // With a target given, the options do not reach procedural macros and build scripts, which are shared.
+        cargo
+            .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/programs"))
+            .args(["rustc", "--quiet", "--locked", "--profile", self.profile, "--target", &host, "--package", package])
+            .args(&self.arguments)
+            .arg("--target-dir")
+            .arg(&target)
+            .arg("--")
+            .args(&self.link_arguments)
+            .env("CARGO_ENCODED_RUSTFLAGS", rustflags.join("\x1f"))
+            .env("CARGO_INCREMENTAL", "0")
+            .envs(self.settings.iter().cloned());
+        let output = cargo.output().expect("cargo");
+        assert!(
+            output.status.success(),
+            "{package} as {} was not built (if the lock file is old: cargo update --workspace in tests/programs)\n{}",
+            self.name,
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let folder = if self.profile == "dev" { "debug" } else { self.profile };
+        fs::create_dir_all(result.parent().unwrap()).unwrap();
+        replace(result, &fs::read(target.join(host).join(folder).join(file)).expect("what cargo built"));
+    }
+}
+
+/// A folder of the tests' own, in the target directory.
+pub fn scratch() -> PathBuf {
+    PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
+}
+
+/// This machine, in the compiler's words.
+fn host() -> String {
+    let rustc = std::env::var_os("RUSTC").unwrap_or("rustc".into());
+    let output = Command::new(rustc).arg("-vV").output().expect("rustc");
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines().find_map(|line| line.strip_prefix("host: ")).expect("the host").to_owned()
+}
+
+/// Writes an executable file in one step, whoever may be running the old one.
+pub fn replace(path: &Path, bytes: &[u8]) {
+    use std::os::unix::fs::PermissionsExt;
+    let new = path.with_added_extension(format!("new{}", std::process::id()));
+    fs::write(&new, bytes).unwrap();
+    fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::rename(&new, path).unwrap();
+}
+
+/// A file that is gone at the end of the test.
+pub struct Temporary(pub PathBuf);
+
+impl Temporary {
+    /// A path that no other test has.
+    pub fn path(name: &str) -> Self {
+        use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let name = format!("{name}-{}-{}", std::process::id(), NUMBER.fetch_add(1, Relaxed));
+        Self(scratch().join(name))
+    }
+
+    /// An executable file.
+    pub fn executable(name: &str, bytes: &[u8]) -> Self {
+        let file = Self::path(name);
+        replace(&file.0, bytes);
+        file
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// A run of `program`: with no settings but those that the test adds, and so little CPU time to spend that one
+/// which hangs ends.
+pub fn command(program: impl AsRef<Path>) -> Command {
+    let mut command = Command::new(program.as_ref());
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("INVAR") || name == "LD_LIBRARY_PATH" {
+            command.env_remove(name);
+        }
+    }
+    // SAFETY: one system call in the child, on numbers.
+    unsafe {
+        command.pre_exec(|| {
+            let seconds = libc::rlimit { rlim_cur: 60, rlim_max: 60 };
+            if libc::setrlimit(libc::RLIMIT_CPU, &seconds) == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+        });
+    }
+    command
+}
+
+/// Runs a program to its end.
+pub fn output(command: &mut Command) -> Output {
+    loop {
+        match command.output() {
+            // Another test's child was forked while the file was being written, and is about to let go of it.
+            Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => std::thread::yield_now(),
+            result => return result.unwrap_or_else(|error| panic!("{command:?}: {error}")),
+        }
+    }
+}
+
+/// Runs one of the test programs, which must succeed, and reads what it says.
+pub fn tale(command: &mut Command) -> Tale {
+    let output = output(command);
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{command:?}: {}\n{errors}", output.status);
+    let tale = Tale::read(&String::from_utf8_lossy(&output.stdout), errors);
+    assert!(tale.ended, "{command:?} did not come to its end");
+    tale
+}
+
+/// What a test program said; `tests/programs/witness` has the words.
+#[derive(Debug, Default)]
+pub struct Tale {
+    /// Key and module of each probe that ran, in their order.
+    pub probes: Vec<(String, String)>,
+    pub results: BTreeMap<String, String>,
+    /// What, what its site chose, what its key has.
+    pub chose: Vec<(String, u8, u8)>,
+    pub code: BTreeMap<String, Vec<u8>>,
+    pub modules: Vec<Module>,
+    /// Path; first and last offset.
+    pub differs: Vec<(PathBuf, usize, usize)>,
+    /// What, how many before, how many after.
+    pub held: Vec<(String, usize, usize)>,
+    pub ended: bool,
+    /// Standard error.
+    pub errors: String,
+}
+
+#[derive(Debug)]
+pub struct Module {
+    /// Empty for the program.
+    pub path: String,
+    pub sites: usize,
+    pub bound: usize,
+    pub writers: String,
+    pub reason: String,
+    pub keys: Vec<Key>,
+    pub bindings: Vec<Binding>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Key {
+    pub name: String,
+    pub value: String,
+    pub origin: String,
+    pub evidence: String,
+}
+
+/// A site that the runtime reported.
+#[derive(Debug, Clone)]
+pub struct Binding {
+    pub status: String,
+    /// Unless its record is invalid.
+    pub site: Option<BoundSite>,
+}
+
+#[derive(Debug, Clone)]
+pub struct BoundSite {
+    /// As in the file.
+    pub address: u64,
+    pub kind: String,
+    pub key: String,
+    pub value: u8,
+    pub length: usize,
+    /// As in memory.
+    pub bytes: Vec<u8>,
+}
+
+impl Tale {
+    fn read(text: &str, errors: String) -> Self {
+        let mut tale = Self { errors, ..Self::default() };
+        for line in text.lines() {
+            let fields: Vec<&str> = line.split('\t').collect();
+            match fields[..] {
+                ["probe", key, module] => tale.probes.push((key.into(), module.into())),
+                ["result", name, value] => _ = tale.results.insert(name.into(), value.into()),
+                ["chose", name, site, key] => tale.chose.push((name.into(), number(site) as u8, number(key) as u8)),
+                ["code", name, bytes] => _ = tale.code.insert(name.into(), hex(bytes)),
+                ["module", path, _base, sites, bound, writers, reason] => tale.modules.push(Module {
+                    path: path.into(),
+                    sites: number(sites),
+                    bound: number(bound),
+                    writers: writers.into(),
+                    reason: reason.into(),
+                    keys: vec![],
+                    bindings: vec![],
+                }),
+                ["key", _, name, value, origin, evidence] => tale.modules.last_mut().unwrap().keys.push(Key {
+                    name: name.into(),
+                    value: value.into(),
+                    origin: origin.into(),
+                    evidence: evidence.into(),
+                }),
+                ["site", _, "-", .., status, "-"] => {
+                    tale.modules.last_mut().unwrap().bindings.push(Binding { status: status.into(), site: None });
+                }
+                ["site", _, address, kind, key, value, length, status, bytes] => {
+                    let site = BoundSite {
+                        address: number(address) as u64,
+                        kind: kind.into(),
+                        key: key.into(),
+                        value: number(value) as u8,
+                        length: number(length),
+                        bytes: hex(bytes),
+                    };
+                    let bindings = &mut tale.modules.last_mut().unwrap().bindings;
+                    bindings.push(Binding { status: status.into(), site: Some(site) });
+                }
+                ["differs", path, first, last] => tale.differs.push((path.into(), number(first), number(last))),
+                ["held", what, before, after] => tale.held.push((what.into(), number(before), number(after))),
+                ["end"] => tale.ended = true,
+                _ => panic!("a line that no test program says: {line}"),
+            }
+        }
+        tale
+    }
+
+    /// The program's own module.
+    pub fn program(&self) -> &Module {
+        self.module("")
+    }
+
+    /// The module whose path ends so.
+    pub fn module(&self, path: &str) -> &Module {
+        let is_it =
+            |module: &&Module| if path.is_empty() { module.path.is_empty() } else { module.path.ends_with(path) };
+        self.modules.iter().find(is_it).unwrap_or_else(|| panic!("no module {path:?} in {:#?}", self.modules))
+    }
+
+    /// Fails unless every branch went where its key says.
+    pub fn assert_consistent(&self) {
+        assert!(!self.chose.is_empty(), "no site chose anything");
+        for (name, site, key) in &self.chose {
+            assert_eq!(site, key, "`{name}`: site and key disagree");
+        }
+    }
+
+    /// What each site chose.
+    pub fn choices(&self) -> BTreeMap<&str, u8> {
+        self.chose.iter().map(|(name, site, _)| (name.as_str(), *site)).collect()
+    }
+}
+
+impl Module {
+    pub fn key(&self, name: &str) -> &Key {
+        self.keys.iter().find(|key| key.name == name).unwrap_or_else(|| panic!("no key {name} in {self:#?}"))
+    }
+
+    /// Fails unless every site is bound, as far as sites can be bound at all here.
+    pub fn assert_bound(&self) {
+        if !invar_arch::PATCHES {
+            assert_eq!((self.sites, self.bound), (0, 0), "{self:#?}");
+            return;
+        }
+        assert!(self.sites > 0, "no sites: {self:#?}");
+        assert_eq!(self.bound, self.sites, "{self:#?}");
+        assert_eq!(self.bindings.len(), self.sites);
+        assert!(self.bindings.iter().all(|binding| binding.status == "Bound"), "{self:#?}");
+        assert_eq!(self.reason, "-");
+    }
+
+    /// Fails unless every site stands as the compiler left it.
+    pub fn assert_checked(&self) {
+        assert_eq!(self.bound, 0, "{self:#?}");
+        assert!(self.bindings.iter().all(|binding| binding.status == "Checked"), "{self:#?}");
+    }
+}
+
+fn number(text: &str) -> usize {
+    match text.strip_prefix("0x") {
+        Some(digits) => usize::from_str_radix(digits, 16),
+        None => text.parse(),
+    }
+    .unwrap_or_else(|_| panic!("not a number: {text}"))
+}
+
+fn hex(text: &str) -> Vec<u8> {
+    text.as_bytes()
+        .chunks(2)
+        .map(|digits| u8::from_str_radix(str::from_utf8(digits).unwrap(), 16).expect("hexadecimal digits"))
+        .collect()
+}

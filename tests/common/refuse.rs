@@ -1,0 +1,77 @@
+//! Systems that refuse to change code: what a hardened machine does, done to one process before it begins.
+
+use std::io::{Error, Result};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+/// Something that the kernel will refuse.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Refused {
+    /// `PR_SET_MDWE`: nothing may become executable that was not (`EACCES`).
+    ExecGain,
+    /// A seccomp filter as systemd's `MemoryDenyWriteExecute` has: `mprotect` with `PROT_EXEC` (`EPERM`).
+    MprotectExec,
+    /// A seccomp filter against opening any file to read and write (`EPERM`), so `/proc/self/mem` too.
+    OpenReadWrite,
+    /// A seccomp filter against `pwrite64` (`EPERM`): `/proc/self/mem` opens, and cannot be written.
+    Pwrite,
+}
+
+/// Lets `command` run with these things refused. The rules are inherited over `exec`, so that the loader and the
+/// runtime's constructor meet them.
+pub fn refuse(command: &mut Command, refused: &'static [Refused]) {
+    // SAFETY: the child makes system calls only, on numbers and on its own memory.
+    unsafe { command.pre_exec(|| refused.iter().try_for_each(|refused| refused.install())) };
+}
+
+/// Why a test under these rules cannot run here.
+pub fn cannot_refuse(refused: &'static [Refused]) -> Option<String> {
+    let mut command = Command::new("true");
+    refuse(&mut command, refused);
+    command.status().err().map(|error| format!("the kernel does not take {refused:?}: {error}"))
+}
+
+const PR_SET_MDWE: libc::c_int = 65;
+const PR_MDWE_REFUSE_EXEC_GAIN: libc::c_ulong = 1;
+
+impl Refused {
+    fn install(self) -> Result<()> {
+        match self {
+            // SAFETY: numbers only.
+            Self::ExecGain => zero(unsafe { libc::prctl(PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0) }),
+            Self::MprotectExec => filter(libc::SYS_mprotect, Some((2, libc::PROT_EXEC))),
+            Self::OpenReadWrite => filter(libc::SYS_openat, Some((2, libc::O_RDWR))),
+            Self::Pwrite => filter(libc::SYS_pwrite64, None),
+        }
+    }
+}
+
+/// Answers a system call with `EPERM`; where a number of an argument and bits are given, only if it has these bits.
+fn filter(number: libc::c_long, bits: Option<(u32, i32)>) -> Result<()> {
+    const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
+    const IF_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+    const IF_ANY_BIT: u16 = (libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K) as u16;
+    const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+    let line = |code, k, jt, jf| libc::sock_filter { code, jt, jf, k };
+    // Without bits the argument does not matter: the second jump leads to the same refusal.
+    let (argument, mask, otherwise) = bits.map_or((0, 0, 0), |(argument, bits)| (argument, bits as u32, 1));
+    let program = [
+        // seccomp_data: the number at 0, the arguments from 16 on, eight bytes each, low half first.
+        line(LOAD, 0, 0, 0),
+        line(IF_EQUAL, number as u32, 0, 3),
+        line(LOAD, 16 + 8 * argument, 0, 0),
+        line(IF_ANY_BIT, mask, 0, otherwise),
+        line(RETURN, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32, 0, 0),
+        line(RETURN, libc::SECCOMP_RET_ALLOW, 0, 0),
+    ];
+    let program = libc::sock_fprog { len: program.len() as u16, filter: program.as_ptr().cast_mut() };
+    // SAFETY: numbers, and a program that the kernel copies.
+    unsafe {
+        zero(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))?;
+        zero(libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program))
+    }
+}
+
+fn zero(result: libc::c_int) -> Result<()> {
+    if result == 0 { Ok(()) } else { Err(Error::last_os_error()) }
+}

@@ -1,0 +1,273 @@
+//! Damaged programs: whatever stands in a module's tables and in its note, and whatever somebody else has put on
+//! a site, the program runs as before, and nothing is written to but sites that the compiler left.
+//!
+//! `PROPTEST_CASES=10000 PROPTEST_RNG_SEED=7 cargo test --test damage` looks further.
+//!
+//! Two sorts of damage cannot be told from the truth, and are not done here: a probe at some other address of the
+//! program's text, which the runtime would call, and a state in zeroed memory that the program uses for something
+//! else, which it would fill in.
+
+mod common;
+
+use common::elf::Image;
+use common::{Build, Tale, Temporary, cases, command, run, sites, tale, test};
+use proptest::prelude::*;
+use std::ops::Range;
+use std::process::ExitCode;
+use std::sync::LazyLock;
+
+fn main() -> ExitCode {
+    run([
+        test("damaged site records", sites(), damaged_site_records),
+        test("damaged key records", sites(), damaged_key_records),
+        test("damaged names", sites(), damaged_names),
+        test("a damaged note", sites(), a_damaged_note),
+        test("every field, one at a time", sites(), every_field_one_at_a_time),
+        test("states in memory that is read-only again", sites(), states_in_memory_that_is_read_only_again),
+        test("a breakpoint on a site is left alone", sites(), a_breakpoint_on_a_site_is_left_alone),
+    ])
+}
+
+/// The story as it was built, and what it says.
+static STORY: LazyLock<(Image, Tale)> = LazyLock::new(|| {
+    let program = Build::release().program("story");
+    let tale = tale(&mut command(&program));
+    tale.program().assert_bound();
+    (Image::read(&program), tale)
+});
+
+/// One change to the file.
+#[derive(Clone, Debug)]
+struct Damage {
+    offset: usize,
+    bytes: Vec<u8>,
+}
+
+proptest! {
+    #![proptest_config(cases(250))]
+
+    fn damaged_site_records(damage in prop::collection::vec(field(|image| records(&image.sites), SITE_FIELDS), 1..5)) {
+        assert_harmless(&damage);
+    }
+
+    fn damaged_key_records(damage in prop::collection::vec(field(|image| records(&image.keys), KEY_FIELDS), 1..5)) {
+        assert_harmless(&damage);
+    }
+
+    fn damaged_note(damage in prop::collection::vec(field(|image| vec![image.note.start], NOTE_FIELDS), 1..3)) {
+        assert_harmless(&damage);
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(100))]
+
+    fn damaged_names(key in any::<prop::sample::Index>(), at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+        let image = &STORY.0;
+        let record = records(&image.keys)[key.index(image.keys.len() / 16)];
+        let length = u16::from_le_bytes(image.bytes[record + 12..record + 14].try_into().unwrap());
+        let offset = image.offset(image.distance(record + 4)) + at.index(length.into());
+        assert_harmless(&[Damage { offset, bytes: vec![byte] }]);
+    }
+}
+
+/// What a field of a record holds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Field {
+    /// A distance to anything that the runtime looks at before it believes it.
+    Distance,
+    /// A distance to what the runtime calls.
+    ToCode,
+    /// A distance to what the runtime writes to.
+    ToData,
+    /// A number of this many bytes.
+    Number(usize),
+}
+use Field::{Distance, Number, ToCode, ToData};
+
+const SITE_FIELDS: &[(usize, Field)] =
+    &[(0, Distance), (4, Distance), (8, Distance), (12, Number(1)), (13, Number(1)), (14, Number(1)), (15, Number(1))];
+const KEY_FIELDS: &[(usize, Field)] =
+    &[(0, ToData), (4, Distance), (8, ToCode), (12, Number(2)), (14, Number(1)), (15, Number(1))];
+/// From the note's head on, which is 20 bytes long: sizes, type, owner.
+const NOTE_FIELDS: &[(usize, Field)] = &[
+    (0, Distance),
+    (4, Distance),
+    (8, Distance),
+    (12, Distance),
+    (16, ToData),
+    (20, Number(4)),
+    (0_usize.wrapping_sub(20), Number(4)),
+    (0_usize.wrapping_sub(16), Number(4)),
+    (0_usize.wrapping_sub(12), Number(4)),
+    (0_usize.wrapping_sub(8), Number(4)),
+];
+
+fn records(table: &Range<usize>) -> Vec<usize> {
+    table.clone().step_by(16).collect()
+}
+
+fn a_damaged_note() {
+    damaged_note();
+}
+
+/// Damage to one field of one of the records that `records` finds.
+fn field(records: fn(&Image) -> Vec<usize>, fields: &'static [(usize, Field)]) -> impl Strategy<Value = Damage> {
+    let new = prop_oneof![
+        any::<i32>().prop_map(New::Any),
+        (-64..64).prop_map(New::Near),
+        (-40..40).prop_map(|records| New::Near(16 * records)),
+        any::<prop::sample::Index>().prop_map(New::Neighbours),
+        any::<prop::sample::Index>().prop_map(New::Somewhere),
+    ];
+    (any::<prop::sample::Index>(), prop::sample::select(fields), new).prop_map(move |(record, (at, field), new)| {
+        let image = &STORY.0;
+        let records = records(image);
+        let record = records[record.index(records.len())];
+        damage(image, &records, record.wrapping_add(at), at, field, new)
+    })
+}
+
+/// What a field gets.
+#[derive(Clone, Debug)]
+enum New {
+    Any(i32),
+    /// Something near what it has.
+    Near(i32),
+    /// What another record has there: the same place, if it is a distance.
+    Neighbours(prop::sample::Index),
+    /// An aligned address of the program's.
+    Somewhere(prop::sample::Index),
+}
+
+fn damage(image: &Image, records: &[usize], offset: usize, at: usize, field: Field, new: New) -> Damage {
+    let word = |offset: usize| i32::from_le_bytes(image.bytes[offset..offset + 4].try_into().unwrap());
+    let old = word(offset);
+    let mut value = match new {
+        New::Any(value) => value,
+        New::Near(distance) => old.wrapping_add(distance),
+        New::Neighbours(index) => {
+            let other = records[index.index(records.len())].wrapping_add(at);
+            let moved = (other as i32).wrapping_sub(offset as i32);
+            word(other).wrapping_add(if matches!(field, Number(_)) { 0 } else { moved })
+        }
+        New::Somewhere(index) => {
+            let end = image.data().map(|data| data.end).max().unwrap() as usize;
+            (8 * index.index(end / 8) as i32).wrapping_sub(image.address(offset) as i32)
+        }
+    };
+    let leads_to = |value: i32| image.address(offset).wrapping_add_signed(value.into());
+    let length = match field {
+        Number(length) => length,
+        Distance => 4,
+        ToCode => {
+            if image.is_text(leads_to(value)) && value != old {
+                value = old.wrapping_add(1 << 28);
+            }
+            4
+        }
+        ToData => {
+            let known = image.key_records().iter().any(|key| key.state == leads_to(value));
+            // A misplaced state is to be found out if it is no memory, read-only when it counts, or not aligned.
+            let shown = leads_to(value) % 8 != 0 || !image.data().any(|data| data.contains(&leads_to(value)));
+            if !shown && !known && !image.is_relro(leads_to(value)) {
+                value = old.wrapping_add(1 << 28);
+            }
+            4
+        }
+    };
+    Damage { offset, bytes: value.to_le_bytes()[..length].to_vec() }
+}
+
+/// Runs the story with this damage.
+fn assert_harmless(damage: &[Damage]) {
+    let (image, plain) = &*STORY;
+    let mut bytes = image.bytes.clone();
+    for Damage { offset, bytes: new } in damage {
+        bytes[*offset..*offset + new.len()].copy_from_slice(new);
+    }
+    let copy = Temporary::executable("damaged", &bytes);
+    // The report looks at every record once more.
+    let tale = tale(command(&copy.0).env("INVAR_REPORT", "/dev/null"));
+    tale.assert_consistent();
+    assert_eq!(tale.results, plain.results);
+    assert_only_sites_differ(&tale);
+}
+
+/// Fails unless all that is not as in the file lies in a site that the compiler left.
+fn assert_only_sites_differ(tale: &Tale) {
+    let image = &STORY.0;
+    let sites: Vec<Range<usize>> = image
+        .site_records()
+        .iter()
+        .map(|record| image.offset(record.site)..image.offset(record.site) + record.length as usize)
+        .collect();
+    for (path, first, last) in &tale.differs {
+        // Sites may stand side by side.
+        let outside = (*first..=*last).find(|at| !sites.iter().any(|site| site.contains(at)));
+        assert_eq!(outside, None, "{} was written to, where no site is", path.display());
+    }
+}
+
+fn every_field_one_at_a_time() {
+    let image = &STORY.0;
+    let extremes = [0, 1, 2, 3, 7, 16, 255, 256, i32::MAX, i32::MIN, -1, -16];
+    let tables = [
+        (records(&image.sites), SITE_FIELDS),
+        (records(&image.keys), KEY_FIELDS),
+        (vec![image.note.start], NOTE_FIELDS),
+    ];
+    for (records, fields) in tables {
+        for &(at, field) in fields {
+            for value in extremes {
+                // In all records at once, so that no run is without effect.
+                let all: Vec<_> = records
+                    .iter()
+                    .map(|record| damage(image, &records, record.wrapping_add(at), at, field, New::Any(value)))
+                    .collect();
+                assert_harmless(&all);
+            }
+        }
+    }
+}
+
+/// The padding behind what the loader relocates: blank as an undecided state is, in a writable segment, and
+/// protected before the constructor runs.
+fn states_in_memory_that_is_read_only_again() {
+    let image = &STORY.0;
+    let padding = (image.relro_end() - 256) & !7;
+    let misplaced = records(&image.keys).into_iter().map(|record| {
+        let distance = (padding as i32).wrapping_sub(image.address(record) as i32);
+        Damage { offset: record, bytes: distance.to_le_bytes().into() }
+    });
+    assert_harmless(&misplaced.collect::<Vec<_>>());
+}
+
+fn a_breakpoint_on_a_site_is_left_alone() {
+    const INT3: u8 = 0xcc;
+    let (image, plain) = &*STORY;
+    let idle = plain.program().bindings.iter().map(|binding| binding.site.as_ref().unwrap());
+    let idle = idle.filter(|site| site.key == "story.idle").collect::<Vec<_>>();
+    let [idle] = idle[..] else { panic!("the program has one site that it never runs: {idle:?}") };
+    let mut bytes = image.bytes.clone();
+    bytes[image.offset(idle.address)] = INT3;
+
+    let copy = Temporary::executable("breakpoint", &bytes);
+    let tale = tale(command(&copy.0).env("INVAR_REPORT", "stderr"));
+    tale.assert_consistent();
+    assert_only_sites_differ(&tale);
+    let module = tale.program();
+    assert_eq!((module.sites, module.bound), (plain.program().sites, plain.program().sites - 1));
+    for binding in &module.bindings {
+        let site = binding.site.as_ref().unwrap();
+        let is_it = site.address == idle.address;
+        assert_eq!(binding.status, if is_it { "Foreign" } else { "Bound" });
+        if is_it {
+            assert_eq!(site.bytes, [&[INT3], &image.at(site.address, site.length)[1..]].concat());
+        }
+    }
+    assert!(tale.errors.contains(": foreign bytes, left alone\n"), "{}", tale.errors);
+    // One site that is not bound is enough for those who require it.
+    let required = common::output(command(&copy.0).env("INVAR", "require").env("INVAR_KEYS", "slice=force"));
+    assert_eq!(required.status.code(), Some(invar::EXIT_REQUIRED));
+}

@@ -1,0 +1,107 @@
+//! `dispatch!` declares ordinary functions: generics, lifetimes, `where` clauses, any number of arms. This crate may not
+//! use `unsafe`, as many may not: the macros need none of it.
+#![forbid(unsafe_code)]
+
+use std::fmt::Debug;
+
+invar::values! { enum Speed { Walk, Run, Fly } }
+invar::key! { #[name = "test.yes"] static YES: bool = |_| Ok(true); }
+invar::key! { #[name = "test.no"] static NO: bool = |_| Err("never"); }
+invar::key! { #[name = "test.speed"] static SPEED: Speed = |_| Ok(Speed::Run); }
+
+mod variants {
+    pub(crate) fn first<T>(_: T) -> &'static str {
+        "first"
+    }
+    pub(crate) fn second<T>(_: T) -> &'static str {
+        "second"
+    }
+    pub(crate) fn third<T>(_: T) -> &'static str {
+        "third"
+    }
+    pub(crate) fn push(to: &mut Vec<u8>) {
+        to.push(1);
+    }
+    pub(crate) fn push_two(to: &mut Vec<u8>) {
+        to.extend([1, 2]);
+    }
+    pub(crate) fn longest<'a, T: ?Sized, const N: usize>(all: [&'a T; N], or: Option<Result<&'a T, ()>>) -> &'a T
+    where
+        T: PartialOrd + std::fmt::Debug,
+    {
+        all.into_iter().fold(or.unwrap().unwrap(), |a, b| if b > a { b } else { a })
+    }
+}
+
+invar::dispatch! {
+    /// The first arm that holds.
+    fn chosen<T>(value: T) -> &'static str {
+        NO => variants::first,
+        SPEED == Speed::Fly => variants::first,
+        SPEED == Speed::Run => variants::second,
+        YES => variants::first,
+        _ => variants::third,
+    }
+}
+invar::dispatch! {
+    fn fallback(value: u8,) -> &'static str { self::NO => variants::first, _ => variants::third }
+}
+invar::dispatch! {
+    fn nothing_returned(to: &mut Vec<u8>) { YES => variants::push_two, _ => variants::push }
+}
+invar::dispatch! {
+    #[inline(never)]
+    pub(crate) fn everything<'a, T: ?Sized, const N: usize>(
+        all: [&'a T; N],
+        or: Option<Result<&'a T, ()>>,
+    ) -> &'a T
+    where
+        T: PartialOrd + Debug,
+    {
+        YES => variants::longest,
+        _ => variants::longest,
+    }
+}
+
+#[test]
+fn the_first_arm_that_holds_is_called() {
+    assert_eq!(chosen("generic"), "second");
+    assert_eq!(fallback(1), "third");
+}
+
+#[test]
+fn arguments_and_results_pass_through() {
+    let mut bytes = Vec::new();
+    nothing_returned(&mut bytes);
+    assert_eq!(bytes, [1, 2]);
+    let (a, b) = (String::from("a"), String::from("b"));
+    assert_eq!(everything([a.as_str(), b.as_str()], Some(Ok(""))), "b");
+}
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn a_variant_with_features_is_called_where_they_are() {
+    #[target_feature(enable = "avx2")]
+    fn with_avx2<T: Copy>(_: T) -> bool {
+        true
+    }
+    fn without<T: Copy>(_: T) -> bool {
+        false
+    }
+    invar::key! { #[name = "test.fast"] #[requires("avx2,bmi2")] static FAST: bool = |_| Ok(true); }
+    invar::dispatch! {
+        fn simple<T: Copy>(value: T) -> bool {
+            invar::cpu::AVX2 => #[target_feature(enable = "avx2")] with_avx2,
+            _ => without,
+        }
+    }
+    invar::dispatch! {
+        fn composed<T: Copy>(value: T) -> bool {
+            FAST => #[target_feature(enable = "avx2,bmi2")] with_avx2,
+            _ => without,
+        }
+    }
+    let avx2 = std::is_x86_feature_detected!("avx2");
+    assert_eq!(simple(1), avx2);
+    assert_eq!(composed("x"), avx2 && std::is_x86_feature_detected!("bmi2"));
+}

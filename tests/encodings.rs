@@ -1,0 +1,196 @@
+//! Every encoding, against an independent decoder: the bytes of a site mean what the table in
+//! `arch/x86_64/site.rs` says, whatever its addresses, values and offsets are.
+
+mod common;
+
+use common::{cases, run, sites, test};
+use iced_x86::{
+    Code as Opcode, Decoder, DecoderOptions, Instruction, InstructionInfoFactory, OpAccess, OpKind, Register,
+};
+use invar_arch::{Code, Kind, Site, bound, checked};
+use proptest::prelude::*;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    run([
+        test("the checked form compares and jumps", sites(), the_checked_form_compares_and_jumps),
+        test("a value that falls through is one nop", sites(), a_value_that_falls_through_is_one_nop),
+        test("another value jumps at a branch", sites(), another_value_jumps_at_a_branch),
+        test("an available slice is entered by one store", sites(), an_available_slice_is_entered_by_one_store),
+        test(
+            "an available slice is left by a shift and a jump",
+            sites(),
+            an_available_slice_is_left_by_a_shift_and_a_jump,
+        ),
+        test("no other length is a site's", sites(), no_other_length_is_a_sites),
+        test("what is out of reach has no form", sites(), what_is_out_of_reach_has_no_form),
+        test("a form is stored and found whole", sites(), a_form_is_stored_and_found_whole),
+    ])
+}
+
+proptest! {
+    #![proptest_config(cases(4_000))]
+
+    fn the_checked_form_compares_and_jumps(site in site()) {
+        let decoded = decode(&site, checked(&site));
+        let [compare, jump] = decoded[..] else { panic!("{decoded:?}") };
+        assert_eq!(compare.code(), Opcode::Cmp_rm8_imm8);
+        assert!(compare.is_ip_rel_memory_operand());
+        assert_eq!(compare.ip_rel_memory_address(), site.state);
+        assert_eq!(compare.immediate8(), site.value);
+        // The one prefix of a leave, which means nothing to a compare in 64-bit mode.
+        let prefix = if site.kind == Kind::SliceLeave { Register::DS } else { Register::None };
+        assert_eq!(compare.segment_prefix(), prefix);
+        let short = matches!(site.length, 9 | 10);
+        assert_eq!(jump.code(), if short { Opcode::Jne_rel8_64 } else { Opcode::Jne_rel32_64 });
+        assert_eq!(jump.near_branch64(), site.target);
+    }
+
+    fn a_value_that_falls_through_is_one_nop(site in site(), request in any::<i32>()) {
+        let decoded = decode(&site, bound(&site, site.value, request));
+        let [nop] = decoded[..] else { panic!("{decoded:?}") };
+        assert_does_nothing(&nop);
+    }
+
+    fn another_value_jumps_at_a_branch(site in site_of(Kind::Branch), value in any::<u8>(), request in any::<i32>()) {
+        prop_assume!(value != site.value);
+        let decoded = decode(&site, bound(&site, value, request));
+        let [jump, nop] = decoded[..] else { panic!("{decoded:?}") };
+        assert_eq!(jump.code(), Opcode::Jmp_rel32_64);
+        assert_eq!(jump.near_branch64(), site.target);
+        assert_does_nothing(&nop);
+    }
+
+    fn an_available_slice_is_entered_by_one_store(site in site_of(Kind::SliceEnter), request in any::<i32>()) {
+        let decoded = decode(&site, bound(&site, site.value ^ 1, request));
+        let [store] = decoded[..] else { panic!("{decoded:?}") };
+        assert_eq!(store.code(), Opcode::Mov_rm8_imm8);
+        assert_is_request(&store, request);
+        assert_eq!(store.immediate8(), 1);
+    }
+
+    fn an_available_slice_is_left_by_a_shift_and_a_jump(site in site_of(Kind::SliceLeave), request in any::<i32>()) {
+        let decoded = decode(&site, bound(&site, site.value ^ 1, request));
+        let [shift, jump] = decoded[..] else { panic!("{decoded:?}") };
+        assert_eq!(shift.code(), Opcode::Shr_rm8_1);
+        assert_is_request(&shift, request);
+        let unbound = decode(&site, checked(&site))[1];
+        assert_eq!(jump.code(), if unbound.len() == 2 { Opcode::Jae_rel8_64 } else { Opcode::Jae_rel32_64 });
+        // Where it stood, so that the same cold code is behind both.
+        assert_eq!((jump.ip(), jump.len(), jump.near_branch64()), (unbound.ip(), unbound.len(), site.target));
+    }
+
+    fn no_other_length_is_a_sites(site in site(), length in any::<u8>()) {
+        prop_assume!(!lengths(site.kind).contains(&length));
+        let other = Site { length, ..site };
+        assert_eq!(checked(&other), None);
+        assert_eq!(bound(&other, site.value ^ 1, 0), None);
+        // A nop has any length; there is never more of it than the site has.
+        assert!(bound(&other, site.value, 0).is_none_or(|code| code.len() == length as usize));
+    }
+
+    fn a_form_is_stored_and_found_whole(site in site(), at in any::<prop::sample::Index>(), bit in 0_u8..8) {
+        const BESIDE: u8 = 0xcc;
+        let code = checked(&site).expect("a form");
+        let mut text = [BESIDE; 32];
+        // SAFETY: there are sixteen bytes from here on.
+        unsafe { code.store(text.as_mut_ptr().add(8)) };
+        let (before, rest) = text.split_at(8);
+        let (stored, behind) = rest.split_at(code.len());
+        assert_eq!(stored, code.write_to(&mut [0; 16]));
+        assert!([before, behind].concat().iter().all(|&byte| byte == BESIDE));
+
+        let mut stored = stored.to_vec();
+        // SAFETY: as long as the code.
+        assert!(unsafe { code.stands(stored.as_ptr()) });
+        stored[at.index(code.len())] ^= 1_u8 << bit;
+        // SAFETY: as long as the code.
+        assert!(!unsafe { code.stands(stored.as_ptr()) }, "a byte that differs is not seen");
+    }
+
+    fn what_is_out_of_reach_has_no_form(site in site(), far in 1_u64 << 32..1 << 62, up in any::<bool>()) {
+        let beyond = |address: u64| if up { address.wrapping_add(far) } else { address.wrapping_sub(far) };
+        assert_eq!(checked(&Site { state: beyond(site.state), ..site }), None);
+        let far_target = Site { target: beyond(site.target), ..site };
+        assert_eq!(checked(&far_target), None);
+        if site.kind != Kind::SliceEnter {
+            assert_eq!(bound(&far_target, site.value ^ 1, 0), None);
+        }
+        // A short jump does not reach what a long one does.
+        let short = Site { length: lengths(site.kind)[0], ..site };
+        let end = short.address + u64::from(short.length);
+        for (distance, reaches) in [(-129, false), (-128, true), (127, true), (128, false)] {
+            let site = Site { target: end.wrapping_add_signed(distance), ..short };
+            assert_eq!(checked(&site).is_some(), reaches, "{distance}");
+        }
+    }
+}
+
+/// The lengths of a kind's sites, with a short and with a long jump.
+fn lengths(kind: Kind) -> [u8; 2] {
+    if kind == Kind::SliceLeave { [10, 14] } else { [9, 13] }
+}
+
+fn site() -> impl Strategy<Value = Site> {
+    prop_oneof![site_of(Kind::Branch), site_of(Kind::SliceEnter), site_of(Kind::SliceLeave)]
+}
+
+/// Any site that a linker could make: both distances fit into their instructions.
+fn site_of(kind: Kind) -> impl Strategy<Value = Site> {
+    // Room for a distance on both sides, and the edges of what fits.
+    let address = 1_u64 << 33..1 << 62;
+    let long = prop_oneof![any::<i32>(), Just(i32::MIN + 16), Just(i32::MAX - 16)].prop_map(|distance| {
+        // Distances count from different places in the checked and the bound form.
+        i64::from(distance).clamp((i32::MIN + 16).into(), (i32::MAX - 16).into())
+    });
+    let jump = prop_oneof![
+        any::<i8>().prop_map(|distance| (false, i64::from(distance))),
+        long.clone().prop_map(|distance| (true, distance)),
+    ];
+    (address, jump, long, any::<u8>()).prop_map(move |(address, (is_long, distance), state, value)| {
+        let length = lengths(kind)[usize::from(is_long)];
+        let end = address + u64::from(length);
+        Site {
+            address,
+            target: end.wrapping_add_signed(distance),
+            state: end.wrapping_add_signed(state),
+            length,
+            kind,
+            value,
+        }
+    })
+}
+
+/// The instructions at `site`, which they fill exactly.
+fn decode(site: &Site, code: Option<Code>) -> Vec<Instruction> {
+    let code = code.expect("a form");
+    assert_eq!(code.len(), site.length as usize);
+    let mut bytes = [0; 16];
+    let decoded: Vec<_> =
+        Decoder::with_ip(64, code.write_to(&mut bytes), site.address, DecoderOptions::NONE).into_iter().collect();
+    assert!(decoded.iter().all(|instruction| !instruction.is_invalid()), "{decoded:?}");
+    decoded
+}
+
+/// A nop: no register and no memory is read or written.
+fn assert_does_nothing(nop: &Instruction) {
+    assert_eq!(nop.mnemonic(), iced_x86::Mnemonic::Nop);
+    let mut factory = InstructionInfoFactory::new();
+    let info = factory.info(nop);
+    assert!(info.used_memory().iter().all(|used| used.access() == OpAccess::NoMemAccess), "{nop}");
+    let touched = |access| !matches!(access, OpAccess::None | OpAccess::NoMemAccess);
+    assert!(!info.used_registers().iter().any(|used| touched(used.access()) && is_written(used.access())), "{nop}");
+}
+
+fn is_written(access: OpAccess) -> bool {
+    matches!(access, OpAccess::Write | OpAccess::CondWrite | OpAccess::ReadWrite | OpAccess::ReadCondWrite)
+}
+
+/// The first operand is the byte at a constant distance from the thread pointer, and needs no register.
+fn assert_is_request(instruction: &Instruction, request: i32) {
+    assert_eq!(instruction.op0_kind(), OpKind::Memory);
+    assert_eq!(instruction.memory_segment(), Register::FS);
+    assert_eq!((instruction.memory_base(), instruction.memory_index()), (Register::None, Register::None));
+    assert_eq!(instruction.memory_displacement64(), i64::from(request) as u64);
+    assert_eq!(instruction.memory_size().size(), 1);
+}

@@ -1,0 +1,141 @@
+//! The forms of a site, byte by byte, in a program that cargo built: what the compiler left in its file, what
+//! stands in memory after it was loaded, and how many instructions a function is then.
+
+mod common;
+
+use common::elf::Image;
+use common::{BoundSite, Build, Tale, command, run, sites, tale, test};
+use iced_x86::{Decoder, DecoderOptions, Mnemonic};
+use std::collections::BTreeSet;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    run([
+        test("the file holds the checked form", sites(), the_file_holds_the_checked_form),
+        test("memory holds the bound form, slices absent", sites(), || memory_holds_the_bound_form("off")),
+        test("memory holds the bound form, slices forced", sites(), || memory_holds_the_bound_form("force")),
+        test("an absent slice costs two nops", sites(), an_absent_slice_costs_two_nops),
+        test("an available slice costs three instructions", sites(), an_available_slice_costs_three_instructions),
+        test("a static branch costs one nop", sites(), a_static_branch_costs_one_nop),
+    ])
+}
+
+/// The story, with the slice key as the test wants it whatever this machine has.
+fn story(slice: &str) -> Tale {
+    tale(command(Build::release().program("story")).env("INVAR_KEYS", format!("slice={slice}")))
+}
+
+fn the_file_holds_the_checked_form() {
+    let image = Image::read(&Build::release().program("story"));
+    let mut forms = BTreeSet::new();
+    for record in image.site_records() {
+        let prefix: &[u8] = if record.kind == 3 { &[0x3e] } else { &[] };
+        let end = record.site + u64::from(record.length);
+        let compare_end = record.site + prefix.len() as u64 + 7;
+        let distance = |from: u64, to: u64| (to.wrapping_sub(from) as i32).to_le_bytes();
+        let mut expected = [prefix, &[0x80, 0x3d], &distance(compare_end, record.state), &[record.value]].concat();
+        match record.length - prefix.len() as u8 {
+            9 => expected.extend([0x75, distance(end, record.target)[0]]),
+            13 => expected.extend([[0x0f, 0x85].as_slice(), &distance(end, record.target)].concat()),
+            other => panic!("{record:?} is {other} bytes long"),
+        }
+        assert_eq!(image.at(record.site, record.length.into()), expected, "{record:?}");
+        forms.insert((record.kind, record.length));
+    }
+    let all = [(1, 9), (1, 13), (2, 9), (2, 13), (3, 10), (3, 14)];
+    assert_eq!(forms, all.into(), "the program does not have a site of every kind and length");
+}
+
+fn memory_holds_the_bound_form(slice: &str) {
+    let image = Image::read(&Build::release().program("story"));
+    let tale = story(slice);
+    tale.program().assert_bound();
+    let sites: Vec<_> = tale.program().bindings.iter().map(|binding| binding.site.as_ref().unwrap()).collect();
+    // The request byte's distance from the thread pointer is the same at every site, and constant.
+    let request = sites.iter().find(|site| slice == "force" && site.kind == "slice enter").map(|site| {
+        let operand = &site.bytes[site.length - 5..site.length - 1];
+        i32::from_le_bytes(operand.try_into().unwrap())
+    });
+    assert!(request.is_none_or(|request| request < 0), "initial-exec memory lies below the thread pointer");
+
+    for (site, record) in sites.iter().zip(image.site_records()) {
+        assert_eq!(site.address, record.site);
+        let long = matches!(site.length, 13 | 14);
+        let falls_through = key_value(&tale, site) == site.value;
+        let jump = |opcode: &[u8], end: u64, bytes: usize| {
+            [opcode, &(record.target.wrapping_sub(end) as i32).to_le_bytes()[..bytes]].concat()
+        };
+        let end = site.address + site.length as u64;
+        let expected = match (&*site.kind, falls_through) {
+            (_, true) => nop(site.length),
+            ("branch", false) => [jump(&[0xe9], site.address + 5, 4), nop(site.length - 5)].concat(),
+            ("slice enter", false) => {
+                let prefixes: &[u8] = if long { &[0x66; 4] } else { &[] };
+                [prefixes, &[0x64, 0xc6, 0x04, 0x25], &request.unwrap().to_le_bytes(), &[1]].concat()
+            }
+            ("slice leave", false) => {
+                let jump = if long { jump(&[0x0f, 0x83], end, 4) } else { jump(&[0x73], end, 1) };
+                [&[0x64, 0xd0, 0x2c, 0x25], &request.unwrap().to_le_bytes()[..], &jump].concat()
+            }
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(site.bytes, expected, "{site:?}");
+    }
+}
+
+/// The value that the key of this site was decided to have.
+fn key_value(tale: &Tale, site: &BoundSite) -> u8 {
+    let value = tale.program().key(&site.key).value.to_lowercase();
+    match &*value {
+        "off" | "narrow" => 0,
+        "on" | "wide" => 1,
+        "widest" => 2,
+        other => panic!("{other}"),
+    }
+}
+
+/// One instruction of this length that does nothing.
+fn nop(length: usize) -> Vec<u8> {
+    let prefixes = length.saturating_sub(9);
+    let nop: &[u8] = match length - prefixes {
+        0 => &[],
+        1 => &[0x90],
+        2 => &[0x66, 0x90],
+        3 => &[0x0f, 0x1f, 0x00],
+        4 => &[0x0f, 0x1f, 0x40, 0x00],
+        5 => &[0x0f, 0x1f, 0x44, 0x00, 0x00],
+        6 => &[0x66, 0x0f, 0x1f, 0x44, 0x00, 0x00],
+        7 => &[0x0f, 0x1f, 0x80, 0x00, 0x00, 0x00, 0x00],
+        8 => &[0x0f, 0x1f, 0x84, 0x00, 0x00, 0x00, 0x00, 0x00],
+        _ => &[0x66, 0x0f, 0x1f, 0x84, 0x00, 0x00, 0x00, 0x00, 0x00],
+    };
+    [&[0x66].repeat(prefixes), nop].concat()
+}
+
+/// The function, up to its return.
+fn instructions(tale: &Tale, function: &str) -> Vec<Mnemonic> {
+    let code = &tale.code[function];
+    let mut instructions: Vec<_> = Vec::new();
+    for instruction in Decoder::with_ip(64, code, 0, DecoderOptions::NONE).iter() {
+        instructions.push(instruction.mnemonic());
+        if instruction.mnemonic() == Mnemonic::Ret {
+            return instructions;
+        }
+    }
+    panic!("{function} has no end: {instructions:?}");
+}
+
+fn an_absent_slice_costs_two_nops() {
+    use Mnemonic::{Inc, Nop, Ret};
+    assert_eq!(instructions(&story("off"), "section"), [Nop, Inc, Nop, Ret]);
+}
+
+fn an_available_slice_costs_three_instructions() {
+    use Mnemonic::{Inc, Jae, Mov, Ret, Shr};
+    assert_eq!(instructions(&story("force"), "section"), [Mov, Inc, Shr, Jae, Ret]);
+}
+
+fn a_static_branch_costs_one_nop() {
+    use Mnemonic::{Lea, Nop, Ret};
+    assert_eq!(instructions(&story("off"), "near"), [Nop, Lea, Ret]);
+}

@@ -1,0 +1,140 @@
+//! Several modules in one process, each with its own copy of the runtime: a program and shared libraries, opened
+//! or linked, in Rust or in C. Each is bound, and each key name has one verdict.
+
+mod common;
+
+use common::{ANYWHERE, Build, Tale, command, run, sites, tale, test};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    run([
+        test("opened libraries adopt what was decided", ANYWHERE, opened_libraries_adopt_what_was_decided),
+        test("linked libraries agree with the program", ANYWHERE, linked_libraries_agree_with_the_program),
+        test("a key with other values fails, and harms nobody", ANYWHERE, a_key_with_other_values_fails),
+        test(
+            "a key that proves something is probed in each module",
+            sites(),
+            a_key_that_proves_is_probed_in_each_module,
+        ),
+        test("a library opened beside a thread stays checked", sites(), a_library_opened_beside_a_thread_stays_checked),
+        test("opened and closed a thousand times", sites(), opened_and_closed_a_thousand_times),
+        test("keys and sites in C are bound like those in Rust", sites(), keys_and_sites_in_c_are_bound),
+    ])
+}
+
+fn plugin() -> PathBuf {
+    Build::release().library("plugin")
+}
+
+fn rival() -> PathBuf {
+    Build::release().library("rival")
+}
+
+/// The host, with both libraries opened in this order.
+fn opened() -> Tale {
+    tale(command(Build::release().program("host")).args([plugin(), rival()]))
+}
+
+/// In how many modules, and which, the probe of a key ran.
+fn probed<'a>(tale: &'a Tale, key: &str) -> Vec<&'a str> {
+    tale.probes.iter().filter(|(name, _)| name == key).map(|(_, module)| module.as_str()).collect()
+}
+
+fn assert_all_bound(tale: &Tale) {
+    tale.assert_consistent();
+    assert_eq!(tale.modules.len(), 3);
+    tale.modules.iter().for_each(|module| module.assert_bound());
+}
+
+fn opened_libraries_adopt_what_was_decided() {
+    let tale = opened();
+    assert_all_bound(&tale);
+    assert_eq!(probed(&tale, "shared.width"), ["host"]);
+    let decided = tale.program().key("shared.width");
+    assert_eq!((&*decided.origin, &*decided.evidence), ("probe", "host's"));
+    for library in ["libplugin.so", "librival.so"] {
+        let key = tale.module(library).key("shared.width");
+        assert_eq!((&key.value, &*key.origin, &key.evidence), (&decided.value, "adopted", &decided.evidence));
+        assert_eq!(tale.module(library).key("slice").origin, "adopted");
+    }
+}
+
+fn linked_libraries_agree_with_the_program() {
+    // Found by the path that they were linked by; the loader runs their constructors before the program's.
+    let host = Build::release()
+        .named("linked")
+        .link_argument("-Wl,--no-as-needed")
+        .link_argument(plugin().display())
+        .link_argument(rival().display())
+        .program("host");
+    let needed = common::elf::needed(&std::fs::read(&host).unwrap());
+    assert!(needed.iter().any(|name| name.ends_with("libplugin.so")), "{needed:?}");
+
+    let tale = tale(command(host).args([plugin(), rival()]));
+    assert_all_bound(&tale);
+    let first = probed(&tale, "shared.width");
+    assert!(matches!(first[..], ["plugin" | "rival"]), "{first:?}");
+    for key in ["shared.width", "slice"] {
+        let decided: Vec<_> = tale.modules.iter().map(|module| module.key(key)).collect();
+        assert_eq!(decided.iter().filter(|key| key.origin == "probe").count(), 1, "{decided:#?}");
+        assert_eq!(decided.iter().filter(|key| key.origin == "adopted").count(), 2, "{decided:#?}");
+        assert!(decided.iter().all(|key| (&key.value, &key.evidence) == (&decided[0].value, &decided[0].evidence)));
+    }
+}
+
+fn a_key_with_other_values_fails() {
+    let tale = opened();
+    assert_eq!(probed(&tale, "shared.disputed"), ["plugin"]);
+    let theirs = tale.module("libplugin.so").key("shared.disputed");
+    assert_eq!((&*theirs.value, &*theirs.origin), ("on", "probe"));
+    let ours = tale.module("librival.so").key("shared.disputed");
+    assert_eq!((&*ours.value.to_lowercase(), &*ours.origin), ("unknown", "failed"));
+    assert!(ours.evidence.contains("other values"), "{ours:?}");
+}
+
+fn a_key_that_proves_is_probed_in_each_module() {
+    let tale = opened();
+    assert_eq!(probed(&tale, "shared.proved"), ["plugin", "rival"]);
+    // The second module's own probe says less than the first's verdict, and counts for itself.
+    let values = ["libplugin.so", "librival.so"].map(|library| &*tale.module(library).key("shared.proved").value);
+    assert_eq!(values, ["on", "off"]);
+}
+
+fn a_library_opened_beside_a_thread_stays_checked() {
+    let tale = tale(command(Build::release().program("host")).args(["--threads", "2"]).args([plugin(), rival()]));
+    tale.assert_consistent();
+    tale.program().assert_bound();
+    for library in ["libplugin.so", "librival.so"] {
+        let module = tale.module(library);
+        module.assert_checked();
+        assert!(module.reason.ends_with("threads: 2"), "{}", module.reason);
+        assert_eq!(module.key("shared.width").origin, "adopted", "keys are decided all the same");
+    }
+}
+
+fn opened_and_closed_a_thousand_times() {
+    let small = Build::small().argument("--features=bound").named("small-3-bound").setting("opt-level", "3");
+    let tale = tale(command(Build::release().program("host")).args(["--cycles", "1000"]).arg(small.library("small")));
+    for (what, before, after) in &tale.held {
+        assert_eq!(before, after, "{what} left behind");
+    }
+    assert_eq!(tale.held.len(), 2);
+}
+
+fn keys_and_sites_in_c_are_bound() {
+    let tale = tale(&mut command(Build::release().program("foreign")));
+    tale.assert_consistent();
+    let module = tale.program();
+    module.assert_bound();
+    let of_key =
+        |name: &str| module.bindings.iter().filter(|binding| binding.site.as_ref().unwrap().key == name).count();
+    assert_eq!(["c.mode", "c.lost", "c.wild", "foreign.here"].map(of_key), [2, 2, 1, 1]);
+    let decided = |name| {
+        let key = module.key(name);
+        [&*key.value, &*key.origin, &*key.evidence]
+    };
+    assert_eq!(decided("c.mode"), ["some", "probe", "decided in C"]);
+    assert_eq!(decided("c.lost"), ["off", "failed", "does not know"]);
+    assert_eq!(decided("c.wild"), ["off", "failed", "the probe's value is none that the key has"]);
+}

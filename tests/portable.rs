@@ -1,0 +1,104 @@
+//! The portable folder, which any machine has: a program built with `--cfg invar_portable` does the same without
+//! a site, and nothing outside `arch/` knows a machine.
+
+mod common;
+
+use common::{ANYWHERE, Build, command, run, tale, test};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    run([
+        test("a portable program does the same", ANYWHERE, a_portable_program_does_the_same),
+        test("only arch knows a machine", ANYWHERE, only_arch_knows_a_machine),
+    ])
+}
+
+fn a_portable_program_does_the_same() {
+    let here = tale(&mut command(Build::release().program("story")));
+    let build = Build::release().named("portable").rustflag("--cfg=invar_portable");
+    let portable = tale(&mut command(build.program("story")));
+    assert_eq!(portable.results, here.results);
+    assert_eq!(portable.choices(), here.choices());
+    portable.assert_consistent();
+    let module = portable.program();
+    assert_eq!((module.sites, module.bound, &*module.reason), (0, 0, "-"));
+    assert!(portable.differs.is_empty());
+    let keys_here: Vec<_> = here.program().keys.iter().filter(|key| key.name.starts_with("story.")).collect();
+    for key in keys_here {
+        assert_eq!(module.key(&key.name), key);
+    }
+}
+
+/// Words that only an instruction set has.
+const WORDS: &[&str] = &[
+    "target_arch",
+    "x86",
+    "x86_64",
+    "aarch64",
+    "arm64",
+    "riscv64",
+    "cpuid",
+    "xgetbv",
+    "syscall_instruction",
+    "rax",
+    "rbx",
+    "rcx",
+    "rdx",
+    "rsi",
+    "rdi",
+    "rsp",
+    "rbp",
+    "rip",
+    "r8",
+    "r9",
+    "r10",
+    "r11",
+    "r12",
+    "r13",
+    "r14",
+    "r15",
+    "eax",
+    "ebx",
+    "ecx",
+    "edx",
+    "xmm0",
+    "fsbase",
+    "x0",
+    "x8",
+    "sp",
+    "lr",
+    "svc",
+];
+
+fn only_arch_knows_a_machine() {
+    let mut files = Vec::new();
+    collect(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src")), &mut files);
+    assert!(files.len() > 10, "{files:?}");
+    for file in files {
+        let source = std::fs::read_to_string(&file).unwrap();
+        // Comments may tell of machines.
+        let code: String = source.lines().map(|line| line.split("//").next().unwrap().to_owned() + "\n").collect();
+        let words = code.split(|c: char| !c.is_alphanumeric() && c != '_');
+        for word in words {
+            assert!(!WORDS.contains(&word), "{}: `{word}`", file.display());
+        }
+        for block in code.split("asm!(").skip(1) {
+            let block = block.split_once(");").map_or(block, |(block, _)| block);
+            for line in block.lines().filter_map(|line| line.trim().strip_prefix('"')) {
+                assert!(line.starts_with('.'), "{}: an instruction: {line}", file.display());
+            }
+        }
+    }
+}
+
+fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            collect(&path, files);
+        } else {
+            files.push(path);
+        }
+    }
+}

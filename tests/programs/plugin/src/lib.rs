@@ -1,0 +1,49 @@
+//! A shared library that shares key names with others in its process.
+
+invar::values! {
+    pub enum Width { Narrow, Wide, Widest }
+}
+
+invar::key! {
+    /// The program and the other library may have one of this name, and the same values.
+    #[name = "shared.width"]
+    static WIDTH: Width = |evidence| { witness::probing("shared.width", "plugin"); evidence.text("plugin's"); Ok(Width::Wide) };
+}
+invar::key! {
+    /// The other library's has other values.
+    #[name = "shared.disputed"]
+    static DISPUTED: bool = |_| { witness::probing("shared.disputed", "plugin"); Ok(true) };
+}
+#[cfg(not(invar_portable))]
+invar::key! {
+    /// A fact of safety: every module's own probe must agree.
+    #[name = "shared.proved"]
+    #[requires("sse3")]
+    static PROVED: bool = |_| { witness::probing("shared.proved", "plugin"); Ok(true) };
+}
+#[cfg(invar_portable)]
+invar::key! { #[name = "shared.proved"] static PROVED: bool = |_| Ok(false); }
+
+#[inline(never)]
+fn section(x: &mut u64) {
+    let _slice = invar::slice::enter();
+    *x += 1;
+}
+
+/// Says what this library's sites do.
+#[unsafe(no_mangle)]
+pub extern "C" fn tell_story() {
+    let width = if invar::branch!(WIDTH == Width::Widest) {
+        Width::Widest
+    } else if invar::branch!(WIDTH == Width::Wide) {
+        Width::Wide
+    } else {
+        Width::Narrow
+    };
+    let mut x = 1;
+    section(&mut x);
+    witness::result("plugin: section", x);
+    witness::chose("plugin: width", width, &WIDTH);
+    witness::chose("plugin: disputed", invar::branch!(DISPUTED), &DISPUTED);
+    witness::chose("plugin: proved", invar::branch!(PROVED), &PROVED);
+}

@@ -1,0 +1,67 @@
+//! Each way to change code, alone and where the system refuses it: sites are bound by what is allowed, and where
+//! nothing is they stay checked, the report says why, and the program does the same.
+
+mod common;
+
+use common::refuse::{Refused, cannot_refuse, refuse};
+use common::{Build, Tale, command, run, sites, tale, test};
+use libtest_mimic::Trial;
+use std::process::ExitCode;
+
+const EPERM: &str = "1";
+const EACCES: &str = "13";
+
+/// What is refused, which writer is wanted, and what comes of it: the writer that was used, or the error number.
+const CASES: [(&[Refused], &str, Result<&str, &str>); 14] = [
+    (&[], "mem", Ok("mem")),
+    (&[], "mprotect", Ok("mprotect")),
+    (&[Refused::ExecGain], "auto", Ok("mem")),
+    (&[Refused::ExecGain], "mem", Ok("mem")),
+    (&[Refused::ExecGain], "mprotect", Err(EACCES)),
+    (&[Refused::MprotectExec], "auto", Ok("mem")),
+    (&[Refused::MprotectExec], "mprotect", Err(EPERM)),
+    (&[Refused::OpenReadWrite], "auto", Ok("mprotect")),
+    (&[Refused::OpenReadWrite], "mem", Err(EPERM)),
+    (&[Refused::Pwrite], "auto", Ok("mprotect")),
+    (&[Refused::Pwrite], "mem", Err(EPERM)),
+    (&[Refused::ExecGain, Refused::OpenReadWrite], "auto", Err(EACCES)),
+    (&[Refused::ExecGain, Refused::Pwrite], "auto", Err(EACCES)),
+    (&[Refused::MprotectExec, Refused::OpenReadWrite], "auto", Err(EPERM)),
+];
+
+fn main() -> ExitCode {
+    run(CASES.map(|(refused, writer, outcome)| -> Trial {
+        let missing = sites().or_else(|| cannot_refuse(refused));
+        let refusals: Vec<_> = refused.iter().map(|refused| format!("{refused:?}")).collect();
+        let refusals = if refused.is_empty() { "nothing".into() } else { refusals.join(" and ") };
+        test(&format!("{writer}, {refusals} refused"), missing, move || check(refused, writer, outcome))
+    }))
+}
+
+fn check(refused: &'static [Refused], writer: &str, outcome: Result<&str, &str>) {
+    let plain = tale(&mut command(Build::release().program("story")));
+    let tale = story(refused, writer);
+    tale.assert_consistent();
+    assert_eq!(tale.results, plain.results);
+    assert_eq!(tale.choices(), plain.choices(), "keys are decided whoever may write");
+    let module = tale.program();
+    match outcome {
+        Ok(used) => {
+            module.assert_bound();
+            assert_eq!(module.writers, used);
+        }
+        Err(errno) => {
+            module.assert_checked();
+            assert!(tale.differs.is_empty(), "{:?}", tale.differs);
+            assert_eq!(module.reason, format!("every writer was refused, the last with errno {errno}"));
+            assert!(tale.errors.contains(&module.reason), "the report does not say it: {}", tale.errors);
+        }
+    }
+}
+
+fn story(refused: &'static [Refused], writer: &str) -> Tale {
+    let mut command = command(Build::release().program("story"));
+    command.env("INVAR_WRITER", writer).env("INVAR_REPORT", "stderr");
+    refuse(&mut command, refused);
+    tale(&mut command)
+}
