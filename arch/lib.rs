@@ -40,7 +40,7 @@ pub use machine::{request_out_of_line, withdraw_out_of_line};
 #[cfg_attr(not(target_arch = "x86_64"), path = "portable/cpu.rs")]
 mod cpu;
 
-pub use cpu::{FEATURES, cpu_features, level};
+pub use cpu::{FEATURE_SOURCE, FEATURES, cpu_features, level};
 pub use machine::{
     NAME, PATCHES, RSEQ_SIGNATURE, area, bound, checked, libc_area, own_area_offset, request, request_area, set_area,
     synchronise, syscall, withdraw,

@@ -43,6 +43,8 @@ pub enum Fault {
     OutsideText,
     /// No key of the module has its state where the record says.
     NoKey,
+    /// A slice site that depends on a key of another sort, or on another value than the first.
+    WrongKey,
     /// No site of this kind has this length, or its target is out of reach.
     Length,
 }
@@ -54,6 +56,7 @@ impl Fault {
             Self::Kind => "unknown kind or flags",
             Self::OutsideText => "site or target outside the module's text",
             Self::NoKey => "no key has its state there",
+            Self::WrongKey => "no slice site can depend on this key",
             Self::Length => "no site of this kind has this length",
         }
     }
@@ -105,7 +108,8 @@ impl Reason {
         }
     }
 
-    pub(crate) fn from_numbers(reason: u8, detail: u32) -> Option<Self> {
+    /// The reason that a module's outcome gives in numbers (`docs/site-abi.md`).
+    pub fn from_numbers(reason: u8, detail: u32) -> Option<Self> {
         match reason {
             1 => Some(Self::Setting),
             2 => Some(Self::Architecture),
@@ -125,7 +129,7 @@ impl Reason {
 pub(crate) unsafe fn bind(module: &Module<'_>, wish: Wish, request_offset: i32) {
     let started = sys::now();
     module.outcome.request_offset.store(request_offset, Relaxed);
-    let result = if module.sites.is_empty() {
+    let result = if module.sites.is_empty() && arch::PATCHES {
         Ok(())
     } else {
         // SAFETY: as the caller vouches.
@@ -299,7 +303,7 @@ impl<'a> Resolver<'a> {
         let key = self.key(state).ok_or(Fault::NoKey)?;
         // The checked forms of a branch and a slice enter are alike: only the key tells them apart.
         if kind != Kind::Branch && (key.flags & flags::SLICE == 0 || record.value != 0) {
-            return Err(Fault::NoKey);
+            return Err(Fault::WrongKey);
         }
         let key = key.state;
         let (address, target, state) = (address as u64, target as u64, state as u64);

@@ -41,7 +41,7 @@ pub(crate) fn proves(features: u64, evidence: &mut Evidence) -> bool {
     let missing = features & !detected();
     if missing == 0 {
         if features != 0 {
-            evidence.text("cpuid");
+            evidence.text(arch::FEATURE_SOURCE);
         }
         return true;
     }

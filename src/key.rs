@@ -80,7 +80,8 @@ pub enum Origin {
 }
 
 impl Origin {
-    pub(crate) fn from_byte(byte: u8) -> Self {
+    /// The origin that a verdict gives as a number (`docs/site-abi.md`).
+    pub fn from_byte(byte: u8) -> Self {
         [Self::Probe, Self::Failed, Self::Adopted, Self::Setting, Self::Forced][(byte as usize).min(4)]
     }
 

@@ -221,7 +221,8 @@ impl<'a> Module<'a> {
         let probe = from(&record.probe);
         let whole = names.iter().filter(|&&byte| byte == 0).count() == record.values as usize + 1
             && names.last() == Some(&0)
-            && record.values >= 2
+            && names.iter().all(|byte| *byte == 0 || byte.is_ascii_graphic())
+            && (2..=64).contains(&record.values)
             && self.segments.contain(probe, 1, libc::PF_X);
         if !whole {
             return None;

@@ -78,8 +78,7 @@ impl<'a> ModuleReport<'a> {
 
     /// The writers that were used.
     pub fn writers(&self) -> impl Iterator<Item = Writer> + use<> {
-        let used = self.module.outcome.writers.load(Relaxed);
-        [Writer::Mem, Writer::Mprotect].into_iter().filter(move |writer| used & *writer as u8 != 0)
+        Writer::from_bits(self.module.outcome.writers.load(Relaxed))
     }
 
     /// Its keys.

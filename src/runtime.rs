@@ -78,9 +78,11 @@ fn adopt(own: &Module<'_>, settings: &Settings, verdict: &mut Verdict) {
 /// What another module's verdict means for a key of ours.
 #[cold]
 fn adopt_key(ours: &ModuleKey<'_>, theirs: &ModuleKey<'_>, settings: &Settings, verdict: &mut Verdict) {
-    // Our code would execute what such a value stands for: take the lower one, theirs or that of our own probe.
-    // Forced memory is each module's own: another module's goes away with it.
     let value = theirs.state.value();
+    if !ours.same_as(theirs) || value >= ours.values {
+        return fail(verdict, "another module decided a key of this name with other values");
+    }
+    // Our code would execute what such a value stands for: take the lower one, theirs or that of our own probe.
     if ours.flags & flags::PROVES != 0 {
         decide(ours, settings, verdict);
         if verdict.value < value {
@@ -88,9 +90,8 @@ fn adopt_key(ours: &ModuleKey<'_>, theirs: &ModuleKey<'_>, settings: &Settings, 
         }
     }
     theirs.state.copy(verdict);
-    if !ours.same_as(theirs) || value >= ours.values {
-        fail(verdict, "another module decided a key of this name with other values");
-    } else if verdict.origin() == Origin::Forced {
+    if verdict.origin() == Origin::Forced {
+        // Forced memory is each module's own: another module's goes away with it.
         force(verdict);
     } else {
         verdict.origin = Origin::Adopted as u8;

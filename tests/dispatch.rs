@@ -1,6 +1,7 @@
 //! `dispatch!` declares ordinary functions: generics, lifetimes, `where` clauses, any number of arms. This crate may not
 //! use `unsafe`, as many may not: the macros need none of it.
 #![forbid(unsafe_code)]
+#![allow(clippy::multiple_bound_locations)] // they are to be in both places
 
 use std::fmt::Debug;
 

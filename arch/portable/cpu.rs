@@ -9,6 +9,9 @@ macro_rules! cpu_keys {
     };
 }
 
+/// Nobody says so.
+pub const FEATURE_SOURCE: &str = "";
+
 /// No feature is known.
 pub const FEATURES: &str = "";
 

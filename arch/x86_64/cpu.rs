@@ -58,6 +58,9 @@ pub const fn level(name: &[u8]) -> Option<u64> {
     }
 }
 
+/// Who says so, for evidence.
+pub const FEATURE_SOURCE: &str = "cpuid";
+
 /// Names of the features, by bit of [`cpu_features`], with a space behind each; those that the compiler knows too
 /// have its names. One string, and not an array of them: that would be relocated in every module.
 pub const FEATURES: &str = "sse3 pclmulqdq ssse3 fma cmpxchg16b sse4.1 sse4.2 movbe popcnt aes xsave avx f16c bmi1 avx2 \

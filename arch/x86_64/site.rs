@@ -83,7 +83,7 @@ pub fn checked(site: &Site) -> Option<Code> {
 #[inline]
 pub fn bound(site: &Site, value: u8, request_offset: i32) -> Option<Code> {
     if value == site.value {
-        return nop(site.length);
+        return nop(site);
     }
     let request = u128::from(request_offset as u32);
     let store = 0x2504_c664 | request << 32 | 1 << 64;
@@ -129,14 +129,14 @@ fn distance(from: u64, to: u64) -> Option<u32> {
 const NOP_4: u128 = 0x0040_1f0f;
 const NOP_8: u128 = 0x0000_0000_0084_1f0f;
 
-/// A single nop as long as a site.
+/// A single nop as long as the site.
 #[inline(always)]
-fn nop(length: u8) -> Option<Code> {
-    match length {
-        9 => Some(Code::new(0x66 | NOP_8 << 8, 9)),
-        10 => Some(Code::new(0x6666 | NOP_8 << 16, 10)),
-        13 => Some(Code::new(0x66_6666_6666 | NOP_8 << 40, 13)),
-        14 => Some(Code::new(0x6666_6666_6666 | NOP_8 << 48, 14)),
+fn nop(site: &Site) -> Option<Code> {
+    match (site.kind, site.length) {
+        (Kind::Branch | Kind::SliceEnter, 9) => Some(Code::new(0x66 | NOP_8 << 8, 9)),
+        (Kind::Branch | Kind::SliceEnter, 13) => Some(Code::new(0x66_6666_6666 | NOP_8 << 40, 13)),
+        (Kind::SliceLeave, 10) => Some(Code::new(0x6666 | NOP_8 << 16, 10)),
+        (Kind::SliceLeave, 14) => Some(Code::new(0x6666_6666_6666 | NOP_8 << 48, 14)),
         _ => None,
     }
 }

@@ -6,7 +6,7 @@
 use crate::elf::Headers;
 use crate::text::clean;
 use goblin::elf::program_header::{PF_R, PF_W, PF_X, PT_NOTE};
-use invar::{Origin, Reason};
+use invar::{Origin, Reason, Writer};
 use std::collections::HashMap;
 use std::ops::Range;
 
@@ -281,13 +281,7 @@ impl Key {
 impl Verdict {
     fn read(state: &[u8; STATE]) -> Option<Self> {
         const SEALED: u8 = 2;
-        let origin = match state[2] {
-            0 => Origin::Probe,
-            1 => Origin::Failed,
-            2 => Origin::Adopted,
-            3 => Origin::Setting,
-            _ => Origin::Forced,
-        };
+        let origin = Origin::from_byte(state[2]);
         let length = usize::from(state[16]) | usize::from(state[17]) << 8;
         let evidence = &state[18..STATE.min(18 + length)];
         (state[1] == SEALED).then(|| Self { value: state[0], origin, evidence: clean(evidence) })
@@ -296,20 +290,10 @@ impl Verdict {
 
 impl Outcome {
     fn read(bytes: [u8; 32]) -> Self {
-        let detail = word(&bytes, 4);
-        let reason = match bytes[1] {
-            1 => Some(Reason::Setting),
-            2 => Some(Reason::Architecture),
-            3 => Some(Reason::Threads(detail)),
-            4 => Some(Reason::ThreadsUnknown(detail as i32)),
-            5 => Some(Reason::Refused(detail as i32)),
-            _ => None,
-        };
-        let writers = [invar::Writer::Mem, invar::Writer::Mprotect].into_iter();
         Self {
             loaded: bytes[0] != 0,
-            reason,
-            writers: writers.filter(|&writer| bytes[2] & writer as u8 != 0).map(invar::Writer::name).collect(),
+            reason: Reason::from_numbers(bytes[1], word(&bytes, 4)),
+            writers: Writer::from_bits(bytes[2]).map(Writer::name).collect(),
             bound: word(&bytes, 8),
             request_offset: word(&bytes, 16) as i32,
             nanoseconds: u64::from(word(&bytes, 24)) | u64::from(word(&bytes, 28)) << 32,

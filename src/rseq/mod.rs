@@ -36,6 +36,10 @@ const ENOTSUPP: i32 = 524;
 
 /// The slice key's probe.
 pub(crate) fn probe(verdict: &mut Verdict) -> Option<Available> {
+    if !arch::PATCHES {
+        verdict.evidence.text("on this architecture invar has no slice sites");
+        return None;
+    }
     probe::decide(&ThisProcess, &mut verdict.evidence)
 }
 
@@ -84,7 +88,7 @@ struct ThisProcess;
 
 impl Facts for ThisProcess {
     fn feature_size(&self) -> u64 {
-        if arch::PATCHES { sys::auxiliary(AT_RSEQ_FEATURE_SIZE) } else { 0 }
+        sys::auxiliary(AT_RSEQ_FEATURE_SIZE)
     }
 
     fn libc_area(&self) -> Option<(isize, u32)> {

@@ -31,6 +31,11 @@ impl Writer {
         }
     }
 
+    /// The writers that a module's outcome gives as bits (`docs/site-abi.md`).
+    pub fn from_bits(bits: u8) -> impl Iterator<Item = Self> {
+        [Self::Mem, Self::Mprotect].into_iter().filter(move |writer| bits & *writer as u8 != 0)
+    }
+
     pub(crate) fn other(self) -> Self {
         match self {
             Self::Mem => Self::Mprotect,

@@ -5,7 +5,7 @@
 //! host --cycles N LIBRARY               open and close it N times, and count what is left behind
 //! ```
 //!
-//! Without a library it tells the story of those that it was linked against, if any.
+//! A library that it was linked against is opened once more, which gives what is loaded already.
 
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::path::Path;
