@@ -166,14 +166,22 @@ pub const AREA_REQUEST: usize = 28;
 ///
 /// On a name that is neither; at compile time, where it is called there.
 pub const fn feature_mask(list: &str) -> u64 {
-    match level(list.as_bytes()) {
+    match features_named(list.as_bytes()) {
         Some(features) => features,
-        None => all(list.as_bytes()),
+        None => panic!("invar knows no CPU feature of this name"),
     }
 }
 
-/// The features in a list, whose names have commas or spaces between them. Panics on an unknown name.
-const fn all(mut list: &[u8]) -> u64 {
+/// The same for a name that may be unknown.
+pub const fn features_named(list: &[u8]) -> Option<u64> {
+    match level(list) {
+        None => all(list),
+        level => level,
+    }
+}
+
+/// The features in a list, whose names have commas or spaces between them.
+const fn all(mut list: &[u8]) -> Option<u64> {
     let mut features = 0;
     while !list.is_empty() {
         let mut end = 0;
@@ -183,11 +191,11 @@ const fn all(mut list: &[u8]) -> u64 {
         let (name, more) = list.split_at(end);
         match feature(name) {
             Some(bit) => features |= 1 << bit,
-            None => panic!("invar knows no CPU feature of this name"),
+            None => return None,
         }
         list = if more.is_empty() { more } else { more.split_at(1).1 };
     }
-    features
+    Some(features)
 }
 
 /// The bit of the feature with this name.

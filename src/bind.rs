@@ -11,7 +11,8 @@
 #![allow(unsafe_code)]
 
 use crate::key::{State, flags};
-use crate::module::{Module, ModuleKey};
+use crate::module::Module;
+use crate::site::SiteRecord;
 use crate::sys::{self, Errno};
 use crate::write::{self, Session, Writer};
 use core::ops::Range;
@@ -199,13 +200,13 @@ struct Survey {
 
 impl Survey {
     fn new(module: &Module<'_>) -> Self {
-        let mut resolver = Resolver::new(module);
+        let mut text = Text::of(module);
         let mut survey = Self { text: 0..0, pages: 0 };
         let (shift, mut page) = (sys::page_size().trailing_zeros(), 0);
         for record in module.sites {
-            let address = (&raw const record.site as usize).wrapping_add_signed(record.site as isize);
+            let address = record.address();
             let end = address.wrapping_add(record.length.into());
-            if resolver.in_text(address, record.length.into()).is_ok() {
+            if text.holds(address, record.length.into()) {
                 let start = if survey.text.is_empty() { address } else { survey.text.start.min(address) };
                 survey.text = start..survey.text.end.max(end);
                 survey.pages += usize::from(address >> shift != page);
@@ -230,8 +231,8 @@ unsafe fn pass(module: &Module<'_>, writer: Writer, survey: &Survey) -> sys::Res
     // SAFETY: the survey's range lies in the module's text; one thread, as the caller vouches.
     let mut session = unsafe { Session::start(writer, survey.text.clone()) }?;
     let mut written = Ok(());
-    for index in 0..module.sites.len() {
-        let Ok((site, key)) = resolver.site(index) else { continue };
+    for record in module.sites {
+        let Ok((site, key)) = resolver.site(record) else { continue };
         session.approach(site.address as usize);
         if !key.decided() || !resolver.is_checked(&site) {
             continue;
@@ -252,10 +253,10 @@ unsafe fn pass(module: &Module<'_>, writer: Writer, survey: &Survey) -> sys::Res
     written
 }
 
-/// What stands at a site, and the site and key if the record describes one.
+/// What stands at a record's site, and the site itself if the record describes one.
 #[cold]
-pub(crate) fn inspect<'a>(resolver: &mut Resolver<'a>, index: usize) -> (SiteStatus, Option<(Site, ModuleKey<'a>)>) {
-    let (site, key) = match resolver.site(index) {
+pub(crate) fn inspect(resolver: &mut Resolver<'_>, record: &SiteRecord) -> (SiteStatus, Option<Site>) {
+    let (site, key) = match resolver.site(record) {
         Ok(found) => found,
         Err(fault) => return (SiteStatus::Invalid(fault), None),
     };
@@ -267,7 +268,7 @@ pub(crate) fn inspect<'a>(resolver: &mut Resolver<'a>, index: usize) -> (SiteSta
     } else {
         SiteStatus::Foreign
     };
-    (status, resolver.key(site.state as usize).map(|key| (site, *key)))
+    (status, Some(site))
 }
 
 /// Whether this code stands at the site.
@@ -277,35 +278,58 @@ fn reads(site: &Site, code: Code) -> bool {
     code.len() == site.length as usize && unsafe { code.stands(site.address as usize as *const u8) }
 }
 
+/// A module's text, by the segment that was met last.
+struct Text<'a> {
+    module: &'a Module<'a>,
+    segment: Range<usize>,
+}
+
+impl<'a> Text<'a> {
+    fn of(module: &'a Module<'a>) -> Self {
+        Self { module, segment: 0..0 }
+    }
+
+    /// Whether the range lies whole in one segment of the text.
+    #[inline]
+    fn holds(&mut self, address: usize, length: usize) -> bool {
+        let Some(end) = address.checked_add(length) else { return false };
+        if self.segment.start <= address && end <= self.segment.end {
+            return true;
+        }
+        let found = self.module.text(address, length);
+        self.segment = found.clone().unwrap_or(0..0);
+        found.is_some()
+    }
+}
+
 /// Works out site records, remembering what they have in common.
 pub(crate) struct Resolver<'a> {
-    module: Module<'a>,
-    text: Range<usize>,
-    /// The keys last met, by address of their states, which are 256 bytes apart.
-    keys: [Option<ModuleKey<'a>>; 16],
+    module: &'a Module<'a>,
+    text: Text<'a>,
+    /// The states last met, by their addresses, which are 256 bytes apart; and their keys' flags.
+    keys: [(Option<&'a State>, u8); 16],
 }
 
 impl<'a> Resolver<'a> {
-    pub(crate) fn new(module: &Module<'a>) -> Self {
-        Self { module: *module, text: 0..0, keys: [None; 16] }
+    pub(crate) fn new(module: &'a Module<'a>) -> Self {
+        Self { module, text: Text::of(module), keys: [(None, 0); 16] }
     }
 
     /// The site of this record of the module's table, and its key's state.
     #[inline(always)]
-    fn site(&mut self, index: usize) -> Result<(Site, &'a State), Fault> {
-        let record = self.module.sites.get(index).ok_or(Fault::Kind)?;
+    fn site(&mut self, record: &SiteRecord) -> Result<(Site, &'a State), Fault> {
         let from = |field: &i32| (&raw const *field as usize).wrapping_add_signed(*field as isize);
-        let (address, target, state) = (from(&record.site), from(&record.target), from(&record.state));
+        let (address, target, state) = (record.address(), from(&record.target), from(&record.state));
         let length = record.length;
         let kind = Kind::from_byte(record.kind).filter(|_| record.flags == 0).ok_or(Fault::Kind)?;
-        self.in_text(target, 1)?;
-        self.in_text(address, length as usize)?;
-        let key = self.key(state).ok_or(Fault::NoKey)?;
+        if !self.text.holds(target, 1) || !self.text.holds(address, length as usize) {
+            return Err(Fault::OutsideText);
+        }
+        let (key, flags) = self.key(state).ok_or(Fault::NoKey)?;
         // The checked forms of a branch and a slice enter are alike: only the key tells them apart.
-        if kind != Kind::Branch && (key.flags & flags::SLICE == 0 || record.value != 0) {
+        if kind != Kind::Branch && (flags & flags::SLICE == 0 || record.value != 0) {
             return Err(Fault::WrongKey);
         }
-        let key = key.state;
         let (address, target, state) = (address as u64, target as u64, state as u64);
         Ok((Site { address, target, state, length, kind, value: record.value }, key))
     }
@@ -322,28 +346,21 @@ impl<'a> Resolver<'a> {
         arch::bound(site, key.value(), self.module.outcome.request_offset.load(Relaxed))
     }
 
-    /// Fails unless the range lies whole in the module's text; leaves in `self.text` the segment it lies in.
-    #[inline]
-    fn in_text(&mut self, address: usize, length: usize) -> Result<(), Fault> {
-        let end = address.checked_add(length).ok_or(Fault::OutsideText)?;
-        if address < self.text.start || end > self.text.end {
-            self.text = self.module.text(address, length).ok_or(Fault::OutsideText)?;
-        }
-        Ok(())
-    }
-
+    /// The key whose state has this address, and its flags.
     #[inline(always)]
-    fn key(&mut self, state: usize) -> Option<&ModuleKey<'a>> {
+    fn key(&mut self, state: usize) -> Option<(&'a State, u8)> {
         let slot = state / size_of::<State>() % 16;
-        if !self.keys[slot].as_ref().is_some_and(|key| key.is_at(state)) {
-            self.look_up(slot, state)?;
+        let (key, flags) = self.keys[slot];
+        match key {
+            Some(key) if core::ptr::from_ref(key) as usize == state => Some((key, flags)),
+            _ => self.look_up(slot, state),
         }
-        self.keys[slot].as_ref()
     }
 
     #[cold]
-    fn look_up(&mut self, slot: usize, state: usize) -> Option<()> {
-        self.keys[slot] = Some(self.module.keys().find(|key| key.is_at(state))?);
-        Some(())
+    fn look_up(&mut self, slot: usize, state: usize) -> Option<(&'a State, u8)> {
+        let key = self.module.keys().find(|key| key.is_at(state))?;
+        self.keys[slot] = (Some(key.state), key.flags);
+        Some((key.state, key.flags))
     }
 }

@@ -10,6 +10,7 @@ use crate::text::{Evidence, Sink};
 use core::sync::atomic::{AtomicU64, Ordering};
 use invar_arch as arch;
 
+#[cfg(feature = "cpu")]
 macro_rules! declare {
     ($($key:ident $name:literal $doc:literal,)*) => {
         $(
@@ -17,32 +18,32 @@ macro_rules! declare {
             pub static $key: Key<bool, { arch::feature_mask($name) }> = Key::new();
         )*
 
-        /// One probe for all, which goes by the record's state: a function for each would be most of what these keys
-        /// take in every module.
+        /// One probe for all, which goes by the key's name: a function for each would be most of what these keys take in
+        /// every module.
         extern "C" fn probe(verdict: &mut Verdict, record: &KeyRecord) {
             $(crate::__key_record!([concat!("cpu.", $name)] $key, bool, probe, flags::PROVES);)*
-            let state = record.state_address();
-            $(
-                if state == (&raw const $key) as usize {
-                    verdict.value = u8::from(proves($key.proves(), &mut verdict.evidence));
-                }
-            )*
+            // SAFETY: one of the records above, whose names are string literals.
+            let name = unsafe { record.name() }.strip_prefix(b"cpu.");
+            let known = name.and_then(arch::features_named);
+            verdict.value = u8::from(known.is_some_and(|features| proves(features, &mut verdict.evidence)));
         }
         #[used]
         static KEEP: crate::key::RawProbe = probe;
     };
 }
 
+#[cfg(feature = "cpu")]
 arch::cpu_keys!(declare);
 
 /// Whether this CPU has all of `features`; says in the evidence which it lacks.
 #[cold]
 pub(crate) fn proves(features: u64, evidence: &mut Evidence) -> bool {
+    if features == 0 {
+        return true;
+    }
     let missing = features & !detected();
     if missing == 0 {
-        if features != 0 {
-            evidence.text(arch::FEATURE_SOURCE);
-        }
+        evidence.text(arch::FEATURE_SOURCE);
         return true;
     }
     evidence.text("the CPU lacks ");

@@ -259,9 +259,16 @@ pub struct KeyRecord {
 }
 
 impl KeyRecord {
-    /// The address of the key's state.
-    pub(crate) fn state_address(&self) -> usize {
-        (&raw const self.state as usize).wrapping_add_signed(self.state as isize)
+    /// The key's name.
+    ///
+    /// # Safety
+    ///
+    /// The record must lead to its names, as one that [`key!`](crate::key!) emits does.
+    #[cfg(feature = "cpu")]
+    pub(crate) unsafe fn name(&self) -> &[u8] {
+        let names = (&raw const self.names).cast::<u8>().wrapping_offset(self.names as isize);
+        // SAFETY: as the caller vouches; a NUL stands behind the name.
+        unsafe { core::ffi::CStr::from_ptr(names.cast()) }.to_bytes()
     }
 }
 

@@ -49,6 +49,16 @@
 //!
 //! **Settings can only lower** ([`SETTINGS`]): turn a key off, or choose a value that its probe allows.
 //!
+//! # Cargo features
+//!
+//! Every module carries its own copy of the runtime, and pays for what it has. All three are on by default:
+//!
+//! - `slice`: the slice key and [`slice::enter`]. A library that only branches on keys of its own does without the
+//!   probes of the kernel.
+//! - `cpu`: the built-in keys of [`cpu`]. Without it a [`key!`] can still require features.
+//! - `report`: the text that `INVAR_REPORT`, `INVAR_HELP` and `INVAR=require` print. Without it a module obeys the settings
+//!   in silence; [`report()`] is there all the same.
+//!
 //! # Limits
 //!
 //! - Sites are bound on x86-64 Linux; elsewhere they stay in checked form.
@@ -68,6 +78,7 @@ mod dispatch;
 mod key;
 mod module;
 mod report;
+#[cfg(feature = "slice")]
 mod rseq;
 mod runtime;
 mod settings;

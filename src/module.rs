@@ -133,20 +133,18 @@ pub(crate) fn note(outcome: &'static Outcome) -> &'static Outcome {
 /// Calls `visit` with each module of the process that has a note of this ABI version.
 ///
 /// The loader's lock is held meanwhile, so no module can go away under the visitor.
-pub(crate) fn each(visit: &mut dyn FnMut(&Module<'_>)) {
-    extern "C" fn one(info: *mut libc::dl_phdr_info, _size: usize, visit: *mut c_void) -> c_int {
+pub(crate) fn each<F: FnMut(&Module<'_>)>(mut visit: F) {
+    extern "C" fn one<F: FnMut(&Module<'_>)>(info: *mut libc::dl_phdr_info, _size: usize, visit: *mut c_void) -> c_int {
         // SAFETY: `visit` is the pointer passed below; the loader describes a loaded object.
         unsafe {
-            let visit = &mut *visit.cast::<&mut dyn FnMut(&Module<'_>)>();
             if let Some(module) = Module::from_loader(&*info) {
-                visit(&module);
+                (*visit.cast::<F>())(&module);
             }
         }
         0
     }
-    let mut visit = visit;
     // SAFETY: the callback gets the closure back that outlives the call.
-    unsafe { libc::dl_iterate_phdr(Some(one), (&raw mut visit).cast()) };
+    unsafe { libc::dl_iterate_phdr(Some(one::<F>), (&raw mut visit).cast()) };
 }
 
 /// The module that `address` belongs to, for as long as the caller's own code stays loaded.
@@ -156,7 +154,7 @@ pub(crate) fn each(visit: &mut dyn FnMut(&Module<'_>)) {
 /// `address` must lie in a module that stays loaded as long as the result is used.
 pub(crate) unsafe fn containing(address: usize) -> Option<Module<'static>> {
     let mut found = None;
-    each(&mut |module| {
+    each(|module| {
         if module.segments.contain(address, 1, 0) {
             // SAFETY: everything a module borrows lies in its own segments or in the loader's record of it,
             // both of which live as long as the module, as the caller vouches.
@@ -170,6 +168,8 @@ impl<'a> Module<'a> {
     /// # Safety
     ///
     /// `info` must describe an object that is loaded and relocated.
+    #[cold]
+    #[inline(never)]
     unsafe fn from_loader(info: &'a libc::dl_phdr_info) -> Option<Self> {
         if info.dlpi_phdr.is_null() {
             return None;
@@ -209,19 +209,26 @@ impl<'a> Module<'a> {
     }
 
     /// The module's keys; records that point anywhere else than they must are left out.
-    pub(crate) fn keys(&self) -> impl Iterator<Item = ModuleKey<'a>> + Clone + use<'a> {
-        let module = *self;
-        module.keys.iter().filter_map(move |record| module.key(record))
+    pub(crate) fn keys(&self) -> impl Iterator<Item = ModuleKey<'a>> + use<'_, 'a> {
+        self.keys.iter().filter_map(|record| self.key(record))
     }
 
     #[cold]
+    #[inline(never)]
     fn key(&self, record: &'a KeyRecord) -> Option<ModuleKey<'a>> {
         let from = |field: &i32| (&raw const *field as usize).wrapping_add_signed(*field as isize);
         let names: &[u8] = self.segments.slice(from(&record.names), record.names_length as usize)?;
         let probe = from(&record.probe);
-        let whole = names.iter().filter(|&&byte| byte == 0).count() == record.values as usize + 1
+        let mut ends = 0;
+        for &byte in names {
+            match byte {
+                0 => ends += 1,
+                b'!'..=b'~' => {}
+                _ => return None,
+            }
+        }
+        let whole = ends == record.values as u32 + 1
             && names.last() == Some(&0)
-            && names.iter().all(|byte| *byte == 0 || byte.is_ascii_graphic())
             && (2..=64).contains(&record.values)
             && self.segments.contain(probe, 1, libc::PF_X);
         if !whole {
@@ -239,11 +246,14 @@ impl<'a> Module<'a> {
     }
 
     /// Whether `address` lies in this module.
+    #[cfg(feature = "slice")]
     pub(crate) fn contains(&self, address: usize) -> bool {
         self.segments.contain(address, 1, 0)
     }
 
     /// The part of the module's text that holds this range whole: what may be read and executed.
+    #[cold]
+    #[inline(never)]
     pub(crate) fn text(&self, address: usize, length: usize) -> Option<Range<usize>> {
         self.segments.holding(address, length, libc::PF_R | libc::PF_X)
     }

@@ -11,8 +11,11 @@
 
 use crate::key::{Origin, Verdict, flags};
 use crate::module::{self, Module, ModuleKey, Outcome};
-use crate::settings::{self, EXIT_REQUIRED, Mode, Settings};
-use crate::{bind, report, slice, sys};
+#[cfg(feature = "report")]
+use crate::report;
+use crate::settings::{EXIT_REQUIRED, Mode, Settings};
+use crate::site::SiteRecord;
+use crate::{bind, slice, sys};
 use core::sync::atomic::Ordering::Relaxed;
 
 /// This module's outcome; its note leads here.
@@ -30,8 +33,9 @@ fn load() {
         return;
     }
     let settings = Settings::from_environment();
+    #[cfg(feature = "report")]
     if settings.help {
-        settings::help();
+        report::load::help();
     }
 
     // One verdict at a time, in one place: copies of it would be a good part of this code.
@@ -49,8 +53,9 @@ fn load() {
     // SAFETY: our own module, its keys sealed.
     unsafe { bind::bind(&own, wish, slice::request_offset()) };
 
+    #[cfg(feature = "report")]
     if let Some(destination) = settings.report {
-        report::write(&own, destination);
+        report::load::write(&own, destination);
     }
     if settings.mode == Mode::Require {
         require(&own);
@@ -60,16 +65,17 @@ fn load() {
 /// Takes over what other modules have decided for keys of the same name.
 #[cold]
 fn adopt(own: &Module<'_>, settings: &Settings, verdict: &mut Verdict) {
-    module::each(&mut |other| {
+    module::each(|other| {
         if other.base == own.base {
             return;
         }
-        for theirs in other.keys().filter(|theirs| theirs.state.decided()) {
-            for ours in own.keys().filter(|ours| ours.name() == theirs.name()) {
-                if ours.state.begin() {
-                    adopt_key(&ours, &theirs, settings, verdict);
-                    ours.state.seal(verdict);
-                }
+        for ours in own.keys() {
+            let theirs = other.keys().find(|theirs| theirs.state.decided() && theirs.name() == ours.name());
+            if let Some(theirs) = theirs
+                && ours.state.begin()
+            {
+                adopt_key(&ours, &theirs, settings, verdict);
+                ours.state.seal(verdict);
             }
         }
     });
@@ -155,15 +161,15 @@ fn fail(verdict: &mut Verdict, reason: &str) {
 /// `INVAR=require`: ends the process unless everything is bound, and slice sites to an available extension.
 #[cold]
 fn require(own: &Module<'_>) {
-    let unbound = own.sites.len() as u32 - own.outcome.bound.load(Relaxed).min(own.sites.len() as u32);
-    let slices = report::of(own).bindings().any(|binding| binding.needs_slice());
-    let absent = slices && !slice::SLICE.get();
-    if unbound > 0 || absent {
-        report::write(own, c"stderr");
-        let why = if unbound > 0 { "a site is not bound" } else { "the slice extension is absent" };
-        let mut text = crate::text::Text::<128>::new();
-        text.text("invar: INVAR=require: ").text(why).text("\n");
-        sys::print(None, text.as_bytes());
-        sys::exit(EXIT_REQUIRED);
-    }
+    let why: &[u8] = if own.outcome.bound.load(Relaxed) as usize != own.sites.len() {
+        b"a site is not bound"
+    } else if own.sites.iter().any(SiteRecord::needs_slice) && !slice::SLICE.get() {
+        b"the slice extension is absent"
+    } else {
+        return;
+    };
+    #[cfg(feature = "report")]
+    report::load::write(own, c"stderr");
+    sys::complain(&[b"INVAR=require: ", why]);
+    sys::exit(EXIT_REQUIRED);
 }

@@ -6,7 +6,6 @@
 
 use crate::bind::Wish;
 use crate::sys;
-use crate::text::{Sink, Text};
 use crate::write::Writer;
 use core::ffi::{CStr, c_char};
 
@@ -81,48 +80,51 @@ impl Settings {
         let Some(rest) = bytes.strip_prefix(b"INVAR") else { return };
         let Some(equals) = rest.iter().position(|&byte| byte == b'=') else { return };
         let (name, value) = (&rest[..equals], &rest[equals + 1..]);
-        match (name, value) {
-            (_, b"") => {}
-            (b"", b"off") => self.mode = Mode::Off,
-            (b"", b"auto") => self.mode = Mode::Auto,
-            (b"", b"require") => self.mode = Mode::Require,
-            (b"_KEYS", keys) => {
-                self.keys = keys;
-                if !keys.split(|&byte| byte == b',').all(|setting| setting.is_empty() || setting.contains(&b'=')) {
-                    complain(bytes, "is not KEY=VALUE,...; what is not is ignored");
+        if value.is_empty() {
+            return;
+        }
+        match place(name, b" _KEYS _WRITER _REPORT _HELP") {
+            Some(0) => match place(value, b"off auto require") {
+                Some(0) => self.mode = Mode::Off,
+                Some(1) => self.mode = Mode::Auto,
+                Some(_) => self.mode = Mode::Require,
+                None => unknown(bytes),
+            },
+            Some(1) => {
+                self.keys = value;
+                let named = |setting: &[u8]| setting.is_empty() || setting.contains(&b'=');
+                if !value.split(|&byte| byte == b',').all(named) {
+                    sys::complain(&[bytes, b" is not KEY=VALUE,...; what is not is ignored"]);
                 }
             }
-            (b"_WRITER", b"auto") => self.writer = Wish::Any,
-            (b"_WRITER", b"mem") => self.writer = Wish::Only(Writer::Mem),
-            (b"_WRITER", b"mprotect") => self.writer = Wish::Only(Writer::Mprotect),
-            (b"_WRITER", b"off") => self.writer = Wish::None,
-            (b"_REPORT", _) => {
-                self.report = CStr::from_bytes_with_nul(&variable.to_bytes_with_nul()["INVAR_REPORT=".len()..]).ok()
-            }
-            (b"_HELP", value) => self.help = value != b"0",
-            (b"" | b"_WRITER", _) => complain(bytes, "is none of the values that INVAR_HELP=1 lists, and is ignored"),
+            Some(2) => match place(value, b"off auto mem mprotect") {
+                Some(0) => self.writer = Wish::None,
+                Some(1) => self.writer = Wish::Any,
+                Some(2) => self.writer = Wish::Only(Writer::Mem),
+                Some(_) => self.writer = Wish::Only(Writer::Mprotect),
+                None => unknown(bytes),
+            },
+            // SAFETY: behind `INVAR_REPORT=`, in the same string.
+            Some(3) => self.report = Some(unsafe { CStr::from_ptr(value.as_ptr().cast()) }),
+            Some(_) => self.help = value != b"0",
             // Another program's, or a later version's.
-            _ => {}
+            None => {}
         }
     }
 }
 
-/// Prints the settings table.
+/// The place of `word` in a list of words with a space between them: the compiler would compare in line with each, in
+/// a good part of this code.
 #[cold]
-pub(crate) fn help() {
-    let mut text = Text::<2048>::new();
-    for (name, values, meaning) in SETTINGS {
-        text.text(name).text("=").text(values).text("\n    ").text(meaning).text("\n");
-    }
-    sys::print(None, text.as_bytes());
+#[inline(never)]
+fn place(word: &[u8], words: &[u8]) -> Option<usize> {
+    words.split(|&byte| byte == b' ').position(|other| other == word)
 }
 
 #[cold]
-fn complain(setting: &[u8], problem: &str) {
-    let mut text = Text::<256>::new();
-    text.text("invar: ").put(setting);
-    text.text(" ").text(problem).text("\n");
-    sys::print(None, text.as_bytes());
+#[inline(never)]
+fn unknown(setting: &[u8]) {
+    sys::complain(&[setting, b" is none of the values that INVAR_HELP=1 lists, and is ignored"]);
 }
 
 unsafe extern "C" {

@@ -1,5 +1,7 @@
 //! Sites: the places in the code that depend on a key.
 
+use invar_arch::Kind;
+
 /// One site of a module's site table, as it stands in the file. All distances count from their own field.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -11,6 +13,20 @@ pub(crate) struct SiteRecord {
     pub(crate) kind: u8,
     pub(crate) value: u8,
     pub(crate) flags: u8,
+}
+
+impl SiteRecord {
+    /// Where the site would be.
+    #[inline]
+    pub(crate) fn address(&self) -> usize {
+        (&raw const self.site as usize).wrapping_add_signed(self.site as isize)
+    }
+
+    /// Whether the site is bound to the slice extension: of such a kind, and of this module's own slice key.
+    pub(crate) fn needs_slice(&self) -> bool {
+        let state = (&raw const self.state as usize).wrapping_add_signed(self.state as isize);
+        self.kind != Kind::Branch as u8 && state == (&raw const crate::slice::SLICE) as usize
+    }
 }
 
 /// A static branch: `true` if the key has the value, which is `true` where none is given.

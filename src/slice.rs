@@ -9,16 +9,18 @@
 // The cold block of a site is in an unsafe block of its own on some architectures, and inherits one on others.
 #![allow(unused_unsafe)]
 
-use crate::key::{Key, Origin, Verdict};
-use crate::rseq;
-use core::marker::PhantomData;
+use crate::key::Key;
 use invar_arch as arch;
 
 /// The slice key, named `slice`: every thread has an area for requests at one constant offset, on a kernel that
 /// grants. That a thread is *enabled* it does not say: in one that is not, requests have no effect.
 pub static SLICE: Key<bool> = Key::new();
 
+#[cfg(feature = "slice")]
 const _: () = {
+    use crate::key::{Origin, Verdict};
+    use crate::rseq;
+
     extern "C" fn probe(verdict: &mut Verdict, _: &crate::key::KeyRecord) {
         crate::__key_record!(["slice"] SLICE, bool, probe, crate::key::flags::SLICE);
         match rseq::probe(verdict) {
@@ -37,8 +39,9 @@ const _: () = {
 /// A critical section that asks for its time slice to be extended; ends when dropped.
 ///
 /// Belongs to its thread, whose request byte it set.
+#[cfg(feature = "slice")]
 #[must_use = "the section ends when this is dropped"]
-pub struct Slice(PhantomData<*mut ()>);
+pub struct Slice(core::marker::PhantomData<*mut ()>);
 
 /// Begins a section that should not be preempted.
 ///
@@ -58,14 +61,16 @@ pub struct Slice(PhantomData<*mut ()>);
 ///     LOCKED.store(false, Ordering::Release);
 /// }
 /// ```
+#[cfg(feature = "slice")]
 #[inline(always)]
 pub fn enter() -> Slice {
     // SAFETY: SLICE begins with its state byte, and its record names it. Where the key is on, the area at the
     // offset is every thread's own.
     unsafe { arch::__site!(slice_enter, SLICE, 0, { unsafe { arch::request() } }) };
-    Slice(PhantomData)
+    Slice(core::marker::PhantomData)
 }
 
+#[cfg(feature = "slice")]
 impl Drop for Slice {
     #[inline(always)]
     fn drop(&mut self) {

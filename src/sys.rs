@@ -58,7 +58,15 @@ impl Drop for File {
     }
 }
 
-/// Writes `bytes` to the descriptor as far as it takes them; there is nobody to tell of a failure.
+/// Writes a line for people, in parts, to standard error.
+#[cold]
+pub(crate) fn complain(parts: &[&[u8]]) {
+    print(None, b"invar: ");
+    parts.iter().for_each(|part| print(None, part));
+    print(None, b"\n");
+}
+
+/// Writes `bytes` to the file, or to standard error, as far as it takes them; there is nobody to tell of a failure.
 #[cold]
 pub(crate) fn print(file: Option<&File>, mut bytes: &[u8]) {
     let descriptor = file.map_or(libc::STDERR_FILENO as usize, |file| file.0);
@@ -154,6 +162,7 @@ pub(crate) fn now() -> u64 {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
+#[cfg(feature = "report")]
 pub(crate) fn process_id() -> u64 {
     // SAFETY: no arguments, no effects.
     unsafe { call(libc::SYS_getpid, [0; 6]) }.unwrap_or(0) as u64

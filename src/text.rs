@@ -34,18 +34,20 @@ impl dyn Sink + '_ {
 #[cold]
 fn digits(out: &mut dyn Sink, number: u64, base: u64) {
     let mut digits = [0; 20];
+    let mut first = digits.len();
     let mut rest = number;
-    let mut length = 0;
-    for digit in digits.iter_mut().rev() {
+    loop {
         let value = (rest % base) as u8;
-        *digit = if value < 10 { b'0' + value } else { b'a' - 10 + value };
-        length += 1;
+        first = first.wrapping_sub(1);
+        // There is always room. The compiler is not told: it would unroll the loop twenty times.
+        if let Some(digit) = digits.get_mut(first) {
+            *digit = if value < 10 { b'0' + value } else { b'a' - 10 + value };
+        }
         rest /= base;
         if rest == 0 {
-            break;
+            return out.put(digits.get(first..).unwrap_or(&[]));
         }
     }
-    out.put(digits.get(20 - length..).unwrap_or(&[]));
 }
 
 impl<const N: usize> Text<N> {

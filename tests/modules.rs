@@ -114,7 +114,7 @@ fn a_library_opened_beside_a_thread_stays_checked() {
 }
 
 fn opened_and_closed_a_thousand_times() {
-    let small = Build::small().argument("--features=bound").named("small-3-bound").setting("opt-level", "3");
+    let small = Build::small().named("small-all").argument("--features").argument("all");
     let tale = tale(command(Build::release().program("host")).args(["--cycles", "1000"]).arg(small.library("small")));
     for (what, before, after) in &tale.held {
         assert_eq!(before, after, "{what} left behind");

@@ -6,9 +6,10 @@ use core::sync::atomic::{AtomicI32, AtomicIsize, Ordering::Relaxed};
 
 // One 64-byte area for each thread, zero until the kernel writes to it, in the initial-exec TLS block, so that
 // its distance from the thread pointer is the same in every thread. Weak, so that two versions of this crate in
-// one link share it.
+// one link share it. In .tdata and not in .tbss: lld leaves a hole of a page in a file whose only thread-local memory
+// is an aligned .tbss.
 global_asm!(
-    ".pushsection .tbss.invar_area, \"awT\", @nobits",
+    ".pushsection .tdata.invar_area, \"awT\", @progbits",
     ".balign 64",
     ".weak invar_area",
     ".hidden invar_area",

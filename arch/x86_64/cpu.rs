@@ -47,9 +47,9 @@ macro_rules! cpu_keys {
 
 /// The features of a level of the System V x86-64 psABI (table 3.1), by its name.
 pub const fn level(name: &[u8]) -> Option<u64> {
-    const V2: u64 = all(b"sse3 ssse3 sse4.1 sse4.2 popcnt cmpxchg16b lahfsahf");
-    const V3: u64 = V2 | all(b"avx avx2 bmi1 bmi2 f16c fma lzcnt movbe xsave");
-    const V4: u64 = V3 | all(b"avx512f avx512bw avx512cd avx512dq avx512vl");
+    const V2: u64 = all(b"sse3 ssse3 sse4.1 sse4.2 popcnt cmpxchg16b lahfsahf").unwrap();
+    const V3: u64 = V2 | all(b"avx avx2 bmi1 bmi2 f16c fma lzcnt movbe xsave").unwrap();
+    const V4: u64 = V3 | all(b"avx512f avx512bw avx512cd avx512dq avx512vl").unwrap();
     match name {
         b"x86-64-v2" => Some(V2),
         b"x86-64-v3" => Some(V3),

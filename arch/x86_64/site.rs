@@ -61,82 +61,65 @@ macro_rules! __site {
 
 /// The bytes that the compiler left at `site`; `None` if no site of its kind has its length, or if a distance
 /// does not fit.
-#[inline]
+#[inline(never)]
 pub fn checked(site: &Site) -> Option<Code> {
+    let prefix = u8::from(site.kind == Kind::SliceLeave);
     // The displacement counts from the end of the compare: four bytes of it, and the immediate.
-    let compare = |prefix: u64| {
-        let state = distance(site.address.wrapping_add(prefix + 7), site.state)?;
-        Some(0x3d80 | u128::from(state) << 16 | u128::from(site.value) << 48)
-    };
-    // Kind and length first: with both known, every shift is one by a constant.
-    match (site.kind, site.length) {
-        (Kind::Branch | Kind::SliceEnter, 9) => Some(Code::new(compare(0)? | short_jump(site, JNE)? << 56, 9)),
-        (Kind::Branch | Kind::SliceEnter, 13) => Some(Code::new(compare(0)? | near_jump(site, JNE)? << 56, 13)),
-        (Kind::SliceLeave, 10) => Some(Code::new(0x3e | compare(1)? << 8 | short_jump(site, JNE)? << 64, 10)),
-        (Kind::SliceLeave, 14) => Some(Code::new(0x3e | compare(1)? << 8 | near_jump(site, JNE)? << 64, 14)),
-        _ => None,
-    }
+    let state = distance(site.address.wrapping_add(7 + u64::from(prefix)), site.state)?;
+    let compare = 0x3d80 | u64::from(state) << 16 | u64::from(site.value) << 48;
+    let compare = if prefix == 1 { compare << 8 | 0x3e } else { compare };
+    with_jump(site, compare, 7 + prefix, JNE)
 }
 
 /// The bytes that bind `site` to a key whose value is `value`, where the request byte of every thread lies
 /// `request_offset` bytes from its thread pointer; `None` as for [`checked`].
-#[inline]
+#[inline(never)]
 pub fn bound(site: &Site, value: u8, request_offset: i32) -> Option<Code> {
-    if value == site.value {
-        return nop(site);
+    let request = u64::from(request_offset as u32) << 32;
+    let (shortest, long) = (if site.kind == Kind::SliceLeave { 10 } else { 9 }, site.length > 10);
+    if site.length != shortest + if long { 4 } else { 0 } {
+        return None;
     }
-    let request = u128::from(request_offset as u32);
-    let store = 0x2504_c664 | request << 32 | 1 << 64;
-    let take_back = 0x252c_d064 | request << 32;
-    let jump = || Some(0xe9 | u128::from(distance(site.address.wrapping_add(5), site.target)?) << 8);
-    match (site.kind, site.length) {
-        (Kind::Branch, 9) => Some(Code::new(jump()? | NOP_4 << 40, 9)),
-        (Kind::Branch, 13) => Some(Code::new(jump()? | NOP_8 << 40, 13)),
-        (Kind::SliceEnter, 9) => Some(Code::new(store, 9)),
-        // Operand size prefixes, which a byte store ignores, keep the longer form one instruction.
-        (Kind::SliceEnter, 13) => Some(Code::new(0x6666_6666 | store << 32, 13)),
-        (Kind::SliceLeave, 10) => Some(Code::new(take_back | short_jump(site, JNC)? << 64, 10)),
-        (Kind::SliceLeave, 14) => Some(Code::new(take_back | near_jump(site, JNC)? << 64, 14)),
-        _ => None,
-    }
+    let bytes = match site.kind {
+        _ if value == site.value => nop(site.length),
+        Kind::Branch => {
+            let target = distance(site.address.wrapping_add(5), site.target)?;
+            0xe9 | u128::from(target) << 8 | nop(site.length - 5) << 40
+        }
+        Kind::SliceEnter => {
+            let store = u128::from(0x2504_c664 | request) | 1 << 64;
+            // Operand size prefixes, which a byte store ignores, keep the longer form one instruction.
+            if long { 0x6666_6666 | store << 32 } else { store }
+        }
+        Kind::SliceLeave => return with_jump(site, 0x252c_d064 | request, 8, JNC),
+    };
+    Some(Code::new(bytes, site.length))
 }
 
 const JNE: u8 = 0x5;
 const JNC: u8 = 0x3;
 
-/// The conditional jump to the target that ends the site, in two bytes.
-#[inline(always)]
-fn short_jump(site: &Site, condition: u8) -> Option<u128> {
-    let distance = i8::try_from(distance(site.address.wrapping_add(site.length.into()), site.target)? as i32).ok()?;
-    Some(u128::from(0x70 | condition) | u128::from(distance as u8) << 8)
-}
-
-/// The same in six bytes.
-#[inline(always)]
-fn near_jump(site: &Site, condition: u8) -> Option<u128> {
-    let distance = distance(site.address.wrapping_add(site.length.into()), site.target)?;
-    Some(0x0f | u128::from(0x80 | condition) << 8 | u128::from(distance) << 16)
+/// The first `length` bytes of a site, and a conditional jump to the target in the two or six bytes behind them.
+fn with_jump(site: &Site, first: u64, length: u8, condition: u8) -> Option<Code> {
+    let to = distance(site.address.wrapping_add(site.length.into()), site.target)?;
+    let jump = match site.length.wrapping_sub(length) {
+        2 => u64::from(0x70 | condition) | u64::from(i8::try_from(to as i32).ok()? as u8) << 8,
+        6 => 0x0f | u64::from(0x80 | condition) << 8 | u64::from(to) << 16,
+        _ => return None,
+    };
+    Some(Code::new(u128::from(first) | u128::from(jump) << (8 * length), site.length))
 }
 
 /// The displacement that leads from one address to another, as the 32 bits of an instruction.
-#[inline(always)]
 fn distance(from: u64, to: u64) -> Option<u32> {
     i32::try_from(to.wrapping_sub(from) as i64).ok().map(|distance| distance as u32)
 }
 
-// Nops of four and eight bytes (Intel SDM volume 2, NOP, table 4-12), and longer ones with operand size prefixes in
-// front, as assemblers make them.
-const NOP_4: u128 = 0x0040_1f0f;
-const NOP_8: u128 = 0x0000_0000_0084_1f0f;
-
-/// A single nop as long as the site.
-#[inline(always)]
-fn nop(site: &Site) -> Option<Code> {
-    match (site.kind, site.length) {
-        (Kind::Branch | Kind::SliceEnter, 9) => Some(Code::new(0x66 | NOP_8 << 8, 9)),
-        (Kind::Branch | Kind::SliceEnter, 13) => Some(Code::new(0x66_6666_6666 | NOP_8 << 40, 13)),
-        (Kind::SliceLeave, 10) => Some(Code::new(0x6666 | NOP_8 << 16, 10)),
-        (Kind::SliceLeave, 14) => Some(Code::new(0x6666_6666_6666 | NOP_8 << 48, 14)),
-        _ => None,
-    }
+/// A single nop of 4 or of 8 to 14 bytes: the longest that the manuals list (Intel SDM volume 2, NOP, table 4-12), with
+/// operand size prefixes in front, as assemblers make them.
+fn nop(length: u8) -> u128 {
+    const NOP_4: u128 = 0x0040_1f0f;
+    const NOP_8: u128 = 0x0000_0000_0084_1f0f;
+    let prefixes = 8 * length.saturating_sub(8);
+    if length == 4 { NOP_4 } else { 0x6666_6666_6666 & ((1 << prefixes) - 1) | NOP_8 << prefixes }
 }

@@ -67,6 +67,8 @@ impl Session {
     ///
     /// `text` must lie in the readable text of one module, and this be the process's only thread until the session
     /// has [finished](Self::finish).
+    #[cold]
+    #[inline(never)]
     pub(crate) unsafe fn start(writer: Writer, text: Range<usize>) -> Result<Self> {
         Ok(match writer {
             Writer::Mem => Self::Mem(mem::Mem::start(text)?),
@@ -89,7 +91,7 @@ impl Session {
     /// # Safety
     ///
     /// The code must be right to execute there, and lie in the session's text.
-    #[inline]
+    #[inline(never)]
     pub(crate) unsafe fn put(&mut self, address: usize, code: Code) -> Result<()> {
         match self {
             // SAFETY: as the caller vouches.
@@ -100,6 +102,8 @@ impl Session {
     }
 
     /// Makes all that was taken stand in the text, and ends the session.
+    #[cold]
+    #[inline(never)]
     pub(crate) fn finish(&mut self) -> Result<()> {
         match self {
             Self::Mem(mem) => mem.flush(),

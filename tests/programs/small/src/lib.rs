@@ -12,6 +12,7 @@ mod bound {
     invar::key! { #[name = "small.quick"] static QUICK: bool = |_| Ok(true); }
 
     pub fn quick() -> bool {
+        #[cfg(feature = "slice")]
         let _slice = invar::slice::enter();
         invar::branch!(QUICK)
     }

@@ -1,0 +1,117 @@
+//! The report as text: one line for each module, one for each of its keys, one for each of its sites.
+
+use super::{Binding, KeyReport, ModuleReport, Report, kind_name};
+use crate::bind::{Reason, SiteStatus};
+use crate::key::Verdict;
+use crate::text::Sink;
+use invar_arch::Kind;
+
+impl core::fmt::Display for Report {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        struct Formatted<'a, 'b>(&'a mut core::fmt::Formatter<'b>, core::fmt::Result);
+        impl Sink for Formatted<'_, '_> {
+            fn put(&mut self, bytes: &[u8]) {
+                let Formatted(f, result) = self;
+                *result = result.and_then(|()| bytes.utf8_chunks().try_for_each(|chunk| f.write_str(chunk.valid())));
+            }
+        }
+        let mut out = Formatted(f, Ok(()));
+        self.modules(|module| print(module, &mut out));
+        out.1
+    }
+}
+
+/// One line for the module, one for each key, one for each site.
+#[cold]
+pub(super) fn print(report: &ModuleReport<'_>, out: &mut dyn Sink) {
+    out.put(b"module ");
+    out.put(if report.path().is_empty() { b"(program)" } else { report.path().to_bytes() });
+    out.put(b" at ");
+    out.hex(report.base() as u64);
+    out.put(b": ");
+    out.dec(report.sites() as u64);
+    out.put(b" sites, ");
+    out.dec(report.bound() as u64);
+    out.put(b" bound");
+    for (at, writer) in report.writers().enumerate() {
+        out.put(if at == 0 { b" by " } else { b" and " });
+        out.put(writer.name().as_bytes());
+    }
+    if report.bound() > 0 {
+        out.put(b" in ");
+        out.dec(report.nanoseconds() / 1000);
+        out.put(b" us");
+    }
+    if let Some(reason) = report.reason() {
+        out.put(b"; the others stay checked: ");
+        print_reason(reason, out);
+    }
+    out.put(b"\n");
+    for key in report.keys() {
+        print_key(&key, out);
+    }
+    for binding in report.bindings() {
+        print_binding(&binding, report.base(), out);
+    }
+}
+
+#[cold]
+fn print_reason(reason: Reason, out: &mut dyn Sink) {
+    out.put(reason.describe().as_bytes());
+    if let Some(detail) = reason.detail() {
+        out.put(b" ");
+        out.dec(detail.into());
+    }
+}
+
+#[cold]
+fn print_key(report: &KeyReport<'_>, out: &mut dyn Sink) {
+    out.put(b"  key ");
+    out.put(report.key.name());
+    let mut verdict = Verdict::undecided();
+    match report.key.state.copy(&mut verdict) {
+        false => out.put(b" undecided\n"),
+        true => {
+            out.put(b" = ");
+            out.put(report.key.value_name(verdict.value));
+            out.put(b" (");
+            out.put(verdict.origin().name().as_bytes());
+            out.put(b"): ");
+            out.put(verdict.evidence.as_bytes());
+            out.put(b"\n");
+        }
+    }
+}
+
+#[cold]
+fn print_binding(binding: &Binding<'_>, base: usize, out: &mut dyn Sink) {
+    out.put(b"  site ");
+    match binding.found {
+        None => {
+            out.put(b"record ");
+            out.dec(binding.index as u64);
+        }
+        Some((site, key)) => {
+            out.hex(site.address.wrapping_sub(base as u64));
+            out.put(b" ");
+            out.put(kind_name(site.kind).as_bytes());
+            out.put(b" ");
+            out.put(key.name());
+            if site.kind == Kind::Branch {
+                out.put(b" == ");
+                out.put(key.value_name(site.value));
+            }
+            out.put(b", ");
+            out.dec(site.length.into());
+            out.put(b" bytes");
+        }
+    }
+    out.put(b": ");
+    out.put(match binding.status {
+        SiteStatus::Bound => b"bound" as &[u8],
+        SiteStatus::Checked => b"checked",
+        SiteStatus::Foreign => b"foreign bytes, left alone",
+        SiteStatus::Invalid(fault) => fault.describe().as_bytes(),
+    });
+    out.put(b"\n");
+}
