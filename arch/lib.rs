@@ -92,6 +92,7 @@ pub struct Site {
 /// Kept as the first eight and the last eight, which overlap: two moves store or compare a site whole, whatever its
 /// length, and touch nothing beside it.
 #[derive(Clone, Copy, PartialEq, Eq)]
+#[allow(dead_code)] // made where something is encoded
 pub struct Code {
     first: u64,
     last: u64,
@@ -99,13 +100,6 @@ pub struct Code {
 }
 
 impl Code {
-    /// The low `length` bytes of `bits`. With a constant length this is a few shifts by constants.
-    #[allow(dead_code)] // where nothing is encoded
-    #[inline(always)]
-    const fn new(bits: u128, length: u8) -> Self {
-        Self { first: bits as u64, last: (bits >> (8 * (length - 8))) as u64, length }
-    }
-
     /// How many bytes.
     #[allow(clippy::len_without_is_empty)] // never empty
     #[inline(always)]

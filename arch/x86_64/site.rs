@@ -75,51 +75,62 @@ pub fn checked(site: &Site) -> Option<Code> {
 /// `request_offset` bytes from its thread pointer; `None` as for [`checked`].
 #[inline(never)]
 pub fn bound(site: &Site, value: u8, request_offset: i32) -> Option<Code> {
-    let request = u64::from(request_offset as u32) << 32;
-    let (shortest, long) = (if site.kind == Kind::SliceLeave { 10 } else { 9 }, site.length > 10);
-    if site.length != shortest + if long { 4 } else { 0 } {
+    let Site { length, .. } = *site;
+    let (shortest, long) = (if site.kind == Kind::SliceLeave { 10 } else { 9 }, length > 10);
+    if length != if long { shortest + 4 } else { shortest } {
         return None;
     }
-    let bytes = match site.kind {
-        _ if value == site.value => nop(site.length),
+    let request = u64::from(request_offset as u32) << 32;
+    Some(match site.kind {
+        // One nop: the longest that has an encoding of its own, and operand size prefixes, as assemblers make them.
+        _ if value == site.value => {
+            let prefixes = 8 * (u32::from(length) - 8);
+            Code { first: 0x6666_6666_6666 & ((1 << prefixes) - 1) | NOP_8 << prefixes, last: NOP_8, length }
+        }
         Kind::Branch => {
-            let target = distance(site.address.wrapping_add(5), site.target)?;
-            0xe9 | u128::from(target) << 8 | nop(site.length - 5) << 40
+            let target = u64::from(distance(site.address.wrapping_add(5), site.target)?);
+            let nop = if long { NOP_8 } else { NOP_4 };
+            Code {
+                first: 0xe9 | target << 8 | nop << 40,
+                last: if long { NOP_8 } else { target | NOP_4 << 32 },
+                length,
+            }
         }
         Kind::SliceEnter => {
-            let store = u128::from(0x2504_c664 | request) | 1 << 64;
+            let store = 0x2504_c664 | request;
             // Operand size prefixes, which a byte store ignores, keep the longer form one instruction.
-            if long { 0x6666_6666 | store << 32 } else { store }
+            let first = if long { 0x6666_6666 | store << 32 } else { store };
+            Code { first, last: store >> 8 | 1 << 56, length }
         }
         Kind::SliceLeave => return with_jump(site, 0x252c_d064 | request, 8, JNC),
-    };
-    Some(Code::new(bytes, site.length))
+    })
 }
 
 const JNE: u8 = 0x5;
 const JNC: u8 = 0x3;
 
-/// The first `length` bytes of a site, and a conditional jump to the target in the two or six bytes behind them.
+// Intel SDM volume 2, NOP, table 4-12.
+const NOP_4: u64 = 0x0040_1f0f;
+const NOP_8: u64 = 0x0000_0000_0084_1f0f;
+
+/// The first `length` bytes of a site, 7 or 8, and a conditional jump to the target in the two or six bytes behind them.
+#[inline(always)]
 fn with_jump(site: &Site, first: u64, length: u8, condition: u8) -> Option<Code> {
     let to = distance(site.address.wrapping_add(site.length.into()), site.target)?;
-    let jump = match site.length.wrapping_sub(length) {
-        2 => u64::from(0x70 | condition) | u64::from(i8::try_from(to as i32).ok()? as u8) << 8,
-        6 => 0x0f | u64::from(0x80 | condition) << 8 | u64::from(to) << 16,
+    let (jump, jump_length) = match site.length.wrapping_sub(length) {
+        2 => (u64::from(0x70 | condition) | u64::from(i8::try_from(to as i32).ok()? as u8) << 8, 2),
+        6 => (0x0f | u64::from(0x80 | condition) << 8 | u64::from(to) << 16, 6),
         _ => return None,
     };
-    Some(Code::new(u128::from(first) | u128::from(jump) << (8 * length), site.length))
+    Some(Code {
+        first: if length == 8 { first } else { first | jump << 56 },
+        last: first >> (8 * (site.length - 8)) | jump << (64 - 8 * jump_length),
+        length: site.length,
+    })
 }
 
 /// The displacement that leads from one address to another, as the 32 bits of an instruction.
+#[inline(always)]
 fn distance(from: u64, to: u64) -> Option<u32> {
     i32::try_from(to.wrapping_sub(from) as i64).ok().map(|distance| distance as u32)
-}
-
-/// A single nop of 4 or of 8 to 14 bytes: the longest that the manuals list (Intel SDM volume 2, NOP, table 4-12), with
-/// operand size prefixes in front, as assemblers make them.
-fn nop(length: u8) -> u128 {
-    const NOP_4: u128 = 0x0040_1f0f;
-    const NOP_8: u128 = 0x0000_0000_0084_1f0f;
-    let prefixes = 8 * length.saturating_sub(8);
-    if length == 4 { NOP_4 } else { 0x6666_6666_6666 & ((1 << prefixes) - 1) | NOP_8 << prefixes }
 }

@@ -23,7 +23,7 @@ pub fn per_operation(operations: u64, run: impl FnOnce()) -> f64 {
     started.elapsed().as_nanos() as f64 / operations as f64
 }
 
-/// Runs the batches in rounds, every batch once in each, for about as long as `budget`; at least [`FEWEST`] rounds.
+/// Runs the batches in rounds, every batch once in each, for about as long as `budget`; at least nine rounds.
 pub fn alternate(budget: Duration, batches: &mut [Batch<'_>]) -> Samples {
     let started = Instant::now();
     let mut samples = Samples(vec![Vec::new(); batches.len()]);

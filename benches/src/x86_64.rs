@@ -1,7 +1,7 @@
 //! The variants, instruction by instruction, so that two of them differ in nothing else.
 //!
 //! Each is text for the assembler: what stands before the section, what stands behind it, and what stands out of
-//! line. [`batches!`](crate::batches) puts it into loops that are alike down to their alignment. `rdi` counts,
+//! line. [`batch!`](crate::batch) puts it into loops that are alike down to their alignment. `rdi` counts,
 //! `rsi` is the lock, `rdx` holds the area's offset for those who keep it in a register; `rax`, `rcx` and `r8` to
 //! `r11` are free. Bound sites are those that `docs/site-abi.md` describes, with records of their own.
 
