@@ -245,10 +245,9 @@ impl<'a> Module<'a> {
         })
     }
 
-    /// Whether `address` lies in this module.
-    #[cfg(feature = "slice")]
-    pub(crate) fn contains(&self, address: usize) -> bool {
-        self.segments.contain(address, 1, 0)
+    /// Whether this is the program itself, which the loader lists without a path.
+    pub(crate) fn is_program(&self) -> bool {
+        self.path.is_empty()
     }
 
     /// The part of the module's text that holds this range whole: what may be read and executed.

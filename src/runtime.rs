@@ -97,7 +97,7 @@ fn adopt_key(ours: &ModuleKey<'_>, theirs: &ModuleKey<'_>, settings: &Settings, 
     }
     theirs.state.copy(verdict);
     if verdict.origin() == Origin::Forced {
-        // Forced memory is each module's own: another module's goes away with it.
+        // Forced memory may be the program's own, or its libc's: each module finds what is there.
         force(verdict);
     } else {
         verdict.origin = Origin::Adopted as u8;
@@ -132,12 +132,17 @@ fn decide(key: &ModuleKey<'_>, settings: &Settings, verdict: &mut Verdict) {
     }
 }
 
-/// The slice key by `INVAR_KEYS=slice=force`: the available form, on memory of this module's own.
+/// The slice key by `INVAR_KEYS=slice=force`: the available form, on memory that is safe to write.
 #[cold]
 fn force(verdict: &mut Verdict) {
-    verdict.start(1, Origin::Forced);
-    verdict.data = slice::own_memory();
-    verdict.evidence.text("INVAR_KEYS; requests go to this module's own memory, which the kernel does not read");
+    match slice::spare_memory() {
+        Some(data) => {
+            verdict.start(1, Origin::Forced);
+            verdict.data = data;
+            verdict.evidence.text("INVAR_KEYS; requests go to memory that is safe to write, and nobody grants them");
+        }
+        None => fail(verdict, "cannot be forced: a library needs an area of libc's (glibc 2.35 or newer)"),
+    }
 }
 
 #[cold]
@@ -150,6 +155,12 @@ fn probe(key: &ModuleKey<'_>, verdict: &mut Verdict) {
     } else if verdict.origin != Origin::Probe as u8 {
         verdict.value = 0;
         verdict.origin = Origin::Failed as u8;
+    } else if verdict.value != 0 && verdict.data == 0 && key.flags & flags::SLICE != 0 {
+        // A key for measurements, which has no area to offer.
+        match slice::spare_memory() {
+            Some(data) => verdict.data = data,
+            None => fail(verdict, "there is no memory that is safe to write"),
+        }
     }
 }
 

@@ -34,20 +34,20 @@ pub const SETTINGS: &[(&str, &str, &str)] = &[
     (
         "INVAR",
         "off|auto|require",
-        "off: decide and bind nothing; require: exit with code 78 if a site stays unbound, or the slice extension is absent where it has sites [auto]",
+        "off: decide and bind nothing; require: exit with 78 if a site or its extension is missing [auto]",
     ),
     (
         "INVAR_KEYS",
         "KEY=VALUE,...",
-        "choose a value that the key's probe allows; its first value always is (slice=off). slice=force binds the slice sites for measurement where the extension is absent",
+        "choose a value that the key's probe allows, as slice=off; slice=force binds it for measurements",
     ),
     ("INVAR_WRITER", "auto|mem|mprotect|off", "how code is written; off: sites stay in checked form [auto]"),
     (
         "INVAR_REPORT",
         "stderr|FILE",
-        "at load, list keys, sites and reasons; %p in FILE stands for the process, and FILE is appended to",
+        "list keys, sites and reasons at load; FILE is appended to, and %p in it is the process",
     ),
-    ("INVAR_HELP", "1", "print this table at load"),
+    ("INVAR_HELP", "1", "print this table at load, and go on"),
 ];
 
 impl Settings {

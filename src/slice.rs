@@ -81,8 +81,13 @@ impl Drop for Slice {
 
 /// Makes the verdict's data known to this module's sites.
 pub(crate) fn load() {
-    let data = SLICE.verdict().filter(|verdict| verdict.value != 0).map_or_else(own_memory, |verdict| verdict.data);
-    arch::set_area(data as i32 as isize, (data >> 32) as i32);
+    let data = match SLICE.verdict() {
+        Some(verdict) if verdict.value != 0 => Some(verdict.data),
+        _ => spare_memory(),
+    };
+    if let Some(data) = data {
+        arch::set_area(data as i32 as isize, (data >> 32) as i32);
+    }
 }
 
 /// Where the request byte of each thread lies, from its thread pointer.
@@ -90,9 +95,25 @@ pub(crate) fn request_offset() -> i32 {
     (arch::request_area() + arch::AREA_REQUEST as isize) as i32
 }
 
-/// The verdict's data for this module's own thread-local memory, which is always safe to write.
-pub(crate) fn own_memory() -> u64 {
-    pack(arch::own_area_offset(), -1)
+/// The verdict's data for memory that is safe to write in every thread where the extension is absent: the program's own
+/// area; in a library, which has none at a constant distance from the thread pointer, two bytes of libc's that nobody else
+/// uses. `None` where there is neither.
+pub(crate) fn spare_memory() -> Option<u64> {
+    if !cfg!(feature = "slice") {
+        return None;
+    }
+    match own_area() {
+        Some(area) => Some(pack(area, -1)),
+        // 28 and 29 lie in the 32 bytes of the oldest layout, behind its last field.
+        None => arch::libc_area().filter(|&(_, size)| size > 0).map(|(area, _)| pack(area, -1)),
+    }
+}
+
+/// Distance of our own area from each thread's pointer, in the program; a library has none.
+pub(crate) fn own_area() -> Option<isize> {
+    // SAFETY: our own code's module.
+    let own = unsafe { crate::module::containing(own_area as fn() -> Option<isize> as usize) }?;
+    own.is_program().then(arch::own_area_offset)
 }
 
 /// Both halves fit: thread-local blocks lie within two gigabytes of the thread pointer.

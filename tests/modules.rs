@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{ANYWHERE, Build, Tale, command, run, sites, tale, test};
+use common::{ANYWHERE, Build, Tale, Temporary, command, run, sites, tale, test};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -19,6 +19,7 @@ fn main() -> ExitCode {
         ),
         test("a library opened beside a thread stays checked", sites(), a_library_opened_beside_a_thread_stays_checked),
         test("opened and closed a thousand times", sites(), opened_and_closed_a_thousand_times),
+        test("many libraries beside each other", sites(), many_libraries_beside_each_other),
         test("keys and sites in C are bound like those in Rust", sites(), keys_and_sites_in_c_are_bound),
     ])
 }
@@ -120,6 +121,28 @@ fn opened_and_closed_a_thousand_times() {
         assert_eq!(before, after, "{what} left behind");
     }
     assert_eq!(tale.held.len(), 2);
+}
+
+/// The loader keeps little thread-local memory for libraries that are opened later: none of it is ours.
+fn many_libraries_beside_each_other() {
+    const COPIES: usize = 60;
+    let small = Build::small().named("small-all").argument("--features").argument("all").library("small");
+    let small = std::fs::read(small).unwrap();
+    let copies: Vec<_> = (0..COPIES).map(|_| Temporary::executable("library", &small)).collect();
+    for slice in ["off", "force"] {
+        let tale = tale(
+            command(Build::release().program("host"))
+                .arg("--silent")
+                .args(copies.iter().map(|copy| &copy.0))
+                .env("INVAR_KEYS", format!("slice={slice}")),
+        );
+        tale.assert_consistent();
+        assert_eq!(tale.modules.len(), 1 + COPIES);
+        for module in &tale.modules {
+            module.assert_bound();
+            assert_eq!(module.key("slice").value, if slice == "off" { "off" } else { "on" });
+        }
+    }
 }
 
 fn keys_and_sites_in_c_are_bound() {

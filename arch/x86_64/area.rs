@@ -4,10 +4,9 @@ use crate::AREA_REQUEST;
 use core::arch::{asm, global_asm, naked_asm};
 use core::sync::atomic::{AtomicI32, AtomicIsize, Ordering::Relaxed};
 
-// One 64-byte area for each thread, zero until the kernel writes to it, in the initial-exec TLS block, so that
-// its distance from the thread pointer is the same in every thread. Weak, so that two versions of this crate in
-// one link share it. In .tdata and not in .tbss: lld leaves a hole of a page in a file whose only thread-local memory
-// is an aligned .tbss.
+// One 64-byte area for each thread, zero until the kernel writes to it. Weak, so that two versions of this crate in one
+// link share it. In .tdata and not in .tbss: lld leaves a hole of a page in a file whose only thread-local memory is an
+// aligned .tbss.
 global_asm!(
     ".pushsection .tdata.invar_area, \"awT\", @progbits",
     ".balign 64",
@@ -24,15 +23,29 @@ global_asm!(
 /// Source: glibc, sysdeps/unix/sysv/linux/x86/bits/rseq.h.
 pub const RSEQ_SIGNATURE: u32 = 0x5305_3053;
 
-/// Distance of this module's own area from the thread pointer, in bytes. The same in every thread, and safe to
-/// write in every thread, registered with the kernel or not.
+/// Distance of the program's own area from the thread pointer, in bytes: the same in every thread, and safe to write in
+/// every thread, registered with the kernel or not. In a library that is true of the calling thread only.
+///
+/// By the general dynamic model of the x86-64 TLS ABI, which the linker turns into one instruction in a program. In a
+/// library it remains a call, which is never made; the initial-exec model would take of the little static memory that
+/// the loader keeps for libraries that are opened later, and a few dozen of them would use it up.
 pub fn own_area_offset() -> isize {
-    let offset: isize;
-    // SAFETY: reads one GOT entry that the linker or loader filled in.
+    let area: *mut u8;
+    // SAFETY: the sequence that the ABI prescribes, with the registers of a call.
     unsafe {
-        asm!("mov {}, qword ptr [rip + invar_area@GOTTPOFF]", out(reg) offset, options(nostack, pure, readonly, preserves_flags));
+        asm!(
+            // Weak, so that a library does not need the loader by name.
+            ".weak __tls_get_addr",
+            ".byte 0x66",
+            "lea rdi, [rip + invar_area@TLSGD]",
+            ".value 0x6666",
+            "rex64",
+            "call __tls_get_addr@PLT",
+            out("rax") area,
+            clobber_abi("C"),
+        );
     }
-    offset
+    area as isize - thread_pointer() as isize
 }
 
 /// What the C library says of the area it registers for each thread: `__rseq_offset` and `__rseq_size`
@@ -58,12 +71,16 @@ pub fn libc_area() -> Option<(isize, u32)> {
 
 /// Address of the calling thread's area.
 pub fn area(offset: isize) -> *mut u8 {
+    thread_pointer().wrapping_offset(offset)
+}
+
+fn thread_pointer() -> *mut u8 {
     let thread: *mut u8;
     // SAFETY: the first word at the thread pointer is the thread pointer itself (x86-64 TLS ABI).
     unsafe {
         asm!("mov {}, qword ptr fs:[0]", out(reg) thread, options(nostack, pure, readonly, preserves_flags));
     }
-    thread.wrapping_offset(offset)
+    thread
 }
 
 /// Distance of each thread's area from its thread pointer, for what is not bound.

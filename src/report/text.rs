@@ -2,7 +2,7 @@
 
 use super::{Binding, KeyReport, ModuleReport, Report, kind_name};
 use crate::bind::{Reason, SiteStatus};
-use crate::key::Verdict;
+use crate::key::{Origin, Verdict};
 use crate::text::Sink;
 use invar_arch::Kind;
 
@@ -43,13 +43,13 @@ pub(super) fn print(report: &ModuleReport<'_>, out: &mut dyn Sink) {
         out.put(b" us");
     }
     if let Some(reason) = report.reason() {
-        out.put(b"; the others stay checked: ");
+        out.put(b"; what is not bound stays checked: ");
         print_reason(reason, out);
     }
     out.put(b"\n");
-    for key in report.keys() {
-        print_key(&key, out);
-    }
+    report.keys().filter(|key| !is_plain_cpu_key(key)).for_each(|key| print_key(&key, out));
+    print_cpu_keys(report, 1, out);
+    print_cpu_keys(report, 0, out);
     for binding in report.bindings() {
         print_binding(&binding, report.base(), out);
     }
@@ -76,12 +76,43 @@ fn print_key(report: &KeyReport<'_>, out: &mut dyn Sink) {
             out.put(report.key.value_name(verdict.value));
             out.put(b" (");
             out.put(verdict.origin().name().as_bytes());
-            out.put(b"): ");
+            out.put(if verdict.evidence.as_bytes().is_empty() { b")" } else { b"): " });
             out.put(verdict.evidence.as_bytes());
             out.put(b"\n");
         }
     }
 }
+
+/// Whether there is no more to say of a key than its value: one of the CPU's features, as the CPU has it.
+#[cold]
+fn is_plain_cpu_key(report: &KeyReport<'_>) -> bool {
+    let mut verdict = Verdict::undecided();
+    report.key.name().starts_with(CPU) && report.key.state.copy(&mut verdict) && verdict.origin() == Origin::Probe
+}
+
+/// The CPU's features that have this value, in one line.
+#[cold]
+fn print_cpu_keys(report: &ModuleReport<'_>, value: u8, out: &mut dyn Sink) {
+    let mut first = true;
+    for KeyReport { key } in report.keys().filter(is_plain_cpu_key) {
+        if key.state.value() == value {
+            if first {
+                out.put(b"  keys cpu.* = ");
+                out.put(key.value_name(value));
+                out.put(b" (probe):");
+                first = false;
+            }
+            out.put(b" ");
+            out.put(&key.name()[CPU.len()..]);
+        }
+    }
+    if !first {
+        out.put(b"\n");
+    }
+}
+
+/// How the names of the built-in keys for the CPU's features begin.
+const CPU: &[u8] = b"cpu.";
 
 #[cold]
 fn print_binding(binding: &Binding<'_>, base: usize, out: &mut dyn Sink) {
@@ -108,10 +139,13 @@ fn print_binding(binding: &Binding<'_>, base: usize, out: &mut dyn Sink) {
     }
     out.put(b": ");
     out.put(match binding.status {
-        SiteStatus::Bound => b"bound" as &[u8],
+        SiteStatus::Bound => b"bound to " as &[u8],
         SiteStatus::Checked => b"checked",
         SiteStatus::Foreign => b"foreign bytes, left alone",
         SiteStatus::Invalid(fault) => fault.describe().as_bytes(),
     });
+    if let (SiteStatus::Bound, Some((_, key))) = (binding.status, binding.found) {
+        out.put(key.value_name(key.state.value()));
+    }
     out.put(b"\n");
 }

@@ -97,10 +97,7 @@ impl Facts for ThisProcess {
 
     fn own_area(&self) -> Option<isize> {
         // The program itself is never unloaded; that a library stays cannot be known from inside.
-        let entry = sys::auxiliary(libc::AT_ENTRY) as usize;
-        // SAFETY: our own code's module.
-        let own = unsafe { crate::module::containing(Self::own_area as fn(&Self) -> Option<isize> as usize) }?;
-        own.contains(entry).then(arch::own_area_offset)
+        crate::slice::own_area()
     }
 
     fn trial(&self) -> Trial {

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! host [--threads N] LIBRARY...         open each (RTLD_LOCAL), let it tell its story
+//! host --silent LIBRARY...              open each
 //! host --cycles N LIBRARY               open and close it N times, and count what is left behind
 //! ```
 //!
@@ -26,6 +27,7 @@ fn main() {
     };
     let threads = number_of("--threads").unwrap_or(1);
     let cycles = number_of("--cycles");
+    let silent = arguments.next_if(|argument| argument == "--silent").is_some();
     let libraries: Vec<String> = arguments.collect();
 
     if let Some(cycles) = cycles {
@@ -37,6 +39,9 @@ fn main() {
     }
     for library in &libraries {
         let library = Library::open(library);
+        if silent {
+            continue;
+        }
         // SAFETY: that is the function's type in every library that the tests load.
         let story: extern "C" fn() = unsafe { std::mem::transmute(library.symbol(c"tell_story")) };
         story();
