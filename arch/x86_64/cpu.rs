@@ -131,6 +131,12 @@ pub fn cpu_features() -> u64 {
     features
 }
 
+/// Whether the CPU has `serialize` (Intel SDM volume 2), as far as libc tells: to ask the CPU would serialise it.
+#[cfg(not(invar_portable))]
+pub(crate) fn serializes() -> bool {
+    libc_registers().is_some_and(|registers| registers[EDX_7 as usize] >> 14 & 1 == 1)
+}
+
 /// The registers by cpuid itself. In a virtual machine each of these is an exit to the hypervisor, some
 /// microseconds long, so it is the second choice.
 #[cold]
