@@ -21,6 +21,9 @@
 //! ever written. `--cfg invar_portable` selects it on any machine.
 #![no_std]
 
+#[cfg(test)]
+extern crate std;
+
 #[cfg_attr(
     all(target_arch = "x86_64", target_os = "linux", target_pointer_width = "64", not(invar_portable)),
     path = "x86_64/mod.rs"

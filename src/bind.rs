@@ -183,9 +183,11 @@ unsafe fn commit(module: &Module<'_>, wish: Wish) -> Result<(), Reason> {
     };
     // SAFETY: as the caller vouches.
     let written = unsafe { pass(module, first, &survey) };
-    // SAFETY: as the caller vouches. What the first writer has bound is no longer in checked form, so it is passed by.
-    let written =
-        written.or_else(|refused| second.map_or(Err(refused), |writer| unsafe { pass(module, writer, &survey) }));
+    let written = match (written, second) {
+        // SAFETY: as the caller vouches. What the first writer has bound is passed by.
+        (Err(_), Some(writer)) => unsafe { pass(module, writer, &survey) },
+        (written, _) => written,
+    };
     arch::synchronise();
     written.map_err(|Errno(errno)| Reason::Refused(errno))
 }
@@ -217,7 +219,8 @@ impl Survey {
     }
 }
 
-/// Binds what this writer can: every site whose key is decided and that stands in checked form.
+/// Binds what this writer can: every site whose key is decided and that stands in checked form. Counts those that stand
+/// bound already, as the sites of duplicate records do, and those that are left as they are.
 ///
 /// # Safety
 ///
@@ -230,26 +233,29 @@ unsafe fn pass(module: &Module<'_>, writer: Writer, survey: &Survey) -> sys::Res
     let mut resolver = Resolver::new(module);
     // SAFETY: the survey's range lies in the module's text; one thread, as the caller vouches.
     let mut session = unsafe { Session::start(writer, survey.text.clone()) }?;
-    let mut written = Ok(());
+    let (mut sites, mut already, mut written) = (0, 0, Ok(()));
     for record in module.sites {
         let Ok((site, key)) = resolver.site(record) else { continue };
         session.approach(site.address as usize);
-        if !key.decided() || !resolver.is_checked(&site) {
-            continue;
-        }
-        if let Some(code) = resolver.bound(&site, key) {
+        let Some(code) = resolver.bound(&site, key) else { continue };
+        sites += 1;
+        if resolver.is_checked(&site) {
             // SAFETY: a verified site, and its form for its key's value.
             written = unsafe { session.put(site.address as usize, code) };
             if written.is_err() {
                 break;
             }
+        } else if reads(&site, code) {
+            already += 1;
         }
     }
     let written = written.and(session.finish());
-    if session.bound() > 0 {
-        outcome.bound.fetch_add(session.bound(), Relaxed);
+    let bound = session.bound();
+    if bound > 0 {
         outcome.writers.fetch_or(writer as u8, Relaxed);
     }
+    outcome.bound.store(already + bound, Relaxed);
+    outcome.left.store(sites - already - bound, Relaxed);
     written
 }
 
@@ -263,7 +269,7 @@ pub(crate) fn inspect(resolver: &mut Resolver<'_>, record: &SiteRecord) -> (Site
     let Some(checked) = arch::checked(&site) else { return (SiteStatus::Invalid(Fault::Length), None) };
     let status = if reads(&site, checked) {
         SiteStatus::Checked
-    } else if key.decided() && resolver.bound(&site, key).is_some_and(|code| reads(&site, code)) {
+    } else if resolver.bound(&site, key).is_some_and(|code| reads(&site, code)) {
         SiteStatus::Bound
     } else {
         SiteStatus::Foreign
@@ -302,17 +308,20 @@ impl<'a> Text<'a> {
     }
 }
 
+/// More keys than most modules have. Beyond, each change from key to key looks through the key table.
+const SLOTS: usize = 128;
+
 /// Works out site records, remembering what they have in common.
 pub(crate) struct Resolver<'a> {
     module: &'a Module<'a>,
     text: Text<'a>,
     /// The states last met, by their addresses, which are 256 bytes apart; and their keys' flags.
-    keys: [(Option<&'a State>, u8); 16],
+    keys: [(Option<&'a State>, u8); SLOTS],
 }
 
 impl<'a> Resolver<'a> {
     pub(crate) fn new(module: &'a Module<'a>) -> Self {
-        Self { module, text: Text::of(module), keys: [(None, 0); 16] }
+        Self { module, text: Text::of(module), keys: [(None, 0); SLOTS] }
     }
 
     /// The site of this record of the module's table, and its key's state.
@@ -340,16 +349,19 @@ impl<'a> Resolver<'a> {
         arch::checked(site).is_some_and(|code| reads(site, code))
     }
 
-    /// The bytes that bind the site to its key's value.
+    /// The bytes that bind the site to its key's value, if it has one.
     #[inline]
     fn bound(&self, site: &Site, key: &State) -> Option<Code> {
+        if !key.decided() {
+            return None;
+        }
         arch::bound(site, key.value(), self.module.outcome.request_offset.load(Relaxed))
     }
 
     /// The key whose state has this address, and its flags.
     #[inline(always)]
     fn key(&mut self, state: usize) -> Option<(&'a State, u8)> {
-        let slot = state / size_of::<State>() % 16;
+        let slot = state / size_of::<State>() % SLOTS;
         let (key, flags) = self.keys[slot];
         match key {
             Some(key) if core::ptr::from_ref(key) as usize == state => Some((key, flags)),
@@ -359,7 +371,7 @@ impl<'a> Resolver<'a> {
 
     #[cold]
     fn look_up(&mut self, slot: usize, state: usize) -> Option<(&'a State, u8)> {
-        let key = self.module.keys().find(|key| key.is_at(state))?;
+        let key = self.module.key_at(state)?;
         self.keys[slot] = (Some(key.state), key.flags);
         Some((key.state, key.flags))
     }

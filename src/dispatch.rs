@@ -22,7 +22,8 @@
 /// An arm is `KEY => variant` or `KEY == VALUE => variant`; the first that holds is called, and `_` stands last.
 /// Each is a [`branch!`](crate::branch!), so the function is an ordinary one: safe, inlinable, with references,
 /// lifetimes, generics and `where` clauses. At `-O` a bound dispatch is a nop or a jump, and a jump to the variant.
-/// Arguments are plain names; methods (`self`) and `async` are not taken.
+/// Arguments are plain names, and type parameters are those that the arguments tell; methods (`self`), `async`, `unsafe`
+/// and `extern` functions are not taken. A key's path does not begin with `::`.
 ///
 /// A variant with `#[target_feature]` names the features in its arm, and the key must prove them: the built-in
 /// keys in [`cpu`](crate::cpu) do, and so does a [`key!`](crate::key!) that requires them. Any other key fails to compile:

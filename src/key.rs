@@ -28,10 +28,15 @@ pub trait Value: Copy + PartialEq + 'static {
 
     /// The value at this position of `NAMES`.
     fn from_byte(byte: u8) -> Option<Self>;
+
+    /// Sites compare with `value as u8`, so the positions must be the discriminants; the macro sees to that.
+    #[doc(hidden)]
+    const BY_MACRO: expansion::ByMacro;
 }
 
 impl Value for bool {
     const NAMES: &'static [&'static str] = &["off", "on"];
+    const BY_MACRO: expansion::ByMacro = expansion::ByMacro;
 
     fn to_byte(self) -> u8 {
         self.into()
@@ -187,6 +192,11 @@ impl State {
         self.status.load(Ordering::Acquire) == SEALED
     }
 
+    /// Whether somebody has begun to decide.
+    pub(crate) fn begun(&self) -> bool {
+        self.status.load(Ordering::Acquire) != UNDECIDED
+    }
+
     pub(crate) fn verdict(&self) -> Option<Verdict> {
         let mut verdict = Verdict::undecided();
         self.copy(&mut verdict).then_some(verdict)
@@ -259,6 +269,12 @@ pub struct KeyRecord {
 }
 
 impl KeyRecord {
+    /// The address of the key's state.
+    #[inline]
+    pub(crate) fn state_address(&self) -> usize {
+        (&raw const self.state as usize).wrapping_add_signed(self.state as isize)
+    }
+
     /// The key's name.
     ///
     /// # Safety
@@ -293,6 +309,10 @@ pub(crate) mod expansion {
         }
     }
 
+    /// Only `values!` is to implement `Value`.
+    #[derive(Debug)]
+    pub struct ByMacro;
+
     /// Fails to compile if the value is not of the key's type.
     pub const fn same_type<T: Value, const PROVES: u64>(_: &Key<T, PROVES>, _: T) {}
 
@@ -312,10 +332,10 @@ pub(crate) mod expansion {
 
     /// The length of [`names`].
     pub const fn names_length<T: Value>(name: &str) -> usize {
-        let mut length = name.len() + 1;
+        let mut length = plain(name).len() + 1;
         let mut value = 0;
         while value < T::NAMES.len() {
-            length += T::NAMES[value].len() + 1;
+            length += plain(T::NAMES[value]).len() + 1;
             value += 1;
         }
         length
@@ -338,10 +358,19 @@ pub(crate) mod expansion {
         names
     }
 
+    /// The bytes of an identifier's name, without the mark of a raw one.
+    const fn plain(name: &str) -> &[u8] {
+        match name.as_bytes() {
+            [b'r', b'#', name @ ..] => name,
+            name => name,
+        }
+    }
+
     const fn append(names: &mut [u8], start: usize, name: &str, lower: bool) -> usize {
+        let name = plain(name);
         let mut at = 0;
         while at < name.len() {
-            let byte = name.as_bytes()[at];
+            let byte = name[at];
             assert!(
                 byte > b' ' && byte != b'=' && byte != b',' && byte < 0x7f,
                 "a key's name has only visible ASCII, without '=' and ','"
@@ -397,13 +426,14 @@ macro_rules! values {
         $vis enum $name { $($(#[$variant_meta])* $variant),+ }
 
         impl $crate::Value for $name {
-            const NAMES: &'static [&'static str] = &[$(stringify!($variant)),+];
+            const NAMES: &'static [&'static str] = &[$(::core::stringify!($variant)),+];
+            const BY_MACRO: $crate::__private::ByMacro = $crate::__private::ByMacro;
 
             fn to_byte(self) -> u8 {
                 self as u8
             }
 
-            fn from_byte(byte: u8) -> Option<Self> {
+            fn from_byte(byte: u8) -> ::core::option::Option<Self> {
                 [$(Self::$variant),+].get(byte as usize).copied()
             }
         }
@@ -453,39 +483,45 @@ macro_rules! values {
 /// ```
 #[macro_export]
 macro_rules! key {
-    ($($declaration:tt)*) => { $crate::__key! { [] [] [false] [] $($declaration)* } };
+    ($($declaration:tt)*) => { $crate::__key! { [] [] [false] [] [] $($declaration)* } };
 }
 
 /// Sorts a key's attributes into name, required features, whether slice sites may depend on it (for measurements;
-/// not part of the interface), and the rest, then declares it.
+/// not part of the interface), conditions, and the rest, then declares it.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __key {
-    ([] $requires:tt $slice:tt $rest:tt #[name = $name:literal] $($more:tt)*) => {
-        $crate::__key! { [$name] $requires $slice $rest $($more)* }
+    ([] $requires:tt $slice:tt $cfg:tt $rest:tt #[name = $name:literal] $($more:tt)*) => {
+        $crate::__key! { [$name] $requires $slice $cfg $rest $($more)* }
     };
-    ($name:tt [] $slice:tt $rest:tt #[requires($features:literal)] $($more:tt)*) => {
-        $crate::__key! { $name [$features] $slice $rest $($more)* }
+    ($name:tt [] $slice:tt $cfg:tt $rest:tt #[requires($features:literal)] $($more:tt)*) => {
+        $crate::__key! { $name [$features] $slice $cfg $rest $($more)* }
     };
-    ($name:tt $requires:tt [false] $rest:tt #[__slice] $($more:tt)*) => {
-        $crate::__key! { $name $requires [true] $rest $($more)* }
+    ($name:tt $requires:tt [false] $cfg:tt $rest:tt #[__slice] $($more:tt)*) => {
+        $crate::__key! { $name $requires [true] $cfg $rest $($more)* }
     };
-    ($name:tt $requires:tt $slice:tt [$($rest:tt)*] #[$meta:meta] $($more:tt)*) => {
-        $crate::__key! { $name $requires $slice [$($rest)* #[$meta]] $($more)* }
+    ($name:tt $requires:tt $slice:tt [$($cfg:tt)*] $rest:tt #[cfg($($condition:tt)*)] $($more:tt)*) => {
+        $crate::__key! { $name $requires $slice [$($cfg)* #[cfg($($condition)*)]] $rest $($more)* }
     };
-    ([$($name:literal)?] [$($features:literal)?] [$slice:literal] [$($meta:tt)*]
+    ($name:tt $requires:tt $slice:tt $cfg:tt [$($rest:tt)*] #[$meta:meta] $($more:tt)*) => {
+        $crate::__key! { $name $requires $slice $cfg [$($rest)* #[$meta]] $($more)* }
+    };
+    ([$($name:literal)?] [$($features:literal)?] [$slice:literal] [$($cfg:tt)*] [$($meta:tt)*]
         $vis:vis static $key:ident: $type:ty = $probe:expr;
     ) => {
+        $($cfg)*
         $($meta)*
         $vis static $key: $crate::Key<$type, { 0 $(| $crate::__private::feature_mask($features))? }> = $crate::Key::new();
 
+        // Items are not hygienic: their names are none that a program would have.
+        $($cfg)*
         const _: () = {
-            extern "C" fn probe(verdict: &mut $crate::Verdict, _: &$crate::__private::KeyRecord) {
-                $crate::__key_record!([$($name)?] $key, $type, probe, $crate::__private::flags($key.proves(), $slice));
+            extern "C" fn __invar_probe(verdict: &mut $crate::Verdict, _: &$crate::__private::KeyRecord) {
+                $crate::__key_record!([$($name)?] $key, $type, __invar_probe, $crate::__private::flags($key.proves(), $slice));
                 $crate::__private::probe(verdict, &$key, $probe);
             }
             #[used]
-            static KEEP: extern "C" fn(&mut $crate::Verdict, &$crate::__private::KeyRecord) = probe;
+            static __INVAR_KEEP: extern "C" fn(&mut $crate::Verdict, &$crate::__private::KeyRecord) = __invar_probe;
         };
     };
 }
@@ -501,7 +537,7 @@ macro_rules! __key_record {
         $crate::__key_record!(@emit $lower, [::core::stringify!($key)], $key, $type, $probe, $flags)
     };
     (@emit $lower:literal, [$name:expr], $key:ident, $type:ty, $probe:ident, $flags:expr) => {{
-        static NAMES: [u8; $crate::__private::names_length::<$type>($name)] =
+        static __INVAR_NAMES: [u8; $crate::__private::names_length::<$type>($name)] =
             $crate::__private::names::<$type, { $crate::__private::names_length::<$type>($name) }>($name, $lower);
         // SAFETY: no instruction, only data in another section.
         unsafe {
@@ -513,9 +549,9 @@ macro_rules! __key_record {
                 ".byte {values}, {flags}",
                 ".popsection",
                 state = sym $key,
-                names = sym NAMES,
+                names = sym __INVAR_NAMES,
                 probe = sym $probe,
-                length = const NAMES.len(),
+                length = const __INVAR_NAMES.len(),
                 values = const <$type as $crate::Value>::NAMES.len(),
                 flags = const $flags,
                 options(nomem, nostack, preserves_flags),

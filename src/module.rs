@@ -52,7 +52,8 @@ pub(crate) struct ModuleKey<'a> {
     names: &'a [u8],
 }
 
-/// What came of binding a module; the note leads to it, so that every copy of the runtime can report it.
+/// What came of binding a module; the note leads to it, so that every copy of the runtime can report it. Zero is
+/// what has not been loaded yet.
 #[repr(C)]
 pub(crate) struct Outcome {
     /// 0 before the module's constructor, 1 when it has run.
@@ -63,38 +64,44 @@ pub(crate) struct Outcome {
     /// The kernel's error number, or the number of threads, with the reasons that have one.
     pub(crate) detail: AtomicU32,
     pub(crate) bound: AtomicU32,
-    reserved3: AtomicU32,
+    /// Sites that a pass over the table came by and left unbound.
+    pub(crate) left: AtomicU32,
     /// Where the request byte of each thread lies, from its thread pointer, in the module's slice sites.
     pub(crate) request_offset: AtomicI32,
     reserved2: AtomicU32,
     pub(crate) nanoseconds: AtomicU64,
 }
 
-impl Outcome {
-    pub(crate) const fn new() -> Self {
-        Self {
-            phase: AtomicU8::new(0),
-            reason: AtomicU8::new(0),
-            writers: AtomicU8::new(0),
-            reserved: AtomicU8::new(0),
-            detail: AtomicU32::new(0),
-            bound: AtomicU32::new(0),
-            reserved3: AtomicU32::new(0),
-            request_offset: AtomicI32::new(0),
-            reserved2: AtomicU32::new(0),
-            nanoseconds: AtomicU64::new(0),
-        }
-    }
+// Weak, so that two versions of this crate in one link share it as they share the tables: the first constructor
+// binds all. Directives only, no instruction.
+core::arch::global_asm!(
+    ".pushsection .bss.invar_outcome, \"aw\", %nobits",
+    ".balign 8",
+    ".weak invar_outcome",
+    ".hidden invar_outcome",
+    ".type invar_outcome, %object",
+    ".size invar_outcome, 32",
+    "invar_outcome:",
+    ".zero 32",
+    ".popsection",
+);
+const _: () = assert!(size_of::<Outcome>() == 32);
 
+unsafe extern "C" {
+    #[link_name = "invar_outcome"]
+    safe static OUTCOME: Outcome;
+}
+
+impl Outcome {
     /// Whether the module's constructor has run to its end.
     pub(crate) fn loaded(&self) -> bool {
         self.phase.load(Ordering::Acquire) != 0
     }
 }
 
-/// Emits this module's note. Called from the constructor, so that it is linked wherever that is.
+/// Emits this module's note, and returns its outcome. Called from the constructor, so that it is linked wherever that is.
 #[inline(never)]
-pub(crate) fn note(outcome: &'static Outcome) -> &'static Outcome {
+pub(crate) fn note() -> &'static Outcome {
     // SAFETY: no instruction, only data in other sections. The empty sections make the linker define the
     // boundary symbols, which are weak so that a linker that drops them still links, and hidden so that each
     // module has its own.
@@ -123,16 +130,17 @@ pub(crate) fn note(outcome: &'static Outcome) -> &'static Outcome {
             ".popsection",
             descriptor = const DESCRIPTOR,
             abi = const ABI,
-            outcome = sym crate::runtime::OUTCOME,
+            outcome = sym OUTCOME,
             options(nomem, nostack, preserves_flags),
         );
     }
-    outcome
+    &OUTCOME
 }
 
 /// Calls `visit` with each module of the process that has a note of this ABI version.
 ///
-/// The loader's lock is held meanwhile, so no module can go away under the visitor.
+/// The loader's lock is held meanwhile, so no module can go away under the visitor; who must not wait for anybody
+/// else's lock.
 pub(crate) fn each<F: FnMut(&Module<'_>)>(mut visit: F) {
     extern "C" fn one<F: FnMut(&Module<'_>)>(info: *mut libc::dl_phdr_info, _size: usize, visit: *mut c_void) -> c_int {
         // SAFETY: `visit` is the pointer passed below; the loader describes a loaded object.
@@ -141,21 +149,35 @@ pub(crate) fn each<F: FnMut(&Module<'_>)>(mut visit: F) {
                 (*visit.cast::<F>())(&module);
             }
         }
+        // Go on.
         0
     }
     // SAFETY: the callback gets the closure back that outlives the call.
     unsafe { libc::dl_iterate_phdr(Some(one::<F>), (&raw mut visit).cast()) };
 }
 
-/// The module that `address` belongs to, for as long as the caller's own code stays loaded.
+/// Calls `visit` with each module, without the loader's lock: it may wait, print, load and panic.
+///
+/// A module must not be unloaded while it is visited. Whoever unloads one vouches for that, as for everything else that
+/// the process might still do with it.
+pub(crate) fn each_in_turn(mut visit: impl FnMut(&Module<'_>)) {
+    for nth in 0.. {
+        let mut number = 0..;
+        // SAFETY: used during the visit only.
+        let Some(module) = (unsafe { find(|_| number.next() == Some(nth)) }) else { return };
+        visit(&module);
+    }
+}
+
+/// The last module that is wanted.
 ///
 /// # Safety
 ///
-/// `address` must lie in a module that stays loaded as long as the result is used.
-pub(crate) unsafe fn containing(address: usize) -> Option<Module<'static>> {
+/// The module must stay loaded as long as the result is used.
+pub(crate) unsafe fn find(mut wanted: impl FnMut(&Module<'_>) -> bool) -> Option<Module<'static>> {
     let mut found = None;
     each(|module| {
-        if module.segments.contain(address, 1, 0) {
+        if wanted(module) {
             // SAFETY: everything a module borrows lies in its own segments or in the loader's record of it,
             // both of which live as long as the module, as the caller vouches.
             found = Some(unsafe { core::mem::transmute::<Module<'_>, Module<'static>>(*module) });
@@ -190,13 +212,13 @@ impl<'a> Module<'a> {
             .and_then(|descriptor| Self::from_note(path, segments, descriptor))
     }
 
-    #[cold]
     /// Works out the descriptor's distances. What does not lie in the module's readable memory is no table.
-    fn from_note(path: &'a CStr, segments: Segments<'a>, descriptor: &'a [u8]) -> Option<Self> {
+    #[cold]
+    fn from_note(path: &'a CStr, segments: Segments<'a>, descriptor: &'a [u8; DESCRIPTOR]) -> Option<Self> {
+        let (fields, _) = descriptor.as_chunks::<4>();
         let at = |index: usize| {
-            let field = &descriptor[4 * index..4 * index + 4];
-            let distance = i32::from_ne_bytes([field[0], field[1], field[2], field[3]]);
-            (field.as_ptr() as usize).wrapping_add_signed(distance as isize)
+            let distance = i32::from_ne_bytes(fields[index]);
+            (fields[index].as_ptr() as usize).wrapping_add_signed(distance as isize)
         };
         Some(Self {
             path,
@@ -211,6 +233,22 @@ impl<'a> Module<'a> {
     /// The module's keys; records that point anywhere else than they must are left out.
     pub(crate) fn keys(&self) -> impl Iterator<Item = ModuleKey<'a>> + use<'_, 'a> {
         self.keys.iter().filter_map(|record| self.key(record))
+    }
+
+    /// The key of this name that somebody has begun to decide, and its position; looked for from `start` on.
+    #[cold]
+    pub(crate) fn key_begun(&self, name: &[u8], start: usize) -> Option<(usize, ModuleKey<'a>)> {
+        (start..start + self.keys.len()).find_map(|at| {
+            let at = at % self.keys.len();
+            let key = self.key(&self.keys[at])?;
+            (key.state.begun() && key.name() == name).then_some((at, key))
+        })
+    }
+
+    /// The key whose state has this address.
+    #[cold]
+    pub(crate) fn key_at(&self, state: usize) -> Option<ModuleKey<'a>> {
+        self.keys.iter().filter(|record| record.state_address() == state).find_map(|record| self.key(record))
     }
 
     #[cold]
@@ -243,6 +281,11 @@ impl<'a> Module<'a> {
             flags: record.flags,
             names,
         })
+    }
+
+    /// Whether this address is in one of the module's segments.
+    pub(crate) fn contains(&self, address: usize) -> bool {
+        self.segments.contain(address, 1, 0)
     }
 
     /// Whether this is the program itself, which the loader lists without a path.
@@ -322,13 +365,17 @@ impl<'a> Segments<'a> {
     }
 
     fn writable<T: Shared>(&self, address: usize) -> Option<&'a T> {
-        let overlaps = |range: Range<usize>| address < range.end && range.start < address + size_of::<T>();
-        let there = address.is_multiple_of(align_of::<T>())
-            && self.contain(address, size_of::<T>(), libc::PF_R | libc::PF_W)
-            // Writable by its segment, and read-only once it was relocated.
-            && !self.of_type(libc::PT_GNU_RELRO).any(|(range, _)| overlaps(range));
+        let there = address.is_multiple_of(align_of::<T>()) && self.is_writable(address, size_of::<T>());
         // SAFETY: loaded, writable, aligned, and every bit pattern is a value that may change at any time.
         there.then(|| unsafe { &*(address as *const T) })
+    }
+
+    /// Whether the range is writable by its segment, and not read-only since it was relocated.
+    #[inline(never)]
+    fn is_writable(&self, address: usize, length: usize) -> bool {
+        let overlaps = |range: Range<usize>| address < range.end && range.start < address + length;
+        self.contain(address, length, libc::PF_R | libc::PF_W)
+            && !self.of_type(libc::PT_GNU_RELRO).any(|(range, _)| overlaps(range))
     }
 }
 
@@ -360,7 +407,7 @@ unsafe impl Shared for Outcome {}
 ///
 /// Steps by four bytes whatever the segment's alignment: mold puts notes of alignment 4 behind one of alignment 8
 /// into one segment, and the one note that has alignment 8, the GNU property note, is a multiple of 8 long.
-fn find_note(mut notes: &[u8]) -> Option<&[u8]> {
+fn find_note(mut notes: &[u8]) -> Option<&[u8; DESCRIPTOR]> {
     while notes.len() >= 12 {
         let word = |at: usize| u32::from_ne_bytes([notes[at], notes[at + 1], notes[at + 2], notes[at + 3]]);
         let (name_length, length, kind) = (word(0) as usize, word(4) as usize, word(8));
@@ -369,7 +416,7 @@ fn find_note(mut notes: &[u8]) -> Option<&[u8]> {
         let end = start.checked_add(length)?;
         let descriptor = notes.get(start..end)?;
         if &notes[12..name_end] == OWNER && kind == ABI && length == DESCRIPTOR {
-            return Some(descriptor);
+            return descriptor.try_into().ok();
         }
         notes = notes.get(end.checked_next_multiple_of(4)?..).unwrap_or(&[]);
     }
@@ -401,7 +448,7 @@ mod tests {
         notes.extend(note(b"invar\0", ABI, &[2; DESCRIPTOR + 4]));
         assert_eq!(find_note(&notes), None, "other versions are not ours");
         notes.extend(note(b"invar\0", ABI, &[3; DESCRIPTOR]));
-        assert_eq!(find_note(&notes), Some(&[3; DESCRIPTOR][..]));
+        assert_eq!(find_note(&notes), Some(&[3; DESCRIPTOR]));
     }
 
     proptest! {

@@ -10,7 +10,7 @@
 #![allow(unsafe_code)]
 
 use crate::key::{Origin, Verdict, flags};
-use crate::module::{self, Module, ModuleKey, Outcome};
+use crate::module::{self, Module, ModuleKey};
 #[cfg(feature = "report")]
 use crate::report;
 use crate::settings::{EXIT_REQUIRED, Mode, Settings};
@@ -18,32 +18,44 @@ use crate::site::SiteRecord;
 use crate::{bind, slice, sys};
 use core::sync::atomic::Ordering::Relaxed;
 
-/// This module's outcome; its note leads here.
-pub(crate) static OUTCOME: Outcome = Outcome::new();
+/// Whether this module can have slice sites at all.
+const SLICES: bool = cfg!(feature = "slice");
 
 /// Runs before constructors of ordinary priority, and before those that C programs may ask for (101 and up).
 #[ctor::ctor(unsafe, priority = 99)]
 fn load() {
-    let outcome = module::note(&OUTCOME);
-    // SAFETY: our own code's module, and only used by it.
-    let Some(mut own) = (unsafe { module::containing(core::ptr::from_ref(outcome) as usize) }) else { return };
-    // What the note says of our own outcome may be wrong; what the compiler says is not.
-    own.outcome = outcome;
+    let outcome = module::note();
     if outcome.loaded() {
-        return;
+        // Another version of this crate in the same link has bound all; its own copy of the verdict is what is missing.
+        return slice::load();
     }
     let settings = Settings::from_environment();
     #[cfg(feature = "report")]
     if settings.help {
         report::load::help();
     }
+    // SAFETY: our own code's module, and only used by it.
+    match unsafe { module::find(|module| module.contains(core::ptr::from_ref(outcome) as usize)) } {
+        Some(mut own) => {
+            // What the note says of our own outcome may be wrong; what the linker says is not.
+            own.outcome = outcome;
+            load_module(&own, &settings);
+        }
+        None if settings.mode == Mode::Require => end(b"the module's note or tables cannot be used"),
+        None => {}
+    }
+}
 
+fn load_module(own: &Module<'_>, settings: &Settings) {
     // One verdict at a time, in one place: copies of it would be a good part of this code.
     let mut verdict = Verdict::undecided();
-    adopt(&own, &settings, &mut verdict);
+    if SLICES && !own.is_program() {
+        decide_for_program(settings, &mut verdict);
+    }
+    adopt(own, settings, &mut verdict);
     for key in own.keys() {
         if key.state.begin() {
-            decide(&key, &settings, &mut verdict);
+            decide(&key, settings, &mut verdict);
             key.state.seal(&verdict);
         }
     }
@@ -51,14 +63,29 @@ fn load() {
 
     let wish = if settings.mode == Mode::Off { bind::Wish::None } else { settings.writer };
     // SAFETY: our own module, its keys sealed.
-    unsafe { bind::bind(&own, wish, slice::request_offset()) };
+    unsafe { bind::bind(own, wish, slice::request_offset()) };
 
     #[cfg(feature = "report")]
     if let Some(destination) = settings.report {
-        report::load::write(&own, destination);
+        report::load::write(own, destination);
     }
     if settings.mode == Mode::Require {
-        require(&own);
+        require(own);
+    }
+}
+
+/// Decides the program's slice key in its stead: constructors of libraries that it was linked with run before its own,
+/// and only the program can register an area, as only it is never unloaded.
+#[cold]
+fn decide_for_program(settings: &Settings, verdict: &mut Verdict) {
+    // SAFETY: the program stays loaded.
+    let Some(program) = (unsafe { module::find(|module| module.is_program()) }) else { return };
+    for key in program.keys() {
+        let forced = settings.key(key.name()) == Some(b"force");
+        if key.flags & flags::SLICE != 0 && !forced && key.state.begin() {
+            decide(&key, settings, verdict);
+            key.state.seal(verdict);
+        }
     }
 }
 
@@ -69,11 +96,12 @@ fn adopt(own: &Module<'_>, settings: &Settings, verdict: &mut Verdict) {
         if other.base == own.base {
             return;
         }
+        // Copies of the runtime have their keys in one order: the next is likely to be found where the last one was.
+        let mut place = 0;
         for ours in own.keys() {
-            let theirs = other.keys().find(|theirs| theirs.state.decided() && theirs.name() == ours.name());
-            if let Some(theirs) = theirs
-                && ours.state.begin()
-            {
+            let Some((at, theirs)) = other.key_begun(ours.name(), place) else { continue };
+            place = at + 1;
+            if ours.state.begin() {
                 adopt_key(&ours, &theirs, settings, verdict);
                 ours.state.seal(verdict);
             }
@@ -85,6 +113,9 @@ fn adopt(own: &Module<'_>, settings: &Settings, verdict: &mut Verdict) {
 #[cold]
 fn adopt_key(ours: &ModuleKey<'_>, theirs: &ModuleKey<'_>, settings: &Settings, verdict: &mut Verdict) {
     let value = theirs.state.value();
+    if !theirs.state.decided() {
+        return fail(verdict, "another module is deciding this key: its probe loads this one");
+    }
     if !ours.same_as(theirs) || value >= ours.values {
         return fail(verdict, "another module decided a key of this name with other values");
     }
@@ -115,7 +146,7 @@ fn decide(key: &ModuleKey<'_>, settings: &Settings, verdict: &mut Verdict) {
         verdict.evidence.text(if settings.mode == Mode::Off { "INVAR=off" } else { "INVAR_KEYS" });
         return;
     }
-    if wanted == Some(b"force") && key.flags & flags::SLICE != 0 {
+    if SLICES && wanted == Some(b"force") && key.flags & (flags::SLICE | flags::PROVES) == flags::SLICE {
         return force(verdict);
     }
     probe(key, verdict);
@@ -155,7 +186,7 @@ fn probe(key: &ModuleKey<'_>, verdict: &mut Verdict) {
     } else if verdict.origin != Origin::Probe as u8 {
         verdict.value = 0;
         verdict.origin = Origin::Failed as u8;
-    } else if verdict.value != 0 && verdict.data == 0 && key.flags & flags::SLICE != 0 {
+    } else if SLICES && verdict.value != 0 && verdict.data == 0 && key.flags & flags::SLICE != 0 {
         // A key for measurements, which has no area to offer.
         match slice::spare_memory() {
             Some(data) => verdict.data = data,
@@ -169,18 +200,23 @@ fn fail(verdict: &mut Verdict, reason: &str) {
     verdict.evidence.text(reason);
 }
 
-/// `INVAR=require`: ends the process unless everything is bound, and slice sites to an available extension.
+/// `INVAR=require`: ends the process unless every site is bound, and slice sites to an available extension. Records that
+/// describe no site do not count.
 #[cold]
 fn require(own: &Module<'_>) {
-    let why: &[u8] = if own.outcome.bound.load(Relaxed) as usize != own.sites.len() {
+    let why: &[u8] = if own.outcome.reason.load(Relaxed) != 0 || own.outcome.left.load(Relaxed) != 0 {
         b"a site is not bound"
-    } else if own.sites.iter().any(SiteRecord::needs_slice) && !slice::SLICE.get() {
+    } else if SLICES && own.sites.iter().any(SiteRecord::needs_slice) && !slice::SLICE.get() {
         b"the slice extension is absent"
     } else {
         return;
     };
     #[cfg(feature = "report")]
     report::load::write(own, c"stderr");
+    end(why);
+}
+
+fn end(why: &[u8]) -> ! {
     sys::complain(&[b"INVAR=require: ", why]);
-    sys::exit(EXIT_REQUIRED);
+    sys::exit(EXIT_REQUIRED)
 }

@@ -68,7 +68,7 @@ impl Settings {
         self.keys
             .split(|&byte| byte == b',')
             .filter_map(|setting| {
-                let equals = setting.iter().position(|&byte| byte == b'=')?;
+                let equals = name_length(setting)?;
                 (&setting[..equals] == name).then_some(&setting[equals + 1..])
             })
             .next_back()
@@ -78,7 +78,7 @@ impl Settings {
     fn take(&mut self, variable: &'static CStr) {
         let bytes = variable.to_bytes();
         let Some(rest) = bytes.strip_prefix(b"INVAR") else { return };
-        let Some(equals) = rest.iter().position(|&byte| byte == b'=') else { return };
+        let Some(equals) = name_length(rest) else { return };
         let (name, value) = (&rest[..equals], &rest[equals + 1..]);
         if value.is_empty() {
             return;
@@ -92,7 +92,7 @@ impl Settings {
             },
             Some(1) => {
                 self.keys = value;
-                let named = |setting: &[u8]| setting.is_empty() || setting.contains(&b'=');
+                let named = |setting: &[u8]| setting.is_empty() || name_length(setting).is_some();
                 if !value.split(|&byte| byte == b',').all(named) {
                     sys::complain(&[bytes, b" is not KEY=VALUE,...; what is not is ignored"]);
                 }
@@ -111,6 +111,11 @@ impl Settings {
             None => {}
         }
     }
+}
+
+/// How long the name before `=` is.
+fn name_length(setting: &[u8]) -> Option<usize> {
+    setting.iter().position(|&byte| byte == b'=')
 }
 
 /// The place of `word` in a list of words with a space between them: the compiler would compare in line with each, in

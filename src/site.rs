@@ -46,6 +46,10 @@ impl SiteRecord {
 /// A branch inside a loop that the compiler would vectorise keeps the loop scalar: branch outside.
 #[macro_export]
 macro_rules! branch {
+    (:: $($key:ident)::+ $(== $value:expr)?) => {{
+        use ::$($key)::+ as __INVAR_KEY;
+        $crate::branch!(__INVAR_KEY $(== $value)?)
+    }};
     ($($key:ident)::+) => { $crate::branch!($($key)::+ == true) };
     ($($key:ident)::+ == $value:expr) => {
         '__invar_site: {

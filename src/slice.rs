@@ -10,6 +10,7 @@
 #![allow(unused_unsafe)]
 
 use crate::key::Key;
+use crate::module;
 use invar_arch as arch;
 
 /// The slice key, named `slice`: every thread has an area for requests at one constant offset, on a kernel that
@@ -112,7 +113,7 @@ pub(crate) fn spare_memory() -> Option<u64> {
 /// Distance of our own area from each thread's pointer, in the program; a library has none.
 pub(crate) fn own_area() -> Option<isize> {
     // SAFETY: our own code's module.
-    let own = unsafe { crate::module::containing(own_area as fn() -> Option<isize> as usize) }?;
+    let own = unsafe { module::find(|module| module.contains(own_area as fn() -> Option<isize> as usize)) }?;
     own.is_program().then(arch::own_area_offset)
 }
 

@@ -33,6 +33,13 @@ impl File {
         unsafe { call(libc::SYS_openat, args) }.map(Self)
     }
 
+    /// Lets writes wait for whoever reads, in a file that was opened with `O_NONBLOCK`.
+    #[cfg(feature = "report")]
+    pub(crate) fn wait_for_readers(&self) {
+        // SAFETY: changes flags of our own descriptor.
+        let _ = unsafe { call(libc::SYS_fcntl, [self.0, libc::F_SETFL as usize, libc::O_APPEND as usize, 0, 0, 0]) };
+    }
+
     pub(crate) fn read(&self, buffer: &mut [u8]) -> Result<usize> {
         // SAFETY: the kernel writes at most `len` bytes to the buffer.
         retry(|| unsafe { call(libc::SYS_read, [self.0, buffer.as_mut_ptr() as usize, buffer.len(), 0, 0, 0]) })
@@ -62,21 +69,48 @@ impl Drop for File {
 #[cold]
 pub(crate) fn complain(parts: &[&[u8]]) {
     print(None, b"invar: ");
-    parts.iter().for_each(|part| print(None, part));
+    parts.iter().for_each(|part| plain(part, |bytes| _ = print(None, bytes)));
     print(None, b"\n");
 }
 
-/// Writes `bytes` to the file, or to standard error, as far as it takes them; there is nobody to tell of a failure.
-#[cold]
-pub(crate) fn print(file: Option<&File>, mut bytes: &[u8]) {
-    let descriptor = file.map_or(libc::STDERR_FILENO as usize, |file| file.0);
-    while !bytes.is_empty() {
-        // SAFETY: the kernel only reads `bytes`.
-        match retry(|| unsafe { call(libc::SYS_write, [descriptor, bytes.as_ptr() as usize, bytes.len(), 0, 0, 0]) }) {
-            Ok(written) if written > 0 => bytes = &bytes[written.min(bytes.len())..],
-            _ => return,
-        }
+/// Calls `put` with text from elsewhere, without the control characters in it: they would make lines of their own, or
+/// orders to a terminal.
+pub(crate) fn plain(text: &[u8], mut put: impl FnMut(&[u8])) {
+    let mut parts = text.split(u8::is_ascii_control);
+    parts.next().map(&mut put);
+    for part in parts {
+        put(b"?");
+        put(part);
     }
+}
+
+/// Writes all of `bytes` to the file, or to standard error; returns false if they are not taken. The process gets no
+/// signal for that: it may have been started with a pipe that nobody reads, and it did not ask to write.
+#[cold]
+pub(crate) fn print(file: Option<&File>, mut bytes: &[u8]) -> bool {
+    static SIGNALS: u64 = 1 << (libc::SIGPIPE - 1) | 1 << (libc::SIGXFSZ - 1);
+    const SET_BYTES: usize = size_of::<u64>();
+    let (signals, mut mask) = ((&raw const SIGNALS) as usize, 0_u64);
+    let at_once = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let descriptor = file.map_or(libc::STDERR_FILENO as usize, |file| file.0);
+    // SAFETY: the kernel reads and writes what is given, and nothing else.
+    unsafe {
+        let mask = (&raw mut mask) as usize;
+        let _ = call(libc::SYS_rt_sigprocmask, [libc::SIG_BLOCK as usize, signals, mask, SET_BYTES, 0, 0]);
+        while !bytes.is_empty() {
+            match retry(|| call(libc::SYS_write, [descriptor, bytes.as_ptr() as usize, bytes.len(), 0, 0, 0])) {
+                Ok(written) if written > 0 => bytes = &bytes[written.min(bytes.len())..],
+                _ => {
+                    // The signal that this write brought.
+                    let at_once = (&raw const at_once) as usize;
+                    let _ = call(libc::SYS_rt_sigtimedwait, [signals, 0, at_once, SET_BYTES, 0, 0]);
+                    break;
+                }
+            }
+        }
+        let _ = call(libc::SYS_rt_sigprocmask, [libc::SIG_SETMASK as usize, mask, 0, SET_BYTES, 0, 0]);
+    }
+    bytes.is_empty()
 }
 
 fn retry(mut operation: impl FnMut() -> Result<usize>) -> Result<usize> {

@@ -24,6 +24,9 @@ fn main() -> ExitCode {
         test("a damaged note", sites(), a_damaged_note),
         test("every field, one at a time", sites(), every_field_one_at_a_time),
         test("states in memory that is read-only again", sites(), states_in_memory_that_is_read_only_again),
+        test("states in memory that is in use", sites(), states_in_memory_that_is_in_use),
+        test("records that are there twice, or lead nowhere", sites(), records_twice_or_blank),
+        test("a note that is gone is missed where binding is required", sites(), a_note_that_is_gone_is_missed),
         test("a breakpoint on a site is left alone", sites(), a_breakpoint_on_a_site_is_left_alone),
     ])
 }
@@ -241,6 +244,55 @@ fn states_in_memory_that_is_read_only_again() {
         Damage { offset: record, bytes: distance.to_le_bytes().into() }
     });
     assert_harmless(&misplaced.collect::<Vec<_>>());
+}
+
+/// What is not blank is nobody's undecided state.
+fn states_in_memory_that_is_in_use() {
+    let image = &STORY.0;
+    let places =
+        image.data().flat_map(|data| (data.start.next_multiple_of(8)..data.end.saturating_sub(256)).step_by(8));
+    let mut places = places.filter(|&at| !image.is_relro(at) && !image.is_relro(at + 255));
+    let place = places.find(|&at| !image.is_blank(at..at + 256)).expect("data that is not blank");
+    let misplaced = records(&image.keys).into_iter().map(|record| {
+        let distance = (place as i32).wrapping_sub(image.address(record) as i32);
+        Damage { offset: record, bytes: distance.to_le_bytes().into() }
+    });
+    assert_harmless(&misplaced.collect::<Vec<_>>());
+}
+
+/// As linkers leave them that fold functions, or discard them. They do not count where binding is required.
+fn records_twice_or_blank() {
+    let (image, plain) = &*STORY;
+    let sites = records(&image.sites);
+    let idle = sites.iter().position(|&record| image.distance(record + 8) == image.state("story.idle")).unwrap();
+    let (spare, other) = (sites[idle], sites[idle - 1]);
+    // The distances count from their own fields.
+    let moved = |at: usize| (image.distance(other + at) as i32).wrapping_sub(image.address(spare + at) as i32);
+    let twice = [moved(0), moved(4), moved(8)].map(i32::to_le_bytes).concat();
+    let twice = [&twice, &image.bytes[other + 12..other + 16]].concat();
+    for record in [twice, vec![0; 16]] {
+        let mut bytes = image.bytes.clone();
+        bytes[spare..spare + 16].copy_from_slice(&record);
+        let copy = Temporary::executable("records", &bytes);
+        for writer in ["mem", "mprotect"] {
+            let settings = [("INVAR", "require"), ("INVAR_KEYS", "slice=force"), ("INVAR_WRITER", writer)];
+            let tale = tale(command(&copy.0).envs(settings));
+            tale.assert_consistent();
+            assert_eq!(tale.results, plain.results);
+            assert_only_sites_differ(&tale);
+        }
+    }
+}
+
+fn a_note_that_is_gone_is_missed() {
+    let (image, plain) = &*STORY;
+    let mut bytes = image.bytes.clone();
+    bytes[image.note.start - 8] ^= 1;
+    let copy = Temporary::executable("noteless", &bytes);
+    assert_eq!(tale(&mut command(&copy.0)).results, plain.results);
+    let required = common::output(command(&copy.0).env("INVAR", "require"));
+    assert_eq!(required.status.code(), Some(invar::EXIT_REQUIRED));
+    assert!(String::from_utf8_lossy(&required.stderr).contains("note or tables"));
 }
 
 fn a_breakpoint_on_a_site_is_left_alone() {

@@ -19,6 +19,7 @@ fn main() -> ExitCode {
         ),
         test("a library opened beside a thread stays checked", sites(), a_library_opened_beside_a_thread_stays_checked),
         test("opened and closed a thousand times", sites(), opened_and_closed_a_thousand_times),
+        test("a probe that loads a library with its own key", ANYWHERE, a_probe_that_loads_its_own_key),
         test("many libraries beside each other", sites(), many_libraries_beside_each_other),
         test("keys and sites in C are bound like those in Rust", sites(), keys_and_sites_in_c_are_bound),
     ])
@@ -76,6 +77,8 @@ fn linked_libraries_agree_with_the_program() {
     assert_all_bound(&tale);
     let first = probed(&tale, "shared.width");
     assert!(matches!(first[..], ["plugin" | "rival"]), "{first:?}");
+    // Only the program could register an area, so the first library asked in its stead.
+    assert_eq!(tale.program().key("slice").origin, "probe");
     for key in ["shared.width", "slice"] {
         let decided: Vec<_> = tale.modules.iter().map(|module| module.key(key)).collect();
         assert_eq!(decided.iter().filter(|key| key.origin == "probe").count(), 1, "{decided:#?}");
@@ -123,6 +126,18 @@ fn opened_and_closed_a_thousand_times() {
     assert_eq!(tale.held.len(), 2);
 }
 
+/// The library cannot wait for the verdict, and must not have one of its own.
+fn a_probe_that_loads_its_own_key() {
+    let tale = tale(command(Build::release().program("host")).arg(plugin()).env("HOST_LOADS", plugin()));
+    tale.assert_consistent();
+    assert_eq!(probed(&tale, "shared.reentered"), ["host"]);
+    let decided = tale.program().key("shared.reentered");
+    assert_eq!((&*decided.value, &*decided.evidence), ("on", "host's"));
+    let theirs = tale.module("libplugin.so").key("shared.reentered");
+    assert_eq!((&*theirs.value, &*theirs.origin), ("off", "failed"));
+    assert!(theirs.evidence.contains("is deciding this key"), "{theirs:?}");
+}
+
 /// The loader keeps little thread-local memory for libraries that are opened later: none of it is ours.
 fn many_libraries_beside_each_other() {
     const COPIES: usize = 60;
@@ -152,7 +167,7 @@ fn keys_and_sites_in_c_are_bound() {
     module.assert_bound();
     let of_key =
         |name: &str| module.bindings.iter().filter(|binding| binding.site.as_ref().unwrap().key == name).count();
-    assert_eq!(["c.mode", "c.lost", "c.wild", "foreign.here"].map(of_key), [2, 2, 1, 1]);
+    assert_eq!(["c.mode", "c.lost", "c.wild", "foreign.here", "c.many"].map(of_key), [2, 2, 1, 1, 9000]);
     let decided = |name| {
         let key = module.key(name);
         [&*key.value, &*key.origin, &*key.evidence]

@@ -20,9 +20,12 @@ fn main() -> ExitCode {
         test("a value that a key does not have changes nothing", ANYWHERE, an_unknown_value_changes_nothing),
         test("require ends a program with an unbound site", sites(), require_ends_a_program_with_an_unbound_site),
         test("require ends a program without its extension", sites(), require_ends_a_program_without_its_extension),
-        test("require lets go what is bound", ANYWHERE, require_lets_go_what_is_bound),
+        test("require ends a program where nothing can be bound", portable(), require_ends_what_cannot_be_bound),
+        test("require lets go what is bound", sites(), require_lets_go_what_is_bound),
         test("help prints the table", ANYWHERE, help_prints_the_table),
         test("the report goes where it is wanted", ANYWHERE, the_report_goes_where_it_is_wanted),
+        test("a report that nobody takes harms nobody", ANYWHERE, a_report_that_nobody_takes_harms_nobody),
+        test("evidence cannot pass for another line", ANYWHERE, evidence_cannot_pass_for_another_line),
         test("bad settings are named and ignored", ANYWHERE, bad_settings_are_named_and_ignored),
         test("programs with raised privileges take no settings", no_setuid(), raised_privileges_take_no_settings),
     ])
@@ -146,11 +149,20 @@ fn require_ends_a_program_without_its_extension() {
     assert_ended(&output, "the slice extension is absent");
 }
 
+/// For tests of what has the checked form only.
+fn portable() -> Option<String> {
+    invar_arch::PATCHES.then(|| "sites can be bound here".into())
+}
+
+fn require_ends_what_cannot_be_bound() {
+    assert_ended(&run_story(&[("INVAR", "require")]), "a site is not bound");
+}
+
 fn require_lets_go_what_is_bound() {
-    // Sites of slices, bound to memory of the program's own.
-    story(&[("INVAR", "require"), ("INVAR_KEYS", "slice=force")]).program().assert_bound();
-    // No site of slices: what the kernel offers does not matter.
-    if invar_arch::PATCHES {
+    {
+        // Sites of slices, bound to memory of the program's own.
+        story(&[("INVAR", "require"), ("INVAR_KEYS", "slice=force")]).program().assert_bound();
+        // No site of slices: what the kernel offers does not matter.
         let mut foreign = command(Build::release().program("foreign"));
         tale(foreign.env("INVAR", "require").env("INVAR_KEYS", "slice=off")).program().assert_bound();
     }
@@ -200,6 +212,49 @@ fn the_report_goes_where_it_is_wanted() {
     let errors = story(&[("INVAR_REPORT", "/nowhere/at/all")]).errors;
     assert!(errors.contains("cannot open /nowhere/at/all"), "{errors}");
     assert_report(&errors, 1);
+}
+
+fn a_report_that_nobody_takes_harms_nobody() {
+    // A file that cannot be written to, and a pipe without a reader, which is not waited for.
+    let fifo = Temporary::path("fifo");
+    assert!(Command::new("mkfifo").arg(&fifo.0).status().unwrap().success());
+    for (file, what) in [("/dev/full", "write to"), (fifo.0.to_str().unwrap(), "open")] {
+        let errors = story(&[("INVAR_REPORT", file)]).errors;
+        assert!(errors.contains(&format!("cannot {what} {file}, reporting here\n")), "{errors}");
+        assert_eq!(errors.matches("  key story.failing").count(), 1, "{errors}");
+    }
+
+    // Standard error is such a pipe: no signal ends the program.
+    for setting in [("INVAR", "bogus"), ("INVAR_HELP", "1"), ("INVAR_REPORT", "stderr")] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = command(Build::release().program("story"));
+        let output = command.envs([setting]).stdout(Stdio::piped()).stderr(writer).spawn().unwrap().wait_with_output();
+        let output = output.unwrap();
+        assert!(output.status.success(), "{setting:?}: {}", output.status);
+        assert!(String::from_utf8_lossy(&output.stdout).ends_with("\nend\n"));
+    }
+
+    // A limit on the size of files brings another signal.
+    let file = Temporary::path("report");
+    let mut command = command(Build::release().program("story"));
+    // SAFETY: one system call in the child, on numbers.
+    unsafe {
+        command.pre_exec(|| {
+            let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+            if libc::setrlimit(libc::RLIMIT_FSIZE, &none) == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+        });
+    }
+    let errors = tale(command.env("INVAR_REPORT", &file.0)).errors;
+    assert!(errors.contains("cannot write to"), "{errors}");
+}
+
+fn evidence_cannot_pass_for_another_line() {
+    let errors = story(&[("INVAR_REPORT", "stderr")]).errors;
+    assert!(errors.contains("  key story.off = off (probe): two?  key story.forged = on (probe): lines\n"), "{errors}");
+    // Nor can a setting give orders to a terminal.
+    let errors = story(&[("INVAR", "\u{1b}[2J\nno")]).errors;
+    assert!(errors.starts_with("invar: INVAR=?[2J?no is none of"), "{errors}");
 }
 
 fn bad_settings_are_named_and_ignored() {

@@ -30,12 +30,32 @@ const CASES: [(&[Refused], &str, Result<&str, &str>); 14] = [
 ];
 
 fn main() -> ExitCode {
-    run(CASES.map(|(refused, writer, outcome)| -> Trial {
+    let cases = CASES.map(|(refused, writer, outcome)| -> Trial {
         let missing = sites().or_else(|| cannot_refuse(refused));
         let refusals: Vec<_> = refused.iter().map(|refused| format!("{refused:?}")).collect();
         let refusals = if refused.is_empty() { "nothing".into() } else { refusals.join(" and ") };
         test(&format!("{writer}, {refusals} refused"), missing, move || check(refused, writer, outcome))
-    }))
+    });
+    run(cases.into_iter().chain([test("many sites, each way", sites(), many_sites)]))
+}
+
+/// On dozens of pages in a row, where mprotect is the cheaper; a few, as the other tests have, are written by mem.
+fn many_sites() {
+    let run = |writer, refused| {
+        let mut command = command(Build::release().program("foreign"));
+        refuse(&mut command, refused);
+        let tale = tale(command.env("INVAR_WRITER", writer));
+        tale.assert_consistent();
+        tale.program().assert_bound();
+        assert!(tale.program().sites > 9000);
+        (tale.program().writers.clone(), tale.differs.clone())
+    };
+    let (writer, by_mprotect) = run("auto", &[]);
+    assert_eq!(writer, "mprotect");
+    let (writer, by_mem) = run("mem", &[]);
+    assert_eq!(writer, "mem");
+    assert_eq!(by_mem, by_mprotect, "they do not write the same");
+    assert_eq!(run("auto", &[Refused::ExecGain]).0, "mem");
 }
 
 fn check(refused: &'static [Refused], writer: &str, outcome: Result<&str, &str>) {

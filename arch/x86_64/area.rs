@@ -186,3 +186,80 @@ pub extern "C" fn withdraw_out_of_line() {
         granted = const AREA_REQUEST + 1,
     );
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Calls the function with something else in every register that a call may change, and fails unless all of it is
+    /// there afterwards.
+    fn call(function: extern "C" fn()) {
+        let before: [u64; 9] = core::array::from_fn(|at| (UMASK << 32) + UMASK + at as u64);
+        let [mut rax, mut rcx, mut rdx, mut rsi, mut r8, mut r9, mut r10, mut r11, _] = before;
+        let mut rdi = UMASK;
+        // SAFETY: the functions of this file preserve every register; their stack is stepped over to.
+        unsafe {
+            asm!(
+                "add rsp, -128",
+                "call {function}",
+                "sub rsp, -128",
+                function = in(reg) function,
+                inout("rax") rax, inout("rcx") rcx, inout("rdx") rdx, inout("rsi") rsi, inout("rdi") rdi,
+                inout("r8") r8, inout("r9") r9, inout("r10") r10, inout("r11") r11,
+            );
+        }
+        assert_eq!([rax, rcx, rdx, rsi, r8, r9, r10, r11], before[..8]);
+        assert_eq!(rdi, UMASK);
+    }
+
+    /// What `umask`, in the place of the call that yields, is given: its trace is what the next one returns.
+    const UMASK: u64 = 0o123;
+
+    /// Whether a system call was made since this was called last.
+    fn yielded() -> bool {
+        const NEUTRAL: libc::mode_t = 0o022;
+        // SAFETY: changes a number of this process, which the tests here do not use otherwise.
+        match unsafe { libc::umask(NEUTRAL) } {
+            NEUTRAL => false,
+            mask => {
+                assert_eq!(u64::from(mask), UMASK);
+                true
+            }
+        }
+    }
+
+    /// One test, since all of it is about one area and one mask.
+    #[test]
+    fn the_protocol() {
+        let offset = own_area_offset();
+        // SAFETY: this thread's area, 64 bytes, registered with nobody.
+        let area = unsafe { core::slice::from_raw_parts_mut(super::area(offset), 64) };
+        assert!(offset < 0 && offset % 64 == 0, "a program's own area lies below its thread pointer: {offset}");
+        // SAFETY: as in `yielded`.
+        let mask = unsafe { libc::umask(0o022) };
+
+        // Linux, include/uapi/linux/rseq.h: slice_ctrl, request and granted.
+        const REQUEST: usize = 28;
+        const GRANTED: usize = 29;
+        let mut run = |function: extern "C" fn(), request, granted| {
+            area.fill(0xa5);
+            (area[REQUEST], area[GRANTED]) = (request, granted);
+            call(function);
+            let beside = (0..64).filter(|at| ![REQUEST, GRANTED].contains(at));
+            assert!(beside.into_iter().all(|at| area[at] == 0xa5), "{area:x?}");
+            (area[REQUEST], area[GRANTED], yielded())
+        };
+
+        set_area(offset, libc::SYS_umask as i32);
+        assert_eq!(run(request_out_of_line, 0, 0), (1, 0, false));
+        assert_eq!(run(withdraw_out_of_line, 1, 0), (0, 0, false), "nobody granted");
+        assert_eq!(run(withdraw_out_of_line, 0, 0), (0, 0, false), "taken back already, or lost");
+        assert_eq!(run(withdraw_out_of_line, 0, 1), (0, 1, true), "granted; the kernel takes that back");
+
+        set_area(offset, -1);
+        assert_eq!(run(withdraw_out_of_line, 0, 1), (0, 1, false), "no way to yield");
+
+        // SAFETY: as above.
+        unsafe { libc::umask(mask) };
+    }
+}

@@ -30,7 +30,7 @@ macro_rules! cpu_keys {
             VAES "vaes" "AES on wide vectors.",
             VPCLMULQDQ "vpclmulqdq" "Carry-less multiplication on wide vectors.",
             GFNI "gfni" "Galois field instructions.",
-            ERMS "erms" "Enhanced `rep movsb` and `rep stosb`.",
+            ERMSB "ermsb" "Enhanced `rep movsb` and `rep stosb`.",
             FSRM "fsrm" "Fast short `rep movsb`.",
             AVX512F "avx512f" "AVX-512 foundation, its registers saved by the operating system.",
             AVX512BW "avx512bw" "AVX-512 on bytes and words.",
@@ -64,7 +64,7 @@ pub const FEATURE_SOURCE: &str = "cpuid";
 /// Names of the features, by bit of [`cpu_features`], with a space behind each; those that the compiler knows too
 /// have its names. One string, and not an array of them: that would be relocated in every module.
 pub const FEATURES: &str = "sse3 pclmulqdq ssse3 fma cmpxchg16b sse4.1 sse4.2 movbe popcnt aes xsave avx f16c bmi1 avx2 \
-    bmi2 erms avx512f avx512dq adx avx512cd sha avx512bw avx512vl avx512vbmi gfni vaes vpclmulqdq avx512vnni fsrm \
+    bmi2 ermsb avx512f avx512dq adx avx512cd sha avx512bw avx512vl avx512vbmi gfni vaes vpclmulqdq avx512vnni fsrm \
     lahfsahf lzcnt ";
 
 // Which register of which cpuid leaf.
@@ -116,6 +116,32 @@ const BITS: [(u8, u8, u8); 32] = [
     (ECX_80000001, 5, SSE),
 ];
 
+/// What the compiler takes to be there where a feature is (rustc, `target_features.rs`), each behind those that it builds on:
+/// code that is compiled for the one may use the others, and a hypervisor may show the one without the others.
+const IMPLIED: [(u64, u64); 16] = {
+    const fn named(names: &[u8]) -> u64 {
+        all(names).unwrap()
+    }
+    [
+        (named(b"ssse3"), named(b"sse3")),
+        (named(b"sse4.1"), named(b"ssse3")),
+        (named(b"sse4.2"), named(b"sse4.1")),
+        (named(b"avx"), named(b"sse4.2")),
+        (named(b"avx2"), named(b"avx")),
+        (named(b"f16c"), named(b"avx")),
+        (named(b"fma"), named(b"avx")),
+        (named(b"vaes"), named(b"aes avx2")),
+        (named(b"vpclmulqdq"), named(b"pclmulqdq avx")),
+        (named(b"avx512f"), named(b"avx2 fma f16c")),
+        (named(b"avx512bw"), named(b"avx512f")),
+        (named(b"avx512cd"), named(b"avx512f")),
+        (named(b"avx512dq"), named(b"avx512f")),
+        (named(b"avx512vl"), named(b"avx512f")),
+        (named(b"avx512vnni"), named(b"avx512f")),
+        (named(b"avx512vbmi"), named(b"avx512bw")),
+    ]
+};
+
 /// The features of this CPU under this operating system, a bit for each name of [`FEATURES`].
 pub fn cpu_features() -> u64 {
     let registers = libc_registers().unwrap_or_else(cpuid_registers);
@@ -127,6 +153,16 @@ pub fn cpu_features() -> u64 {
     for (at, (register, bit, state)) in BITS.iter().enumerate() {
         let present = registers[*register as usize % 5] >> bit & 1 == 1 && saved & state == *state;
         features |= u64::from(present) << at;
+    }
+    without_gaps(features)
+}
+
+/// The features without those that lack what they build on.
+fn without_gaps(mut features: u64) -> u64 {
+    for (feature, needed) in IMPLIED {
+        if features & needed != needed {
+            features &= !feature;
+        }
     }
     features
 }
@@ -196,6 +232,42 @@ unsafe fn xcr0() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What std says of the same CPU, feature by feature.
+    #[test]
+    fn std_detects_the_same() {
+        macro_rules! compare {
+            ($($name:tt)*) => {
+                $(
+                    let ours = cpu_features() & all($name.as_bytes()).unwrap() != 0;
+                    assert_eq!(ours, std::is_x86_feature_detected!($name), $name);
+                )*
+                // All but `fsrm` and `lahfsahf`, which std does not know by a stable name.
+                const COMPARED: usize = [$($name),*].len();
+                assert_eq!(COMPARED + 2, FEATURES.split_ascii_whitespace().count());
+            };
+        }
+        compare! {
+            "sse3" "pclmulqdq" "ssse3" "fma" "cmpxchg16b" "sse4.1" "sse4.2" "movbe" "popcnt" "aes" "avx" "f16c" "bmi1" "avx2"
+            "bmi2" "ermsb" "avx512f" "avx512dq" "adx" "avx512cd" "sha" "avx512bw" "avx512vl" "avx512vbmi" "gfni" "vaes"
+            "vpclmulqdq" "avx512vnni" "lzcnt" "xsave"
+        }
+    }
+
+    #[test]
+    fn a_feature_without_what_it_builds_on_does_not_count() {
+        let every = u64::MAX >> (64 - BITS.len());
+        assert_eq!(without_gaps(every), every);
+        let without = |names: &[u8]| without_gaps(every & !all(names).unwrap());
+        for (missing, gone) in [
+            (&b"fma"[..], &b"fma avx512f avx512bw avx512vbmi avx512vl"[..]),
+            (b"sse3", b"ssse3 sse4.1 sse4.2 avx avx2 f16c vaes vpclmulqdq avx512f"),
+            (b"aes", b"aes vaes"),
+        ] {
+            assert_eq!(without(missing) & all(gone).unwrap(), 0);
+        }
+        assert_ne!(without(b"fma") & all(b"avx2").unwrap(), 0);
+    }
 
     /// Twice the same bits, from two sources; where libc has none, the first is shown to be absent.
     #[test]

@@ -10,40 +10,47 @@ use core::ffi::CStr;
 
 /// Writes one module's report to where `INVAR_REPORT` says.
 #[cold]
-pub(crate) fn write(module: &Module<'_>, destination: &CStr) {
-    struct Buffered {
-        file: Option<File>,
-        text: Text<1024>,
-    }
-    impl Sink for Buffered {
-        #[cold]
-        fn put(&mut self, bytes: &[u8]) {
-            for part in bytes.chunks(256) {
-                if self.text.as_bytes().len() + part.len() > 1024 {
-                    self.flush();
-                }
-                self.text.put(part);
-            }
-        }
-    }
-    impl Buffered {
-        #[cold]
-        fn flush(&mut self) {
-            sys::print(self.file.as_ref(), self.text.as_bytes());
-            self.text = Text::new();
-        }
-    }
-    let mut out = Buffered { file: open(destination), text: Text::new() };
+pub(crate) fn write(module: &Module<'_>, destination: &'static CStr) {
+    let file = if destination == c"stderr" { None } else { open(destination) };
+    let mut out = Buffered { destination, file, text: Text::new() };
     print(&of(module), &mut out);
     out.flush();
 }
 
-/// The file to append to; standard error where it is asked for, or where the file cannot be opened.
+/// Text on its way to a file, or to standard error.
+struct Buffered {
+    destination: &'static CStr,
+    file: Option<File>,
+    text: Text<1024>,
+}
+
+impl Sink for Buffered {
+    #[cold]
+    fn put(&mut self, bytes: &[u8]) {
+        for part in bytes.chunks(256) {
+            if self.text.as_bytes().len() + part.len() > 1024 {
+                self.flush();
+            }
+            self.text.put(part);
+        }
+    }
+}
+
+impl Buffered {
+    /// Writes it out; what the file does not take, and all that follows, goes to standard error.
+    #[cold]
+    fn flush(&mut self) {
+        if !sys::print(self.file.as_ref(), self.text.as_bytes()) && self.file.take().is_some() {
+            complain(b"write to ", self.destination);
+            sys::print(None, self.text.as_bytes());
+        }
+        self.text = Text::new();
+    }
+}
+
+/// The file to append to; standard error where it cannot be opened.
 #[cold]
 fn open(destination: &CStr) -> Option<File> {
-    if destination == c"stderr" {
-        return None;
-    }
     let mut path = Text::<1024>::new();
     let mut bytes = destination.to_bytes_with_nul().iter();
     while let Some(&byte) = bytes.next() {
@@ -54,15 +61,23 @@ fn open(destination: &CStr) -> Option<File> {
             path.put(&[byte]);
         }
     }
-    let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_APPEND;
-    let opened = File::open(path.as_bytes(), flags).ok();
-    if opened.is_none() {
-        let mut text = Text::<512>::new();
-        text.text("invar: INVAR_REPORT: cannot open ").put(destination.to_bytes());
-        text.text(", reporting here\n");
-        sys::print(None, text.as_bytes());
+    // A pipe that nobody reads is not waited for.
+    let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_APPEND | libc::O_NONBLOCK | libc::O_NOCTTY;
+    match File::open(path.as_bytes(), flags) {
+        Ok(file) => {
+            file.wait_for_readers();
+            Some(file)
+        }
+        Err(_) => {
+            complain(b"open ", destination);
+            None
+        }
     }
-    opened
+}
+
+#[cold]
+fn complain(what: &[u8], destination: &CStr) {
+    sys::complain(&[b"INVAR_REPORT: cannot ", what, destination.to_bytes(), b", reporting here"]);
 }
 
 /// Prints the settings table.

@@ -24,10 +24,11 @@ pub fn report() -> Report {
 }
 
 impl Report {
-    /// Calls `visit` with each module that carries sites or keys. No library can be unloaded meanwhile; do not
-    /// load or unload one inside.
+    /// Calls `visit` with each module that carries sites or keys, in the loader's order. A library that is being
+    /// looked at must not be unloaded meanwhile; whoever calls `dlclose` vouches for that, as for everything else that
+    /// the process may still do with it.
     pub fn modules(&self, mut visit: impl FnMut(&ModuleReport<'_>)) {
-        module::each(|module| visit(&of(module)));
+        module::each_in_turn(|module| visit(&of(module)));
     }
 }
 

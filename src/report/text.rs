@@ -3,6 +3,7 @@
 use super::{Binding, KeyReport, ModuleReport, Report, kind_name};
 use crate::bind::{Reason, SiteStatus};
 use crate::key::{Origin, Verdict};
+use crate::sys;
 use crate::text::Sink;
 use invar_arch::Kind;
 
@@ -77,7 +78,7 @@ fn print_key(report: &KeyReport<'_>, out: &mut dyn Sink) {
             out.put(b" (");
             out.put(verdict.origin().name().as_bytes());
             out.put(if verdict.evidence.as_bytes().is_empty() { b")" } else { b"): " });
-            out.put(verdict.evidence.as_bytes());
+            sys::plain(verdict.evidence.as_bytes(), |bytes| out.put(bytes));
             out.put(b"\n");
         }
     }

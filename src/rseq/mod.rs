@@ -68,6 +68,8 @@ trait Facts {
 /// What became of the system calls that were tried in a child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Trial {
+    /// Whether a filter stands, and they were tried at all.
+    filtered: bool,
     enable: Fate,
     slice_yield: Fate,
     sched_yield: Fate,
@@ -82,6 +84,8 @@ enum Fate {
     Refused(i32),
     /// A filter killed the caller.
     Killed,
+    /// No child could be made to try it: error number.
+    Untried(i32),
 }
 
 struct ThisProcess;

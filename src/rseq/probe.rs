@@ -39,13 +39,18 @@ pub(super) fn decide(facts: &impl Facts, evidence: &mut Evidence) -> Option<Avai
             evidence.text("refused by a seccomp filter: prctl 79 kills; allow prctl 79 and system call 471");
             return None;
         }
+        Fate::Untried(errno) => {
+            evidence.text("a seccomp filter stands, and no child could be made to try prctl 79 under it: errno ");
+            evidence.number(errno.into());
+            return None;
+        }
     }
     // Any system call ends a grant, so an error is as good as an answer; only death is not.
     let yield_number = match (trial.slice_yield, trial.sched_yield) {
         (Fate::Answered, _) => SYS_RSEQ_SLICE_YIELD,
         (_, Fate::Answered) => libc::SYS_sched_yield as i32,
         (Fate::Refused(_), _) => SYS_RSEQ_SLICE_YIELD,
-        (Fate::Killed, _) => -1,
+        (Fate::Killed | Fate::Untried(_), _) => -1,
     };
 
     let libc = facts.libc_area().filter(|&(_, size)| size > 0);
@@ -55,6 +60,9 @@ pub(super) fn decide(facts: &impl Facts, evidence: &mut Evidence) -> Option<Avai
         (Err(Errno(ENOTSUPP)), _) if compiled_out(facts, &trial) => {
             evidence.text("kernel compiled without the extension: prctl 79 gives 524 and system call 471 ENOSYS; ");
             evidence.text("needs CONFIG_RSEQ_SLICE_EXTENSION=y");
+            if trial.filtered {
+                evidence.text(", unless it is the seccomp filter that says ENOSYS");
+            }
             return None;
         }
         (Err(Errno(ENOTSUPP)), Some((_, size))) => {
@@ -89,10 +97,12 @@ pub(super) fn decide(facts: &impl Facts, evidence: &mut Evidence) -> Option<Avai
     Some(Available { area, yield_number })
 }
 
-/// Whether the kernel lacks the yield call as well, which one that is only switched off has.
+/// Whether the kernel lacks the yield call as well, which one that is only switched off has. A filter may say the same,
+/// and is called only where it has been seen not to kill.
 #[cold]
 fn compiled_out(facts: &impl Facts, trial: &Trial) -> bool {
-    trial.slice_yield == Fate::Answered && facts.slice_yield() == Err(Errno(libc::ENOSYS))
+    matches!(trial.slice_yield, Fate::Answered | Fate::Refused(libc::ENOSYS))
+        && facts.slice_yield() == Err(Errno(libc::ENOSYS))
 }
 
 /// No area is registered: registers our own, where that is safe.
@@ -103,8 +113,9 @@ fn register(facts: &impl Facts, evidence: &mut Evidence) -> Option<isize> {
         evidence.text("link invar into the program, or let libc register (glibc 2.41, glibc.pthread.rseq=1)");
         return None;
     };
+    // EBUSY: another copy of the runtime in this program has registered the very same area.
     match facts.register(area) {
-        Ok(()) if facts.enable() == Ok(()) && facts.enabled(area) => Some(area),
+        Ok(()) | Err(Errno(libc::EBUSY)) if facts.enable() == Ok(()) && facts.enabled(area) => Some(area),
         Ok(()) => {
             facts.unregister(area);
             evidence.text(
@@ -151,7 +162,20 @@ mod tests {
         registered: Cell<bool>,
     }
 
-    const ANSWERED: Trial = Trial { enable: Fate::Answered, slice_yield: Fate::Answered, sched_yield: Fate::Answered };
+    /// As the kernel's headers have them (Linux 7.0: uapi/linux/rseq.h, prctl.h; arch/x86/entry/syscalls).
+    #[test]
+    fn the_kernels_numbers() {
+        use super::super::{
+            AREA_FLAGS, AT_RSEQ_FEATURE_SIZE, FLAG_ENABLED, PR_ENABLE, PR_RSEQ_SLICE_EXTENSION, PR_SET,
+        };
+        assert_eq!((PR_RSEQ_SLICE_EXTENSION, PR_SET, PR_ENABLE), (79, 2, 1));
+        assert_eq!((AREA_FLAGS, FLAG_ENABLED, FEATURE_SIZE, AT_RSEQ_FEATURE_SIZE), (16, 0x20, 33, 27));
+        assert_eq!((SYS_RSEQ_SLICE_YIELD, ENOTSUPP), (471, 524));
+        assert_eq!(invar_arch::AREA_REQUEST, 28);
+    }
+
+    const ANSWERED: Trial =
+        Trial { filtered: false, enable: Fate::Answered, slice_yield: Fate::Answered, sched_yield: Fate::Answered };
 
     fn good() -> Machine {
         Machine {
@@ -193,7 +217,7 @@ mod tests {
         }
         fn register(&self, area: isize) -> crate::sys::Result<()> {
             assert_eq!(Some(area), self.own_area);
-            self.registered.set(self.register.is_ok());
+            self.registered.set(self.registered.get() || self.register.is_ok());
             self.register.map_err(Errno)
         }
         fn unregister(&self, area: isize) {
@@ -245,6 +269,11 @@ mod tests {
         absent(machine(), "kernel compiled without", "CONFIG_RSEQ_SLICE_EXTENSION=y");
         absent(Machine { libc_area: Some((-160, 20)), ..machine() }, "kernel compiled without", "CONFIG");
         absent(Machine { libc_area: None, ..machine() }, "kernel compiled without", "CONFIG");
+        // In a container, whose filter has not heard of the call either.
+        let trial = Trial { filtered: true, slice_yield: Fate::Refused(libc::ENOSYS), ..ANSWERED };
+        let filtered = || Machine { trial, ..machine() };
+        absent(filtered(), "kernel compiled without", "unless it is the seccomp filter");
+        absent(Machine { libc_area: Some((-160, 32)), ..filtered() }, "kernel compiled without", "seccomp filter");
     }
 
     #[test]
@@ -288,6 +317,8 @@ mod tests {
     #[test]
     fn registration_fails() {
         let machine = |errno| Machine { libc_area: None, enable: Err(libc::ENXIO), register: Err(errno), ..good() };
+        let by_another_copy = Machine { enable: Ok(()), registered: Cell::new(true), ..machine(libc::EBUSY) };
+        assert_eq!(register(&by_another_copy, &mut Evidence::new()), Some(-64));
         absent(machine(libc::EBUSY), "area owned by somebody else", "tcmalloc");
         absent(machine(libc::EINVAL), "area owned by somebody else", "tcmalloc");
         absent(machine(libc::ENOSYS), "rseq is not registered, and registering gives errno 38", "");
@@ -305,6 +336,8 @@ mod tests {
     fn refused_by_seccomp() {
         let refused = Trial { enable: Fate::Refused(libc::EPERM), ..ANSWERED };
         absent(Machine { trial: refused, ..good() }, "refused by a seccomp filter: prctl 79 gives errno 1", "471");
+        let untried = Trial { filtered: true, enable: Fate::Untried(libc::EAGAIN), ..ANSWERED };
+        absent(Machine { trial: untried, ..good() }, "a seccomp filter stands, and no child", "errno 11");
         let killed = Trial { enable: Fate::Killed, ..ANSWERED };
         absent(Machine { trial: killed, ..good() }, "refused by a seccomp filter: prctl 79 kills", "471");
     }
@@ -323,5 +356,6 @@ mod tests {
         assert_eq!(with(Fate::Killed, Fate::Answered), sched_yield);
         assert_eq!(with(Fate::Killed, refused), -1);
         assert_eq!(with(Fate::Killed, Fate::Killed), -1);
+        assert_eq!(with(Fate::Untried(libc::EAGAIN), Fate::Untried(libc::EAGAIN)), -1);
     }
 }

@@ -3,7 +3,8 @@
 use super::{ENOTSUPP, Fate, PR_ENABLE, PR_RSEQ_SLICE_EXTENSION, PR_SET, SYS_RSEQ_SLICE_YIELD, Trial};
 use crate::sys::{self, Errno, File};
 
-const FREE: Trial = Trial { enable: Fate::Answered, slice_yield: Fate::Answered, sched_yield: Fate::Answered };
+const FREE: Trial =
+    Trial { filtered: false, enable: Fate::Answered, slice_yield: Fate::Answered, sched_yield: Fate::Answered };
 
 /// Without a filter nothing needs to be tried.
 #[cold]
@@ -13,12 +14,12 @@ pub(super) fn run() -> Trial {
     }
     let enable = in_child(libc::SYS_prctl, [PR_RSEQ_SLICE_EXTENSION, PR_SET, PR_ENABLE, 0, 0, 0]);
     if enable != Fate::Answered {
-        return Trial { enable, ..FREE };
+        return Trial { filtered: true, enable, ..FREE };
     }
     let slice_yield = in_child(SYS_RSEQ_SLICE_YIELD.into(), [0; 6]);
     let sched_yield =
         if slice_yield == Fate::Answered { Fate::Answered } else { in_child(libc::SYS_sched_yield, [0; 6]) };
-    Trial { enable, slice_yield, sched_yield }
+    Trial { filtered: true, enable, slice_yield, sched_yield }
 }
 
 /// Whether a seccomp filter stands, from `/proc/self/status`; `None` where that cannot be read.
@@ -57,7 +58,7 @@ fn in_child(number: libc::c_long, args: [usize; 6]) -> Fate {
             sys::exit(code as i32)
         }
         Ok(child) => child,
-        Err(Errno(errno)) => return Fate::Refused(errno),
+        Err(Errno(errno)) => return Fate::Untried(errno),
     };
     let mut status = 0_i32;
     loop {
@@ -66,7 +67,7 @@ fn in_child(number: libc::c_long, args: [usize; 6]) -> Fate {
             unsafe { sys::call(libc::SYS_wait4, [child, &raw mut status as usize, libc::__WALL as usize, 0, 0, 0]) };
         match waited {
             Err(Errno(libc::EINTR)) => {}
-            Err(Errno(errno)) => return Fate::Refused(errno),
+            Err(Errno(errno)) => return Fate::Untried(errno),
             Ok(_) => break,
         }
     }
@@ -134,8 +135,10 @@ mod tests {
     /// What a kernel without the extension makes of the calls: EINVAL, ENOSYS, success.
     fn kernel() -> Trial {
         let old = in_child(SYS_RSEQ_SLICE_YIELD.into(), [0; 6]);
-        Trial { slice_yield: old, ..FREE }
+        Trial { slice_yield: old, ..FILTERED }
     }
+
+    const FILTERED: Trial = Trial { filtered: true, ..FREE };
 
     #[test]
     fn without_a_filter_nothing_is_tried() {
@@ -154,19 +157,26 @@ mod tests {
     #[test]
     fn a_filter_on_prctl() {
         let rules = |action| [(libc::SYS_prctl, action)];
-        assert!(under_filter(&rules(KILL), Trial { enable: Fate::Killed, ..FREE }));
-        assert!(under_filter(&rules(REFUSE), Trial { enable: Fate::Refused(libc::EPERM), ..FREE }));
+        assert!(under_filter(&rules(KILL), Trial { enable: Fate::Killed, ..FILTERED }));
+        assert!(under_filter(&rules(REFUSE), Trial { enable: Fate::Refused(libc::EPERM), ..FILTERED }));
+    }
+
+    #[test]
+    fn a_filter_on_children() {
+        let refuse = libc::SECCOMP_RET_ERRNO | libc::EAGAIN as u32;
+        let untried = Trial { enable: Fate::Untried(libc::EAGAIN), ..FILTERED };
+        assert!(under_filter(&[(libc::SYS_clone, refuse)], untried));
     }
 
     #[test]
     fn a_filter_on_the_yields() {
         let slice_yield = |action| (SYS_RSEQ_SLICE_YIELD.into(), action);
         let refused = Fate::Refused(libc::EPERM);
-        assert!(under_filter(&[slice_yield(KILL)], Trial { slice_yield: Fate::Killed, ..FREE }));
-        assert!(under_filter(&[slice_yield(REFUSE)], Trial { slice_yield: refused, ..FREE }));
+        assert!(under_filter(&[slice_yield(KILL)], Trial { slice_yield: Fate::Killed, ..FILTERED }));
+        assert!(under_filter(&[slice_yield(REFUSE)], Trial { slice_yield: refused, ..FILTERED }));
         let both = [slice_yield(KILL), (libc::SYS_sched_yield, REFUSE)];
-        assert!(under_filter(&both, Trial { slice_yield: Fate::Killed, sched_yield: refused, ..FREE }));
+        assert!(under_filter(&both, Trial { slice_yield: Fate::Killed, sched_yield: refused, ..FILTERED }));
         let both = [slice_yield(KILL), (libc::SYS_sched_yield, KILL)];
-        assert!(under_filter(&both, Trial { slice_yield: Fate::Killed, sched_yield: Fate::Killed, ..FREE }));
+        assert!(under_filter(&both, Trial { slice_yield: Fate::Killed, sched_yield: Fate::Killed, ..FILTERED }));
     }
 }

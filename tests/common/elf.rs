@@ -169,6 +169,20 @@ impl Image {
         self.segments.iter().filter(|segment| segment.flags & PF_W != 0).map(|segment| segment.memory.clone())
     }
 
+    /// Whether all of this is zero when the program is loaded.
+    pub fn is_blank(&self, range: Range<u64>) -> bool {
+        self.segments.iter().all(|segment| {
+            let in_file = segment.memory.start..segment.memory.start + segment.in_file as u64;
+            let (start, end) = (range.start.max(in_file.start), range.end.min(in_file.end));
+            start >= end || self.at(start, (end - start) as usize).iter().all(|&byte| byte == 0)
+        })
+    }
+
+    /// The state of the key of this name.
+    pub fn state(&self, name: &str) -> u64 {
+        self.key_records().iter().find(|key| key.name == name).expect("a key of this name").state
+    }
+
     /// Where that ends which is read-only once the loader is done with it.
     pub fn relro_end(&self) -> u64 {
         self.relro.iter().map(|relro| relro.end).max().expect("a PT_GNU_RELRO segment")

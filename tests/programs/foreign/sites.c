@@ -65,6 +65,27 @@ KEY(wild, "c.wild\\0off\\0on", 2)
 	verdict->value = 9;
 }
 
+KEY(many, "c.many\\0off\\0on", 2)
+{
+	verdict->value = 1;
+}
+
+/* On more pages than are bound one by one, and further apart than what is written at once. Never run. */
+__asm__(".text\n"
+	".rept 9000\n"
+	".balign 64\n"
+	"2:\n"
+	"cmpb $1, state_many(%rip)\n"
+	"jne 4f\n"
+	"3:\n"
+	"4: ret\n"
+	".pushsection invar_sites, \"aR\", @progbits\n"
+	".balign 4\n"
+	".long 2b - ., 4b - ., state_many - .\n"
+	".byte 3b - 2b, 1, 1, 0\n"
+	".popsection\n"
+	".endr\n");
+
 __attribute__((noinline)) int c_mode(void)
 {
 	SITE(mode, 2, not_all);

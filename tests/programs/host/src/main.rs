@@ -19,6 +19,18 @@ invar::key! {
     static WIDTH: Width = |evidence| { witness::probing("shared.width", "host"); evidence.text("host's"); Ok(Width::Wide) };
 }
 
+invar::key! {
+    /// Its probe loads a library that has a key of this name.
+    #[name = "shared.reentered"]
+    static REENTERED: bool = |evidence| {
+        witness::probing("shared.reentered", "host");
+        let Ok(library) = std::env::var("HOST_LOADS") else { return Ok(false) };
+        let _stays_open = Library::open(&library);
+        evidence.text("host's");
+        Ok(true)
+    };
+}
+
 fn main() {
     let mut arguments = std::env::args().skip(1).peekable();
     let mut number_of = |option: &str| -> Option<usize> {
@@ -46,6 +58,7 @@ fn main() {
         let story: extern "C" fn() = unsafe { std::mem::transmute(library.symbol(c"tell_story")) };
         story();
     }
+    witness::chose("host: reentered", invar::branch!(REENTERED), &REENTERED);
     witness::chose("host: width", if invar::branch!(WIDTH == Width::Wide) { Width::Wide } else { WIDTH.get() }, &WIDTH);
     witness::tell();
 }

@@ -14,6 +14,11 @@ invar::key! {
     #[name = "shared.disputed"]
     static DISPUTED: bool = |_| { witness::probing("shared.disputed", "plugin"); Ok(true) };
 }
+invar::key! {
+    /// The program's may load this library while it is being decided.
+    #[name = "shared.reentered"]
+    static REENTERED: bool = |_| { witness::probing("shared.reentered", "plugin"); Ok(true) };
+}
 #[cfg(not(invar_portable))]
 invar::key! {
     /// A fact of safety: every module's own probe must agree.
@@ -45,5 +50,6 @@ pub extern "C" fn tell_story() {
     witness::result("plugin: section", x);
     witness::chose("plugin: width", width, &WIDTH);
     witness::chose("plugin: disputed", invar::branch!(DISPUTED), &DISPUTED);
+    witness::chose("plugin: reentered", invar::branch!(REENTERED), &REENTERED);
     witness::chose("plugin: proved", invar::branch!(PROVED), &PROVED);
 }

@@ -8,7 +8,13 @@ invar::values! {
 }
 
 invar::key! { #[name = "story.on"] static ON: bool = |evidence| { evidence.text("says so"); Ok(true) }; }
-invar::key! { #[name = "story.off"] static OFF: bool = |_| Ok(false); }
+invar::key! {
+    #[name = "story.off"]
+    static OFF: bool = |evidence| {
+        evidence.text("two\n  key story.forged = on (probe): lines");
+        Ok(false)
+    };
+}
 invar::key! { #[name = "story.width"] static WIDTH: Width = |_| Ok(Width::Wide); }
 invar::key! {
     #[name = "story.failing"]
