@@ -2,7 +2,7 @@
 
 use crate::elf::Headers;
 use crate::error::{Error, Result};
-use crate::file::{self, Bytes, Segments};
+use crate::file::{Contents, Segments};
 use crate::inspect::Tally;
 use crate::keys::{self, Line, SLICE};
 use crate::listing::{Listing, Row, describe};
@@ -56,9 +56,9 @@ fn print_keys(lines: Vec<Line>, out: &mut dyn Write) -> io::Result<()> {
 /// A few sites of this program as they stand in its file and in its memory.
 fn print_sites(out: &mut dyn Write) -> Result<()> {
     let path = Path::new("/proc/self/exe");
-    let file = file::map(path)?;
+    let file = Contents::open(path)?;
     let unusable = |why: &str| Error::file(path, why);
-    let headers = Headers::read(&Bytes(&file), 0).map_err(unusable)?;
+    let headers = Headers::read(&file, 0).map_err(unusable)?;
     let segments = Segments::new(&file, &headers);
     let process = Process::open(std::process::id())?;
     let base = own_base();

@@ -1,5 +1,6 @@
 //! The headers of an ELF file, wherever they stand: in a file, or in the memory of a process that has loaded it.
 
+use crate::file;
 use crate::module::Image;
 use goblin::container::{Container, Ctx};
 use goblin::elf::header::{ELFMAG, EM_X86_64, Header, machine_to_str};
@@ -18,6 +19,8 @@ pub struct Headers {
 
 /// Linux loads nothing whose program headers take more (`fs/binfmt_elf.c`, `load_elf_phdrs`).
 const MOST_PROGRAM_HEADERS: usize = 65536;
+/// A program with a section for each of its functions would have been linked in a strange way.
+const MOST_SECTIONS: u64 = 1 << 20;
 
 impl Headers {
     /// Reads the headers of the ELF file whose first byte stands at `start`.
@@ -72,8 +75,22 @@ impl Headers {
     }
 
     /// The section headers of the file that these are the headers of; none if they are unusable.
-    pub fn sections(&self, file: &[u8]) -> Vec<SectionHeader> {
-        let offset = usize::try_from(self.header.e_shoff).unwrap_or(usize::MAX);
-        SectionHeader::parse(file, offset, self.header.e_shnum.into(), self.context).unwrap_or_default()
+    pub fn sections(&self, file: &dyn Image) -> Vec<SectionHeader> {
+        let (offset, count) = (self.header.e_shoff, u64::from(self.header.e_shnum));
+        // Where there are too many for this field, the first header says how many there are.
+        let count =
+            if count == 0 { self.section_table(file, offset, 1).map_or(0, |first| first[0].sh_size) } else { count };
+        if offset == 0 || count == 0 {
+            return Vec::new();
+        }
+        self.section_table(file, offset, count).unwrap_or_default()
+    }
+
+    fn section_table(&self, file: &dyn Image, offset: u64, count: u64) -> Option<Vec<SectionHeader>> {
+        if count > MOST_SECTIONS {
+            return None;
+        }
+        let table = file::copy(file, offset, count * SectionHeader::size(self.context) as u64)?;
+        SectionHeader::parse_from(&table, 0, count as usize, self.context).ok()
     }
 }

@@ -4,38 +4,49 @@ use crate::elf::Headers;
 use crate::error::{Error, Result};
 use crate::module::Image;
 use goblin::elf::program_header::ProgramHeader;
-use memmap2::Mmap;
-use std::fs::File;
+use memmap2::MmapMut;
+use std::fs::{File, Metadata};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
-/// Maps a regular file that is not empty.
-pub fn map(path: &Path) -> Result<Mmap> {
-    // Opening anything else, a pipe say, could wait for ever.
-    let metadata = std::fs::metadata(path).map_err(|error| Error::file(path, error))?;
-    if !metadata.is_file() {
-        return Err(Error::file(path, "not a regular file"));
+/// What a file holds, read as it is asked for.
+///
+/// The file itself is never mapped: whoever cuts it off meanwhile would end this command with SIGBUS.
+pub struct Contents(File);
+
+impl Contents {
+    /// Opens a regular file that is not empty.
+    pub fn open(path: &Path) -> Result<Self> {
+        let failed = |error| Error::file(path, error);
+        // To open a device may do something. Another file may stand there when it is opened, so that must not wait.
+        regular(path, &std::fs::metadata(path).map_err(failed)?)?;
+        let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
+        let file = File::options().read(true).custom_flags(flags).open(path).map_err(failed)?;
+        regular(path, &file.metadata().map_err(failed)?)?;
+        Ok(Self(file))
     }
-    let file = File::open(path).map_err(|error| Error::file(path, error))?;
-    if metadata.len() == 0 {
-        return Err(Error::file(path, "the file is empty"));
-    }
-    map_whole(&file).map_err(|error| Error::file(path, error))
 }
 
-#[allow(unsafe_code)]
-fn map_whole(file: &File) -> std::io::Result<Mmap> {
-    // SAFETY: a private mapping that is only copied from, byte by byte, and of which nothing is believed. Should
-    // another process write to the file meanwhile, what is copied is old or new bytes; should it cut the file off,
-    // the kernel ends this command with SIGBUS.
-    unsafe { Mmap::map(file) }
+fn regular(path: &Path, metadata: &Metadata) -> Result<()> {
+    match metadata {
+        other if !other.is_file() => Err(Error::file(path, "not a regular file")),
+        empty if empty.len() == 0 => Err(Error::file(path, "the file is empty")),
+        _ => Ok(()),
+    }
 }
 
-/// A file's bytes, at their offsets.
+impl Image for Contents {
+    fn read(&self, offset: u64, buffer: &mut [u8]) -> bool {
+        self.0.read_exact_at(buffer, offset).is_ok()
+    }
+}
+
+/// Bytes as a file's, at their offsets.
 pub struct Bytes<'a>(pub &'a [u8]);
 
 impl Image for Bytes<'_> {
-    fn read(&self, address: u64, buffer: &mut [u8]) -> bool {
-        let found = usize::try_from(address).ok().and_then(|start| self.0.get(start..start.checked_add(buffer.len())?));
+    fn read(&self, offset: u64, buffer: &mut [u8]) -> bool {
+        let found = usize::try_from(offset).ok().and_then(|start| self.0.get(start..start.checked_add(buffer.len())?));
         found.is_some_and(|bytes| {
             buffer.copy_from_slice(bytes);
             true
@@ -43,22 +54,40 @@ impl Image for Bytes<'_> {
     }
 }
 
+/// A part of a file that is larger than this is not copied. The symbol tables of a browser with all its symbols are
+/// smaller.
+const MOST_COPIED: u64 = 512 << 20;
+
+/// Copies a part of a file into a mapping of its own; `None` if the file does not have it, or if it is too large.
+pub fn copy(file: &dyn Image, offset: u64, length: u64) -> Option<MmapMut> {
+    let last = offset.checked_add(length.checked_sub(1)?)?;
+    // A size that the file does not live up to is not worth any memory.
+    if length > MOST_COPIED || !file.read(last, &mut [0]) {
+        return None;
+    }
+    let mut copy = MmapMut::map_anon(usize::try_from(length).ok()?).ok()?;
+    file.read(offset, &mut copy).then_some(copy)
+}
+
 /// A file's segments, at their addresses, as far as the file fills them.
 pub struct Segments<'a> {
-    bytes: Bytes<'a>,
+    file: &'a dyn Image,
     loads: Vec<&'a ProgramHeader>,
 }
 
 impl<'a> Segments<'a> {
     /// The segments of the file with these headers.
-    pub fn new(file: &'a [u8], headers: &'a Headers) -> Self {
-        Self { bytes: Bytes(file), loads: headers.loads().collect() }
+    pub fn new(file: &'a dyn Image, headers: &'a Headers) -> Self {
+        Self { file, loads: headers.loads().collect() }
     }
 
     /// Whether a segment reaches beyond the end of the file.
     pub fn is_cut_off(&self) -> bool {
-        let length = self.bytes.0.len() as u64;
-        self.loads.iter().any(|load| load.p_offset.checked_add(load.p_filesz).is_none_or(|end| end > length))
+        let ends_there = |load: &&ProgramHeader| {
+            let last = load.p_offset.checked_add(load.p_filesz - 1);
+            last.is_some_and(|last| self.file.read(last, &mut [0]))
+        };
+        !self.loads.iter().filter(|load| load.p_filesz > 0).all(ends_there)
     }
 }
 
@@ -70,6 +99,6 @@ impl Image for Segments<'_> {
             start.and_then(|start| start.checked_add(length)).is_some_and(|end| end <= load.p_filesz)
         };
         let Some(load) = self.loads.iter().find(holds) else { return false };
-        load.p_offset.checked_add(address - load.p_vaddr).is_some_and(|offset| self.bytes.read(offset, buffer))
+        load.p_offset.checked_add(address - load.p_vaddr).is_some_and(|offset| self.file.read(offset, buffer))
     }
 }

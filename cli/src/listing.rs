@@ -17,7 +17,7 @@ pub struct Listing<'a> {
     /// Its file's path.
     pub path: String,
     /// Its functions, if their names are to be had.
-    pub symbols: Symbols<'a>,
+    pub symbols: Symbols,
     /// What a reader should know of the module.
     pub remarks: Vec<&'static str>,
     machine: String,

@@ -5,11 +5,10 @@
 
 use crate::elf::Headers;
 use crate::error::{Error, Result};
-use crate::file;
+use crate::file::Contents;
 use crate::module::Image;
 use crate::text::clean;
 use goblin::elf::program_header::ProgramHeader;
-use memmap2::Mmap;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::ErrorKind;
@@ -99,21 +98,21 @@ impl Process {
         })
     }
 
-    /// Maps the file that `loaded` was loaded from, or says why that cannot be.
-    pub fn file(&self, loaded: &Loaded) -> std::result::Result<Mmap, &'static str> {
+    /// Opens the file that `loaded` was loaded from, or says why that cannot be.
+    pub fn file(&self, loaded: &Loaded) -> std::result::Result<Contents, &'static str> {
         // The mapping itself leads to a deleted file too, but only for a privileged reader.
         let Range { start, end } = loaded.range;
         let mapped = self.directory.join(format!("map_files/{start:x}-{end:x}"));
-        if let Ok(file) = file::map(&mapped) {
+        if let Ok(file) = Contents::open(&mapped) {
             return Ok(file);
         }
         if loaded.is_deleted() {
             return Err("no function has a name: the file has been deleted since");
         }
         let path = loaded.path.strip_prefix(b"/").unwrap_or(&loaded.path);
-        let file = file::map(&self.directory.join("root").join(OsStr::from_bytes(path)))
+        let file = Contents::open(&self.directory.join("root").join(OsStr::from_bytes(path)))
             .map_err(|_| "no function has a name: the file cannot be opened")?;
-        match Headers::read(&file::Bytes(&file), 0) {
+        match Headers::read(&file, 0) {
             Ok(headers) if headers == loaded.headers => Ok(file),
             _ => Err("no function has a name: the file has been replaced since"),
         }

@@ -2,9 +2,9 @@
 
 use crate::elf::Headers;
 use crate::error::{Error, Result};
-use crate::file::{self, Bytes, Segments};
+use crate::file::{Contents, Segments};
 use crate::listing::{self, Listing};
-use crate::module::Module;
+use crate::module::{Image, Module};
 use crate::process::Process;
 use crate::symbols::Symbols;
 use crate::text::{self, Format, clean, count};
@@ -40,14 +40,14 @@ pub fn run(subject: &OsStr, format: Format, out: &mut dyn Write) -> Result<()> {
             Ok(pid) => of_process(pid, format, out),
             Err(_) => Err(Error::file(path, "neither a file nor the number of a process")),
         },
-        _ => of_file(path, &file::map(path)?, format, out),
+        _ => of_file(path, &Contents::open(path)?, format, out),
     }
 }
 
 /// Lists the sites of the file of this name and content.
-pub fn of_file(path: &Path, content: &[u8], format: Format, out: &mut dyn Write) -> Result<()> {
+pub fn of_file(path: &Path, content: &dyn Image, format: Format, out: &mut dyn Write) -> Result<()> {
     let unusable = |why: &str| Error::file(path, why);
-    let headers = Headers::read(&Bytes(content), 0).map_err(unusable)?;
+    let headers = Headers::read(content, 0).map_err(unusable)?;
     let segments = Segments::new(content, &headers);
     let module = Module::read(&segments, 0, &headers).map_err(|why| unusable(&why))?;
     if module.is_none() && segments.is_cut_off() {

@@ -1,24 +1,29 @@
 //! Which function an address lies in.
 
 use crate::elf::Headers;
+use crate::file;
+use crate::module::Image;
 use crate::text::clean;
 use goblin::elf::section_header::{SHT_DYNSYM, SHT_SYMTAB, SectionHeader};
 use goblin::elf::sym::{STT_FUNC, Symtab};
+use memmap2::MmapMut;
 use serde::Serialize;
 use std::ffi::CStr;
 use std::fmt;
 
 /// The functions of one file, in the order of their addresses.
 #[derive(Default)]
-pub struct Symbols<'a> {
-    functions: Vec<Function<'a>>,
+pub struct Symbols {
+    functions: Vec<Function>,
+    /// The file's table of names.
+    strings: Option<MmapMut>,
 }
 
-struct Function<'a> {
+struct Function {
     start: u64,
     size: u64,
-    /// The string table from the name on.
-    name: &'a [u8],
+    /// Where its name stands in the table.
+    name: usize,
 }
 
 /// A place in a function.
@@ -34,18 +39,37 @@ pub struct Place {
 const MOST_BYTES: usize = 4096;
 const MOST_CHARACTERS: usize = 256;
 
-impl<'a> Symbols<'a> {
+impl Symbols {
     /// The functions in the file's symbol table, or in its dynamic one if it has been stripped of that. Whatever is
     /// unreadable names nothing.
-    pub fn read(file: &'a [u8], headers: &Headers) -> Self {
+    pub fn read(file: &dyn Image, headers: &Headers) -> Self {
         let sections = headers.sections(file);
         let table = |kind| {
-            let functions = |section| functions(file, headers, &sections, section);
-            sections.iter().filter(|section| section.sh_type == kind).find_map(functions)
+            // More than one of a kind is not to be had, but in a file that wants to keep us busy.
+            let section = sections.iter().find(|section| section.sh_type == kind)?;
+            Self::of_table(file, headers, &sections, section)
         };
-        let mut functions = table(SHT_SYMTAB).or_else(|| table(SHT_DYNSYM)).unwrap_or_default();
+        table(SHT_SYMTAB).or_else(|| table(SHT_DYNSYM)).unwrap_or_default()
+    }
+
+    fn of_table(
+        file: &dyn Image,
+        headers: &Headers,
+        sections: &[SectionHeader],
+        table: &SectionHeader,
+    ) -> Option<Self> {
+        let strings = sections.get(table.sh_link as usize)?;
+        let strings = file::copy(file, strings.sh_offset, strings.sh_size)?;
+        let symbols = file::copy(file, table.sh_offset, table.sh_size)?;
+        let count = symbols.len().checked_div(usize::try_from(table.sh_entsize).ok()?)?;
+        let mut functions = Symtab::parse(&symbols, 0, count, headers.context)
+            .ok()?
+            .iter()
+            .filter(|symbol| symbol.st_type() == STT_FUNC && symbol.st_shndx != 0 && symbol.st_name < strings.len())
+            .map(|symbol| Function { start: symbol.st_value, size: symbol.st_size, name: symbol.st_name })
+            .collect::<Vec<_>>();
         functions.sort_by_key(|function| function.start);
-        Self { functions }
+        (!functions.is_empty()).then_some(Self { functions, strings: Some(strings) })
     }
 
     /// The function that this address of the file lies in.
@@ -53,35 +77,10 @@ impl<'a> Symbols<'a> {
         let after = self.functions.partition_point(|function| function.start <= address);
         let function = &self.functions[after.checked_sub(1)?];
         let offset = address - function.start;
+        let name = self.strings.as_ref()?.get(function.name..)?;
         // Assembly code often gives no size.
-        (offset < function.size || function.size == 0).then(|| Place { name: demangled(function.name), offset })
+        (offset < function.size || function.size == 0).then(|| Place { name: demangled(name), offset })
     }
-}
-
-fn functions<'a>(
-    file: &'a [u8],
-    headers: &Headers,
-    sections: &[SectionHeader],
-    table: &SectionHeader,
-) -> Option<Vec<Function<'a>>> {
-    let strings = content(file, sections.get(table.sh_link as usize)?)?;
-    let symbols = content(file, table)?;
-    let count = symbols.len().checked_div(usize::try_from(table.sh_entsize).ok()?)?;
-    let functions = Symtab::parse(symbols, 0, count, headers.context)
-        .ok()?
-        .iter()
-        .filter(|symbol| symbol.st_type() == STT_FUNC && symbol.st_shndx != 0)
-        .filter_map(|symbol| {
-            let name = strings.get(symbol.st_name..)?;
-            Some(Function { start: symbol.st_value, size: symbol.st_size, name })
-        })
-        .collect::<Vec<_>>();
-    (!functions.is_empty()).then_some(functions)
-}
-
-fn content<'a>(file: &'a [u8], section: &SectionHeader) -> Option<&'a [u8]> {
-    let start = usize::try_from(section.sh_offset).ok()?;
-    file.get(start..start.checked_add(usize::try_from(section.sh_size).ok()?)?)
 }
 
 fn demangled(name: &[u8]) -> String {

@@ -7,6 +7,7 @@ use common::{ANYWHERE, HAS_SITES, INVAR, run_singly, sites, test};
 use goblin::elf::program_header::{PT_LOAD, PT_NOTE};
 use goblin::elf::section_header::SHT_SYMTAB;
 use invar_cli::error::Error;
+use invar_cli::file::Bytes;
 use invar_cli::sites::of_file;
 use invar_cli::text::Format;
 use proptest::prelude::*;
@@ -95,7 +96,7 @@ fn list(file: &[u8], format: Format) -> Result<String, String> {
     let mut out = Vec::new();
     let before = NOW.load(Relaxed);
     PEAK.store(before, Relaxed);
-    let result = of_file(Path::new("file"), file, format, &mut out);
+    let result = of_file(Path::new("file"), &Bytes(file), format, &mut out);
     let taken = PEAK.load(Relaxed) - before;
     assert!(taken < MOST_MEMORY, "took {taken} bytes");
     match result {

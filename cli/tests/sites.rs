@@ -6,8 +6,12 @@ use common::{
     ANYWHERE, HAS_SITES, INVAR, Temporary, Waiting, command, invar, modules, needs, run, site_list, sites, test,
 };
 use invar_arch::{Kind, Site, bound};
+use invar_cli::file::Contents;
+use invar_cli::sites::of_file;
+use invar_cli::text::Format;
 use serde_json::Value;
 use std::process::{ExitCode, Stdio};
+use std::sync::atomic::Ordering::Relaxed;
 
 fn main() -> ExitCode {
     run([
@@ -26,6 +30,9 @@ fn main() -> ExitCode {
         test("a form for another value is foreign", sites(), a_form_for_another_value_is_foreign),
         test("a breakpoint is foreign", sites(), a_breakpoint_is_foreign),
         test("a number is a file if there is one", needs("/bin/true"), a_number_is_a_file_if_there_is_one),
+        test("a file that is cut off meanwhile is refused", ANYWHERE, a_file_that_is_cut_off_meanwhile_is_refused),
+        test("a pipe that takes a file's place is refused", ANYWHERE, a_pipe_that_takes_a_files_place_is_refused),
+        test("a file of eight terabytes of nothing is listed", ANYWHERE, a_file_of_nothing_is_listed),
         test("what is no program is refused", ANYWHERE, what_is_no_program_is_refused),
         test("what is no process is refused", needs("/proc/self/maps"), what_is_no_process_is_refused),
     ])
@@ -201,7 +208,9 @@ fn a_process_without_sites_says_so() {
 }
 
 fn a_file_that_is_only_read_is_not_loaded() {
-    let _mapped = invar_cli::file::map(std::path::Path::new(INVAR)).unwrap();
+    let file = std::fs::File::open(INVAR).unwrap();
+    // SAFETY: never looked at.
+    let _mapped = unsafe { memmap2::Mmap::map(&file) }.unwrap();
     let document = invar(["sites", "--json", &std::process::id().to_string()]).json();
     let paths = modules(&document).iter().map(|module| module["path"].as_str().unwrap()).collect::<Vec<_>>();
     assert_eq!(paths, [std::env::current_exe().unwrap().to_str().unwrap()]);
@@ -286,6 +295,56 @@ fn a_number_is_a_file_if_there_is_one() {
     let output = command(INVAR).args(["sites", "1"]).current_dir(&folder).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout), "1: no sites\n");
     std::fs::remove_dir_all(&folder).unwrap();
+}
+
+fn a_file_that_is_cut_off_meanwhile_is_refused() {
+    let file = Temporary::new("cut-off", &std::fs::read(INVAR).unwrap());
+    let contents = Contents::open(&file.0).unwrap();
+    let list = || of_file(&file.0, &contents, Format::Text, &mut std::io::sink());
+    assert!(list().is_ok());
+    for (length, why) in [(5000, "is cut off"), (40, "the ELF header is cut off"), (0, "not an ELF file")] {
+        std::fs::File::options().write(true).open(&file.0).unwrap().set_len(length).unwrap();
+        let error = list().unwrap_err().to_string();
+        assert!(error.contains(why), "{error}");
+    }
+}
+
+/// Would hang, as often as not, if it opened what it must not wait for.
+fn a_pipe_that_takes_a_files_place_is_refused() {
+    let path = |name: &str| Temporary::new(name, b"no ELF file");
+    let (file, pipe, place) = (path("swap-file"), path("swap-pipe"), path("swap-place"));
+    std::fs::remove_file(&pipe.0).unwrap();
+    let name = std::ffi::CString::new(pipe.path()).unwrap();
+    // SAFETY: a path that ends in NUL.
+    assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
+    assert!(invar(["sites", pipe.path()]).refusal().ends_with(": not a regular file"));
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let turn = place.0.with_added_extension("turn");
+            while !done.load(Relaxed) {
+                for thing in [&pipe, &file] {
+                    std::fs::hard_link(&thing.0, &turn).unwrap();
+                    std::fs::rename(&turn, &place.0).unwrap();
+                }
+            }
+        });
+        for _ in 0..3000 {
+            if let Err(error) = Contents::open(&place.0) {
+                assert!(error.to_string().ends_with(": not a regular file"), "{error}");
+            }
+        }
+        done.store(true, Relaxed);
+    });
+}
+
+fn a_file_of_nothing_is_listed() {
+    let file = Temporary::new("nothing", &std::fs::read(INVAR).unwrap());
+    let length = [8 << 40, 1 << 40, 1 << 30]
+        .into_iter()
+        .find(|&length| std::fs::File::options().write(true).open(&file.0).unwrap().set_len(length).is_ok());
+    length.expect("a file with a hole");
+    assert_eq!(site_list(&invar(["sites", "--json", file.path()]).json()).is_empty(), !HAS_SITES);
 }
 
 fn what_is_no_program_is_refused() {
