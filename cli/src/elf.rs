@@ -3,7 +3,10 @@
 use crate::file;
 use crate::module::Image;
 use goblin::container::{Container, Ctx};
-use goblin::elf::header::{ELFMAG, EM_X86_64, Header, machine_to_str};
+use goblin::elf::header::{
+    EI_CLASS, ELFCLASS32, ELFMAG, EM_X86_64, ET_CORE, ET_DYN, ET_EXEC, ET_REL, Header, SIZEOF_IDENT, header32,
+    header64, machine_to_str,
+};
 use goblin::elf::program_header::{PF_X, PT_LOAD, ProgramHeader};
 use goblin::elf::{Elf, SectionHeader};
 
@@ -25,11 +28,15 @@ const MOST_SECTIONS: u64 = 1 << 20;
 impl Headers {
     /// Reads the headers of the ELF file whose first byte stands at `start`.
     pub fn read(image: &dyn Image, start: u64) -> Result<Self, &'static str> {
-        let mut bytes = [0; 64];
+        let mut bytes = [0; header64::SIZEOF_EHDR];
         if !image.read(start, &mut bytes[..4]) || &bytes[..4] != ELFMAG {
             return Err("not an ELF file");
         }
-        if !image.read(start, &mut bytes) {
+        if !image.read(start, &mut bytes[..SIZEOF_IDENT]) {
+            return Err("the ELF header is cut off");
+        }
+        let size = if bytes[EI_CLASS] == ELFCLASS32 { header32::SIZEOF_EHDR } else { header64::SIZEOF_EHDR };
+        if !image.read(start, &mut bytes[..size]) {
             return Err("the ELF header is cut off");
         }
         let header = Elf::parse_header(&bytes).map_err(|_| "the ELF header is of no known class or byte order")?;
@@ -48,6 +55,18 @@ impl Headers {
         let program =
             ProgramHeader::parse(&table, 0, count, context).map_err(|_| "the program headers cannot be read")?;
         Ok(Self { header, context, program })
+    }
+
+    /// Why no file of this type is loaded, if none is.
+    pub fn never_loaded(&self) -> Option<&'static str> {
+        match self.header.e_type {
+            ET_EXEC | ET_DYN => None,
+            ET_REL => Some("an object file, not linked yet: its sites have no addresses and no table"),
+            ET_CORE => {
+                Some("a core dump, whose modules are not looked at: list the program itself, or a running process")
+            }
+            _ => Some("neither a program nor a shared library, by the type in its ELF header"),
+        }
     }
 
     /// What is loaded.

@@ -48,6 +48,9 @@ pub fn run(subject: &OsStr, format: Format, out: &mut dyn Write) -> Result<()> {
 pub fn of_file(path: &Path, content: &dyn Image, format: Format, out: &mut dyn Write) -> Result<()> {
     let unusable = |why: &str| Error::file(path, why);
     let headers = Headers::read(content, 0).map_err(unusable)?;
+    if let Some(why) = headers.never_loaded() {
+        return Err(unusable(why));
+    }
     let segments = Segments::new(content, &headers);
     let module = Module::read(&segments, 0, &headers).map_err(|why| unusable(&why))?;
     if module.is_none() && segments.is_cut_off() {

@@ -27,6 +27,8 @@ fn main() -> ExitCode {
         test("any number there may be wrong", ANYWHERE, any_number_may_be_wrong),
         test("noise is listed or refused", ANYWHERE, noise_is_listed_or_refused),
         test("wrong headers are refused", ANYWHERE, wrong_headers_are_refused),
+        test("what is never loaded is refused", ANYWHERE, what_is_never_loaded_is_refused),
+        test("a short header is whole", ANYWHERE, a_short_header_is_whole),
         test("a wrong note is refused", ANYWHERE, a_wrong_note_is_refused),
         test("absurd segments are not believed", ANYWHERE, absurd_segments_are_not_believed),
         test("section headers are not needed", ANYWHERE, section_headers_are_not_needed),
@@ -52,6 +54,9 @@ static FILE: LazyLock<Vec<u8>> = LazyLock::new(|| {
 });
 
 // Where the ELF header has what (elf(5)).
+const CLASS: usize = 4;
+const ORDER: usize = 5;
+const TYPE: usize = 16;
 const MACHINE: usize = 18;
 const PROGRAM_OFFSET: usize = 32;
 const SECTION_OFFSET: usize = 40;
@@ -224,6 +229,23 @@ fn wrong_headers_are_refused() {
     }
     let none = listed(&with_at(PROGRAM_COUNT, [0, 0]));
     assert_eq!(none, "file: no sites (no program headers: nothing that could be loaded)\n");
+}
+
+fn what_is_never_loaded_is_refused() {
+    assert!(refusal(&with_at(TYPE, [1, 0])).starts_with("an object file, not linked yet: "));
+    assert!(refusal(&with_at(TYPE, [4, 0])).starts_with("a core dump, "));
+    for kind in [[0, 0], [5, 0], [0, 0xff]] {
+        assert!(refusal(&with_at(TYPE, kind)).starts_with("neither a program nor a shared library"));
+    }
+    assert!(listed(&with_at(TYPE, [2, 0])).starts_with("file: x86-64, "));
+}
+
+fn a_short_header_is_whole() {
+    let mut file = vec![0; 52];
+    file[..20].copy_from_slice(&FILE[..20]);
+    file[CLASS] = 1;
+    assert_eq!(listed(&file), "file: no sites (no program headers: nothing that could be loaded)\n");
+    assert_eq!(refusal(&file[..51]), "the ELF header is cut off");
 }
 
 fn a_wrong_note_is_refused() {
@@ -467,8 +489,6 @@ fn another_machines_sites_are_not_checked() {
 }
 
 fn a_class_or_byte_order_that_is_not_there() {
-    const CLASS: usize = 4;
-    const ORDER: usize = 5;
     for at in [CLASS, ORDER] {
         let unknown = "the ELF header is of no known class or byte order";
         assert_eq!(refusal(&with_at(at, [0])), unknown);
