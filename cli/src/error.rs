@@ -1,6 +1,6 @@
 //! Why a command ends early.
 
-use crate::text::clean;
+use crate::text::{clean, lossy};
 use std::fmt;
 use std::path::Path;
 
@@ -24,7 +24,8 @@ impl Error {
 
     /// This file cannot be used.
     pub fn file(path: &Path, why: impl fmt::Display) -> Self {
-        Self::input(clean(path.as_os_str().as_encoded_bytes()), why)
+        let name = clean(&lossy(path.as_os_str().as_encoded_bytes()));
+        Self::input(if name.is_empty() { "\"\"" } else { &name }, why)
     }
 }
 

@@ -2,6 +2,7 @@
 //! the record promises.
 
 use crate::module::{Key, Module, Record};
+use crate::text::clean;
 use invar::{Fault, Kind, Site};
 use invar_arch as arch;
 use std::fmt;
@@ -64,10 +65,10 @@ impl Standing {
 
 impl fmt::Display for Standing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Bound(value) => write!(f, "bound to {value}"),
-            Self::Foreign(why) | Self::Invalid(why) => write!(f, "{}: {why}", self.name()),
-            Self::Checked | Self::Unverified => f.write_str(self.name()),
+        match (self, self.why()) {
+            (Self::Bound(value), _) => write!(f, "bound to {}", clean(value)),
+            (_, Some(why)) => write!(f, "{}: {why}", self.name()),
+            (_, None) => f.write_str(self.name()),
         }
     }
 }

@@ -28,6 +28,12 @@ impl Line {
         self.name == SLICE || self.is_cpu()
     }
 
+    /// The same, fit for a terminal.
+    pub fn cleaned(&self) -> Self {
+        let decision = self.decision.as_ref().map(|(origin, evidence)| (*origin, clean(evidence)));
+        Self { name: clean(&self.name), value: clean(&self.value), decision }
+    }
+
     fn is_cpu(&self) -> bool {
         self.name.starts_with(CPU)
     }
@@ -43,8 +49,8 @@ impl Line {
 
 impl From<&KeyReport<'_>> for Line {
     fn from(key: &KeyReport<'_>) -> Self {
-        let decision = key.verdict().map(|verdict| (verdict.origin(), clean(verdict.evidence().as_bytes())));
-        Self { name: clean(key.name().as_bytes()), value: clean(key.value().as_bytes()), decision }
+        let decision = key.verdict().map(|verdict| (verdict.origin(), verdict.evidence().into()));
+        Self { name: key.name().into(), value: key.value().into(), decision }
     }
 }
 
@@ -76,14 +82,15 @@ pub fn sort(lines: &mut [Line]) {
 
 /// Writes one line for each key.
 pub fn print(lines: &[Line], out: &mut dyn Write) -> io::Result<()> {
-    print_aligned(lines.iter(), out)
+    print_aligned(lines.iter().map(Line::cleaned).collect(), out)
 }
 
 /// Writes one line for each key, but lists those of the CPU by their value: the evidence of each would repeat it.
 pub fn print_compact(lines: &[Line], out: &mut dyn Write) -> io::Result<()> {
-    print_aligned(lines.iter().filter(|line| !line.is_cpu()), out)?;
+    let (cpu, others) = lines.iter().map(Line::cleaned).partition::<Vec<_>, _>(Line::is_cpu);
+    print_aligned(others, out)?;
     let mut by_verdict = BTreeMap::<(&str, String), Vec<&str>>::new();
-    for line in lines.iter().filter(|line| line.is_cpu()) {
+    for line in &cpu {
         by_verdict.entry((&line.value, line.intervention())).or_default().push(&line.name[CPU.len()..]);
     }
     // "on" before "off".
@@ -93,15 +100,15 @@ pub fn print_compact(lines: &[Line], out: &mut dyn Write) -> io::Result<()> {
     Ok(())
 }
 
-fn print_aligned<'a>(lines: impl Iterator<Item = &'a Line> + Clone, out: &mut dyn Write) -> io::Result<()> {
+fn print_aligned(lines: Vec<Line>, out: &mut dyn Write) -> io::Result<()> {
     let longest =
-        |text: fn(&Line) -> &str| lines.clone().map(|line| text(line).chars().count()).max().unwrap_or(0).min(32);
+        |text: fn(&Line) -> &str| lines.iter().map(|line| text(line).chars().count()).max().unwrap_or(0).min(32);
     let (name_width, value_width) = (longest(|line| &line.name), longest(|line| &line.value));
     for Line { name, value, decision } in lines {
         let head = format!("  {name:name_width$}  {value:value_width$}  ");
         match decision {
             None => writeln!(out, "{}", head.trim_end())?,
-            Some((origin, evidence)) => wrap(out, &format!("{head}{:<9}", origin.name()), evidence)?,
+            Some((origin, evidence)) => wrap(out, &format!("{head}{:<9}", origin.name()), &evidence)?,
         }
     }
     Ok(())

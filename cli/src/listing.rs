@@ -6,7 +6,7 @@ use crate::inspect::{Standing, Tally, inspect, obstacle};
 use crate::keys::{self, Line, SLICE};
 use crate::module::{Key, Module, Outcome, Record};
 use crate::symbols::{Place, Symbols};
-use crate::text::{Hex, count, hex_bytes, wrap};
+use crate::text::{Hex, clean, count, hex_bytes, wrap};
 use invar::{Kind, kind_name};
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
@@ -104,9 +104,9 @@ impl Row {
     pub fn what(&self) -> String {
         match (self.kind, &self.key, &self.value) {
             (None, ..) => "of no known kind".into(),
-            (Some(kind), Some(key), Some(value)) => format!("{kind} {key} == {value}"),
+            (Some(kind), Some(key), Some(value)) => format!("{kind} {} == {}", clean(key), clean(value)),
             // Nearly every slice site has the built-in key.
-            (Some(kind), Some(key), _) if key != SLICE => format!("{kind} {key}"),
+            (Some(kind), Some(key), _) if key != SLICE => format!("{kind} {}", clean(key)),
             (Some(kind), ..) => kind.into(),
         }
     }
@@ -114,18 +114,18 @@ impl Row {
     /// Bytes and instructions, the latter in one line.
     pub fn code_line(&self) -> Option<String> {
         // The longest site has 14 bytes, and most have 9 or 10.
-        self.bytes.as_ref().map(|bytes| format!("{bytes:<29}  {}", self.code.join("; ")))
+        self.bytes.as_ref().map(|bytes| format!("{bytes:<29}  {}", clean(&self.code.join("; "))))
     }
 }
 
 /// Writes a listing for people.
 pub fn print(listing: &Listing<'_>, out: &mut dyn Write) -> io::Result<()> {
     let module = match &listing.content {
-        Err(why) => return writeln!(out, "{}: {why}", listing.path),
+        Err(why) => return writeln!(out, "{}: {why}", clean(&listing.path)),
         Ok(module) => module,
     };
     let (sites, keys) = (count(module.records_len(), "site record"), count(module.keys.len() as u64, "key"));
-    writeln!(out, "{}: {}, {sites}, {keys}", listing.path, listing.machine)?;
+    writeln!(out, "{}: {}, {sites}, {keys}", clean(&listing.path), listing.machine)?;
     for remark in &listing.remarks {
         wrap(out, "  ", remark)?;
     }

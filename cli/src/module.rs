@@ -4,7 +4,7 @@
 //! segments, and nothing is allocated by a size that stands in the module alone.
 
 use crate::elf::Headers;
-use crate::text::clean;
+use crate::text::lossy;
 use goblin::elf::program_header::{PF_R, PF_W, PF_X, PT_NOTE};
 use invar::{Origin, Reason, Writer};
 use std::collections::HashMap;
@@ -256,7 +256,7 @@ impl<'a> Module<'a> {
         if !self.within(names, length as u64, PF_R) || !self.image.read(names, &mut text) {
             return Err("its names are not in readable memory");
         }
-        let mut names = text.split(|&byte| byte == 0).map(clean).collect::<Vec<_>>();
+        let mut names = text.split(|&byte| byte == 0).map(lossy).collect::<Vec<_>>();
         if names.pop().is_none_or(|rest| !rest.is_empty()) || names.len() != usize::from(values) + 1 {
             return Err("it has not as many names as values");
         }
@@ -284,7 +284,7 @@ impl Verdict {
         let origin = Origin::from_byte(state[2]);
         let length = usize::from(state[16]) | usize::from(state[17]) << 8;
         let evidence = &state[18..STATE.min(18 + length)];
-        (state[1] == SEALED).then(|| Self { value: state[0], origin, evidence: clean(evidence) })
+        (state[1] == SEALED).then(|| Self { value: state[0], origin, evidence: lossy(evidence) })
     }
 }
 

@@ -7,7 +7,7 @@ use crate::elf::Headers;
 use crate::error::{Error, Result};
 use crate::file::Contents;
 use crate::module::Image;
-use crate::text::clean;
+use crate::text::lossy;
 use goblin::elf::program_header::ProgramHeader;
 use std::ffi::OsStr;
 use std::fs::File;
@@ -124,9 +124,9 @@ impl Process {
 }
 
 impl Loaded {
-    /// The path that the process knows it by, fit for a terminal.
+    /// The path that the process knows it by.
     pub fn path(&self) -> String {
-        clean(&self.path)
+        lossy(&self.path)
     }
 
     fn is_deleted(&self) -> bool {
@@ -156,7 +156,19 @@ impl Mapping {
             range: number(start)?..number(end)?,
             offset: number(offset)?,
             executable: permissions.as_bytes().get(2) == Some(&b'x'),
-            path: (inode != "0").then(|| rest.to_vec()),
+            path: (inode != "0").then(|| unescaped(rest)),
         })
     }
+}
+
+/// A path as it is: the kernel writes a line feed in it as `\012`, and nothing else (`fs/proc/task_mmu.c`).
+fn unescaped(path: &[u8]) -> Vec<u8> {
+    let mut rest = path;
+    let mut plain = Vec::with_capacity(path.len());
+    while let [first, behind @ ..] = rest {
+        let byte;
+        (byte, rest) = rest.strip_prefix(b"\\012").map_or((*first, behind), |behind| (b'\n', behind));
+        plain.push(byte);
+    }
+    plain
 }

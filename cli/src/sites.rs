@@ -7,7 +7,7 @@ use crate::listing::{self, Listing};
 use crate::module::{Image, Module};
 use crate::process::Process;
 use crate::symbols::Symbols;
-use crate::text::{self, Format, clean, count};
+use crate::text::{self, Format, clean, count, lossy};
 use serde::Serialize;
 use std::ffi::OsStr;
 use std::io::Write;
@@ -56,7 +56,7 @@ pub fn of_file(path: &Path, content: &dyn Image, format: Format, out: &mut dyn W
     if module.is_none() && segments.is_cut_off() {
         return Err(unusable("the file is cut off before the end of its segments"));
     }
-    let name = clean(path.as_os_str().as_encoded_bytes());
+    let name = lossy(path.as_os_str().as_encoded_bytes());
     let listing = module.map(|module| {
         let mut listing = Listing::new(name.clone(), &headers, Ok(module));
         listing.symbols = Symbols::read(content, &headers);
@@ -101,7 +101,7 @@ impl<'a> Document<'a> {
         match format {
             Format::Json => text::json(out, self)?,
             Format::Text if self.modules.is_empty() => match &self.subject {
-                Subject::File(name) => writeln!(out, "{name}: no sites{nothing}")?,
+                Subject::File(name) => writeln!(out, "{}: no sites{nothing}", clean(name))?,
                 Subject::Process(pid) => writeln!(out, "process {pid}: no sites{nothing}")?,
             },
             Format::Text => {

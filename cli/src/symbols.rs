@@ -3,7 +3,7 @@
 use crate::elf::Headers;
 use crate::file;
 use crate::module::Image;
-use crate::text::clean;
+use crate::text::{clean, lossy};
 use goblin::elf::section_header::{SHT_DYNSYM, SHT_SYMTAB, SectionHeader};
 use goblin::elf::sym::{STT_FUNC, Symtab};
 use memmap2::MmapMut;
@@ -26,7 +26,7 @@ struct Function {
     name: usize,
 }
 
-/// A place in a function.
+/// A place in a function; for people, fit for a terminal.
 #[derive(Debug, Serialize)]
 pub struct Place {
     /// The function's name, demangled if it is Rust's.
@@ -85,7 +85,7 @@ impl Symbols {
 
 fn demangled(name: &[u8]) -> String {
     let name = &name[..name.len().min(MOST_BYTES)];
-    let name = clean(CStr::from_bytes_until_nul(name).map_or(name, CStr::to_bytes));
+    let name = lossy(CStr::from_bytes_until_nul(name).map_or(name, CStr::to_bytes));
     // The alternate form leaves out the hash.
     let mut text = format!("{:#}", rustc_demangle::demangle(&name));
     if let Some((end, _)) = text.char_indices().nth(MOST_CHARACTERS) {
@@ -97,9 +97,7 @@ fn demangled(name: &[u8]) -> String {
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.offset {
-            0 => f.write_str(&self.name),
-            offset => write!(f, "{}+{offset:#x}", self.name),
-        }
+        f.write_str(&clean(&self.name))?;
+        if self.offset > 0 { write!(f, "+{:#x}", self.offset) } else { Ok(()) }
     }
 }

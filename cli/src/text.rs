@@ -39,13 +39,32 @@ impl Serialize for Hex {
     }
 }
 
-/// Text from elsewhere, fit for a terminal: what is not UTF-8 is replaced, control characters are escaped.
-pub fn clean(bytes: &[u8]) -> String {
-    let mut text = String::new();
-    for character in String::from_utf8_lossy(bytes).chars() {
-        if character.is_control() { text.extend(character.escape_default()) } else { text.push(character) }
+/// Text from elsewhere, as it is; what is not UTF-8 is replaced. JSON escapes by itself.
+pub fn lossy(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Text from elsewhere, fit for a terminal: what would act on it, or on what stands beside it, is escaped.
+pub fn clean(text: &str) -> String {
+    let mut clean = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() || is_invisible(character) {
+            clean.extend(character.escape_default());
+        } else {
+            clean.push(character);
+        }
     }
-    text
+    clean
+}
+
+/// Characters that have no width, turn the direction of writing, or end a line.
+/// Source: Unicode 16, general categories Cf, Zl and Zp.
+fn is_invisible(character: char) -> bool {
+    matches!(character,
+        '\u{ad}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}' | '\u{890}'..='\u{891}' | '\u{8e2}'
+        | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
+        | '\u{fff9}'..='\u{fffb}' | '\u{110bd}' | '\u{110cd}' | '\u{13430}'..='\u{1343f}'
+        | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e007f}')
 }
 
 /// Bytes in hexadecimal, separated by spaces.

@@ -476,6 +476,15 @@ fn names_cannot_speak_to_the_terminal() {
     let name = FILE.windows(11).position(|bytes| bytes == b"invar.cpus\0").expect("the key's name");
     let text = listed(&with_at(name, [0x1b, b'[', b'2', b'J', 0xff]));
     assert!(text.contains("\\u{1b}[2J\u{fffd}.cpus"), "{text}");
+    // Right to left, and nothing at all.
+    let file = with_at(name, [0xe2, 0x80, 0xae, 0xe2, 0x80, 0x8b]);
+    let text = listed(&file);
+    assert!(text.contains("\\u{202e}\\u{200b}cpus") && !text.contains(['\u{202e}', '\u{200b}']), "{text}");
+    // JSON has escapes of its own.
+    let json = list(&file, Format::Json).unwrap();
+    let document: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let keys = document["modules"][0]["keys"].as_array().unwrap();
+    assert!(keys.iter().any(|key| key["name"] == "\u{202e}\u{200b}cpus"), "{json}");
 }
 
 fn another_machines_sites_are_not_checked() {

@@ -10,6 +10,8 @@ use invar_cli::file::Contents;
 use invar_cli::sites::of_file;
 use invar_cli::text::Format;
 use serde_json::Value;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::process::{ExitCode, Stdio};
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -33,6 +35,7 @@ fn main() -> ExitCode {
         test("a file that is cut off meanwhile is refused", ANYWHERE, a_file_that_is_cut_off_meanwhile_is_refused),
         test("a pipe that takes a file's place is refused", ANYWHERE, a_pipe_that_takes_a_files_place_is_refused),
         test("a file of eight terabytes of nothing is listed", ANYWHERE, a_file_of_nothing_is_listed),
+        test("any path is shown as it is", needs("/proc/self/mem"), any_path_is_shown_as_it_is),
         test("what is no program is refused", ANYWHERE, what_is_no_program_is_refused),
         test("what is no process is refused", needs("/proc/self/maps"), what_is_no_process_is_refused),
     ])
@@ -347,6 +350,22 @@ fn a_file_of_nothing_is_listed() {
     assert_eq!(site_list(&invar(["sites", "--json", file.path()]).json()).is_empty(), !HAS_SITES);
 }
 
+fn any_path_is_shown_as_it_is() {
+    let file = Temporary::link("a\nb\\c\u{202e}", INVAR);
+    let process = Waiting::start(&file.0);
+    let document = invar(["sites", "--json", file.path()]).json();
+    assert_eq!((&document["file"], &document["modules"][0]["path"]), (&file.path().into(), &file.path().into()));
+    let document = invar(["sites", "--json", &process.pid()]).json();
+    assert_eq!(document["modules"][0]["path"], file.path());
+    let text = invar(["sites", &process.pid()]).text();
+    assert!(text.lines().next().unwrap().contains("a\\nb\\c\\u{202e}"), "{text}");
+
+    let path = OsStr::from_bytes(b"/nowhere/\xff\x1b");
+    let output = command(INVAR).arg("sites").arg(path).output().unwrap();
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(errors.starts_with("invar: /nowhere/\u{fffd}\\u{1b}: "), "{errors}");
+}
+
 fn what_is_no_program_is_refused() {
     assert!(invar(["sites", "/nowhere/at/all"]).refusal().starts_with("/nowhere/at/all: No such file"));
     assert!(invar(["sites", env!("CARGO_TARGET_TMPDIR")]).refusal().ends_with(": not a regular file"));
@@ -356,6 +375,7 @@ fn what_is_no_program_is_refused() {
     );
     let empty = Temporary::new("empty", b"");
     assert!(invar(["sites", empty.path()]).refusal().ends_with(": the file is empty"));
+    assert!(invar(["sites", ""]).refusal().starts_with("\"\": No such file"));
     // A name that would speak to the terminal.
     assert!(invar(["sites", "a\u{1b}[2Jb"]).refusal().starts_with("a\\u{1b}[2Jb: "));
 }
