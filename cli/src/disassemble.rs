@@ -9,8 +9,8 @@ use iced_x86::{
 pub struct Labels {
     /// The address of the key's state, and the key's name.
     pub state: Option<(u64, String)>,
-    /// Distance of each thread's request byte from its thread pointer.
-    pub request_offset: i32,
+    /// Distance of each thread's request byte from its thread pointer, if it is known.
+    pub request_offset: Option<i32>,
 }
 
 /// The instructions that stand at `address`, one text each, in Intel syntax.
@@ -48,8 +48,8 @@ impl SymbolResolver for Labels {
         address: u64,
         _address_size: u32,
     ) -> Option<SymbolResult<'_>> {
-        let is_request =
-            instruction.segment_prefix() == Register::FS && address as i64 == i64::from(self.request_offset);
+        let is_request = instruction.segment_prefix() == Register::FS
+            && self.request_offset.is_some_and(|request| address as i64 == i64::from(request));
         match &self.state {
             _ if is_request => Some(SymbolResult::with_str(address, "request")),
             Some((state, name)) if address == *state => Some(SymbolResult::with_str(address, name)),

@@ -101,4 +101,12 @@ impl Image for Segments<'_> {
         let Some(load) = self.loads.iter().find(holds) else { return false };
         load.p_offset.checked_add(address - load.p_vaddr).is_some_and(|offset| self.file.read(offset, buffer))
     }
+
+    /// What the file does not fill, the loader fills with zeros.
+    fn read_variable(&self, address: u64, buffer: &mut [u8]) -> bool {
+        if !self.read(address, buffer) {
+            buffer.fill(0);
+        }
+        true
+    }
 }

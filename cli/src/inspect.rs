@@ -28,8 +28,8 @@ pub enum Standing {
     Checked,
     /// Neither: in what way.
     Foreign(&'static str),
-    /// Bytes that cannot be judged here.
-    Unverified,
+    /// Bytes that cannot be judged: why not, unless that is so of all.
+    Unverified(Option<&'static str>),
     /// The record describes no site of the module: why not.
     Invalid(&'static str),
 }
@@ -42,7 +42,7 @@ impl Standing {
             Self::Bound(_) => 0,
             Self::Checked => 1,
             Self::Foreign(_) => 2,
-            Self::Unverified => 3,
+            Self::Unverified(_) => 3,
             Self::Invalid(_) => 4,
         }
     }
@@ -57,9 +57,13 @@ impl Standing {
         if let Self::Bound(value) = self { Some(value) } else { None }
     }
 
-    /// What is wrong.
+    /// What is wrong, or not known.
     pub fn why(&self) -> Option<&'static str> {
-        if let Self::Foreign(why) | Self::Invalid(why) = self { Some(why) } else { None }
+        match self {
+            Self::Foreign(why) | Self::Invalid(why) => Some(why),
+            Self::Unverified(why) => *why,
+            Self::Bound(_) | Self::Checked => None,
+        }
     }
 }
 
@@ -125,18 +129,18 @@ pub fn inspect<'a>(module: &'a Module<'_>, record: &Record, checkable: bool) -> 
             Standing::Invalid("no slice site can depend on this key, or for this value")
         }
         (_, _, None) => Standing::Invalid("its bytes are cut off"),
-        _ if !checkable => Standing::Unverified,
+        _ if !checkable => Standing::Unverified(None),
         (Some(kind), Some(key), Some(code)) => {
             let Record { address, target, state, length, value, .. } = *record;
             let site = Site { address, target, state, length, kind, value };
-            compare(&site, key, code, module.outcome.request_offset)
+            compare(&site, key, code, module.outcome.request())
         }
     };
     Found { standing, kind, key, code }
 }
 
 /// Compares the code at a valid site with the forms that it can have.
-fn compare(site: &Site, key: &Key, code: &[u8], request_offset: i32) -> Standing {
+fn compare(site: &Site, key: &Key, code: &[u8], request: Option<i32>) -> Standing {
     let Some(checked) = arch::checked(site) else { return Standing::Invalid(Fault::Length.describe()) };
     let is = |form: arch::Code| form.write_to(&mut [0; 16]) == code;
     if is(checked) {
@@ -144,10 +148,15 @@ fn compare(site: &Site, key: &Key, code: &[u8], request_offset: i32) -> Standing
     }
     // All values but the site's own have one form.
     let another = site.value ^ 1;
-    let stands_for = |value| arch::bound(site, value, request_offset).is_some_and(is);
+    let stands_for = |value| arch::bound(site, value, request.unwrap_or(0)).is_some_and(is);
     let falls_through = stands_for(site.value);
     if !falls_through && !stands_for(another) {
-        return Standing::Foreign("neither the checked form nor a bound one");
+        let may_request = request.is_none() && key.decided() != Some(site.value) && requests(site, another, code);
+        return if may_request {
+            Standing::Unverified(Some("bound, to a request byte that nothing here leads to"))
+        } else {
+            Standing::Foreign("neither the checked form nor a bound one")
+        };
     }
     match key.decided() {
         Some(value) if (value == site.value) == falls_through => Standing::Bound(key.value_name(value)),
@@ -156,4 +165,14 @@ fn compare(site: &Site, key: &Key, code: &[u8], request_offset: i32) -> Standing
         None if key.values.len() == 2 => Standing::Bound(key.value_name(another)),
         None => Standing::Bound(format!("not {}", key.value_name(site.value))),
     }
+}
+
+/// Whether the code is the site's form for this value, wherever the request byte may be.
+fn requests(site: &Site, value: u8, code: &[u8]) -> bool {
+    // The bytes in which these differ are those of the distance.
+    let [zeros, ones] = [0, -1].map(|offset| arch::bound(site, value, offset));
+    let (Some(zeros), Some(ones)) = (zeros, ones) else { return false };
+    let (mut zeros_bytes, mut ones_bytes) = ([0; 16], [0; 16]);
+    let forms = zeros.write_to(&mut zeros_bytes).iter().zip(ones.write_to(&mut ones_bytes));
+    zeros.len() == code.len() && forms.zip(code).all(|((zero, one), byte)| zero != one || zero == byte)
 }

@@ -82,7 +82,7 @@ impl<'a> Listing<'a> {
         let found = inspect(module, record, self.checkable);
         let address = record.address.wrapping_sub(module.base);
         let state = found.key.map(|key| (key.state.wrapping_sub(module.base), key.name.clone()));
-        let labels = Labels { state, request_offset: module.outcome.request_offset };
+        let labels = Labels { state, request_offset: module.outcome.request() };
         let code = found.code.as_deref();
         Row {
             index: record.index,

@@ -14,6 +14,11 @@ use std::ops::Range;
 pub trait Image {
     /// Fills `buffer` with what stands at `address`; false unless all of it is there.
     fn read(&self, address: u64, buffer: &mut [u8]) -> bool;
+
+    /// The same for what the runtime writes.
+    fn read_variable(&self, address: u64, buffer: &mut [u8]) -> bool {
+        self.read(address, buffer)
+    }
 }
 
 /// Reads `N` bytes.
@@ -45,6 +50,7 @@ pub struct Module<'a> {
     segments: Vec<Segment>,
     by_state: HashMap<u64, usize>,
     sites: Range<u64>,
+    outcome_address: u64,
 }
 
 struct Segment {
@@ -67,6 +73,7 @@ pub struct Key {
 }
 
 /// A key's state, sealed.
+#[derive(PartialEq)]
 pub struct Verdict {
     /// The value's position among the key's values.
     pub value: u8,
@@ -77,7 +84,7 @@ pub struct Verdict {
 }
 
 /// What came of binding a module.
-#[derive(Default)]
+#[derive(Default, PartialEq)]
 pub struct Outcome {
     /// Whether the module's constructor has run.
     pub loaded: bool,
@@ -118,6 +125,7 @@ pub struct Record {
 
 const RECORD: usize = 16;
 const STATE: usize = 256;
+const OUTCOME: usize = 32;
 /// The flag of a key record without which no slice site may depend on the key.
 const KEY_FOR_SLICES: u8 = 2;
 /// What a module may make this command keep: key records, and bytes of their names altogether.
@@ -143,14 +151,18 @@ impl<'a> Module<'a> {
             segments,
             by_state: HashMap::new(),
             sites: 0..0,
+            outcome_address: 0,
         };
         let Some(note) = find_note(image, base, headers)? else { return Ok(None) };
         let descriptor: [u8; DESCRIPTOR] = bytes(image, note).ok_or("the note's descriptor cannot be read")?;
         let at = |field: usize| target(note, &descriptor, field);
         module.sites = module.table("site", at(0)..at(4))?;
         let keys = module.table("key", at(8)..at(12))?;
-        let outcome = module.is_writable(at(16), 32).then_some(at(16));
-        module.outcome = Outcome::read(module.or_zeros(outcome.ok_or("the note's outcome is not in writable memory")?));
+        module.outcome_address = at(16);
+        if !module.is_writable(module.outcome_address, OUTCOME as u64) {
+            return Err("the note's outcome is not in writable memory".into());
+        }
+        module.outcome = module.read_outcome().ok_or("the note's outcome cannot be read")?;
         module.read_keys(keys)?;
         Ok(Some(module))
     }
@@ -167,6 +179,20 @@ impl<'a> Module<'a> {
             let address = self.sites.start + index * RECORD as u64;
             bytes::<RECORD>(self.image, address).map(|bytes| Record::new(index, address, &bytes))
         })
+    }
+
+    /// Whether what its sites are judged by is still as it was read: what came of binding, and every key.
+    pub fn is_as_read(&self) -> bool {
+        self.read_outcome().as_ref() == Some(&self.outcome)
+            && self.keys.iter().all(|key| {
+                let state = self.variable(key.state);
+                state.is_some_and(|state| Verdict::read(&state) == key.verdict)
+            })
+    }
+
+    /// Whether the module's constructor was at work when this was read: keys decided, and not all of it done.
+    pub fn is_being_bound(&self) -> bool {
+        !self.outcome.loaded && self.keys.iter().any(|key| key.verdict.is_some())
     }
 
     /// The key whose state stands here.
@@ -199,9 +225,14 @@ impl<'a> Module<'a> {
         })
     }
 
-    /// Writable memory that cannot be read is what the loader would fill with zeros.
-    fn or_zeros<const N: usize>(&self, address: u64) -> [u8; N] {
-        bytes(self.image, address).unwrap_or([0; N])
+    fn read_outcome(&self) -> Option<Outcome> {
+        self.variable(self.outcome_address).map(Outcome::read)
+    }
+
+    /// Reads `N` bytes that the runtime writes.
+    fn variable<const N: usize>(&self, address: u64) -> Option<[u8; N]> {
+        let mut bytes = [0; N];
+        self.image.read_variable(address, &mut bytes).then_some(bytes)
     }
 
     /// A table between two addresses: whole records, in readable memory, and really there to its last byte.
@@ -260,7 +291,7 @@ impl<'a> Module<'a> {
         if names.pop().is_none_or(|rest| !rest.is_empty()) || names.len() != usize::from(values) + 1 {
             return Err("it has not as many names as values");
         }
-        let verdict = Verdict::read(&self.or_zeros(state));
+        let verdict = Verdict::read(&self.variable(state).ok_or("its state cannot be read")?);
         let slices = record[15] & KEY_FOR_SLICES != 0;
         Ok(Key { values: names.split_off(1), name: names.swap_remove(0), state, slices, verdict })
     }
@@ -289,7 +320,12 @@ impl Verdict {
 }
 
 impl Outcome {
-    fn read(bytes: [u8; 32]) -> Self {
+    /// The distance of each thread's request byte, if it is known: never 0 where the extension can be used.
+    pub fn request(&self) -> Option<i32> {
+        (self.loaded || self.request_offset != 0).then_some(self.request_offset)
+    }
+
+    fn read(bytes: [u8; OUTCOME]) -> Self {
         Self {
             loaded: bytes[0] != 0,
             reason: Reason::from_numbers(bytes[1], word(&bytes, 4)),

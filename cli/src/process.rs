@@ -9,6 +9,7 @@ use crate::file::Contents;
 use crate::module::Image;
 use crate::text::lossy;
 use goblin::elf::program_header::ProgramHeader;
+use std::cell::Cell;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::ErrorKind;
@@ -19,11 +20,14 @@ use std::path::{Path, PathBuf};
 
 /// A process whose memory may be read.
 pub struct Process {
+    /// Its number.
+    pub pid: u32,
     directory: PathBuf,
     mappings: Vec<Mapping>,
     memory: Memory,
 }
 
+#[derive(PartialEq)]
 struct Mapping {
     range: Range<u64>,
     offset: u64,
@@ -32,12 +36,29 @@ struct Mapping {
     path: Option<Vec<u8>>,
 }
 
-struct Memory(File);
+struct Memory {
+    file: File,
+    /// Whether something could not be read.
+    failed: Cell<bool>,
+}
 
 impl Image for Memory {
     fn read(&self, address: u64, buffer: &mut [u8]) -> bool {
-        self.0.read_exact_at(buffer, address).is_ok()
+        let done = self.file.read_exact_at(buffer, address).is_ok();
+        self.failed.set(self.failed.get() || !done);
+        done
     }
+}
+
+/// What became of a process since it was opened.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Since {
+    /// It has the same programs and libraries, and all that was asked for could be read.
+    Same,
+    /// It has others, or has given memory back.
+    Changed,
+    /// It has ended.
+    Ended,
 }
 
 /// An ELF file that the process has loaded.
@@ -71,13 +92,24 @@ impl Process {
                 },
             )
         };
-        let maps = std::fs::read(directory.join("maps")).map_err(refused)?;
-        let memory = Memory(File::open(directory.join("mem")).map_err(refused)?);
-        let mappings = maps.split(|&byte| byte == b'\n').filter_map(Mapping::parse).collect::<Vec<_>>();
+        let mappings = Mapping::all(&directory).map_err(refused)?;
+        let file = File::open(directory.join("mem")).map_err(refused)?;
         if mappings.is_empty() {
             return Err(Error::input(format_args!("process {pid}"), "it has ended, or is the kernel's"));
         }
-        Ok(Self { directory, mappings, memory })
+        Ok(Self { pid, directory, mappings, memory: Memory { file, failed: Cell::new(false) } })
+    }
+
+    /// What became of it since it was opened.
+    pub fn since(&self) -> Since {
+        let is_program = |mapping: &&Mapping| mapping.executable && mapping.path.is_some();
+        match Mapping::all(&self.directory) {
+            Ok(now) if now.is_empty() => Since::Ended,
+            Err(_) => Since::Ended,
+            Ok(now) if !now.iter().filter(is_program).eq(self.mappings.iter().filter(is_program)) => Since::Changed,
+            Ok(_) if self.memory.failed.get() => Since::Changed,
+            Ok(_) => Since::Same,
+        }
     }
 
     /// Its memory.
@@ -86,8 +118,8 @@ impl Process {
     }
 
     /// The ELF files that it has loaded, in the order of their addresses.
-    pub fn loaded(&self) -> impl Iterator<Item = Loaded> {
-        self.mappings.iter().filter_map(|mapping| {
+    pub fn loaded(&self) -> Vec<Loaded> {
+        let loaded = self.mappings.iter().filter_map(|mapping| {
             let path = mapping.path.clone().filter(|_| mapping.offset == 0)?;
             let headers = Headers::read(&self.memory, mapping.range.start).ok()?;
             let first = headers.loads().min_by_key(|load| load.p_offset)?;
@@ -95,7 +127,11 @@ impl Process {
             // A file may be mapped to be read, or its first page twice: what is loaded has its text in place.
             let is_loaded = headers.text().any(|address| self.is_executable(base.wrapping_add(address)));
             is_loaded.then(|| Loaded { headers, base, path, range: mapping.range.clone() })
-        })
+        });
+        let loaded = loaded.collect();
+        // What else is mapped need not be an ELF file, nor reach to the end of its headers.
+        self.memory.failed.set(false);
+        loaded
     }
 
     /// Opens the file that `loaded` was loaded from, or says why that cannot be.
@@ -140,6 +176,11 @@ fn start_of_file(first: &ProgramHeader) -> u64 {
 }
 
 impl Mapping {
+    fn all(directory: &Path) -> std::io::Result<Vec<Self>> {
+        let maps = std::fs::read(directory.join("maps"))?;
+        Ok(maps.split(|&byte| byte == b'\n').filter_map(Self::parse).collect())
+    }
+
     /// One line of `/proc/PID/maps`: range, permissions, offset, device, inode, path.
     fn parse(line: &[u8]) -> Option<Self> {
         let mut rest = line;

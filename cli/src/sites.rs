@@ -5,13 +5,14 @@ use crate::error::{Error, Result};
 use crate::file::{Contents, Segments};
 use crate::listing::{self, Listing};
 use crate::module::{Image, Module};
-use crate::process::Process;
+use crate::process::{Process, Since};
 use crate::symbols::Symbols;
 use crate::text::{self, Format, clean, count, lossy};
 use serde::Serialize;
 use std::ffi::OsStr;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::Path;
+use std::time::Duration;
 
 /// What is listed. `docs/json.md` describes it.
 #[derive(Serialize)]
@@ -64,31 +65,78 @@ pub fn of_file(path: &Path, content: &dyn Image, format: Format, out: &mut dyn W
         listing
     });
     let nothing = if headers.program.is_empty() { " (no program headers: nothing that could be loaded)" } else { "" };
-    Document::new(Subject::File(name), listing.into_iter().collect()).write(nothing, format, out)
+    Ok(Document::new(Subject::File(name), listing.into_iter().collect()).write(nothing, format, out)?)
 }
+
+/// How often a process that changes is looked at, and how long it is left alone in between.
+const LOOKS: u32 = 10;
+const PAUSE: Duration = Duration::from_millis(10);
+/// The most site records that a process may have: its listing is kept until it is known to be true.
+const MOST_RECORDS: u64 = 1 << 20;
 
 /// Lists the sites of everything that a process has loaded.
 pub fn of_process(pid: u32, format: Format, out: &mut dyn Write) -> Result<()> {
+    for _ in 1..LOOKS {
+        if let Some(listing) = snapshot(&Process::open(pid)?, format)? {
+            return Ok(out.write_all(&listing)?);
+        }
+        std::thread::sleep(PAUSE);
+    }
     let process = Process::open(pid)?;
-    let loaded = process.loaded().collect::<Vec<_>>();
-    let with_note = loaded.iter().filter_map(|loaded| {
+    match snapshot(&process, format)? {
+        Some(listing) => Ok(out.write_all(&listing)?),
+        None => Ok(out.write_all(&look(&process, true, format)?.0)?),
+    }
+}
+
+/// The listing of a process, unless it changed while it was read.
+pub fn snapshot(process: &Process, format: Format) -> Result<Option<Vec<u8>>> {
+    let (listing, is_steady) = look(process, false, format)?;
+    Ok(is_steady.then_some(listing))
+}
+
+/// The listing of a process, and whether it is true of one moment. If it is known to be `changing`, that is said.
+fn look(process: &Process, changing: bool, format: Format) -> Result<(Vec<u8>, bool)> {
+    let unusable = |why: &str| Error::input(format_args!("process {}", process.pid), why);
+    let loaded = process.loaded();
+    let modules = loaded.iter().filter_map(|loaded| {
         let module = Module::read(process.memory(), loaded.base, &loaded.headers).transpose()?;
-        Some((loaded, process.file(loaded), module))
-    });
-    let with_note = with_note.collect::<Vec<_>>();
-    let (files, modules): (Vec<_>, Vec<_>) =
-        with_note.into_iter().map(|(loaded, file, module)| (file, (loaded, module))).unzip();
-    let listings = modules.into_iter().zip(&files).map(|((loaded, module), file)| {
         let mut listing = Listing::new(loaded.path(), &loaded.headers, module);
-        match file {
-            Ok(file) => listing.symbols = Symbols::read(file, &loaded.headers),
+        if changing {
+            listing.remarks.push("the process was changing while it was read: this is no snapshot");
+        }
+        listing.remarks.extend(listing.module().and_then(not_loaded));
+        match process.file(loaded) {
+            Ok(file) => listing.symbols = Symbols::read(&file, &loaded.headers),
             Err(why) => listing.remarks.push(why),
         }
-        listing
+        Some(listing)
     });
-    let listings = listings.collect();
+    let modules = modules.collect::<Vec<_>>();
+    if modules.iter().filter_map(Listing::module).map(Module::records_len).sum::<u64>() > MOST_RECORDS {
+        return Err(unusable("its site tables have more records than any process has"));
+    }
+
     let nothing = format!(" in {}", count(loaded.len() as u64, "loaded file"));
-    Document::new(Subject::Process(pid), listings).write(&nothing, format, out)
+    let nothing = if changing { nothing + ", which are changing" } else { nothing };
+    let document = Document::new(Subject::Process(process.pid), modules);
+    let mut listing = Vec::new();
+    document.write(&nothing, format, &mut listing)?;
+    let is_settled = |module: &Module<'_>| module.is_as_read() && !module.is_being_bound();
+    let is_settled = document.modules.iter().filter_map(Listing::module).all(is_settled);
+    match process.since() {
+        Since::Ended => Err(unusable("it ended while it was read")),
+        since => Ok((listing, is_settled && since == Since::Same)),
+    }
+}
+
+/// What to know of a module whose constructor has not run to its end.
+fn not_loaded(module: &Module<'_>) -> Option<&'static str> {
+    match module.outcome.loaded {
+        true => None,
+        false if module.is_being_bound() => Some("its constructor is running: keys and sites are being changed"),
+        false => Some("its constructor has not run: no key is decided, and every site is as in the file"),
+    }
 }
 
 impl<'a> Document<'a> {
@@ -97,7 +145,7 @@ impl<'a> Document<'a> {
     }
 
     /// `nothing` goes behind "no sites".
-    fn write(&self, nothing: &str, format: Format, out: &mut dyn Write) -> Result<()> {
+    fn write(&self, nothing: &str, format: Format, out: &mut dyn Write) -> io::Result<()> {
         match format {
             Format::Json => text::json(out, self)?,
             Format::Text if self.modules.is_empty() => match &self.subject {

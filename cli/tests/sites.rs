@@ -7,11 +7,16 @@ use common::{
 };
 use invar_arch::{Kind, Site, bound};
 use invar_cli::file::Contents;
-use invar_cli::sites::of_file;
+use invar_cli::module::Module;
+use invar_cli::process::{Loaded, Process, Since};
+use invar_cli::sites::{of_file, snapshot};
 use invar_cli::text::Format;
 use serde_json::Value;
 use std::ffi::OsStr;
+use std::io::Write;
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
 use std::process::{ExitCode, Stdio};
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -32,6 +37,10 @@ fn main() -> ExitCode {
         test("a form for another value is foreign", sites(), a_form_for_another_value_is_foreign),
         test("a breakpoint is foreign", sites(), a_breakpoint_is_foreign),
         test("a number is a file if there is one", needs("/bin/true"), a_number_is_a_file_if_there_is_one),
+        test("a process that starts is not judged too early", sites(), a_process_that_starts_is_not_judged_too_early),
+        test("a process that is being bound is no snapshot", sites(), a_process_that_is_being_bound_is_no_snapshot),
+        test("a change while it is read is noticed", needs("/proc/self/mem"), a_change_while_it_is_read_is_noticed),
+        test("a process that ends meanwhile is refused", needs("/proc/self/mem"), a_process_that_ends_is_refused),
         test("a file that is cut off meanwhile is refused", ANYWHERE, a_file_that_is_cut_off_meanwhile_is_refused),
         test("a pipe that takes a file's place is refused", ANYWHERE, a_pipe_that_takes_a_files_place_is_refused),
         test("a file of eight terabytes of nothing is listed", ANYWHERE, a_file_of_nothing_is_listed),
@@ -231,7 +240,7 @@ fn a_file_with_a_bound_form_is_bound() {
     for (in_file, in_memory) in site_list(&listed).iter().zip(site_list(&document)) {
         // Where a slice is available, the file does not tell where the request byte is.
         let is_request = in_memory["code"].to_string().contains("request");
-        let status = if is_request { "foreign" } else { "bound" };
+        let status = if is_request { "unverified" } else { "bound" };
         assert_eq!(in_file["status"], status, "{in_file:#}");
         let ambiguous = in_memory["key"] == "invar.cpus" && in_memory["bound_to"] != "one";
         if ambiguous {
@@ -298,6 +307,120 @@ fn a_number_is_a_file_if_there_is_one() {
     let output = command(INVAR).args(["sites", "1"]).current_dir(&folder).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout), "1: no sites\n");
     std::fs::remove_dir_all(&folder).unwrap();
+}
+
+/// A program that stops in its constructor, before anything is decided: it has help to print, and no room for it.
+fn a_process_that_starts_is_not_judged_too_early() {
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    // SAFETY: a system call on numbers.
+    let size = unsafe { libc::fcntl(writer.as_raw_fd(), libc::F_GETPIPE_SZ) };
+    writer.write_all(&vec![0; size as usize]).unwrap();
+    let mut starting = command(INVAR);
+    starting.env("INVAR_HELP", "1").arg("--version").stdout(Stdio::null()).stderr(writer);
+    let mut child = starting.spawn().unwrap();
+    drop(starting);
+    let document = loop {
+        let document = invar(["sites", "--json", &child.id().to_string()]).json();
+        // Before it is the program, and while the loader is at it, it may have no module.
+        if modules(&document).iter().any(|module| module["path"] == INVAR) {
+            break document;
+        }
+    };
+    let module = &document["modules"][0];
+    assert_eq!(module["outcome"]["loaded"], false);
+    assert!(module["remarks"][0].as_str().unwrap().starts_with("its constructor has not run"), "{document:#}");
+    assert!(site_list(&document).iter().all(|site| site["status"] == "checked"), "{document:#}");
+    drop(reader);
+    child.wait().unwrap();
+}
+
+/// The process that waits, and its memory, writable.
+fn opened(process: &Waiting) -> (Process, std::fs::File) {
+    let memory = format!("/proc/{}/mem", process.pid());
+    let memory = std::fs::File::options().write(true).open(memory).unwrap();
+    (Process::open(process.0.id()).unwrap(), memory)
+}
+
+/// The addresses of what the runtime writes in this command's own module: the outcome, and the state of each key.
+fn variables(process: &Process) -> (u64, Vec<u64>) {
+    let loaded = process.loaded();
+    let with_note = loaded.iter().filter_map(|loaded| {
+        let module = Module::read(process.memory(), loaded.base, &loaded.headers).unwrap()?;
+        Some((loaded, module))
+    });
+    let (loaded, module) = with_note.into_iter().next().expect("a module");
+    let file = std::fs::read(INVAR).unwrap();
+    let owner = b"\x06\0\0\0\x18\0\0\0\x01\0\0\0invar\0";
+    let note = file.windows(owner.len()).step_by(4).position(|bytes| bytes == owner).expect("the note") * 4;
+    // In the first segment, where offsets are addresses.
+    let field = note as u64 + 20 + 16;
+    assert!(loaded.headers.loads().next().is_some_and(|load| load.p_vaddr == 0 && field < load.p_filesz));
+    let distance = i32::from_le_bytes(file[field as usize..][..4].try_into().unwrap());
+    let outcome = (loaded.base + field).wrapping_add_signed(distance.into());
+    (outcome, module.keys.iter().map(|key| key.state).collect())
+}
+
+fn a_process_that_is_being_bound_is_no_snapshot() {
+    let mut forced = command(INVAR);
+    forced.arg("wait").env("INVAR_KEYS", "slice=force");
+    let child = Waiting::of(forced);
+    let (process, memory) = opened(&child);
+    let (outcome, states) = variables(&process);
+    assert!(snapshot(&process, Format::Json).unwrap().is_some());
+
+    // Everything decided and written, but the constructor not at its end.
+    memory.write_all_at(&[0], outcome).unwrap();
+    assert_eq!(snapshot(&process, Format::Json).unwrap(), None);
+    let document = invar(["sites", "--json", &child.pid()]).json();
+    let remarks = &document["modules"][0]["remarks"];
+    assert_eq!(remarks[0], "the process was changing while it was read: this is no snapshot");
+    assert!(remarks[1].as_str().unwrap().starts_with("its constructor is running"));
+    assert!(site_list(&document).iter().all(|site| site["status"] == "bound"), "{document:#}");
+
+    // What a reader sees who asks for keys and outcome before binding, and for the code after it.
+    memory.write_all_at(&[0; 32], outcome).unwrap();
+    states.iter().for_each(|&state| memory.write_all_at(&[0; 256], state).unwrap());
+    let text = invar(["sites", &child.pid()]).text();
+    assert!(text.contains("\n  its constructor has not run: "), "{text}");
+    let document = invar(["sites", "--json", &child.pid()]).json();
+    for site in site_list(&document) {
+        let is_request = site["code"].to_string().contains(" fs:[");
+        assert_eq!(site["status"], if is_request { "unverified" } else { "bound" }, "{site:#}");
+        assert_eq!(site["why"].is_string(), is_request);
+    }
+    assert!(site_list(&document).iter().any(|site| site["status"] == "unverified"));
+}
+
+fn a_change_while_it_is_read_is_noticed() {
+    let child = Waiting::start(INVAR);
+    let (process, memory) = opened(&child);
+    let (outcome, states) = variables(&process);
+    let loaded = process.loaded();
+    let read = |loaded: &'_ Loaded| Module::read(process.memory(), loaded.base, &loaded.headers).unwrap();
+    let module = loaded.iter().find_map(read).unwrap();
+    assert!(module.is_as_read());
+    // The number of bound sites; a key's value.
+    for address in [outcome + 8, states[0], states[states.len() - 1]] {
+        let mut byte = [0];
+        assert!(process.memory().read(address, &mut byte));
+        memory.write_all_at(&[byte[0] ^ 1], address).unwrap();
+        assert!(!module.is_as_read());
+        memory.write_all_at(&byte, address).unwrap();
+        assert!(module.is_as_read());
+    }
+    assert_eq!(process.since(), Since::Same);
+    assert!(!process.memory().read(0, &mut [0]));
+    assert_eq!(process.since(), Since::Changed);
+}
+
+fn a_process_that_ends_is_refused() {
+    let child = Waiting::start(INVAR);
+    let process = Process::open(child.0.id()).unwrap();
+    let refusal = format!("process {}: it ended while it was read", child.pid());
+    drop(child);
+    for format in [Format::Text, Format::Json] {
+        assert_eq!(snapshot(&process, format).unwrap_err().to_string(), refusal);
+    }
 }
 
 fn a_file_that_is_cut_off_meanwhile_is_refused() {
