@@ -68,7 +68,7 @@ fn print_sites(out: &mut dyn Write) -> Result<()> {
         return Err(unusable("there is no note in this program"));
     };
     writeln!(out)?;
-    wrap(out, "sites of this program: ", &describe(&in_memory.outcome))?;
+    wrap(out, "sites of this program: ", &describe(&in_memory))?;
     let mut before = Listing::new(String::new(), &headers, Ok(in_file));
     before.symbols = Symbols::read(&file, &headers);
     let after = Listing::new(String::new(), &headers, Ok(in_memory));
@@ -100,7 +100,7 @@ fn print_pairs(mut pairs: Vec<(Row, Row)>, out: &mut dyn Write) -> io::Result<()
         let place = before.symbol.as_ref().map_or(String::new(), |place| format!(" in {place}"));
         writeln!(out, "  {}: {}{place}", after.what(), after.standing)?;
         for (when, row) in [("file", before), ("memory", after)] {
-            writeln!(out, "    {when:8}{}", row.code_line().unwrap_or_default().trim_end())?;
+            row.print_code(&format!("    {when:8}"), out)?;
         }
     }
     if rest.total() > 0 {

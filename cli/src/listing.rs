@@ -111,10 +111,21 @@ impl Row {
         }
     }
 
-    /// Bytes and instructions, the latter in one line.
-    pub fn code_line(&self) -> Option<String> {
-        // The longest site has 14 bytes, and most have 9 or 10.
-        self.bytes.as_ref().map(|bytes| format!("{bytes:<29}  {}", clean(&self.code.join("; "))))
+    /// Writes its bytes and its instructions behind `first`, if it has any.
+    pub fn print_code(&self, first: &str, out: &mut dyn Write) -> io::Result<()> {
+        let Some(bytes) = self.bytes.as_ref().filter(|bytes| !bytes.is_empty()) else { return Ok(()) };
+        // The longest site has 14 bytes, and most have 9 or 10. A record that describes none may say anything.
+        let most = hex_bytes(&[0; 16]).len();
+        let shown = if bytes.len() > most { format!("{} ...", &bytes[..most]) } else { format!("{bytes:<29}") };
+        wrap(out, &format!("{first}{shown}  "), &clean(&self.code.join("; ")))
+    }
+
+    /// Why nothing stands behind its record, if so: as a linker leaves it when it discards a function.
+    fn dangles(&self) -> Option<&'static str> {
+        match &self.standing {
+            Standing::Invalid(why) if self.bytes.as_ref().is_none_or(String::is_empty) => Some(why),
+            _ => None,
+        }
     }
 }
 
@@ -130,7 +141,7 @@ pub fn print(listing: &Listing<'_>, out: &mut dyn Write) -> io::Result<()> {
         wrap(out, "  ", remark)?;
     }
     if module.outcome.loaded {
-        let at = format!("loaded at {:#x}; {}", module.base, describe(&module.outcome));
+        let at = format!("loaded at {:#x}; {}", module.base, describe(module));
         wrap(out, "  ", &at)?;
     }
     print_keys(module, out)?;
@@ -159,21 +170,19 @@ fn print_sites(listing: &Listing<'_>, module: &Module<'_>, out: &mut dyn Write) 
         |key: &Key| "branch  == ".len() + key.name.len() + key.values.iter().map(String::len).max().unwrap_or(0);
     let width = module.keys.iter().map(widest).max().unwrap_or(0).clamp(16, 40);
     let mut tally = Tally::default();
-    for row in listing.rows() {
-        tally.add(&row.standing);
-        let place = row.symbol.as_ref().map_or(String::new(), |place| format!("  {place}"));
-        let line = format!(
-            "  {:<#10x}{:width$}  {:2}  {:18}{place}",
-            row.address.0,
-            row.what(),
-            row.length,
-            row.standing.to_string()
-        );
-        writeln!(out, "{}", line.trim_end())?;
-        if let Some(code) = row.code_line() {
-            writeln!(out, "{:12}{}", "", code.trim_end())?;
+    let mut rows = listing.rows().inspect(|row| tally.add(&row.standing)).peekable();
+    while let Some(row) = rows.next() {
+        let (first, mut last) = (row.index, row.index);
+        while let Some(next) = rows.next_if(|next| row.dangles().is_some() && next.dangles() == row.dangles()) {
+            last = next.index;
+        }
+        match row.dangles() {
+            // A table may consist of nothing else.
+            Some(why) if last > first => writeln!(out, "  records {first} to {last}: invalid: {why}")?,
+            _ => print_site(&row, width, out)?,
         }
     }
+    drop(rows);
     writeln!(out, "\n{}: {tally}", count(tally.total(), "site"))?;
     let unread = module.records_len() - tally.total();
     if unread > 0 {
@@ -182,16 +191,31 @@ fn print_sites(listing: &Listing<'_>, module: &Module<'_>, out: &mut dyn Write) 
     Ok(())
 }
 
-/// What came of binding, in words.
-pub fn describe(outcome: &Outcome) -> String {
-    let mut text = format!("{} bound", outcome.bound);
-    if outcome.bound > 0 {
-        text += &format!(" by {} in {:.1} us", outcome.writers.join(" and "), outcome.nanoseconds as f64 / 1000.0);
+/// Up to three lines, so that they are not longer than [`WIDTH`](crate::text::WIDTH) but for a long name.
+fn print_site(row: &Row, width: usize, out: &mut dyn Write) -> io::Result<()> {
+    let (address, what) = (row.address.0, row.what());
+    wrap(out, &format!("  {address:<#10x}{what:width$}  {:2}  ", row.length), &row.standing.to_string())?;
+    if let Some(place) = &row.symbol {
+        writeln!(out, "{:12}{place}", "")?;
     }
-    if let Some(reason) = reason(outcome) {
-        text += &format!("; the others stay checked: {reason}");
+    row.print_code(&" ".repeat(12), out)
+}
+
+/// What came of binding a module, in words.
+pub fn describe(module: &Module<'_>) -> String {
+    let outcome = &module.outcome;
+    let bound = u64::from(outcome.bound);
+    match (bound, reason(outcome)) {
+        _ if module.records_len() == 0 => "there is nothing to bind".into(),
+        (0, Some(reason)) => format!("no site is bound: {reason}"),
+        (0, None) => "no site is bound".into(),
+        (_, reason) => {
+            let (writers, time) = (outcome.writers.join(" and "), outcome.nanoseconds as f64 / 1000.0);
+            let others = reason.filter(|_| bound < module.records_len());
+            let others = others.map_or(String::new(), |reason| format!("; the others stay checked: {reason}"));
+            format!("{bound} bound by {writers} in {time:.1} us{others}")
+        }
     }
-    text
 }
 
 fn reason(outcome: &Outcome) -> Option<String> {

@@ -126,6 +126,8 @@ pub struct Record {
 const RECORD: usize = 16;
 const STATE: usize = 256;
 const OUTCOME: usize = 32;
+/// How many records are read at a time.
+const BATCH: u64 = 4096;
 /// The flag of a key record without which no slice site may depend on the key.
 const KEY_FOR_SLICES: u8 = 2;
 /// What a module may make this command keep: key records, and bytes of their names altogether.
@@ -175,9 +177,20 @@ impl<'a> Module<'a> {
     /// The site records, read as they are asked for; fewer than [`records_len`](Self::records_len) if not all of them
     /// can be read.
     pub fn records(&self) -> impl Iterator<Item = Record> {
-        (0..self.records_len()).map_while(|index| {
-            let address = self.sites.start + index * RECORD as u64;
-            bytes::<RECORD>(self.image, address).map(|bytes| Record::new(index, address, &bytes))
+        let address = |index| self.sites.start + index * RECORD as u64;
+        let mut batch = Vec::new();
+        (0..self.records_len()).map_while(move |index| {
+            let at = (index % BATCH) as usize;
+            if at == 0 {
+                let count = BATCH.min(self.records_len() - index) as usize;
+                batch.resize(count, [0; RECORD]);
+                if !self.image.read(address(index), batch.as_flattened_mut()) {
+                    batch.clear();
+                }
+            }
+            // Where not all of a batch can be read, a part of it can.
+            let bytes = batch.get(at).copied().or_else(|| bytes(self.image, address(index)))?;
+            Some(Record::new(index, address(index), &bytes))
         })
     }
 

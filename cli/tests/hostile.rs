@@ -33,6 +33,7 @@ fn main() -> ExitCode {
         test("absurd segments are not believed", ANYWHERE, absurd_segments_are_not_believed),
         test("section headers are not needed", ANYWHERE, section_headers_are_not_needed),
         test("wrong site records are listed as such", sites(), wrong_site_records_are_listed_as_such),
+        test("blank records take one line", ANYWHERE, blank_records_take_one_line),
         test("wrong key records are listed as such", ANYWHERE, wrong_key_records_are_listed_as_such),
         test("long names are not kept without end", ANYWHERE, long_names_are_not_kept_without_end),
         test("names cannot speak to the terminal", ANYWHERE, names_cannot_speak_to_the_terminal),
@@ -377,10 +378,11 @@ fn wrong_site_records_are_listed_as_such() {
         (with_at(first + 12, [255]), "no site of this kind has this length"),
     ] {
         let text = listed(&file);
-        assert!(
-            text.contains(&format!("invalid: {why}\n")) || text.contains(&format!("invalid: {why}  ")),
-            "{why}: {text}"
-        );
+        // Long lines are wrapped.
+        let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(words.contains(&format!(" invalid: {why} ")), "{why}: {text}");
+        let is_too_long = |line: &&str| line.chars().count() > 100 && !line.contains("::");
+        assert_eq!(text.lines().find(is_too_long), None);
         assert!(text.ends_with(&tally), "{why}: {text}");
     }
 
@@ -398,6 +400,23 @@ fn wrong_site_records_are_listed_as_such() {
         }
     });
     assert!(listed(&twice).ends_with(&format!("\n{all} sites: {all} checked\n")));
+}
+
+fn blank_records_take_one_line() {
+    let names = b"name\0off\0on\0";
+    let mut file = file_of_keys(1, names);
+    let table = file.len().next_multiple_of(4);
+    file.resize(table + 16 * 10_000, 0);
+    // One of them says something, if nothing that makes sense.
+    file[table + 16 * 7_000 + 13] = 77;
+    set_sites(&mut file, table, 10_000);
+    let text = listed(&file);
+    let blank = |records: &str| format!("\n  records {records}: invalid: blank record, dangling\n");
+    assert!(text.contains(&blank("0 to 6999")) && text.contains(&blank("7001 to 9999")), "{text}");
+    assert!(text.ends_with("\n10000 sites: 10000 invalid\n"), "{text}");
+    assert!(text.lines().count() < 20, "{text}");
+    let document: serde_json::Value = serde_json::from_str(&list(&file, Format::Json).unwrap()).unwrap();
+    assert_eq!(document["modules"][0]["sites"].as_array().unwrap().len(), 10_000);
 }
 
 fn wrong_key_records_are_listed_as_such() {
@@ -456,6 +475,18 @@ fn file_of_keys(keys: u32, names: &[u8]) -> Vec<u8> {
         write(&mut file, record + 12, names.len() as u32 | 2 << 16);
     }
     file
+}
+
+/// Makes such a file's site table `sites` records at `table`, to which its segment is extended.
+fn set_sites(file: &mut [u8], table: usize, sites: usize) {
+    let note = file.windows(6).position(|bytes| bytes == b"invar\0").expect("the note") + 8;
+    for (field, address) in [(note, table), (note + 4, table + 16 * sites)] {
+        write(file, field, (address as u32).wrapping_sub(field as u32));
+    }
+    let length = (file.len() as u64).to_le_bytes();
+    for size in [64 + 32, 64 + 40] {
+        file[size..size + 8].copy_from_slice(&length);
+    }
 }
 
 fn long_names_are_not_kept_without_end() {

@@ -94,6 +94,13 @@ fn text_and_json_agree() {
         let line = format!("  {:<10}", site["address"].as_str().unwrap());
         assert_eq!(text.lines().filter(|text| text.starts_with(&line)).count(), 1, "{site:#}\n{text}");
     }
+    // A name has a line of its own, and nothing else is long.
+    let names = list.iter().map(|site| site["symbol"]["name"].as_str().unwrap()).collect::<Vec<_>>();
+    for line in text.lines() {
+        let is_name = names.iter().any(|name| line.trim_start().starts_with(name));
+        assert!(is_name || line.chars().count() <= 100, "{line}");
+        assert!(is_name || !names.iter().any(|name| line.contains(name)), "{line}");
+    }
     let tally = format!("\n{0} sites: {0} checked\n", list.len());
     assert_eq!(text.ends_with(&tally), HAS_SITES, "{text}");
     assert!(text.contains(&format!("{} site records, ", list.len())));
