@@ -44,13 +44,19 @@ fn print_keys(lines: Vec<Line>, out: &mut dyn Write) -> io::Result<()> {
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     writeln!(out, "invar {} on {}, Linux {}\n", env!("CARGO_PKG_VERSION"), invar_arch::NAME, kernel.trim())?;
     let (slice, others): (Vec<_>, Vec<_>) = lines.into_iter().partition(|line| line.name == SLICE);
-    for Line { name, value, decision } in slice {
+    let others = others.into_iter().filter(|line| !is_measured(&line.name)).collect::<Vec<_>>();
+    for Line { name, value, decision } in slice.iter().map(Line::cleaned) {
         let (origin, evidence) = decision.map_or(("undecided", String::new()), |(origin, why)| (origin.name(), why));
         writeln!(out, "time slice extension: {name} = {value} ({origin})")?;
         wrap(out, "  ", &evidence)?;
     }
     writeln!(out, "\nkeys of this program")?;
     keys::print_compact(&others, out)
+}
+
+/// Whether a key is there to be measured only.
+fn is_measured(key: &str) -> bool {
+    key.starts_with("invar-bench.")
 }
 
 /// A few sites of this program as they stand in its file and in its memory.
@@ -89,8 +95,12 @@ fn own_base() -> u64 {
 /// Shows one site of each kind and key, those of this command's own functions first, and counts the others.
 fn print_pairs(mut pairs: Vec<(Row, Row)>, out: &mut dyn Write) -> io::Result<()> {
     pairs.sort_by_key(|(before, _)| !before.symbol.as_ref().is_some_and(|place| place.name.contains(own::PATH)));
-    let (mut shown, mut rest) = (Vec::new(), Tally::default());
+    let (mut shown, mut rest, mut measured) = (Vec::new(), Tally::default(), Tally::default());
     for (before, after) in &pairs {
+        if after.key.as_ref().is_some_and(|key| is_measured(key)) {
+            measured.add(&after.standing);
+            continue;
+        }
         let sort = (after.kind, &after.key);
         if shown.len() == SHOWN || shown.contains(&sort) {
             rest.add(&after.standing);
@@ -105,6 +115,9 @@ fn print_pairs(mut pairs: Vec<(Row, Row)>, out: &mut dyn Write) -> io::Result<()
     }
     if rest.total() > 0 {
         writeln!(out, "  and {}: {rest}", count(rest.total(), "more site"))?;
+    }
+    if measured.total() > 0 {
+        writeln!(out, "  and {} that the table below measures: {measured}", count(measured.total(), "site"))?;
     }
     Ok(())
 }

@@ -61,8 +61,12 @@ fn without_arguments_it_shows_itself() {
     assert_eq!(shown >= 4, HAS_SITES, "{text}");
     assert_eq!(text.matches("    memory  ").count(), text.matches("    file    ").count());
     assert_eq!(text.contains(": bound to o"), HAS_SITES, "{text}");
-    let table = text.split("what it saves\n").nth(1).expect("a table");
+    // What is there to be measured only is counted, and left to the table.
+    let (this_machine, table) = text.split_once("what it saves\n").expect("a table");
     assert!(!table.is_empty());
+    assert!(!this_machine.contains("invar-bench."), "{text}");
+    assert_eq!(this_machine.contains(" sites that the table below measures: "), HAS_SITES, "{text}");
+    assert!(this_machine.lines().all(|line| line.chars().count() <= 100), "{text}");
 }
 
 fn nothing_is_bound_by_setting() {
