@@ -6,7 +6,7 @@ use invar_cli::error::{Error, Result};
 use invar_cli::text::Format;
 use invar_cli::{demo, probe, sites};
 use std::ffi::OsString;
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, ErrorKind, Write};
 use std::process::ExitCode;
 
 /// What this machine offers, how programs are bound, what it saves.
@@ -14,7 +14,7 @@ use std::process::ExitCode;
 /// Without a command: this machine's verdicts, the sites of this very program before and
 /// after binding, and what binding saves, measured in a few seconds.
 #[derive(Parser)]
-#[command(name = "invar", version, verbatim_doc_comment)]
+#[command(name = "invar", version, verbatim_doc_comment, after_help = EXIT_CODES)]
 struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
@@ -42,22 +42,35 @@ enum Command {
     Wait,
 }
 
+const EXIT_CODES: &str = "Exit code 1: the output cannot be written. 2: the arguments or the input cannot be used.";
+/// Exit code where the output cannot be written.
+const EXIT_NO_OUTPUT: u8 = 1;
 /// Exit code for every input that cannot be used; clap's for usage errors.
 const EXIT_BAD_INPUT: u8 = 2;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    let mut out = BufWriter::new(std::io::stdout().lock());
-    let result = run(arguments.command, &mut out).and_then(|()| Ok(out.flush()?));
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        // Whoever reads has enough, as `head` does.
-        Err(Error::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("invar: {error}");
-            ExitCode::from(EXIT_BAD_INPUT)
+    let result = match Arguments::try_parse() {
+        Ok(arguments) => {
+            let mut out = BufWriter::new(std::io::stdout().lock());
+            run(arguments.command, &mut out).and_then(|()| Ok(out.flush()?))
         }
-    }
+        Err(usage) if usage.use_stderr() => {
+            // Where that cannot be written, the exit code has to do.
+            let _ = usage.print();
+            return ExitCode::from(EXIT_BAD_INPUT);
+        }
+        // Help, or the version.
+        Err(answer) => answer.print().and_then(|()| std::io::stdout().flush()).map_err(Error::Output),
+    };
+    let (code, error) = match result {
+        Ok(()) => return ExitCode::SUCCESS,
+        // Whoever reads has enough, as `head` does.
+        Err(Error::Output(error)) if error.kind() == ErrorKind::BrokenPipe => return ExitCode::SUCCESS,
+        Err(error @ Error::Output(_)) => (EXIT_NO_OUTPUT, error),
+        Err(error @ Error::Input(..)) => (EXIT_BAD_INPUT, error),
+    };
+    let _ = writeln!(std::io::stderr(), "invar: {error}");
+    ExitCode::from(code)
 }
 
 fn run(command: Option<Command>, out: &mut dyn Write) -> Result<()> {

@@ -16,6 +16,11 @@ fn main() -> ExitCode {
         test("help and version exit with 0", ANYWHERE, help_and_version_exit_with_0),
         test("a reader may go away", ANYWHERE, a_reader_may_go_away),
         test("a full disk is an error", needs("/dev/full"), a_full_disk_is_an_error),
+        test(
+            "errors that nobody can read change nothing",
+            needs("/dev/full"),
+            errors_that_nobody_can_read_change_nothing,
+        ),
     ])
 }
 
@@ -86,6 +91,7 @@ fn usage_errors_exit_with_2() {
 fn help_and_version_exit_with_0() {
     let help = invar(["--help"]).text();
     assert!(help.contains("probe") && help.contains("sites") && !help.contains("wait"), "{help}");
+    assert!(help.contains("Exit code 1: the output"), "{help}");
     assert!(invar(["sites", "--help"]).text().contains("number of a process"));
     assert_eq!(invar(["--version"]).text(), format!("invar {}\n", env!("CARGO_PKG_VERSION")));
 }
@@ -101,8 +107,22 @@ fn a_reader_may_go_away() {
 }
 
 fn a_full_disk_is_an_error() {
-    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
-    let output = command(INVAR).arg("probe").stdout(full).output().unwrap();
-    assert_eq!(output.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&output.stderr).starts_with("invar: cannot write the output: "));
+    for arguments in [&["probe"] as &[&str], &["sites", "--json", INVAR], &["--help"], &["--version"]] {
+        let output = command(INVAR).args(arguments).stdout(full()).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        assert!(String::from_utf8_lossy(&output.stderr).starts_with("invar: cannot write the output: "));
+    }
+}
+
+fn errors_that_nobody_can_read_change_nothing() {
+    for arguments in [&["sites", "/nowhere/at/all"] as &[&str], &["nonsense"]] {
+        let output = command(INVAR).args(arguments).stderr(full()).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+    }
+    let output = command(INVAR).arg("probe").stdout(full()).stderr(full()).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+}
+
+fn full() -> std::fs::File {
+    std::fs::File::options().write(true).open("/dev/full").unwrap()
 }
