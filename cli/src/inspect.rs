@@ -126,7 +126,7 @@ pub fn inspect<'a>(module: &'a Module<'_>, record: &Record, checkable: bool) -> 
         (_, None, _) => Standing::Invalid(Fault::NoKey.describe()),
         // The checked forms of a branch and of a slice enter are alike: only the key tells them apart.
         (Some(kind), Some(key), _) if kind != Kind::Branch && (!key.slices || record.value != 0) => {
-            Standing::Invalid("no slice site can depend on this key, or for this value")
+            Standing::Invalid(Fault::WrongKey.describe())
         }
         (_, _, None) => Standing::Invalid("its bytes are cut off"),
         _ if !checkable => Standing::Unverified(None),

@@ -2,6 +2,9 @@
 //!
 //! The same reading serves files and processes. Nothing that is read is believed before it is compared with the
 //! segments, and nothing is allocated by a size that stands in the module alone.
+//!
+//! The numbers of the ABI stand here once more, on purpose: a reader of its own, which shows where the runtime and the
+//! document differ.
 
 use crate::elf::Headers;
 use crate::text::lossy;

@@ -85,9 +85,9 @@ impl Process {
                     _ if !Path::new("/proc/self").exists() => "/proc is not mounted".into(),
                     ErrorKind::NotFound => "there is no such process".into(),
                     _ if error.raw_os_error() == Some(ESRCH) => "it has ended, or is the kernel's".into(),
-                    ErrorKind::PermissionDenied => {
-                        "no permission to read its memory; that needs what ptrace needs".into()
-                    }
+                    ErrorKind::PermissionDenied => "no permission to read its memory: that takes the same user or \
+                        CAP_SYS_PTRACE, and Yama or a user namespace may forbid it still"
+                        .into(),
                     _ => error.to_string(),
                 },
             )
