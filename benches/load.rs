@@ -1,17 +1,16 @@
-//! What loading costs: system calls, which can be counted, and time.
+//! What loading costs: system calls, instructions and page faults, which can be counted, and time.
 //!
 //! A program without sites that has the runtime in it against the same program without, linked dynamically and
 //! statically; and a shared library against an empty one, opened and closed in a process that knows no `invar`.
 
-mod program;
-mod trace;
-
-use invar_bench::{Batch, Target, alternate, per_operation};
-use program::{Package, output};
+use crate::program::{Package, output};
+use crate::trace;
+use invar_bench::{Batch, Samples, Targets, alternate};
+use std::cell::{Cell, RefCell};
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// They differ in one line.
 const PROGRAMS: &[(&str, &str)] =
@@ -20,20 +19,24 @@ const PROGRAMS: &[(&str, &str)] =
 /// So do the libraries.
 const LIBRARY: &str = "#[unsafe(no_mangle)]\npub extern \"C\" fn function() {}";
 
-/// Tells the nanoseconds that opening and closing took; without arguments, of each library that it is asked for.
+/// Tells the nanoseconds and the page faults that opening and closing took, of each library that it is asked for; with
+/// an argument opens and closes that library once.
 const LOADER: &str = r#"
-use std::{ffi::CString, io, time::Instant};
+use std::{ffi::CString, io, mem::zeroed, time::Instant};
 
 fn load(path: String) {
     let path = CString::new(path).unwrap();
-    let started = Instant::now();
     unsafe {
+        let (mut before, mut after): (libc::rusage, libc::rusage) = (zeroed(), zeroed());
+        libc::getrusage(libc::RUSAGE_SELF, &mut before);
+        let started = Instant::now();
         let library = libc::dlopen(path.as_ptr(), libc::RTLD_NOW | libc::RTLD_LOCAL);
         assert!(!library.is_null());
         libc::dlclose(library);
         let time = started.elapsed();
+        libc::getrusage(libc::RUSAGE_SELF, &mut after);
         assert!(libc::dlopen(path.as_ptr(), libc::RTLD_NOW | libc::RTLD_NOLOAD).is_null(), "it stayed loaded");
-        println!("{}", time.as_nanos());
+        println!("{} {}", time.as_nanos(), after.ru_minflt - before.ru_minflt);
     }
 }
 
@@ -45,24 +48,20 @@ fn main() {
 }
 "#;
 
-fn main() {
-    if invar_bench::is_bench() {
-        program::finish(run());
-    }
-}
-
-fn run() -> io::Result<()> {
+pub(crate) fn run() -> io::Result<()> {
     let folder = libraries().build("")?;
-    let [dynamic, with] = ["plain", "with"].map(|name| folder.join(name));
-    compare_programs("dynamic program", &dynamic, &with)?;
+    let mut targets = Targets::default();
+    let program = |folder: &Path| ["plain", "with"].map(|name| folder.join(name));
 
     // A package of its own: static linking knows no shared libraries.
     match programs("load-static").build("-Ctarget-feature=+crt-static") {
-        Ok(folder) => compare_programs("static program", &folder.join("plain"), &folder.join("with"))?,
-        Err(error) => println!("static program: cannot be linked here, so not measured: {error}"),
+        Ok(folder) => compare_programs("static program", program(&folder).each_ref(), true, &mut targets)?,
+        Err(error) => targets.show("static program", "cannot be linked here".into(), &error.to_string()),
     }
-
-    compare_libraries(&folder)
+    compare_programs("dynamic program", program(&folder).each_ref(), false, &mut targets)?;
+    compare_libraries(&folder, &mut targets)?;
+    print!("{targets}");
+    Ok(())
 }
 
 /// The two programs.
@@ -91,41 +90,62 @@ fn libraries() -> Package<'static> {
     package
 }
 
-/// A program from its start to its end.
-fn compare_programs(what: &str, plain: &Path, with: &Path) -> io::Result<()> {
-    report_calls(what, trace::system_calls(&mut quiet(plain))?, trace::system_calls(&mut quiet(with))?);
-    let run = |program: &Path| -> Batch<'_> {
+/// A program from its start to its end. The design has targets for a static one.
+fn compare_programs(what: &str, programs: [&PathBuf; 2], has_target: bool, targets: &mut Targets) -> io::Result<()> {
+    report_counts(what, programs.map(|program| trace::count(|| quiet(program))), has_target, targets)?;
+    let batch = |program: &PathBuf| -> Batch<'_, io::Error> {
         let mut command = quiet(program);
-        Box::new(move || per_operation(1, || drop(output(&mut command))))
+        Box::new(move || {
+            let started = Instant::now();
+            output(&mut command)?;
+            Ok(started.elapsed().as_nanos() as f64)
+        })
     };
-    let samples = alternate(Duration::from_secs(6), &mut [run(plain), run(with)]);
-    report_time(what, &samples);
+    let samples = alternate(Duration::from_secs(6), &mut programs.map(batch))?;
+    report_time(what, &samples, has_target, targets);
     Ok(())
 }
 
 /// A library from `dlopen` to `dlclose`.
-fn compare_libraries(folder: &Path) -> io::Result<()> {
-    let [plain, with] = ["libplain.so", "libwith.so"].map(|name| folder.join(name));
+fn compare_libraries(folder: &Path, targets: &mut Targets) -> io::Result<()> {
+    let libraries = ["libplain.so", "libwith.so"].map(|name| folder.join(name));
     let loader = folder.join("loader");
-    let calls = |library: &PathBuf| trace::system_calls(quiet(&loader).arg(library));
-    report_calls("shared library", calls(&plain)?, calls(&with)?);
+    let counted = libraries.each_ref().map(|library| {
+        trace::count(|| {
+            let mut command = quiet(&loader);
+            command.arg(library);
+            command
+        })
+    });
+    report_counts("shared library", counted, true, targets)?;
 
     let mut child = quiet(&loader).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
     let pipes = child.stdin.take().zip(child.stdout.take());
     let (questions, answers) = pipes.ok_or(io::ErrorKind::BrokenPipe)?;
-    let pipes = std::cell::RefCell::new((questions, BufReader::new(answers)));
-    let ask = |library: &Path| -> io::Result<f64> {
+    let pipes = RefCell::new((questions, BufReader::new(answers)));
+    let ask = |library: &Path| -> io::Result<[f64; 2]> {
         let (questions, answers) = &mut *pipes.borrow_mut();
         writeln!(questions, "{}", library.display())?;
         let mut line = String::new();
         answers.read_line(&mut line)?;
-        line.trim().parse().map_err(io::Error::other)
+        let numbers =
+            line.split_whitespace().map(str::parse).collect::<Result<Vec<f64>, _>>().map_err(io::Error::other)?;
+        numbers.try_into().map_err(|_| io::Error::other(format!("{loader:?} answers {line:?}")))
     };
-    ask(&plain)?;
-    ask(&with)?;
-    let batch = |library| -> Batch<'_> { Box::new(move || ask(library).unwrap_or(f64::NAN)) };
-    let samples = alternate(Duration::from_secs(6), &mut [batch(&plain), batch(&with)]);
-    report_time("shared library", &samples);
+    // Those of the last time; from the second on they are the same each time.
+    let faults = [const { Cell::new(0.0) }; 2];
+    let batch = |at: usize| -> Batch<'_, io::Error> {
+        let (library, faults) = (&libraries[at], &faults[at]);
+        Box::new(move || {
+            let [time, had] = ask(library)?;
+            faults.set(had);
+            Ok(time)
+        })
+    };
+    let samples = alternate(Duration::from_secs(6), &mut [batch(0), batch(1)])?;
+    let [plain, with] = faults.each_ref().map(Cell::get);
+    targets.show("shared library, loaded again: page faults more", difference(with as usize, plain as usize), "");
+    report_time("shared library", &samples, true, targets);
     drop(pipes);
     child.wait().map(drop)
 }
@@ -136,15 +156,41 @@ fn quiet(program: &Path) -> Command {
     command
 }
 
-fn report_calls(what: &str, plain: usize, with: usize) {
-    let more = with as isize - plain as isize;
-    let figure = format!("{with} - {plain} = {more}");
-    println!("{}", Target { what: &format!("{what}, system calls more"), figure, wanted: "<= 6", met: more <= 6 });
+fn difference(with: usize, plain: usize) -> String {
+    format!("{with} - {plain} = {}", with as isize - plain as isize)
 }
 
-fn report_time(what: &str, samples: &invar_bench::Samples) {
+/// What was counted without the runtime and with it.
+fn report_counts(
+    what: &str,
+    counted: [io::Result<trace::Counts>; 2],
+    has_target: bool,
+    targets: &mut Targets,
+) -> io::Result<()> {
+    let [plain, with] = counted;
+    let (plain, with) = (plain?, with?);
+    let calls = (format!("{what}: system calls more"), difference(with.calls, plain.calls));
+    if has_target {
+        targets.add(&calls.0, calls.1, "<= 6", with.calls <= plain.calls + 6);
+    } else {
+        targets.show(&calls.0, calls.1, NONE);
+    }
+    targets.show(&format!("{what}: instructions more"), difference(with.instructions, plain.instructions), "");
+    targets.show(&format!("{what}: page faults more"), difference(with.faults, plain.faults), "");
+    Ok(())
+}
+
+fn report_time(what: &str, samples: &Samples, has_target: bool, targets: &mut Targets) {
     let ratio = samples.ratio(1, 0);
     let [plain, with] = [0, 1].map(|variant| samples.time(variant).median / 1000.0);
-    let figure = format!("{with:.1} us / {plain:.1} us = {ratio}, {} rounds", samples.rounds());
-    println!("{}", Target { what: &format!("{what}, time"), figure, wanted: "<= 1.1", met: ratio.median <= 1.1 });
+    let what = format!("{what}: time, {} rounds", samples.rounds());
+    let figure = format!("{with:.1} us / {plain:.1} us = {ratio}");
+    if has_target {
+        targets.add(&what, figure, "<= 1.1", ratio.median <= 1.1);
+    } else {
+        targets.show(&what, figure, NONE);
+    }
 }
+
+/// The design names static programs and shared libraries.
+const NONE: &str = "not in the design";

@@ -67,11 +67,3 @@ pub(crate) fn output(command: &mut Command) -> io::Result<Output> {
     }
     Err(io::Error::other(format!("{command:?}: {}: {}", output.status, str::from_utf8(&output.stderr).unwrap_or("?"))))
 }
-
-/// Ends a benchmark that failed, with the error in words.
-pub(crate) fn finish(result: io::Result<()>) {
-    if let Err(error) = result {
-        eprintln!("{error}");
-        std::process::exit(1);
-    }
-}

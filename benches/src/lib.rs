@@ -5,18 +5,15 @@
 
 mod harness;
 mod table;
+mod target;
 
-// The same condition as that of `invar-arch`: where sites can be bound.
-#[cfg_attr(
-    all(target_arch = "x86_64", target_os = "linux", target_pointer_width = "64", not(invar_portable)),
-    path = "x86_64.rs"
-)]
-#[cfg_attr(
-    not(all(target_arch = "x86_64", target_os = "linux", target_pointer_width = "64", not(invar_portable))),
-    path = "portable.rs"
-)]
+#[cfg_attr(bound_sites, path = "x86_64.rs")]
+#[cfg_attr(not(bound_sites), path = "portable.rs")]
 #[doc(hidden)]
 pub mod machine;
 
-pub use harness::{Batch, Samples, Spread, Target, alternate, is_bench, per_operation};
-pub use table::Table;
+pub use harness::{Batch, Random, Samples, Spread, alternate, calibrate, per_operation};
+#[doc(hidden)]
+pub use table::floor;
+pub use table::{Part, Table};
+pub use target::Targets;

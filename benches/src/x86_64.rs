@@ -1,11 +1,12 @@
 //! The variants, instruction by instruction, so that two of them differ in nothing else.
 //!
 //! Each is text for the assembler: what stands before the section, what stands behind it, and what stands out of
-//! line. [`batch!`](crate::batch) puts it into loops that are alike down to their alignment. `rdi` counts,
+//! line. [`batch!`](crate::batch) puts it into loops that are aligned alike. `rdi` counts,
 //! `rsi` is the lock, `rdx` holds the area's offset for those who keep it in a register; `rax`, `rcx` and `r8` to
 //! `r11` are free. Bound sites are those that `docs/site-abi.md` describes, with records of their own.
 
-use crate::{Batch, Samples, alternate, per_operation};
+use crate::{Batch, Samples, alternate, calibrate, per_operation};
+use std::arch::x86_64::_mm_clflush;
 use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicI32, AtomicIsize, AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -314,7 +315,8 @@ pub fn measure(budget: Duration) -> Samples {
     let empty = Slice::ALL.iter().map(|variant| variant.empty());
     let locked = Slice::ALL.iter().map(|variant| variant.locked());
     let mut batches: Vec<_> = empty.chain(locked).map(|code| bench.batch(code)).collect();
-    alternate(budget, &mut batches)
+    let Ok(samples) = alternate(budget, &mut batches);
+    samples
 }
 
 /// What makes a variant not what its name says.
@@ -332,6 +334,8 @@ pub fn caveat() -> Option<&'static str> {
 pub struct Bench {
     lock: UnsafeCell<u32>,
     offset: isize,
+    /// What the variants' own instructions read or write, in some order.
+    data: Vec<*const u8>,
 }
 
 impl Bench {
@@ -343,22 +347,53 @@ impl Bench {
         thread_local! {
             static AREAS: [Area; 2] = const { [const { Area(UnsafeCell::new([0; 64])) }; 2] };
         }
-        AREAS.with(|areas| {
-            let [enabled, disabled] = areas.each_ref().map(|area| area.0.get());
-            // SAFETY: this thread's own memory; ENABLED stands at offset 16.
-            unsafe { (*enabled)[16] = 0x20 };
-            ENABLED.store(distance(enabled as usize), Relaxed);
-            DISABLED.store(distance(disabled as usize), Relaxed);
-        });
+        let areas = AREAS.with(|areas| areas.each_ref().map(|area| area.0.get()));
+        let [enabled, disabled] = areas;
+        // SAFETY: this thread's own memory; ENABLED stands at offset 16.
+        unsafe { (*enabled)[16] = 0x20 };
+        let thread = thread_pointer();
+        let distance = |address: usize| address.wrapping_sub(thread) as isize;
+        ENABLED.store(distance(enabled as usize), Relaxed);
+        DISABLED.store(distance(disabled as usize), Relaxed);
         let offset = requested().unwrap_or(DISABLED.load(Relaxed));
         OFFSET.store(offset, Relaxed);
-        Self { lock: UnsafeCell::new(0), offset }
+
+        let area = thread.wrapping_add_signed(offset) as *const u8;
+        let states = [&raw const STATE_ON, &raw const STATE_OFF].map(<*const _>::cast);
+        let offsets = [&raw const OFFSET, &raw const ENABLED, &raw const DISABLED].map(<*const _>::cast);
+        let cells = [&raw const OFFSET_CELL, &raw const ENABLED_CELL, &raw const DISABLED_CELL].map(<*const _>::cast);
+        let calls = [&raw const ENTER, &raw const LEAVE, &raw const POINTER].map(<*const _>::cast);
+        let areas = [enabled.cast_const().cast(), disabled.cast_const().cast(), area, area.wrapping_add(29)];
+        let features = [(&raw const FEATURES).cast()];
+        let data = [&states[..], &offsets, &cells, &calls, &areas, &features].concat();
+        Self { lock: UnsafeCell::new(0), offset, data }
     }
 
-    /// A batch of a loop: some ten microseconds, long against reading the clock, short against what disturbs.
+    /// A batch of a loop, about ten microseconds long.
     pub fn batch(&self, code: Loop) -> Batch<'_> {
-        const COUNT: u64 = 5000;
-        Box::new(move || per_operation(COUNT, || self.run(code, COUNT)))
+        let time = move |count| per_operation(count, || self.run(code, count));
+        let count = calibrate(time);
+        Box::new(move || Ok(time(count)))
+    }
+
+    /// Runs code of this file's form once, on a path that the CPU does not predict. A call through a pointer would be
+    /// predicted to lead to a copy called before, and what that copy reads be fetched ahead of its time.
+    pub fn run_unpredicted(&self, code: Loop) {
+        /// Returns to `code`. The CPU expects the return to lead behind its call, where there is nothing to do.
+        #[unsafe(naked)]
+        unsafe extern "C" fn through(_count: u64, _lock: *mut u32, _offset: isize, _code: Loop) {
+            std::arch::naked_asm!("call 3f", "2: pause", "lfence", "jmp 2b", "3: mov qword ptr [rsp], rcx", "ret",)
+        }
+        // SAFETY: as above.
+        unsafe { through(0, self.lock.get(), self.offset, code) }
+    }
+
+    /// Removes from every cache what the variants' own instructions read or write.
+    pub fn flush(&self) {
+        for &line in &self.data {
+            // SAFETY: memory of this program or thread, which keeps its values.
+            unsafe { _mm_clflush(line) };
+        }
     }
 
     /// Runs code of this file's form.
@@ -374,14 +409,14 @@ impl Default for Bench {
     }
 }
 
-/// Distance from the calling thread's pointer.
-fn distance(address: usize) -> isize {
+/// The calling thread's pointer.
+fn thread_pointer() -> usize {
     let thread: usize;
     // SAFETY: the first word at the thread pointer is the thread pointer itself (x86-64 TLS ABI).
     unsafe {
         std::arch::asm!("mov {}, qword ptr fs:[0]", out(reg) thread, options(nostack, pure, readonly, preserves_flags));
     }
-    address.wrapping_sub(thread) as isize
+    thread
 }
 
 /// The offset of the area in which bound sites make their requests, read from the code of one.

@@ -1,0 +1,45 @@
+//! `cargo bench -p invar-bench` runs everything, with `-- slice` or other names only those.
+
+#[cfg(bound_sites)]
+mod bind;
+#[cfg(bound_sites)]
+mod branch;
+#[cfg(bound_sites)]
+mod cold;
+#[cfg(bound_sites)]
+mod form;
+mod load;
+mod program;
+#[cfg(bound_sites)]
+mod slice;
+mod trace;
+
+use std::io;
+use std::process::ExitCode;
+
+type Bench = (&'static str, fn() -> io::Result<()>);
+
+#[cfg(bound_sites)]
+const BENCHES: &[Bench] = &[("slice", slice::run), ("branch", branch::run), ("bind", bind::run), ("load", load::run)];
+/// Elsewhere no site is bound, and there is nothing to compare.
+#[cfg(not(bound_sites))]
+const BENCHES: &[Bench] = &[("load", load::run)];
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    // `cargo test --all-targets` starts benchmarks too, and is to be quick.
+    if !arguments.iter().any(|argument| argument == "--bench") {
+        return ExitCode::SUCCESS;
+    }
+    let names: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
+    for (name, run) in BENCHES.iter().filter(|(name, _)| names.is_empty() || names.iter().any(|wanted| wanted == name))
+    {
+        println!("== {name}\n");
+        if let Err(error) = run() {
+            eprintln!("{name}: {error}");
+            return ExitCode::FAILURE;
+        }
+        println!();
+    }
+    ExitCode::SUCCESS
+}

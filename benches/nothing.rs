@@ -1,5 +1,0 @@
-//! Where sites are not bound.
-
-pub(crate) fn main() {
-    print!("{}", invar_bench::Table::measure(std::time::Duration::ZERO));
-}
