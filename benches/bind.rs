@@ -115,7 +115,7 @@ fn by_size(folder: &Path, layouts: &[Layout]) -> io::Result<()> {
     let samples = measure(folder, layouts, Duration::from_secs(15))?;
     println!("binding, ns a site: planning, verification, writing and read-back; the floor: copy-on-write faults");
     println!(
-        "{:>7} {:>5}  {:20} {:20} {:7} {:17} mprotect/floor",
+        "{:>6} {:>5} {:20} {:20} {:5} {:19} mprotect/floor",
         "sites", "pages", "mem", "mprotect", "floor", "mem/floor"
     );
     let mut targets = Targets::default();
@@ -126,7 +126,7 @@ fn by_size(folder: &Path, layouts: &[Layout]) -> io::Result<()> {
         let ratios = [mem, mprotect].map(|writer| samples.ratio(writer, floor));
         let [x, y] = ratios.map(|ratio| ratio.to_string());
         let floor = samples.time(floor).median;
-        println!("{:7} {pages:5}  {:20} {:20} {floor:<7.1} {x:17} {y}", layout.sites(), time(mem), time(mprotect));
+        println!("{:6} {pages:5} {:20} {:20} {floor:<5.1} {x:19} {y}", layout.sites(), time(mem), time(mprotect));
         if pages == 1000 {
             // The runtime chooses mprotect for so many.
             let what = "100,000 sites in 1,000 pages";
