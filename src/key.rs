@@ -280,7 +280,6 @@ impl KeyRecord {
     /// # Safety
     ///
     /// The record must lead to its names, as one that [`key!`](crate::key!) emits does.
-    #[cfg(feature = "cpu")]
     pub(crate) unsafe fn name(&self) -> &[u8] {
         let names = (&raw const self.names).cast::<u8>().wrapping_offset(self.names as isize);
         // SAFETY: as the caller vouches; a NUL stands behind the name.

@@ -51,11 +51,10 @@
 //!
 //! # Cargo features
 //!
-//! Every module carries its own copy of the runtime, and pays for what it has. All three are on by default:
+//! Every module carries its own copy of the runtime, and pays for what it has. Both are on by default:
 //!
-//! - `slice`: the slice key and [`slice::enter`]. A library that only branches on keys of its own does without the
-//!   probes of the kernel.
-//! - `cpu`: the built-in keys of [`cpu`]. Without it a [`key!`] can still require features.
+//! - `slice`: the slice key and [`slice::enter`]. A library that only branches on other keys does without the probes of
+//!   the kernel.
 //! - `report`: the text that `INVAR_REPORT`, `INVAR_HELP` and `INVAR=require` print. Without it a module obeys the settings
 //!   in silence; [`report()`] is there all the same.
 //!

@@ -170,7 +170,10 @@ fn damage(image: &Image, records: &[usize], offset: usize, at: usize, field: Fie
             4
         }
         ToData => {
-            let known = image.key_records().iter().any(|key| key.state == leads_to(value));
+            // The state of another key, if that has as many values: two records that agree on a state are one key.
+            let keys = image.key_records();
+            let of = |state| keys.iter().find(|key| key.state == state).map(|key| key.values);
+            let known = of(leads_to(value)).is_some_and(|values| of(leads_to(old)).is_none_or(|own| own == values));
             // A misplaced state is to be found out if it is no memory, read-only when it counts, or not aligned.
             let shown = leads_to(value) % 8 != 0 || !image.data().any(|data| data.contains(&leads_to(value)));
             if !shown && !known && !image.is_relro(leads_to(value)) {

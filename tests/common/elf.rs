@@ -43,6 +43,7 @@ pub struct KeyRecord {
     pub state: u64,
     pub probe: u64,
     pub name: String,
+    pub values: u8,
 }
 
 impl Image {
@@ -146,6 +147,7 @@ impl Image {
                     state: self.distance(at),
                     probe: self.distance(at + 8),
                     name: str::from_utf8(name).expect("a key's name").to_owned(),
+                    values: self.bytes[at + 14],
                 }
             })
             .collect()
