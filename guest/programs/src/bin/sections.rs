@@ -1,0 +1,75 @@
+//! `sections [RULE...]` says what the runtime found out and did, then enters sections on a CPU that somebody else wants
+//! as well, and counts what came of them. The rules are filters that are installed between the two.
+//!
+//! One line a fact: its name, a tab, its value.
+#![forbid(unsafe_code)]
+
+use invar_guest_programs::{Area, confine, libc_version};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+/// How many sections are entered.
+const SECTIONS: u32 = 16;
+/// How often a section looks for a grant: some dozens of time slices.
+const PATIENCE: u32 = 4_000_000;
+
+static OVER: AtomicBool = AtomicBool::new(false);
+
+fn main() {
+    for rule in std::env::args().skip(1) {
+        confine(&rule);
+    }
+    tell();
+
+    let rival = std::thread::spawn(|| while !OVER.load(Relaxed) {});
+    let area = Area::of_this_thread();
+    let (mut grants, mut yields) = (0, 0);
+    for _ in 0..SECTIONS {
+        let slice = invar::slice::enter();
+        let granted = wait_for_grant(&area);
+        drop(slice);
+        grants += u32::from(granted);
+        // Only a system call takes it back so early, and the end of the section makes the only one.
+        yields += u32::from(granted && !area.granted());
+    }
+    OVER.store(true, Relaxed);
+    rival.join().expect("the rival");
+    say("sections", SECTIONS);
+    say("grants", grants);
+    say("yields", yields);
+}
+
+/// Stays in the section until its time is extended, if it ever is.
+fn wait_for_grant(area: &Area) -> bool {
+    for _ in 0..PATIENCE {
+        if area.granted() {
+            return true;
+        }
+        if !area.requested() {
+            return false; // the thread was preempted, and the request is void
+        }
+    }
+    false
+}
+
+fn tell() {
+    say("libc", libc_version());
+    let (offset, size) = invar_arch::libc_area().unwrap_or_default();
+    say("libc's area", format_args!("{size} bytes at {offset}"));
+    invar::report().modules(|module| {
+        say("sites", module.sites());
+        say("bound", module.bound());
+        for key in module.keys().filter(|key| key.name() == "slice") {
+            let verdict = key.verdict().expect("decided at load");
+            say("slice", key.value());
+            say("origin", verdict.origin().name());
+            say("evidence", verdict.evidence());
+        }
+    });
+    let own = if invar_arch::request_area() == offset { "libc" } else { "invar" };
+    say("requests go to the area of", own);
+    say("its flags", format_args!("{:#x}", Area::of_this_thread().flags()));
+}
+
+fn say(name: &str, value: impl std::fmt::Display) {
+    println!("{name}\t{value}");
+}

@@ -1,0 +1,93 @@
+//! What the guest's programs share: the calling thread's area, and filters that stand in their way.
+
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
+};
+use std::collections::BTreeMap;
+
+const PR_RSEQ_SLICE_EXTENSION: libc::c_int = 79;
+const PR_SET: libc::c_ulong = 2;
+const PR_ENABLE: libc::c_ulong = 1;
+const SYS_RSEQ_SLICE_YIELD: libc::c_long = 471;
+
+/// Length of an area that has the fields for slices, and may have more later.
+const AREA_LENGTH: usize = 64;
+/// `struct rseq`, flags.
+const AREA_FLAGS: usize = 16;
+
+/// The calling thread's `struct rseq`, as far as sites of this program know it.
+pub struct Area(*mut u8);
+
+impl Area {
+    /// The area to which this program's slice sites write, of the calling thread.
+    pub fn of_this_thread() -> Self {
+        Self(invar_arch::area(invar_arch::request_area()))
+    }
+
+    /// Whether a section was entered and is not over, and nothing came of the request yet.
+    pub fn requested(&self) -> bool {
+        // SAFETY: inside the area, which lives as long as the thread; the kernel writes it as well.
+        unsafe { self.0.add(invar_arch::AREA_REQUEST).read_volatile() != 0 }
+    }
+
+    /// Whether the thread's time was extended and it has not given up the CPU since.
+    pub fn granted(&self) -> bool {
+        // SAFETY: as above.
+        unsafe { self.0.add(invar_arch::AREA_REQUEST + 1).read_volatile() != 0 }
+    }
+
+    /// What the kernel says of the thread: bit 4, it may have slices; bit 5, it has.
+    pub fn flags(&self) -> u32 {
+        // SAFETY: as above.
+        unsafe { self.0.add(AREA_FLAGS).cast::<u32>().read_volatile() }
+    }
+
+    /// Makes the calling thread one that can be granted slices.
+    pub fn enrol(&self) -> std::io::Result<()> {
+        // SAFETY: the area is this thread's own, and lives as long as it; the program is never unloaded.
+        unsafe {
+            let no_area_yet = invar_arch::libc_area().is_none_or(|(_, size)| size == 0);
+            if no_area_yet {
+                zero(libc::syscall(libc::SYS_rseq, self.0, AREA_LENGTH, 0, invar_arch::RSEQ_SIGNATURE))?;
+            }
+            zero(libc::prctl(PR_RSEQ_SLICE_EXTENSION, PR_SET, PR_ENABLE, 0, 0).into())
+        }
+    }
+}
+
+fn zero(result: libc::c_long) -> std::io::Result<()> {
+    if result == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+}
+
+/// The version of the C library that this process runs with.
+pub fn libc_version() -> String {
+    // SAFETY: a constant string.
+    unsafe { std::ffi::CStr::from_ptr(libc::gnu_get_libc_version()) }.to_string_lossy().into_owned()
+}
+
+/// Installs a seccomp filter for the calling process, for good, as `RULE` says: what is stopped, and how.
+///
+/// `prctl=` stops `prctl` with option 79, `yield=` system call 471, `sched_yield=` that call; `...=kill` kills, and
+/// `...=NUMBER` refuses with this error.
+pub fn confine(rule: &str) {
+    let (what, how) = rule.split_once('=').expect("WHAT=HOW");
+    let action = match how {
+        "kill" => SeccompAction::KillProcess,
+        errno => SeccompAction::Errno(errno.parse().expect("an error number")),
+    };
+    let only_slices = || {
+        let value = PR_RSEQ_SLICE_EXTENSION as u64;
+        let option = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value).expect("a condition");
+        SeccompRule::new(vec![option]).expect("a rule")
+    };
+    let (number, rules) = match what {
+        "prctl" => (libc::SYS_prctl, vec![only_slices()]),
+        "yield" => (SYS_RSEQ_SLICE_YIELD, vec![]),
+        "sched_yield" => (libc::SYS_sched_yield, vec![]),
+        _ => panic!("no rule for {what}"),
+    };
+    let machine = TargetArch::try_from(std::env::consts::ARCH).expect("a machine with filters");
+    let filter = SeccompFilter::new(BTreeMap::from([(number, rules)]), SeccompAction::Allow, action, machine);
+    let program: BpfProgram = filter.and_then(TryInto::try_into).expect("a filter");
+    seccompiler::apply_filter(&program).expect("the kernel takes the filter");
+}

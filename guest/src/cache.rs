@@ -1,0 +1,66 @@
+//! Where things are kept that were fetched or built: outside the checkout, and named by what they are.
+
+use crate::kernel;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Names a kernel to be used instead of our own; a relative path counts from the checkout.
+pub const KERNEL: &str = "INVAR_GUEST_KERNEL";
+
+/// How to have what is missing.
+pub const HOW: &str = "`cargo run -p invar-guest -- get` has it all";
+
+/// One user's cache.
+#[derive(Clone, Debug)]
+pub struct Cache(PathBuf);
+
+impl Cache {
+    /// In `$XDG_CACHE_HOME`, or `~/.cache`.
+    pub fn of_this_user() -> Self {
+        let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+        let home = || std::env::home_dir().unwrap_or_else(std::env::temp_dir).join(".cache");
+        Self(base.unwrap_or_else(home).join("invar"))
+    }
+
+    /// A path in it.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// A kernel that grants: the one that the environment names, or the newest that was built with our configuration.
+    pub fn kernel(&self) -> Option<PathBuf> {
+        named_kernel().or_else(|| {
+            let built = self.newest(|name| name.starts_with("kernel-") && name.ends_with(&kernel::configuration()))?;
+            Some(built.join("bzImage"))
+        })
+    }
+
+    /// The distribution's kernel, in which the extension is not compiled.
+    pub fn stock_kernel(&self) -> Option<PathBuf> {
+        let modules = self.newest(|name| name.starts_with("linux-binary-"))?.join("usr/lib/modules");
+        let versions = fs::read_dir(modules).ok()?.flatten();
+        versions.map(|version| version.path().join("vmlinuz")).find(|kernel| kernel.exists())
+    }
+
+    /// The folder of a C library of this version, with its loader.
+    pub fn libc(&self, version: &str) -> Option<PathBuf> {
+        let package = self.newest(|name| name.strip_prefix("libc6_").is_some_and(|rest| rest.starts_with(version)))?;
+        let places = ["usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu"].map(|place| package.join(place));
+        places.into_iter().find(|place| place.join(LOADER).exists())
+    }
+
+    fn newest(&self, is_it: impl Fn(&str) -> bool) -> Option<PathBuf> {
+        let entries = fs::read_dir(&self.0).ok()?.flatten().map(|entry| entry.path());
+        let named = entries.filter(|path| path.file_name().and_then(|name| name.to_str()).is_some_and(&is_it));
+        named.max_by_key(|path| fs::metadata(path).and_then(|data| data.modified()).ok())
+    }
+}
+
+/// The kernel that the environment names.
+pub fn named_kernel() -> Option<PathBuf> {
+    let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the checkout");
+    std::env::var_os(KERNEL).map(|file| checkout.join(file))
+}
+
+/// The loader's file name, in a folder of [`Cache::libc`].
+pub const LOADER: &str = "ld-linux-x86-64.so.2";

@@ -1,0 +1,98 @@
+//! The guest's initial file system: process 1, programs, and the libraries that they need.
+
+use crate::console::Job;
+use crate::{Result, ask, init};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use tempfile::NamedTempFile;
+
+/// What is to be in the guest's file system.
+#[derive(Clone, Default)]
+pub struct Image {
+    /// Path in the guest, and on the host.
+    files: BTreeMap<String, PathBuf>,
+}
+
+impl Image {
+    /// With `init` as process 1: the command of this package, which knows what it is then.
+    pub fn new(init: &Path) -> Result<Self> {
+        let mut image = Self::default();
+        image.add("/init".into(), init)?;
+        Ok(image)
+    }
+
+    /// Adds a program and the libraries that it needs here; returns its path in the guest.
+    pub fn program(&mut self, program: &Path) -> Result<String> {
+        let name = program.file_name().ok_or_else(|| format!("{}: not a program", program.display()))?;
+        let path = format!("/bin/{}", name.to_str().ok_or("a name that is not UTF-8")?);
+        self.add(path.clone(), program)?;
+        Ok(path)
+    }
+
+    /// Adds a file.
+    pub fn file(&mut self, path: String, source: &Path) {
+        self.files.insert(path, source.to_owned());
+    }
+
+    fn add(&mut self, path: String, program: &Path) -> Result<()> {
+        for library in libraries(program)? {
+            self.files.insert(library.clone(), library.into());
+        }
+        if self.files.get(&path).is_some_and(|other| other != program) {
+            return Err(format!("two programs would be {path} in the guest").into());
+        }
+        self.file(path, program);
+        Ok(())
+    }
+
+    /// Writes the archive that the kernel unpacks, with the jobs in it: the same bytes for the same content.
+    pub(crate) fn write(&self, jobs: &[Job]) -> Result<NamedTempFile> {
+        let mut archive = Archive { out: BufWriter::new(NamedTempFile::with_prefix("invar-guest-")?), entries: 0 };
+        let mut folders = BTreeSet::new();
+        let paths = self.files.keys().map(String::as_str).chain(["/proc/", "/sys/", "/dev/", "/tmp/"]);
+        for path in paths {
+            let parents = path.match_indices('/').map(|(at, _)| &path[..at]).filter(|folder| !folder.is_empty());
+            folders.extend(parents);
+        }
+        for folder in folders {
+            archive.entry(folder, 0o040_755, &[])?;
+        }
+        for (path, source) in &self.files {
+            let content = fs::read(source).map_err(|error| format!("{}: {error}", source.display()))?;
+            archive.entry(path, 0o100_755, &content)?;
+        }
+        let list: String = jobs.iter().map(|job| job.to_line() + "\n").collect();
+        archive.entry(init::JOBS, 0o100_644, list.as_bytes())?;
+        Ok(cpio::newc::trailer(archive.out)?.into_inner()?)
+    }
+}
+
+struct Archive {
+    out: BufWriter<NamedTempFile>,
+    entries: u32,
+}
+
+impl Archive {
+    fn entry(&mut self, path: &str, mode: u32, content: &[u8]) -> Result<()> {
+        self.entries += 1;
+        let entry = cpio::NewcBuilder::new(path.trim_start_matches('/')).ino(self.entries).mode(mode).nlink(1);
+        let mut writer = entry.write(&mut self.out, content.len().try_into()?);
+        writer.write_all(content)?;
+        writer.finish()?;
+        Ok(())
+    }
+}
+
+/// The files that the loader maps for this program.
+fn libraries(program: &Path) -> Result<Vec<String>> {
+    let Ok(said) = ask(Command::new("ldd").arg(program)) else {
+        // So it says of a static program, and of what is none at all: the guest will tell.
+        return Ok(vec![]);
+    };
+    // `name => /path (address)`, or `/path (address)` for the loader itself.
+    let path = |line: &str| Some(line.split_whitespace().find(|word| word.starts_with('/'))?.to_owned());
+    Ok(said.lines().filter_map(path).collect())
+}

@@ -1,0 +1,147 @@
+//! QEMU, without KVM: one boot, in which all jobs are run.
+
+use crate::Result;
+use crate::console::{self, End, Job, Outcome};
+use crate::image::Image;
+use crate::init::SLICE;
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+/// The emulator.
+pub const QEMU: &str = "qemu-system-x86_64";
+
+/// What the guest's clocks show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Time {
+    /// The host's time. Fast; but an instruction takes so long that nearly every extension would expire, so they
+    /// are made ten times as long.
+    Host,
+    /// Four nanoseconds an instruction: what happens does not depend on the host, and is the same in every run.
+    Instructions,
+}
+
+/// A machine to boot: one CPU, half a gigabyte of memory.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    /// The kernel.
+    pub kernel: PathBuf,
+    /// What is added to the kernel's command line.
+    pub line: String,
+    /// What its clocks show.
+    pub time: Time,
+    /// How long it may run.
+    pub limit: Duration,
+}
+
+/// What came of one boot.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// All that the console showed.
+    pub console: String,
+    /// What came of the jobs that came to their end, by name.
+    pub outcomes: BTreeMap<String, Outcome>,
+    /// Whether it was stopped because it ran for too long.
+    pub stopped: bool,
+}
+
+impl Machine {
+    /// Boots, runs the jobs, and is gone.
+    pub fn run(&self, image: &Image, jobs: &[Job]) -> Result<Run> {
+        let archive = image.write(jobs)?;
+        let mut line = format!("console=ttyS0 quiet panic=-1 rdinit=/init {}", self.line);
+        let mut qemu = Command::new(QEMU);
+        qemu.args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-serial", "stdio"]);
+        qemu.args(["-m", "512", "-smp", "1", "-accel", "tcg,thread=single"]);
+        match self.time {
+            Time::Host => {
+                qemu.args(["-cpu", "max"]);
+                line += &format!(" {SLICE}=50000");
+            }
+            Time::Instructions => {
+                qemu.args(["-icount", "shift=2,sleep=off", "-rtc", "base=2026-01-01,clock=vm", "-seed", "1"]);
+                qemu.args(["-cpu", "max,-rdrand,-rdseed"]);
+                line += " norandmaps tsc=reliable";
+            }
+        }
+        qemu.arg("-kernel").arg(&self.kernel).arg("-initrd").arg(archive.path()).args(["-append", &line]);
+        qemu.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+
+        let (console, stopped) = watch(&mut qemu, self.limit)?;
+        Ok(Run { outcomes: console::read(&console), console, stopped })
+    }
+}
+
+/// Ends the process whatever happens.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// What the program writes, until it ends or the limit is reached; and whether it is the latter.
+fn watch(command: &mut Command, limit: Duration) -> Result<(String, bool)> {
+    let deadline = Instant::now() + limit;
+    let mut child = Ended(command.spawn().map_err(|error| format!("{QEMU}: {error}"))?);
+    let (mut output, mut errors) = (child.0.stdout.take().unwrap(), child.0.stderr.take().unwrap());
+    let (send, received) = channel();
+    let reader = std::thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        while let Ok(length @ 1..) = output.read(&mut buffer) {
+            let _ = send.send(buffer[..length].to_vec());
+        }
+    });
+    let mut console = Vec::new();
+    let stopped = loop {
+        match received.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(bytes) => console.extend(bytes),
+            Err(RecvTimeoutError::Timeout) => break true,
+            Err(RecvTimeoutError::Disconnected) => break false,
+        }
+    };
+    if stopped {
+        let _ = child.0.kill();
+    }
+    let status = child.0.wait()?;
+    let _ = reader.join();
+    if !stopped && !status.success() {
+        let mut message = String::new();
+        errors.read_to_string(&mut message)?;
+        return Err(format!("{QEMU}: {status}\n{message}").into());
+    }
+    // A terminal's line ends.
+    Ok((String::from_utf8_lossy(&console).replace('\r', ""), stopped))
+}
+
+impl Run {
+    /// What came of this job.
+    ///
+    /// # Errors
+    ///
+    /// If it did not come to its end, with all that the console showed.
+    pub fn outcome(&self, name: &str) -> Result<&Outcome> {
+        self.outcomes.get(name).ok_or_else(|| {
+            let why = if self.stopped { "the guest was stopped at its time limit" } else { "the guest went down" };
+            format!("{why} before `{name}` came to its end; its console:\n{}", self.console).into()
+        })
+    }
+
+    /// What this job wrote.
+    ///
+    /// # Errors
+    ///
+    /// If it did not end well.
+    pub fn output(&self, name: &str) -> Result<&str> {
+        let outcome = self.outcome(name)?;
+        match outcome.end {
+            End::Exit(0) => Ok(&outcome.output),
+            ref end => Err(format!("`{name}` ended with {end:?}:\n{}", outcome.output).into()),
+        }
+    }
+}

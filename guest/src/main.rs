@@ -1,0 +1,117 @@
+//! The command: has a kernel that grants, runs programs in it. In the guest it is process 1.
+#![forbid(unsafe_code)]
+
+use clap::Parser;
+use invar_guest::cache::{Cache, HOW, named_kernel};
+use invar_guest::console::Job;
+use invar_guest::debian::{self, Suite};
+use invar_guest::image::Image;
+use invar_guest::machine::{Machine, Time};
+use invar_guest::{Result, init, kernel};
+use libtest_mimic::{Arguments, Trial};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// A Linux guest that grants time slice extensions.
+#[derive(Parser)]
+#[command(version)]
+enum Command {
+    /// Fetches and builds what the guest tests need, unless the cache has it: a kernel, C libraries.
+    Get {
+        /// Build the kernel from this source tree, not from Debian's package.
+        #[arg(long)]
+        source: Option<PathBuf>,
+    },
+    /// Runs programs in the guest, and reports like any test run.
+    Run {
+        /// What to add to the kernel's command line.
+        #[arg(long, default_value = "")]
+        line: String,
+        /// Count time in instructions: slower, and the same in every run.
+        #[arg(long)]
+        icount: bool,
+        /// How many seconds the guest may run.
+        #[arg(long, default_value_t = 60)]
+        limit: u64,
+        /// Show what the programs write, and what the kernel counted, also of those that end well.
+        #[arg(long)]
+        show_output: bool,
+        /// Programs, each with its arguments, separated by spaces.
+        #[arg(required = true)]
+        programs: Vec<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    if std::process::id() == 1 {
+        let Err(error) = init::run();
+        eprintln!("{error}");
+        return ExitCode::FAILURE; // the kernel panics, and the machine is gone
+    }
+    let done = match Command::parse() {
+        Command::Get { source } => get(source.as_deref()),
+        Command::Run { line, icount, limit, show_output, programs } => {
+            let time = if icount { Time::Instructions } else { Time::Host };
+            let limit = Duration::from_secs(limit);
+            run(&programs, show_output, |kernel| Machine { kernel, line, time, limit })
+        }
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("invar-guest: {error}");
+        ExitCode::from(2)
+    })
+}
+
+/// Gets one thing after the other; what cannot be had is said, and only a kernel must be.
+fn get(source: Option<&Path>) -> Result<ExitCode> {
+    let cache = Cache::of_this_user();
+    let have = |what: &str, got: Result<PathBuf>| match got {
+        Ok(path) => {
+            println!("{what}: {}", path.display());
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("{what}: {error}");
+            ExitCode::FAILURE
+        }
+    };
+    for (suite, version) in debian::LIBCS {
+        have(&format!("glibc {version}"), Suite::open(suite, &cache).and_then(|suite| suite.unpack("libc6")));
+    }
+    let stock = Suite::open(debian::KERNELS, &cache).and_then(|suite| suite.unpack(&suite.last(debian::STOCK)?));
+    have("a kernel without the extension", stock);
+    let granting = named_kernel().filter(|_| source.is_none()).map_or_else(|| kernel::build(source, &cache), Ok);
+    Ok(have("a kernel with the extension", granting))
+}
+
+fn run(
+    programs: &[String],
+    show_output: bool,
+    machine: impl FnOnce(PathBuf) -> Machine,
+) -> Result<ExitCode> {
+    let kernel = Cache::of_this_user().kernel().ok_or_else(|| format!("there is no kernel that grants: {HOW}"))?;
+    let mut image = Image::new(&std::env::current_exe()?)?;
+    let mut jobs = Vec::new();
+    for line in programs {
+        let mut words = line.split_whitespace();
+        let program = words.next().ok_or("an empty command")?;
+        let mut command = vec![image.program(&Path::new(program).canonicalize()?)?];
+        command.extend(words.map(str::to_owned));
+        jobs.push(Job { name: line.clone(), environment: vec![], command });
+    }
+    let run = machine(kernel).run(&image, &jobs)?;
+    let trial = |job: Job| {
+        let output = run.output(&job.name).map(str::to_owned).map_err(|error| error.to_string());
+        let counts = run.outcomes.get(&job.name).and_then(|outcome| outcome.counts);
+        Trial::test(job.name, move || {
+            let output = output?;
+            if show_output {
+                println!("{output}\n{}", counts.map_or("the kernel does not count".into(), |counts| counts.to_string()));
+            }
+            Ok(())
+        })
+    };
+    let arguments = Arguments { test_threads: Some(1), ..Arguments::default() };
+    Ok(libtest_mimic::run(&arguments, jobs.into_iter().map(trial).collect()).exit_code())
+}
