@@ -97,7 +97,9 @@ fn mirror() -> Result<String> {
         system.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('=')).map(|value| value.trim_matches('"'))
     };
     let ("debian", Some(own)) = (field("ID").unwrap_or_default(), field("VERSION_CODENAME")) else {
-        return Err("the packages are Debian's, and this is another system; `--source TREE` builds a kernel here".into());
+        return Err(
+            "the packages are Debian's, and this is another system; `--source TREE` builds a kernel here".into()
+        );
     };
     let format = "$(REPO_URI) $(RELEASE) $(COMPONENT)";
     let sources = ask(Command::new("apt-get").args(["indextargets", "--format", format, "Created-By: Packages"]))?;

@@ -12,13 +12,8 @@ use std::process::Command;
 /// Where the list of jobs is, one a line.
 pub(crate) const JOBS: &str = "/jobs";
 /// The folders that are mounted: what, where.
-const MOUNTS: [(&str, &str); 5] = [
-    ("proc", "/proc"),
-    ("sysfs", "/sys"),
-    ("debugfs", "/sys/kernel/debug"),
-    ("devtmpfs", "/dev"),
-    ("tmpfs", "/tmp"),
-];
+const MOUNTS: [(&str, &str); 5] =
+    [("proc", "/proc"), ("sysfs", "/sys"), ("debugfs", "/sys/kernel/debug"), ("devtmpfs", "/dev"), ("tmpfs", "/tmp")];
 /// The longest extension, in nanoseconds; named alike as a setting on the kernel's command line.
 pub(crate) const SLICE: &str = "slice_ext_nsec";
 const RSEQ: &str = "/sys/kernel/debug/rseq";

@@ -37,7 +37,7 @@ enum Command {
         /// Show what the programs write, and what the kernel counted, also of those that end well.
         #[arg(long)]
         show_output: bool,
-        /// Programs, each with its arguments, separated by spaces.
+        /// Programs, each with its arguments, separated by spaces; `NAME=VALUE` in front sets its environment.
         #[arg(required = true)]
         programs: Vec<String>,
     },
@@ -85,20 +85,21 @@ fn get(source: Option<&Path>) -> Result<ExitCode> {
     Ok(have("a kernel with the extension", granting))
 }
 
-fn run(
-    programs: &[String],
-    show_output: bool,
-    machine: impl FnOnce(PathBuf) -> Machine,
-) -> Result<ExitCode> {
+fn run(programs: &[String], show_output: bool, machine: impl FnOnce(PathBuf) -> Machine) -> Result<ExitCode> {
     let kernel = Cache::of_this_user().kernel().ok_or_else(|| format!("there is no kernel that grants: {HOW}"))?;
     let mut image = Image::new(&std::env::current_exe()?)?;
     let mut jobs = Vec::new();
     for line in programs {
-        let mut words = line.split_whitespace();
+        let mut words = line.split_whitespace().peekable();
+        let mut environment = Vec::new();
+        while let Some((name, value)) = words.peek().and_then(|word| word.split_once('=')) {
+            environment.push((name.to_owned(), value.to_owned()));
+            words.next();
+        }
         let program = words.next().ok_or("an empty command")?;
         let mut command = vec![image.program(&Path::new(program).canonicalize()?)?];
         command.extend(words.map(str::to_owned));
-        jobs.push(Job { name: line.clone(), environment: vec![], command });
+        jobs.push(Job { name: line.clone(), environment, command });
     }
     let run = machine(kernel).run(&image, &jobs)?;
     let trial = |job: Job| {
@@ -107,7 +108,10 @@ fn run(
         Trial::test(job.name, move || {
             let output = output?;
             if show_output {
-                println!("{output}\n{}", counts.map_or("the kernel does not count".into(), |counts| counts.to_string()));
+                println!(
+                    "{output}\n{}",
+                    counts.map_or("the kernel does not count".into(), |counts| counts.to_string())
+                );
             }
             Ok(())
         })

@@ -3,6 +3,7 @@
  * Source of every number: Linux 7.0, include/uapi/linux/rseq.h and include/uapi/linux/prctl.h.
  */
 #define _GNU_SOURCE
+#include <sched.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -63,6 +64,8 @@ int64_t protocol_contend(bool (*section)(void *), void *lock, const volatile boo
         area->request = 0;
         if (area->granted)
             syscall(SYS_RSEQ_SLICE_YIELD);
+        if (!done)
+            sched_yield();
         operations += done;
     }
     return operations;

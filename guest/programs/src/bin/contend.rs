@@ -12,15 +12,14 @@ fn main() {
     let [way, threads, milliseconds] = &arguments[..] else { panic!("contend WAY THREADS MILLISECONDS") };
     let work: fn() -> i64 = match way.as_str() {
         "spin" => spin,
-        "spin, then yield" => spin_then_yield,
-        "spin, then futex" => spin_then_futex,
+        "spin-then-yield" => spin_then_yield,
+        "spin-then-futex" => spin_then_futex,
         "pthread_mutex" => mutex,
-        "slices by hand" => slices_by_hand,
+        "by-hand" => slices_by_hand,
         "slices" => slices,
         _ => panic!("no such way"),
     };
-    let threads: Vec<_> =
-        (0..threads.parse().expect("a number")).map(|_: u32| std::thread::spawn(work)).collect();
+    let threads: Vec<_> = (0..threads.parse().expect("a number")).map(|_: u32| std::thread::spawn(work)).collect();
     std::thread::sleep(Duration::from_millis(milliseconds.parse().expect("a number")));
     STOP.store(true, Ordering::Relaxed);
     let operations: i64 = threads.into_iter().map(|thread| thread.join().expect("a thread")).sum();
@@ -37,10 +36,10 @@ fn until_told(mut operation: impl FnMut() -> bool) -> i64 {
     operations
 }
 
-/// What is done under the lock: a few hundred instructions, far less than a slice.
+/// What is done under the lock: some two hundred instructions, less than a slice of five microseconds has.
 #[inline(never)]
 fn work() {
-    for step in 0..100 {
+    for step in 0..black_box(50) {
         black_box(step);
     }
 }
@@ -62,22 +61,24 @@ fn spin() -> i64 {
     until_told(|| attempt(&LOCK))
 }
 
+/// Who does not get the lock gives up the CPU, as in `protocol.c`: else it is chance how long its holder waits for it.
 fn slices() -> i64 {
     Area::of_this_thread().enrol().expect("slices");
     until_told(|| {
-        let _slice = invar::slice::enter();
-        attempt(&LOCK)
+        let slice = invar::slice::enter();
+        let done = attempt(&LOCK);
+        drop(slice);
+        if !done {
+            std::thread::yield_now();
+        }
+        done
     })
 }
 
 fn slices_by_hand() -> i64 {
     unsafe extern "C" {
         /// In `protocol.c`.
-        fn protocol_contend(
-            section: extern "C" fn(&AtomicBool) -> bool,
-            lock: &AtomicBool,
-            stop: &AtomicBool,
-        ) -> i64;
+        fn protocol_contend(section: extern "C" fn(&AtomicBool) -> bool, lock: &AtomicBool, stop: &AtomicBool) -> i64;
     }
     // SAFETY: calls the section with the lock, reads the flag, and enrols this thread.
     let operations = unsafe { protocol_contend(attempt, &LOCK, &STOP) };

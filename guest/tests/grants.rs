@@ -1,0 +1,92 @@
+//! Grants are proved, not assumed: many threads want one lock on one CPU, and bound sites get them as much as the
+//! protocol written by hand does.
+
+use crate::boots::{Kernel, UNREGISTERED, facts, job};
+use crate::test;
+use invar_guest::console::{Counts, Job};
+use libtest_mimic::Trial;
+
+const THREADS: &str = "16";
+
+/// What is compared, long enough for chance to have no say.
+const BY_HAND: Way = Way { name: "slices by hand", way: "by-hand", milliseconds: 2000, setting: None };
+const BOUND: Way = Way { name: "slices, bound", way: "slices", milliseconds: 2000, setting: None };
+const CHECKED: Way =
+    Way { name: "slices, checked form", way: "slices", milliseconds: 2000, setting: Some(("INVAR_WRITER", "off")) };
+
+/// What slices compete with.
+const OTHERS: [Way; 4] = [
+    Way { name: "spin", way: "spin", milliseconds: 400, setting: None },
+    Way { name: "spin, then yield", way: "spin-then-yield", milliseconds: 400, setting: None },
+    Way { name: "spin, then futex", way: "spin-then-futex", milliseconds: 400, setting: None },
+    Way { name: "pthread_mutex", way: "pthread_mutex", milliseconds: 400, setting: None },
+];
+
+/// A way to have a lock.
+#[derive(Clone, Copy)]
+struct Way {
+    name: &'static str,
+    /// For `contend`.
+    way: &'static str,
+    milliseconds: u32,
+    setting: Option<(&'static str, &'static str)>,
+}
+
+fn all() -> impl Iterator<Item = Way> {
+    OTHERS.into_iter().chain([BY_HAND, BOUND, CHECKED])
+}
+
+impl Way {
+    fn job(self) -> Job {
+        let environment: Vec<_> = [UNREGISTERED].into_iter().chain(self.setting).collect();
+        let milliseconds = self.milliseconds.to_string();
+        job(self.job_name(), &environment, &["/bin/contend", self.way, THREADS, &milliseconds])
+    }
+
+    fn job_name(self) -> String {
+        format!("{THREADS} threads: {}", self.name)
+    }
+
+    /// How often a thread had the lock, and what the kernel counted.
+    fn figures(self, kernel: Kernel) -> (u64, Counts) {
+        // It ended well, so no signal ended it.
+        let operations = facts(kernel.run(), &self.job_name())["operations"].parse().unwrap();
+        (operations, kernel.run().outcomes[&self.job_name()].counts.expect("counts"))
+    }
+}
+
+pub fn tests() -> Vec<Trial> {
+    let test = |kernel: Kernel| {
+        let name = format!("bound slices are granted like those by hand, kernel {}", kernel.name());
+        test(name, kernel.missing(), move || bound_slices_are_granted(kernel))
+    };
+    [Kernel::On, Kernel::Strict].map(test).into()
+}
+
+pub fn jobs(kernel: Kernel) -> Vec<Job> {
+    if kernel.grants() { all().map(Way::job).collect() } else { vec![] }
+}
+
+fn bound_slices_are_granted(kernel: Kernel) {
+    let mut table = format!("kernel {}, {THREADS} threads, 1 CPU\n", kernel.name());
+    for way in all() {
+        let (operations, counts) = way.figures(kernel);
+        let rate = operations / u64::from(way.milliseconds);
+        table += &format!("{:22}{rate:6} operations a millisecond; {counts}\n", way.name);
+    }
+    let (by_hand, by_hand_counts) = BY_HAND.figures(kernel);
+    for (way, enough) in [(BOUND, 0.98), (CHECKED, 0.9)] {
+        let (operations, counts) = way.figures(kernel);
+        let figures = [
+            ("operations", operations, by_hand),
+            ("grants", counts.granted, by_hand_counts.granted),
+            ("yields", counts.yielded, by_hand_counts.yielded),
+        ];
+        for (what, ours, by_hand) in figures {
+            let ratio = ours as f64 / by_hand as f64;
+            table += &format!("{}: {ratio:.3} of the {what} by hand\n", way.name);
+            assert!(by_hand > 1000 && ratio >= enough, "{table}");
+        }
+    }
+    print!("\n{table}");
+}

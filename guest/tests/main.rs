@@ -1,0 +1,32 @@
+//! On a kernel that grants: what is decided with which C library, what comes of sections, what filters do.
+//!
+//! One boot for each kernel runs the jobs of all these tests, and only once one of them asks. Without QEMU or a kernel
+//! they are shown as ignored, with the reason.
+#![allow(unreachable_pub)] // this is one program
+
+mod boots;
+mod grants;
+mod machine;
+mod matrix;
+mod seccomp;
+
+use libtest_mimic::{Arguments, Trial};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // In this order two kernels are busy most of the time.
+    let tests = [machine::tests(), matrix::tests(), seccomp::tests(), grants::tests()];
+    let tests = tests.into_iter().flatten().collect();
+    libtest_mimic::run(&Arguments::from_args(), tests).exit_code()
+}
+
+/// A test, or its place in the list if something is `missing` that it needs.
+fn test(name: impl Into<String>, missing: Option<String>, body: impl FnOnce() + Send + 'static) -> Trial {
+    let is_missing = missing.is_some();
+    let kind = missing.map_or(String::new(), |reason| format!("skipped: {reason}"));
+    let trial = Trial::test(name, || {
+        body();
+        Ok(())
+    });
+    trial.with_kind(kind).with_ignored_flag(is_missing)
+}
