@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 pub const KERNEL: &str = "INVAR_GUEST_KERNEL";
 
 /// How to have what is missing.
-pub const HOW: &str = "`cargo run -p invar-guest -- get` has it all";
+pub const HOW: &str = "`cargo run -p invar-guest -- get` (it needs apt, or `--source TREE`)";
 
 /// One user's cache.
 #[derive(Clone, Debug)]

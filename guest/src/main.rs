@@ -86,7 +86,8 @@ fn get(source: Option<&Path>) -> Result<ExitCode> {
 }
 
 fn run(programs: &[String], show_output: bool, machine: impl FnOnce(PathBuf) -> Machine) -> Result<ExitCode> {
-    let kernel = Cache::of_this_user().kernel().ok_or_else(|| format!("there is no kernel that grants: {HOW}"))?;
+    let kernel =
+        Cache::of_this_user().kernel().ok_or_else(|| format!("there is no kernel that grants; to have one: {HOW}"))?;
     let mut image = Image::new(&std::env::current_exe()?)?;
     let mut jobs = Vec::new();
     for line in programs {
@@ -108,10 +109,8 @@ fn run(programs: &[String], show_output: bool, machine: impl FnOnce(PathBuf) -> 
         Trial::test(job.name, move || {
             let output = output?;
             if show_output {
-                println!(
-                    "{output}\n{}",
-                    counts.map_or("the kernel does not count".into(), |counts| counts.to_string())
-                );
+                println!("\n{output}");
+                counts.inspect(|counts| println!("{counts}"));
             }
             Ok(())
         })

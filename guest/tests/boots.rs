@@ -1,7 +1,7 @@
 //! The kernels, the C libraries, and one boot of each kernel with all that is to be run there.
 
 use crate::{grants, matrix, seccomp};
-use invar_guest::cache::{Cache, HOW, KERNEL, LOADER};
+use invar_guest::cache::{Cache, LOADER};
 use invar_guest::console::Job;
 use invar_guest::image::Image;
 use invar_guest::machine::{Machine, QEMU, Run, Time};
@@ -55,12 +55,12 @@ impl Kernel {
             return Some(format!("the folder `{}` has the checked form only", invar_arch::NAME));
         }
         if Command::new(QEMU).arg("--version").output().is_err() {
-            return Some(format!("there is no {QEMU}: apt-get install qemu-system-x86, then {HOW}"));
+            return Some(format!("no {QEMU}"));
         }
         match (self, self.file()) {
             (_, Some(_)) => None,
-            (Self::CompiledOut, None) => Some(format!("Debian's kernel is not in the cache: {HOW}")),
-            (_, None) => Some(format!("there is no kernel that grants: {HOW}, or {KERNEL}=FILE names one")),
+            (Self::CompiledOut, None) => Some("no kernel of Debian's".into()),
+            (_, None) => Some("no kernel that grants".into()),
         }
     }
 
@@ -179,10 +179,10 @@ impl Libc {
     /// Why nothing can be run with it here.
     pub fn missing(self) -> Option<String> {
         match self {
-            Self::Static => (!can_link_statically()).then(|| "there is no libc.a: apt-get install libc6-dev".into()),
+            Self::Static => (!can_link_statically()).then(|| "no libc.a".into()),
             Self::Version(version) | Self::Unregistered(version) => (version != own_version()
                 && Cache::of_this_user().libc(version).is_none())
-            .then(|| format!("glibc {version} is not in the cache: {HOW}")),
+            .then(|| format!("no glibc {version}")),
         }
     }
 

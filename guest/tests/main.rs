@@ -10,14 +10,21 @@ mod machine;
 mod matrix;
 mod seccomp;
 
+use invar_guest::cache::{HOW, KERNEL};
 use libtest_mimic::{Arguments, Trial};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     // In this order two kernels are busy most of the time.
     let tests = [machine::tests(), matrix::tests(), seccomp::tests(), grants::tests()];
-    let tests = tests.into_iter().flatten().collect();
-    libtest_mimic::run(&Arguments::from_args(), tests).exit_code()
+    let tests: Vec<_> = tests.into_iter().flatten().collect();
+    let arguments = Arguments::from_args();
+    if invar_arch::PATCHES && !arguments.list && tests.iter().any(Trial::has_ignored_flag) {
+        println!(
+            "\nTo have what is skipped: apt-get install qemu-system-x86, then {HOW}; {KERNEL}=FILE is a ready kernel."
+        );
+    }
+    libtest_mimic::run(&arguments, tests).exit_code()
 }
 
 /// A test, or its place in the list if something is `missing` that it needs.

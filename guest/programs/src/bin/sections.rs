@@ -20,7 +20,11 @@ fn main() {
     }
     tell();
 
-    let rival = std::thread::spawn(|| while !OVER.load(Relaxed) {});
+    let rival = std::thread::spawn(|| {
+        while !OVER.load(Relaxed) {
+            std::hint::spin_loop();
+        }
+    });
     let area = Area::of_this_thread();
     let (mut grants, mut yields) = (0, 0);
     for _ in 0..SECTIONS {
@@ -31,7 +35,9 @@ fn main() {
         // Only a system call takes it back so early, and the end of the section makes the only one.
         yields += u32::from(granted && !area.granted());
         // Nothing gave up the CPU: the kernel will take it.
-        while area.granted() {}
+        while area.granted() {
+            std::hint::spin_loop();
+        }
     }
     OVER.store(true, Relaxed);
     rival.join().expect("the rival");
