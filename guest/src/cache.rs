@@ -1,6 +1,7 @@
 //! Where things are kept that were fetched or built: outside the checkout, and named by what they are.
 
-use crate::kernel;
+use crate::debian::Glibc;
+use crate::{Result, kernel};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -42,11 +43,19 @@ impl Cache {
         versions.map(|version| version.path().join("vmlinuz")).find(|kernel| kernel.exists())
     }
 
-    /// The folder of a C library of this version, with its loader.
-    pub fn libc(&self, version: &str) -> Option<PathBuf> {
-        let package = self.newest(|name| name.strip_prefix("libc6_").is_some_and(|rest| rest.starts_with(version)))?;
+    /// The folder of a C library, with its loader.
+    pub fn libc(&self, wanted: &Glibc) -> Option<PathBuf> {
+        let package = self.newest(|name| name.strip_prefix("libc6_").is_some_and(|version| wanted.is(version)))?;
         let places = ["usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu"].map(|place| package.join(place));
         places.into_iter().find(|place| place.join(LOADER).exists())
+    }
+
+    /// Gives a folder that is complete its name, unless somebody else was faster.
+    pub(crate) fn settle(&self, new: &Path, folder: &Path) -> Result<()> {
+        match fs::rename(new, folder) {
+            Err(_) if folder.exists() => Ok(()),
+            renamed => Ok(renamed?),
+        }
     }
 
     fn newest(&self, is_it: impl Fn(&str) -> bool) -> Option<PathBuf> {

@@ -59,7 +59,7 @@ pub fn build(source: Option<&Path>, cache: &Cache) -> Result<PathBuf> {
     let new = work.path().join("new");
     fs::create_dir(&new)?;
     fs::copy(built, new.join("bzImage"))?;
-    fs::rename(new, folder)?;
+    cache.settle(&new, &folder)?;
     Ok(kernel)
 }
 

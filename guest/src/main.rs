@@ -76,8 +76,8 @@ fn get(source: Option<&Path>) -> Result<ExitCode> {
             ExitCode::FAILURE
         }
     };
-    for (suite, version) in debian::LIBCS {
-        have(&format!("glibc {version}"), Suite::open(suite, &cache).and_then(|suite| suite.unpack("libc6")));
+    for glibc in &debian::GLIBCS {
+        have(&glibc.name(), Suite::open(glibc.suite, &cache).and_then(|suite| suite.unpack("libc6")));
     }
     let stock = Suite::open(debian::KERNELS, &cache).and_then(|suite| suite.unpack(&suite.last(debian::STOCK)?));
     have("a kernel without the extension", stock);

@@ -1,7 +1,8 @@
 //! Grants are proved, not assumed: many threads want one lock on one CPU, and bound sites get them as much as the
 //! protocol written by hand does.
 
-use crate::boots::{Kernel, UNREGISTERED, facts, job};
+use crate::kernels::{Kernel, facts, job};
+use crate::libcs::UNREGISTERED;
 use crate::test;
 use invar_guest::console::{Counts, Job};
 use libtest_mimic::Trial;

@@ -1,14 +1,17 @@
 //! The guest itself: it is the same in every run, and one that hangs is stopped.
 
-use crate::boots::{Kernel, image, job};
+use crate::kernels::{Kernel, job};
+use crate::programs::{image, program};
 use crate::test;
 use libtest_mimic::Trial;
+use std::process::Command;
 use std::time::Duration;
 
 pub fn tests() -> Vec<Trial> {
     vec![
         test("a repeated run is the same, byte by byte", Kernel::On.missing(), a_repeated_run_is_the_same),
         test("a guest that hangs is stopped", Kernel::On.missing(), a_guest_that_hangs_is_stopped),
+        test("the command reports like a test run", Kernel::On.missing(), the_command_reports),
         test("a guest that goes down is not taken for one that is well", Kernel::On.missing(), a_guest_that_goes_down),
     ]
 }
@@ -22,8 +25,8 @@ fn a_repeated_run_is_the_same() {
 fn a_guest_that_hangs_is_stopped() {
     let mut machine = Kernel::OffAtBoot.machine();
     machine.limit = Duration::from_secs(15);
-    let jobs = [job("well", &[], &["/bin/sections"]), job("hangs", &[], &["/bin/confine", "hang"])];
-    let run = machine.run(&image(), &jobs).unwrap_or_else(|error| panic!("{error}"));
+    let jobs = [job("well", &[], &["/bin/sections"]), job("hangs", &[], &["/bin/contend", "spin", "0", "1000000000"])];
+    let run = machine.run(&image().unwrap(), &jobs).unwrap_or_else(|error| panic!("{error}"));
     assert!(run.stopped);
     assert!(run.output("well").is_ok(), "{}", run.console);
     let error = run.outcome("hangs").unwrap_err().to_string();
@@ -31,10 +34,23 @@ fn a_guest_that_hangs_is_stopped() {
     assert!(error.contains("### begin hangs\n"), "its console is shown: {error}");
 }
 
+fn the_command_reports() {
+    let contend = program("contend").unwrap();
+    let (good, bad) = (format!("{} spin 1 1", contend.display()), format!("{} badly 1 1", contend.display()));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_invar-guest"));
+    let output = command.args(["run", "--show-output", &good, &bad]).output().expect("the command");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(101), "{said}");
+    assert!(said.contains("running 2 tests") && said.contains("1 passed; 1 failed"), "{said}");
+    assert!(said.contains("operations\t") && said.contains("no such way"), "{said}");
+}
+
 fn a_guest_that_goes_down() {
     let mut machine = Kernel::OffAtBoot.machine();
     machine.line += " rdinit=/nothing";
-    let run = machine.run(&image(), &[job("any", &[], &["/bin/sections"])]).unwrap_or_else(|error| panic!("{error}"));
+    let run = machine
+        .run(&image().unwrap(), &[job("any", &[], &["/bin/sections"])])
+        .unwrap_or_else(|error| panic!("{error}"));
     let error = run.output("any").unwrap_err().to_string();
     assert!(error.starts_with("the guest went down before `any`") && error.contains("Kernel panic"), "{error}");
 }

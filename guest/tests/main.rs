@@ -4,10 +4,12 @@
 //! they are shown as ignored, with the reason.
 #![allow(unreachable_pub)] // this is one program
 
-mod boots;
 mod grants;
+mod kernels;
+mod libcs;
 mod machine;
 mod matrix;
+mod programs;
 mod seccomp;
 
 use invar_guest::cache::{HOW, KERNEL};

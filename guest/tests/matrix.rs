@@ -1,13 +1,16 @@
 //! Kernel by C library: what the probe says, whose area it is, and what comes of sections.
 
-use crate::boots::{Kernel, Libc, facts, job};
+use crate::kernels::{Kernel, facts};
+use crate::libcs::Libc;
 use crate::test;
+use invar_guest::Result;
 use invar_guest::console::{Counts, Job};
+use invar_guest::debian::version_numbers;
 use invar_guest::image::Image;
 use libtest_mimic::Trial;
 
 fn cells() -> impl Iterator<Item = (Kernel, Libc)> {
-    Libc::ALL.into_iter().flat_map(|libc| Kernel::ALL.map(|kernel| (kernel, libc)))
+    Libc::all().into_iter().flat_map(|libc| Kernel::ALL.map(|kernel| (kernel, libc)))
 }
 
 fn name(kernel: Kernel, libc: Libc) -> String {
@@ -22,48 +25,55 @@ pub fn tests() -> Vec<Trial> {
     cells().map(cell).collect()
 }
 
-pub fn jobs(kernel: Kernel, image: &mut Image) -> Vec<Job> {
+pub fn jobs(kernel: Kernel, image: &mut Image) -> Result<Vec<Job>> {
     let cells = cells().filter(|(of, libc)| *of == kernel && libc.missing().is_none());
-    let mut to_job = |(kernel, libc): (Kernel, Libc)| {
-        let (environment, command) = libc.sections(image);
-        let command: Vec<_> = command.iter().map(String::as_str).collect();
-        job(name(kernel, libc), &environment, &command)
-    };
-    cells.map(&mut to_job).collect()
+    cells.map(|(kernel, libc)| libc.sections(name(kernel, libc), image)).collect()
 }
 
-/// What the slice key must be: its value, how the evidence begins and what else is in it; and whose area it is that
-/// requests go to. Where the extension is absent that is our own memory, which the kernel does not look at.
-fn expected(kernel: Kernel, libc: Libc) -> (&'static str, &'static str, &'static str, &'static str) {
-    let unregistered = matches!(libc, Libc::Unregistered(_));
-    match kernel {
-        Kernel::CompiledOut => {
-            ("off", "kernel compiled without the extension", "CONFIG_RSEQ_SLICE_EXTENSION=y", "invar")
-        }
+/// What the slice key must say on this kernel, with a C library of this version.
+struct Expected {
+    value: &'static str,
+    /// How the evidence begins.
+    evidence: &'static str,
+    /// What else is in it.
+    advice: &'static str,
+}
+
+fn expected(kernel: Kernel, unregistered: bool, version: &str) -> Expected {
+    let registers_enough = version_numbers(version) >= Some((2, 41));
+    let (value, evidence, advice) = match kernel {
+        Kernel::CompiledOut => ("off", "kernel compiled without the extension", "CONFIG_RSEQ_SLICE_EXTENSION=y"),
         Kernel::OffAtBoot if unregistered => {
-            ("off", "off at boot: registered an area of its own", "boot without rseq_slice_ext=0", "invar")
+            ("off", "off at boot: registered an area of its own", "boot without rseq_slice_ext=0")
         }
-        _ if unregistered => ("on", "available", "area of invar at thread pointer", "invar"),
-        _ if !libc.registers_enough() => {
-            ("off", "libc registered 32 bytes", "GLIBC_TUNABLES=glibc.pthread.rseq=0", "invar")
-        }
-        Kernel::OffAtBoot => ("off", "off at boot: prctl 79 gives 524", "boot without rseq_slice_ext=0", "invar"),
-        Kernel::On | Kernel::Strict => ("on", "available", "area of libc at thread pointer", "libc"),
-    }
+        _ if unregistered => ("on", "available", "area of invar at thread pointer"),
+        _ if !registers_enough => ("off", "libc registered 32 bytes", "GLIBC_TUNABLES=glibc.pthread.rseq=0"),
+        Kernel::OffAtBoot => ("off", "off at boot: prctl 79 gives 524", "boot without rseq_slice_ext=0"),
+        Kernel::On | Kernel::Strict => ("on", "available", "area of libc at thread pointer"),
+    };
+    Expected { value, evidence, advice }
 }
 
 fn check(kernel: Kernel, libc: Libc) {
     let (name, run) = (name(kernel, libc), kernel.run());
     let facts = facts(run, &name);
-    let version = facts["libc"];
-    assert!(version == libc.version(), "ran with glibc {version}");
+    assert!(libc.is(facts["libc"]), "ran with glibc {}", facts["libc"]);
 
-    let (value, evidence, advice, owner) = expected(kernel, libc);
+    let unregistered = matches!(libc, Libc::Unregistered(_));
+    let Expected { value, evidence, advice } = expected(kernel, unregistered, facts["libc"]);
     let said = facts["evidence"];
     assert_eq!((facts["slice"], facts["origin"]), (value, "probe"), "{said}");
     assert!(said.starts_with(evidence) && said.contains(advice), "{said}");
-    let flags = if value == "on" { "0x30" } else { "0x0" };
-    assert_eq!((facts["requests go to the area of"], facts["its flags"]), (owner, flags));
+
+    // Who registered; and where requests go. Where the extension is absent that is our own memory, registered or not.
+    let owner = match (unregistered, value) {
+        (false, _) => "libc",
+        (true, "on") => "invar",
+        (true, _) => "nobody",
+    };
+    let (goal, flags) = if value == "on" { (owner, "0x30") } else { ("invar", "0x0") };
+    assert_eq!(facts["the kernel knows the area of"], owner);
+    assert_eq!((facts["requests go to the area of"], facts["its flags"]), (goal, flags));
 
     // On or off, every site was bound.
     assert_eq!(facts["bound"], facts["sites"]);

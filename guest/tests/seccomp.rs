@@ -1,6 +1,7 @@
 //! Filters that refuse or kill for the two calls of the slice extension.
 
-use crate::boots::{Kernel, UNREGISTERED, facts, job};
+use crate::kernels::{Kernel, facts, job};
+use crate::libcs::UNREGISTERED;
 use crate::test;
 use invar_guest::console::{Counts, End, Job};
 use libtest_mimic::Trial;

@@ -55,6 +55,26 @@ impl Area {
     }
 }
 
+/// Who registered the area that the kernel knows of the calling thread, by its answer to somebody else who tries.
+pub fn owner() -> &'static str {
+    const RSEQ_FLAG_UNREGISTER: libc::c_int = 1;
+    let own = invar_arch::area(invar_arch::own_area_offset());
+    // SAFETY: this thread's own area, which lives as long as it.
+    let rseq = |flags: libc::c_int| unsafe {
+        zero(libc::syscall(libc::SYS_rseq, own, AREA_LENGTH, flags, invar_arch::RSEQ_SIGNATURE))
+    };
+    match rseq(0).map_err(|error| error.raw_os_error()) {
+        Ok(()) => {
+            rseq(RSEQ_FLAG_UNREGISTER).expect("what was registered a moment ago");
+            "nobody"
+        }
+        Err(Some(libc::EBUSY)) => "invar",
+        // Another address. glibc says 0 where it has registered none.
+        Err(_) if invar_arch::libc_area().is_some_and(|(_, size)| size > 0) => "libc",
+        Err(_) => "somebody else",
+    }
+}
+
 fn zero(result: libc::c_long) -> std::io::Result<()> {
     if result == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
 }

@@ -1,16 +1,10 @@
-//! `confine RULE... -- PROGRAM ARGUMENT...` runs a program in which filters stand from the beginning. `confine hang`
-//! confines its caller: it does nothing for ever.
+//! `confine RULE... -- PROGRAM ARGUMENT...` runs a program in which filters stand from the beginning.
 #![forbid(unsafe_code)]
 
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 fn main() {
-    if std::env::args().nth(1).as_deref() == Some("hang") {
-        loop {
-            std::thread::park();
-        }
-    }
     let mut arguments = std::env::args().skip(1);
     for rule in arguments.by_ref().take_while(|argument| argument != "--") {
         invar_guest_programs::confine(&rule);

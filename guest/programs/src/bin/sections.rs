@@ -4,7 +4,7 @@
 //! One line a fact: its name, a tab, its value.
 #![forbid(unsafe_code)]
 
-use invar_guest_programs::{Area, confine, libc_version};
+use invar_guest_programs::{Area, confine, libc_version, owner};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// How many sections are entered.
@@ -74,6 +74,7 @@ fn tell() {
     });
     let libc = invar_arch::libc_area().filter(|&(_, size)| size > 0).map(|(offset, _)| offset);
     let ours = libc != Some(invar_arch::request_area());
+    say("the kernel knows the area of", owner());
     say("requests go to the area of", if ours { "invar" } else { "libc" });
     say("its flags", format_args!("{:#x}", Area::of_this_thread().flags()));
 }

@@ -1,0 +1,92 @@
+//! The C libraries, and how programs are started with them.
+
+use crate::kernels::job;
+use crate::programs::static_program;
+use invar_guest::Result;
+use invar_guest::cache::{Cache, LOADER};
+use invar_guest::console::Job;
+use invar_guest::debian::{GLIBCS, Glibc};
+use invar_guest::image::Image;
+use std::ffi::CStr;
+use std::process::Command;
+
+/// The environment with which any glibc leaves it to the program to register its threads' areas.
+pub const UNREGISTERED: (&str, &str) = ("GLIBC_TUNABLES", "glibc.pthread.rseq=0");
+
+/// A C library, and how it is told to deal with areas.
+#[derive(Clone, Copy)]
+pub enum Libc {
+    /// As it comes.
+    Plain(&'static Glibc),
+    /// Told not to register areas.
+    Unregistered(&'static Glibc),
+    /// This machine's, in one file with the program.
+    Static,
+}
+
+impl Libc {
+    pub fn all() -> [Self; 5] {
+        let [oldest, middle, newest] = &GLIBCS;
+        [Self::Plain(oldest), Self::Unregistered(oldest), Self::Plain(middle), Self::Plain(newest), Self::Static]
+    }
+
+    pub fn name(self) -> String {
+        match self {
+            Self::Plain(glibc) => glibc.name(),
+            Self::Unregistered(glibc) => format!("{} with rseq=0", glibc.name()),
+            Self::Static => "static glibc".into(),
+        }
+    }
+
+    /// Whether this is its version.
+    pub fn is(self, version: &str) -> bool {
+        match self {
+            Self::Plain(glibc) | Self::Unregistered(glibc) => glibc.is(version),
+            Self::Static => version == own_version(),
+        }
+    }
+
+    /// Why nothing can be run with it here.
+    pub fn missing(self) -> Option<String> {
+        match self {
+            Self::Static => (!can_link_statically()).then(|| "no libc.a".into()),
+            Self::Plain(glibc) | Self::Unregistered(glibc) => {
+                let here = glibc.is(&own_version()) || Cache::of_this_user().libc(glibc).is_some();
+                (!here).then(|| format!("no {}", glibc.name()))
+            }
+        }
+    }
+
+    /// The job that runs `sections` with this library; puts what it needs into the image.
+    pub fn sections(self, name: String, image: &mut Image) -> Result<Job> {
+        let (glibc, environment) = match self {
+            Self::Plain(glibc) => (glibc, [].as_slice()),
+            Self::Unregistered(glibc) => (glibc, [UNREGISTERED].as_slice()),
+            Self::Static => {
+                image.file("/bin/sections-static".into(), &static_program("sections")?);
+                return Ok(job(name, &[], &["/bin/sections-static"]));
+            }
+        };
+        if glibc.is(&own_version()) {
+            return Ok(job(name, environment, &["/bin/sections"]));
+        }
+        let from = Cache::of_this_user().libc(glibc).expect("it is not missing");
+        let folder = format!("/glibc-{}", glibc.suite);
+        for file in [LOADER, "libc.so.6"] {
+            image.file(format!("{folder}/{file}"), &from.join(file));
+        }
+        let loader = format!("{folder}/{LOADER}");
+        Ok(job(name, environment, &[&loader, "--library-path", &folder, "/bin/sections"]))
+    }
+}
+
+/// The version of this machine's glibc.
+fn own_version() -> String {
+    // SAFETY: a constant string.
+    unsafe { CStr::from_ptr(libc::gnu_get_libc_version()) }.to_string_lossy().into_owned()
+}
+
+fn can_link_statically() -> bool {
+    let said = Command::new("cc").arg("-print-file-name=libc.a").output().map(|output| output.stdout);
+    said.is_ok_and(|path| path.starts_with(b"/"))
+}
