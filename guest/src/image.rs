@@ -1,7 +1,7 @@
 //! The guest's initial file system: process 1, programs, and the libraries that they need.
 
 use crate::console::Job;
-use crate::{Result, ask, init};
+use crate::{Result, init};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{BufWriter, Write};
@@ -88,11 +88,12 @@ impl Archive {
 
 /// The files that the loader maps for this program.
 fn libraries(program: &Path) -> Result<Vec<String>> {
-    let Ok(said) = ask(Command::new("ldd").arg(program)) else {
-        // So it says of a static program, and of what is none at all: the guest will tell.
+    let output = Command::new("ldd").arg(program).output().map_err(|error| format!("ldd: {error}"))?;
+    if !output.status.success() {
+        // So it ends for a static program, and for what is none at all: the guest will tell.
         return Ok(vec![]);
-    };
+    }
     // `name => /path (address)`, or `/path (address)` for the loader itself.
     let path = |line: &str| Some(line.split_whitespace().find(|word| word.starts_with('/'))?.to_owned());
-    Ok(said.lines().filter_map(path).collect())
+    Ok(String::from_utf8_lossy(&output.stdout).lines().filter_map(path).collect())
 }

@@ -47,7 +47,7 @@ pub fn build(source: Option<&Path>, cache: &Cache) -> Result<PathBuf> {
         return Ok(kernel);
     }
     check_tools()?;
-    println!("building Linux {version}: about twenty minutes of CPU time, four gigabytes of disk");
+    println!("building Linux {version}: some twenty minutes of CPU time, two gigabytes of disk");
 
     let work = tempfile::tempdir_in(cache.path(""))?;
     let unpacked = match &suite {

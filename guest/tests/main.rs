@@ -3,6 +3,7 @@
 //! One boot for each kernel runs the jobs of all these tests, and only once one of them asks. Without QEMU or a kernel
 //! they are shown as ignored, with the reason.
 #![allow(unreachable_pub)] // this is one program
+#![forbid(unsafe_code)]
 
 mod grants;
 mod kernels;

@@ -1,4 +1,5 @@
 //! What the guest's programs share: the calling thread's area, and filters that stand in their way.
+#![allow(unsafe_code)]
 
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,

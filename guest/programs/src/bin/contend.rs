@@ -1,5 +1,6 @@
 //! `contend WAY THREADS MILLISECONDS`: threads that want one lock all the time, on CPUs that are too few for them.
 //! Says how often one had it.
+#![allow(unsafe_code)]
 
 use invar_guest_programs::Area;
 use std::cell::UnsafeCell;
