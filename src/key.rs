@@ -388,7 +388,7 @@ pub(crate) mod expansion {
         _: &Key<T, PROVES>,
         probe: fn(&mut Evidence) -> Result<T, &'static str>,
     ) {
-        if !crate::cpu::proves(PROVES, &mut verdict.evidence) {
+        if !crate::features::proves(PROVES, &mut verdict.evidence) {
             return;
         }
         match probe(&mut verdict.evidence) {

@@ -74,6 +74,7 @@ extern crate std;
 mod bind;
 pub mod cpu;
 mod dispatch;
+mod features;
 mod key;
 mod module;
 mod report;

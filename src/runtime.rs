@@ -14,7 +14,6 @@ use crate::module::{self, Module, ModuleKey};
 #[cfg(feature = "report")]
 use crate::report;
 use crate::settings::{EXIT_REQUIRED, Mode, Settings};
-use crate::site::SiteRecord;
 use crate::{bind, slice, sys};
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -204,9 +203,10 @@ fn fail(verdict: &mut Verdict, reason: &str) {
 /// describe no site do not count.
 #[cold]
 fn require(own: &Module<'_>) {
+    let slices = || own.sites.iter().any(|site| site.is_slice_of((&raw const slice::SLICE) as usize));
     let why: &[u8] = if own.outcome.reason.load(Relaxed) != 0 || own.outcome.left.load(Relaxed) != 0 {
         b"a site is not bound"
-    } else if SLICES && own.sites.iter().any(SiteRecord::needs_slice) && !slice::SLICE.get() {
+    } else if SLICES && !slice::SLICE.get() && slices() {
         b"the slice extension is absent"
     } else {
         return;

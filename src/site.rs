@@ -22,10 +22,10 @@ impl SiteRecord {
         (&raw const self.site as usize).wrapping_add_signed(self.site as isize)
     }
 
-    /// Whether the site is bound to the slice extension: of such a kind, and of this module's own slice key.
-    pub(crate) fn needs_slice(&self) -> bool {
+    /// Whether it is a slice site, of the key whose state has this address.
+    pub(crate) fn is_slice_of(&self, key: usize) -> bool {
         let state = (&raw const self.state as usize).wrapping_add_signed(self.state as isize);
-        self.kind != Kind::Branch as u8 && state == (&raw const crate::slice::SLICE) as usize
+        self.kind != Kind::Branch as u8 && state == key
     }
 }
 

@@ -10,7 +10,8 @@
 #![allow(unused_unsafe)]
 
 use crate::key::Key;
-use crate::module;
+#[cfg(feature = "slice")]
+use crate::rseq;
 use invar_arch as arch;
 
 /// The slice key, named `slice`: every thread has an area for requests at one constant offset, on a kernel that
@@ -20,7 +21,6 @@ pub static SLICE: Key<bool> = Key::new();
 #[cfg(feature = "slice")]
 const _: () = {
     use crate::key::{Origin, Verdict};
-    use crate::rseq;
 
     extern "C" fn probe(verdict: &mut Verdict, _: &crate::key::KeyRecord) {
         crate::__key_record!(["slice"] SLICE, bool, probe, crate::key::flags::SLICE);
@@ -100,24 +100,18 @@ pub(crate) fn request_offset() -> i32 {
 /// area; in a library, which has none at a constant distance from the thread pointer, two bytes of libc's that nobody else
 /// uses. `None` where there is neither.
 pub(crate) fn spare_memory() -> Option<u64> {
-    if !cfg!(feature = "slice") {
-        return None;
-    }
-    match own_area() {
-        Some(area) => Some(pack(area, -1)),
+    #[cfg(feature = "slice")]
+    {
         // 28 and 29 lie in the 32 bytes of the oldest layout, behind its last field.
-        None => arch::libc_area().filter(|&(_, size)| size > 0).map(|(area, _)| pack(area, -1)),
+        let libcs = || arch::libc_area().filter(|&(_, size)| size > 0).map(|(area, _)| area);
+        rseq::own_area().or_else(libcs).map(|area| pack(area, -1))
     }
-}
-
-/// Distance of our own area from each thread's pointer, in the program; a library has none.
-pub(crate) fn own_area() -> Option<isize> {
-    // SAFETY: our own code's module.
-    let own = unsafe { module::find(|module| module.contains(own_area as fn() -> Option<isize> as usize)) }?;
-    own.is_program().then(arch::own_area_offset)
+    #[cfg(not(feature = "slice"))]
+    None
 }
 
 /// Both halves fit: thread-local blocks lie within two gigabytes of the thread pointer.
+#[cfg(feature = "slice")]
 fn pack(area: isize, yield_number: i32) -> u64 {
     u64::from(area as i32 as u32) | u64::from(yield_number as u32) << 32
 }

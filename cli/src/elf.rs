@@ -1,7 +1,6 @@
 //! The headers of an ELF file, wherever they stand: in a file, or in the memory of a process that has loaded it.
 
-use crate::file;
-use crate::module::Image;
+use crate::image::{self, Image};
 use goblin::container::{Container, Ctx};
 use goblin::elf::header::{
     EI_CLASS, ELFCLASS32, ELFMAG, EM_X86_64, ET_CORE, ET_DYN, ET_EXEC, ET_REL, Header, SIZEOF_IDENT, header32,
@@ -109,7 +108,7 @@ impl Headers {
         if count > MOST_SECTIONS {
             return None;
         }
-        let table = file::copy(file, offset, count * SectionHeader::size(self.context) as u64)?;
+        let table = image::copy(file, offset, count * SectionHeader::size(self.context) as u64)?;
         SectionHeader::parse_from(&table, 0, count as usize, self.context).ok()
     }
 }

@@ -2,9 +2,8 @@
 
 use crate::elf::Headers;
 use crate::error::{Error, Result};
-use crate::module::Image;
+use crate::image::Image;
 use goblin::elf::program_header::ProgramHeader;
-use memmap2::MmapMut;
 use std::fs::{File, Metadata};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
@@ -52,21 +51,6 @@ impl Image for Bytes<'_> {
             true
         })
     }
-}
-
-/// A part of a file that is larger than this is not copied. The symbol tables of a browser with all its symbols are
-/// smaller.
-const MOST_COPIED: u64 = 512 << 20;
-
-/// Copies a part of a file into a mapping of its own; `None` if the file does not have it, or if it is too large.
-pub fn copy(file: &dyn Image, offset: u64, length: u64) -> Option<MmapMut> {
-    let last = offset.checked_add(length.checked_sub(1)?)?;
-    // A size that the file does not live up to is not worth any memory.
-    if length > MOST_COPIED || !file.read(last, &mut [0]) {
-        return None;
-    }
-    let mut copy = MmapMut::map_anon(usize::try_from(length).ok()?).ok()?;
-    file.read(offset, &mut copy).then_some(copy)
 }
 
 /// A file's segments, at their addresses, as far as the file fills them.

@@ -5,7 +5,7 @@
 //! | [`demo`] | `invar`: this machine, this very program before and after binding, what that saves |
 //! | [`probe`] | `invar probe`: the built-in keys |
 //! | [`sites`] | `invar sites`: a program's keys and sites, as text and as JSON |
-//! | [`elf`], [`module`] | headers; the note and what it leads to, from any [`Image`](module::Image) |
+//! | [`elf`], [`module`] | headers; the note and what it leads to, from any [`Image`](image::Image) |
 //! | [`file`](mod@file), [`process`] | the two images: a file, a process's memory |
 //! | [`inspect`] | what stands at one site |
 //! | [`keys`], [`symbols`], [`disassemble`], [`text`] | what the listings are made of |
@@ -16,6 +16,7 @@ pub mod disassemble;
 pub mod elf;
 pub mod error;
 pub mod file;
+pub mod image;
 pub mod inspect;
 pub mod keys;
 pub mod listing;

@@ -7,22 +7,12 @@
 //! document differ.
 
 use crate::elf::Headers;
+use crate::image::Image;
 use crate::text::lossy;
 use goblin::elf::program_header::{PF_R, PF_W, PF_X, PT_NOTE};
 use invar::{Origin, Reason, Writer};
 use std::collections::HashMap;
 use std::ops::Range;
-
-/// Where a module's bytes come from.
-pub trait Image {
-    /// Fills `buffer` with what stands at `address`; false unless all of it is there.
-    fn read(&self, address: u64, buffer: &mut [u8]) -> bool;
-
-    /// The same for what the runtime writes.
-    fn read_variable(&self, address: u64, buffer: &mut [u8]) -> bool {
-        self.read(address, buffer)
-    }
-}
 
 /// Reads `N` bytes.
 fn bytes<const N: usize>(image: &dyn Image, address: u64) -> Option<[u8; N]> {

@@ -6,7 +6,7 @@
 use crate::elf::Headers;
 use crate::error::{Error, Result};
 use crate::file::Contents;
-use crate::module::Image;
+use crate::image::Image;
 use crate::text::lossy;
 use goblin::elf::program_header::ProgramHeader;
 use std::cell::Cell;

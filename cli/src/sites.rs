@@ -3,8 +3,9 @@
 use crate::elf::Headers;
 use crate::error::{Error, Result};
 use crate::file::{Contents, Segments};
+use crate::image::Image;
 use crate::listing::{self, Listing};
-use crate::module::{Image, Module};
+use crate::module::Module;
 use crate::process::{Process, Since};
 use crate::symbols::Symbols;
 use crate::text::{self, Format, clean, count, lossy};

@@ -1,8 +1,7 @@
 //! Which function an address lies in.
 
 use crate::elf::Headers;
-use crate::file;
-use crate::module::Image;
+use crate::image::{self, Image};
 use crate::text::{clean, lossy};
 use goblin::elf::section_header::{SHT_DYNSYM, SHT_SYMTAB, SectionHeader};
 use goblin::elf::sym::{STT_FUNC, Symtab};
@@ -59,8 +58,8 @@ impl Symbols {
         table: &SectionHeader,
     ) -> Option<Self> {
         let strings = sections.get(table.sh_link as usize)?;
-        let strings = file::copy(file, strings.sh_offset, strings.sh_size)?;
-        let symbols = file::copy(file, table.sh_offset, table.sh_size)?;
+        let strings = image::copy(file, strings.sh_offset, strings.sh_size)?;
+        let symbols = image::copy(file, table.sh_offset, table.sh_size)?;
         let count = symbols.len().checked_div(usize::try_from(table.sh_entsize).ok()?)?;
         let mut functions = Symtab::parse(&symbols, 0, count, headers.context)
             .ok()?

@@ -8,6 +8,7 @@ mod probe;
 mod trial;
 
 use crate::key::Verdict;
+use crate::module;
 use crate::sys::{self, Result};
 use invar_arch as arch;
 pub(crate) use probe::Available;
@@ -100,8 +101,7 @@ impl Facts for ThisProcess {
     }
 
     fn own_area(&self) -> Option<isize> {
-        // The program itself is never unloaded; that a library stays cannot be known from inside.
-        crate::slice::own_area()
+        own_area()
     }
 
     fn trial(&self) -> Trial {
@@ -131,6 +131,14 @@ impl Facts for ThisProcess {
     fn unregister(&self, area: isize) {
         let _ = rseq(area, RSEQ_FLAG_UNREGISTER);
     }
+}
+
+/// Distance of our own area from each thread's pointer, in the program; a library has none. And the program itself is
+/// never unloaded, while that a library stays cannot be known from inside.
+pub(crate) fn own_area() -> Option<isize> {
+    // SAFETY: our own code's module.
+    let own = unsafe { module::find(|module| module.contains(own_area as fn() -> Option<isize> as usize)) }?;
+    own.is_program().then(arch::own_area_offset)
 }
 
 /// rseq(2) for our own area at this offset.
