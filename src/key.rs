@@ -62,6 +62,12 @@ impl<T: Value, const PROVES: u64> Key<T, PROVES> {
         }
     }
 
+    /// Copies the verdict, if there is one yet.
+    #[cfg(feature = "slice")]
+    pub(crate) fn copy(&self, verdict: &mut Verdict) -> bool {
+        self.state.copy(verdict)
+    }
+
     /// How the key was decided, and why; `None` before the runtime's constructor.
     pub fn verdict(&self) -> Option<Verdict> {
         self.state.verdict()

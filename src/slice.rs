@@ -12,6 +12,8 @@
 use crate::key::Key;
 #[cfg(feature = "slice")]
 use crate::rseq;
+#[cfg(feature = "slice")]
+pub use crate::rseq::NotEnrolled;
 use invar_arch as arch;
 
 /// The slice key, named `slice`: every thread has an area for requests at one constant offset, on a kernel that
@@ -39,7 +41,8 @@ const _: () = {
 
 /// A critical section that asks for its time slice to be extended; ends when dropped.
 ///
-/// Belongs to its thread, whose request byte it set.
+/// Belongs to its thread, whose request byte it set. It has no size: a lock can hand it from the function that locks to the
+/// one that unlocks. One that is forgotten leaves the request set until the thread is preempted or ends another section.
 #[cfg(feature = "slice")]
 #[must_use = "the section ends when this is dropped"]
 pub struct Slice(core::marker::PhantomData<*mut ()>);
@@ -77,6 +80,49 @@ impl Drop for Slice {
     fn drop(&mut self) {
         // SAFETY: as in `enter`.
         unsafe { arch::__site!(slice_leave, SLICE, 0, { unsafe { arch::withdraw() } }) };
+    }
+}
+
+// SAFETY: a shared reference gives access to nothing.
+#[cfg(feature = "slice")]
+unsafe impl Sync for Slice {}
+
+/// Makes the calling thread one that can be granted slices. The thread that loads the runtime is; others start without.
+///
+/// Where it is one already this reads a word and makes no system call; else it makes two at most, and `errno` stays as it
+/// was. If libc registers no areas, it registers the program's own for this thread, from any module. Not to be called
+/// between [`enter`] and the end of a section: any system call ends a grant. Where the slice key is off, the call is a
+/// static branch to its `Err`.
+///
+/// A thread stays enrolled, and so does the child of a `fork`, until somebody switches the extension off *in that
+/// thread*. A thread made by `clone` without a thread pointer of its own takes its parent's state for its own: it must
+/// not enter sections.
+///
+/// # Errors
+///
+/// [`NotEnrolled`] says why not. Sections are correct all the same.
+///
+/// ```
+/// if let Err(why) = invar::slice::enrol() {
+///     eprintln!("no time slice extensions in this thread: {why}");
+/// }
+/// ```
+#[cfg(feature = "slice")]
+#[inline(always)]
+pub fn enrol() -> Result<(), NotEnrolled> {
+    // In line, so that neither site nor code is in a module that does not call it.
+    if crate::branch!(SLICE) { rseq::enrol() } else { Err(NotEnrolled::Absent) }
+}
+
+/// [`enrol`] for the contended path of a lock, which is cold and taken again and again: where threads keep being refused,
+/// a system call is made once in a thousand times only.
+///
+/// Call it before waiting, and outside the section.
+#[cfg(feature = "slice")]
+#[inline(always)]
+pub fn enrol_contended() {
+    if crate::branch!(SLICE) {
+        rseq::enrol_contended();
     }
 }
 

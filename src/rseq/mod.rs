@@ -4,12 +4,15 @@
 //! kernel/rseq.c. System call numbers from 403 on are the same on every architecture.
 #![allow(unsafe_code)]
 
+mod enrol;
 mod probe;
 mod trial;
 
 use crate::key::Verdict;
 use crate::module;
 use crate::sys::{self, Result};
+pub use enrol::NotEnrolled;
+pub(crate) use enrol::{enrol, enrol_contended};
 use invar_arch as arch;
 pub(crate) use probe::Available;
 
@@ -23,8 +26,9 @@ const RSEQ_FLAG_UNREGISTER: usize = 1;
 /// `getauxval`: how much of `struct rseq` this kernel knows.
 const AT_RSEQ_FEATURE_SIZE: libc::c_ulong = 27;
 
-/// `struct rseq`, flags, at offset 16: the calling thread has the extension.
+/// `struct rseq`, flags, at offset 16: the thread may have the extension; it has.
 const AREA_FLAGS: usize = 16;
+const FLAG_AVAILABLE: u32 = 1 << 4;
 const FLAG_ENABLED: u32 = 1 << 5;
 
 const PR_RSEQ_SLICE_EXTENSION: usize = 79;
@@ -109,14 +113,11 @@ impl Facts for ThisProcess {
     }
 
     fn enable(&self) -> Result<()> {
-        // SAFETY: changes nothing but whether the kernel looks at this thread's request byte.
-        unsafe { sys::call(libc::SYS_prctl, [PR_RSEQ_SLICE_EXTENSION, PR_SET, PR_ENABLE, 0, 0, 0]) }.map(drop)
+        enable()
     }
 
     fn enabled(&self, area: isize) -> bool {
-        let flags = arch::area(area).wrapping_add(AREA_FLAGS).cast::<u32>();
-        // SAFETY: inside the area that libc or we registered for this thread; the kernel writes it.
-        !flags.is_null() && unsafe { flags.read_volatile() } & FLAG_ENABLED != 0
+        flags(area) & FLAG_ENABLED != 0
     }
 
     fn slice_yield(&self) -> Result<()> {
@@ -131,6 +132,19 @@ impl Facts for ThisProcess {
     fn unregister(&self, area: isize) {
         let _ = rseq(area, RSEQ_FLAG_UNREGISTER);
     }
+}
+
+/// Enables the extension for the calling thread.
+fn enable() -> Result<()> {
+    // SAFETY: changes nothing but whether the kernel looks at this thread's request byte.
+    unsafe { sys::call(libc::SYS_prctl, [PR_RSEQ_SLICE_EXTENSION, PR_SET, PR_ENABLE, 0, 0, 0]) }.map(drop)
+}
+
+/// The flags that the kernel keeps in the calling thread's area at this offset; 0 where nobody registered it.
+fn flags(area: isize) -> u32 {
+    let flags = arch::area(area).wrapping_add(AREA_FLAGS).cast::<u32>();
+    // SAFETY: inside memory that is an area's in every thread, or there is none; the kernel writes it.
+    if flags.is_null() { 0 } else { unsafe { flags.read_volatile() } }
 }
 
 /// Distance of our own area from each thread's pointer, in the program; a library has none. And the program itself is

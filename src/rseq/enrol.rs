@@ -1,0 +1,225 @@
+//! Makes the calling thread one that can be granted slices, after load and in any module.
+//!
+//! New threads start without, and anybody in the process may switch the extension off for the thread it runs in. So a
+//! thread enrols where it learns that it could gain: on the contended path of a lock.
+
+use super::{ENOTSUPP, FLAG_AVAILABLE, FLAG_ENABLED, enable, flags, rseq};
+use crate::key::{Origin, Verdict};
+use crate::slice::SLICE;
+use crate::sys::{Errno, Result};
+use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use invar_arch as arch;
+
+/// Why a thread could not be enrolled in the slice extension. Its sections are correct all the same, and ask for nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NotEnrolled {
+    /// The slice key is off: its evidence says why. Also where it is forced, since nobody grants then.
+    Absent,
+    /// libc registers the areas of its threads, and did not start this one.
+    NoArea,
+    /// Somebody else registered an area for this thread; only one is possible.
+    OtherArea,
+    /// The kernel, or a filter, refused with this error number.
+    Refused(i32),
+}
+
+impl core::fmt::Display for NotEnrolled {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Absent => f.write_str("the slice extension is absent"),
+            Self::NoArea => f.write_str("the C library registers areas, and has registered none for this thread"),
+            Self::OtherArea => f.write_str("somebody else registered an area for this thread"),
+            Self::Refused(errno) => write!(f, "refused with errno {errno}"),
+        }
+    }
+}
+
+impl core::error::Error for NotEnrolled {}
+
+/// Enrols the calling thread, where the key is on.
+#[cold]
+#[inline(never)]
+pub(crate) fn enrol() -> core::result::Result<(), NotEnrolled> {
+    let area = arch::request_area();
+    if flags(area) & FLAG_ENABLED != 0 {
+        return Ok(());
+    }
+    let mut verdict = Verdict::undecided();
+    if !SLICE.copy(&mut verdict) || verdict.value == 0 || verdict.origin() == Origin::Forced {
+        return Err(NotEnrolled::Absent);
+    }
+    let libcs = arch::libc_area().is_some_and(|(_, size)| size > 0);
+    enrol_at(&CallingThread(area), libcs)
+}
+
+/// What enrolling asks of the kernel; a test can answer in its place.
+trait Thread {
+    fn flags(&self) -> u32;
+    fn register(&self) -> Result<()>;
+    fn enable(&self) -> Result<()>;
+}
+
+/// By its area's distance from the thread pointer. Where the key is on and libc registers none it is the program's, which
+/// is never unloaded, whatever module this code is in.
+struct CallingThread(isize);
+
+impl Thread for CallingThread {
+    fn flags(&self) -> u32 {
+        flags(self.0)
+    }
+
+    fn register(&self) -> Result<()> {
+        rseq(self.0, 0)
+    }
+
+    fn enable(&self) -> Result<()> {
+        enable()
+    }
+}
+
+/// Two system calls in a thread's life, and one more whenever the extension was switched off for it.
+///
+/// Nothing is taken back when the thread ends: the kernel forgets the area before anybody can reuse its memory, which is
+/// what glibc relies on for its own areas (glibc 2.41, nptl/pthread_create.c, `start_thread`).
+#[cold]
+fn enrol_at(thread: &impl Thread, libcs: bool) -> core::result::Result<(), NotEnrolled> {
+    // Only the kernel sets the flag, in an area that is registered and large enough.
+    if !libcs && thread.flags() & FLAG_AVAILABLE == 0 {
+        match thread.register() {
+            // EBUSY: this very area, by a signal handler a moment ago.
+            Ok(()) | Err(Errno(libc::EBUSY)) => {}
+            Err(Errno(libc::EINVAL | libc::EPERM)) => return Err(NotEnrolled::OtherArea),
+            Err(Errno(errno)) => return Err(NotEnrolled::Refused(errno)),
+        }
+    }
+    match thread.enable() {
+        Ok(()) if thread.flags() & FLAG_ENABLED != 0 => Ok(()),
+        // An area elsewhere; one of 32 bytes.
+        Ok(()) | Err(Errno(ENOTSUPP)) => Err(NotEnrolled::OtherArea),
+        Err(Errno(libc::ENXIO)) => Err(NotEnrolled::NoArea),
+        Err(Errno(errno)) => Err(NotEnrolled::Refused(errno)),
+    }
+}
+
+/// How often enrolling failed in a row, in any thread.
+static FAILURES: AtomicU32 = AtomicU32::new(0);
+/// Failures from which on it is tried seldom.
+const PATIENCE: u32 = 16;
+/// How seldom: once in so many times.
+const SELDOM: u32 = 1024;
+
+/// The same for a path that is taken again and again: where threads keep being refused, a system call is made seldom.
+#[cold]
+#[inline(never)]
+pub(crate) fn enrol_contended() {
+    if flags(arch::request_area()) & FLAG_ENABLED == 0 {
+        attempt(&FAILURES, || enrol().is_ok());
+    }
+}
+
+fn attempt(failures: &AtomicU32, enrol: impl FnOnce() -> bool) {
+    let failed = failures.load(Relaxed);
+    let due = failed < PATIENCE || failed.is_multiple_of(SELDOM);
+    // A count that another thread changes meanwhile is as good as any.
+    failures.store(if due && enrol() { 0 } else { failed.wrapping_add(1).max(failed.min(PATIENCE)) }, Relaxed);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::cell::{Cell, RefCell};
+    use std::vec::Vec;
+
+    /// A thread, and what was asked of it.
+    struct Machine {
+        flags: Cell<u32>,
+        register: i32,
+        enable: i32,
+        calls: RefCell<Vec<&'static str>>,
+    }
+
+    const FRESH: Machine = Machine { flags: Cell::new(0), register: 0, enable: 0, calls: RefCell::new(Vec::new()) };
+
+    fn result(errno: i32) -> Result<()> {
+        if errno == 0 { Ok(()) } else { Err(Errno(errno)) }
+    }
+
+    impl Thread for Machine {
+        fn flags(&self) -> u32 {
+            self.flags.get()
+        }
+
+        fn register(&self) -> Result<()> {
+            self.calls.borrow_mut().push("register");
+            if self.register == 0 {
+                self.flags.set(FLAG_AVAILABLE);
+            }
+            result(self.register)
+        }
+
+        fn enable(&self) -> Result<()> {
+            self.calls.borrow_mut().push("enable");
+            if self.enable == 0 && self.flags.get() & FLAG_AVAILABLE != 0 {
+                self.flags.set(FLAG_AVAILABLE | FLAG_ENABLED);
+            }
+            result(self.enable)
+        }
+    }
+
+    /// What comes of it, and the calls that it took.
+    fn enrolled(machine: Machine, libcs: bool) -> (core::result::Result<(), NotEnrolled>, Vec<&'static str>) {
+        let result = enrol_at(&machine, libcs);
+        (result, machine.calls.into_inner())
+    }
+
+    #[test]
+    fn an_own_area_is_registered_once() {
+        assert_eq!(enrolled(FRESH, false), (Ok(()), ["register", "enable"].into()));
+        let switched_off = Machine { flags: Cell::new(FLAG_AVAILABLE), ..FRESH };
+        assert_eq!(enrolled(switched_off, false), (Ok(()), ["enable"].into()));
+    }
+
+    #[test]
+    fn an_area_of_libcs_is_not_registered() {
+        let libcs = Machine { flags: Cell::new(FLAG_AVAILABLE), ..FRESH };
+        assert_eq!(enrolled(libcs, true), (Ok(()), ["enable"].into()));
+        let not_libcs_thread = Machine { enable: libc::ENXIO, ..FRESH };
+        assert_eq!(enrolled(not_libcs_thread, true), (Err(NotEnrolled::NoArea), ["enable"].into()));
+    }
+
+    #[test]
+    fn somebody_elses_area() {
+        let other = Err(NotEnrolled::OtherArea);
+        assert_eq!(enrolled(Machine { register: libc::EINVAL, ..FRESH }, false).0, other);
+        assert_eq!(enrolled(Machine { enable: ENOTSUPP, ..FRESH }, true).0, other);
+        // The kernel enables an area that is not the one at the offset.
+        assert_eq!(enrolled(FRESH, true).0, other);
+    }
+
+    #[test]
+    fn a_filter_refuses() {
+        let refused = Err(NotEnrolled::Refused(libc::EACCES));
+        assert_eq!(enrolled(Machine { register: libc::EACCES, ..FRESH }, false).0, refused);
+        assert_eq!(enrolled(Machine { enable: libc::EACCES, ..FRESH }, false).0, refused);
+    }
+
+    #[test]
+    fn refusals_are_met_seldom() {
+        let failures = AtomicU32::new(0);
+        let mut tries = 0;
+        for _ in 0..10 * SELDOM {
+            attempt(&failures, || {
+                tries += 1;
+                false
+            });
+        }
+        assert_eq!(tries, PATIENCE + 9);
+        failures.store(SELDOM, Relaxed);
+        attempt(&failures, || true);
+        assert_eq!(failures.load(Relaxed), 0, "one success, and all are tried again");
+        failures.store(u32::MAX, Relaxed);
+        attempt(&failures, || false);
+        assert!(failures.load(Relaxed) >= PATIENCE, "the count does not begin anew");
+    }
+}
