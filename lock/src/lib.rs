@@ -1,0 +1,71 @@
+//! Locks whose holders ask the kernel for the time to finish.
+//!
+//! A thread that is preempted while it holds a lock keeps all others waiting, for milliseconds. On a kernel with the rseq
+//! time slice extension these locks ask for a few microseconds more: one instruction before the attempt to lock, two after
+//! the release, bound in place by [`invar`] when the program is loaded. Where the extension is absent they are nops, and the
+//! locks are ordinary ones.
+//!
+//! ```
+//! static TOTAL: invar_lock::SpinLock<u64> = invar_lock::SpinLock::new(0);
+//! static NAMES: invar_lock::Mutex<Vec<String>> = invar_lock::Mutex::new(Vec::new());
+//!
+//! *TOTAL.lock() += 1;
+//! NAMES.lock().push("one".into());
+//! ```
+//!
+//! [`Mutex`] and [`SpinLock`] are types of [`lock_api`], which has guards for parts of the data, and more. The raw locks fit
+//! its other types too.
+//!
+//! # What they do
+//!
+//! - **Uncontended**: one atomic instruction to lock and one to unlock, as always. Whether the thread is enrolled in the
+//!   extension, or anything else, is not asked; no system call is made.
+//! - **Contended**: the thread gives the CPU to whoever holds the lock if its own time was extended, enrols itself in the
+//!   extension ([`invar::slice::enrol_contended`]), and waits outside any section. It asks again before every attempt.
+//! - A **panic** releases the lock; there is no poisoning.
+//!
+//! # When they gain
+//!
+//! Only where more threads want the lock than there are CPUs for them, and only if what is done under it takes less than
+//! the extension: 5 microseconds, unless the administrator chose another time. Make no system call under the lock: it
+//! ends the extension. Where one lock is taken under another, the inner one's release ends the request of both. All of
+//! that costs the benefit, and nothing else.
+//!
+//! With the kernel's `rseq_debug` a request that is set again while time is extended kills at the next system call. A
+//! thread does that if it takes a second lock under a first one and then makes a system call under both.
+#![no_std]
+#![deny(unsafe_code)]
+
+mod mutex;
+mod protocol;
+mod spin;
+mod system;
+
+pub use lock_api;
+pub use mutex::RawMutex;
+pub use spin::RawSpinLock;
+
+/// A lock whose waiters spin for a moment, then sleep until it is released.
+pub type Mutex<T> = lock_api::Mutex<RawMutex, T>;
+
+/// What [`Mutex::lock`](lock_api::Mutex::lock) returns: releases the lock when dropped. It stays in its thread.
+///
+/// ```compile_fail,E0277
+/// static LOCK: invar_lock::Mutex<u64> = invar_lock::Mutex::new(0);
+/// let guard = LOCK.lock();
+/// std::thread::spawn(move || drop(guard));
+/// ```
+pub type MutexGuard<'a, T> = lock_api::MutexGuard<'a, RawMutex, T>;
+
+/// A lock whose waiters never sleep: they spin, and give up the CPU now and then. For what takes less than a microsecond or
+/// two; its release is cheaper than that of a [`Mutex`], which looks for sleepers.
+pub type SpinLock<T> = lock_api::Mutex<RawSpinLock, T>;
+
+/// What locking a [`SpinLock`] returns: releases the lock when dropped. It stays in its thread.
+///
+/// ```compile_fail,E0277
+/// static LOCK: invar_lock::SpinLock<u64> = invar_lock::SpinLock::new(0);
+/// let guard = LOCK.lock();
+/// std::thread::spawn(move || drop(guard));
+/// ```
+pub type SpinLockGuard<'a, T> = lock_api::MutexGuard<'a, RawSpinLock, T>;

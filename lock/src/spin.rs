@@ -1,0 +1,37 @@
+//! The lock whose waiters spin.
+#![allow(unsafe_code)]
+
+use crate::protocol::spin;
+use crate::system::{AtomicBool, Section};
+
+/// What is behind [`SpinLock`](crate::SpinLock): one byte.
+#[derive(Debug)]
+pub struct RawSpinLock(AtomicBool);
+
+// SAFETY: whoever made the flag true owns the lock, and only its `unlock` makes it false again; acquire and release.
+// The guard's state is the section, which unlocks nothing.
+unsafe impl lock_api::RawMutex for RawSpinLock {
+    #[allow(clippy::declare_interior_mutable_const)] // as the trait wants it
+    const INIT: Self = Self(AtomicBool::new(false));
+    type Guard = Section;
+
+    #[inline]
+    fn lock(&self) -> Section {
+        spin::lock(&self.0)
+    }
+
+    #[inline]
+    fn try_lock(&self) -> Option<Section> {
+        spin::try_lock(&self.0)
+    }
+
+    #[inline]
+    unsafe fn unlock(&self, section: Section) {
+        spin::unlock(&self.0, section);
+    }
+
+    #[inline]
+    fn is_locked(&self) -> bool {
+        spin::is_locked(&self.0)
+    }
+}

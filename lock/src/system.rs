@@ -1,0 +1,35 @@
+//! What the protocols stand on: atomics, sections, and three system calls, made raw so that `errno` stays as it was.
+#![allow(unsafe_code)]
+
+pub(crate) use core::hint::spin_loop as relax;
+pub(crate) use core::sync::atomic::{AtomicBool, AtomicU32};
+pub(crate) use invar::slice::{Slice as Section, enrol_contended as enrol, enter};
+
+/// How often a waiter looks before it sleeps, or gives up the CPU: a microsecond or two, in which most sections end.
+pub(crate) const SPINS: u32 = 100;
+
+/// Sleeps until the word is woken, unless it is not `expected`; may return at any time. futex(2).
+pub(crate) fn wait(word: &AtomicU32, expected: u32) {
+    futex(word.as_ptr(), libc::FUTEX_WAIT, expected);
+}
+
+/// Wakes one thread that sleeps on the word.
+#[cold]
+pub(crate) fn wake(word: &AtomicU32) {
+    futex(word.as_ptr(), libc::FUTEX_WAKE, 1);
+}
+
+/// A word that is gone when it is woken does no harm: the kernel looks at its address only.
+fn futex(word: *mut u32, operation: i32, value: u32) {
+    let operation = operation | libc::FUTEX_PRIVATE_FLAG;
+    // SAFETY: no timeout; the kernel compares the word with the value, or uses its address as a name.
+    unsafe {
+        invar_arch::syscall(libc::SYS_futex as usize, [word as usize, operation as usize, value as usize, 0, 0, 0])
+    };
+}
+
+/// Lets others run first, sched_yield(2).
+pub(crate) fn yield_cpu() {
+    // SAFETY: no arguments, and no effect but that.
+    unsafe { invar_arch::syscall(libc::SYS_sched_yield as usize, [0; 6]) };
+}
