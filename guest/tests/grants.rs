@@ -23,6 +23,23 @@ const OTHERS: [Way; 4] = [
     Way { name: "pthread_mutex", way: "pthread_mutex", milliseconds: 400, setting: None },
 ];
 
+/// The locks of `invar-lock`, and the same where the slice key is off, which makes them ordinary ones.
+const LOCKS: [[Way; 2]; 2] = [
+    [
+        Way { name: "SpinLock", way: "spin-lock", milliseconds: 500, setting: None },
+        Way {
+            name: "SpinLock, slices off",
+            way: "spin-lock",
+            milliseconds: 500,
+            setting: Some(("INVAR_KEYS", "slice=off")),
+        },
+    ],
+    [
+        Way { name: "Mutex", way: "mutex", milliseconds: 500, setting: None },
+        Way { name: "Mutex, slices off", way: "mutex", milliseconds: 500, setting: Some(("INVAR_KEYS", "slice=off")) },
+    ],
+];
+
 /// A way to have a lock.
 #[derive(Clone, Copy)]
 struct Way {
@@ -34,7 +51,7 @@ struct Way {
 }
 
 fn all() -> impl Iterator<Item = Way> {
-    OTHERS.into_iter().chain([BY_HAND, BOUND, CHECKED])
+    OTHERS.into_iter().chain([BY_HAND, BOUND, CHECKED]).chain(LOCKS.into_iter().flatten())
 }
 
 impl Way {
@@ -57,11 +74,16 @@ impl Way {
 }
 
 pub fn tests() -> Vec<Trial> {
-    let test = |kernel: Kernel| {
+    let slices = |kernel: Kernel| {
         let name = format!("bound slices are granted like those by hand, kernel {}", kernel.name());
         test(name, kernel.missing(), move || bound_slices_are_granted(kernel))
     };
-    [Kernel::On, Kernel::Strict].map(test).into()
+    let locks = |kernel: Kernel| {
+        let name = format!("locks gain by slices, kernel {}", kernel.name());
+        test(name, kernel.missing(), move || locks_gain(kernel))
+    };
+    let kernels = [Kernel::On, Kernel::Strict];
+    kernels.map(slices).into_iter().chain(kernels.map(locks)).collect()
 }
 
 pub fn jobs(kernel: Kernel) -> Vec<Job> {
@@ -90,4 +112,16 @@ fn bound_slices_are_granted(kernel: Kernel) {
         }
     }
     print!("\n{table}");
+}
+
+/// Nobody enrolled their threads but they themselves.
+fn locks_gain(kernel: Kernel) {
+    for [with, without] in LOCKS {
+        let ((operations, counts), (ordinary, none)) = (with.figures(kernel), without.figures(kernel));
+        let ratio = operations as f64 / ordinary as f64;
+        let said = format!("{}: {ratio:.3} of the operations without slices; {counts}", with.name);
+        println!("{said}");
+        assert!(ratio > 1.0 && counts.granted > 100 && counts.yielded * 10 > counts.granted * 9, "{said}");
+        assert_eq!(none, Counts::default());
+    }
 }

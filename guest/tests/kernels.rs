@@ -1,7 +1,7 @@
 //! The kernels, and one boot of each with all that is to be run there.
 
 use crate::programs::image;
-use crate::{grants, matrix, seccomp};
+use crate::{enrol, grants, matrix, seccomp};
 use invar_guest::Result;
 use invar_guest::cache::Cache;
 use invar_guest::console::Job;
@@ -81,7 +81,8 @@ impl Kernel {
     /// Boots it and runs all jobs.
     pub fn boot(self) -> Result<Run> {
         let mut image = image()?;
-        let jobs = [matrix::jobs(self, &mut image)?, seccomp::jobs(self), grants::jobs(self)].concat();
+        let (matrix, enrol) = (matrix::jobs(self, &mut image)?, enrol::jobs(self, &mut image)?);
+        let jobs = [matrix, enrol, seccomp::jobs(self), grants::jobs(self)].concat();
         self.machine().run(&image, &jobs)
     }
 }

@@ -56,18 +56,21 @@ impl Libc {
         }
     }
 
-    /// The job that runs `sections` with this library; puts what it needs into the image.
-    pub fn sections(self, name: String, image: &mut Image) -> Result<Job> {
+    /// The job that runs one of the programs with this library; puts what it needs into the image.
+    pub fn job(self, name: String, words: &[&str], image: &mut Image) -> Result<Job> {
         let (glibc, environment) = match self {
             Self::Plain(glibc) => (glibc, [].as_slice()),
             Self::Unregistered(glibc) => (glibc, [UNREGISTERED].as_slice()),
             Self::Static => {
-                image.file("/bin/sections-static".into(), &static_program("sections")?);
-                return Ok(job(name, &[], &["/bin/sections-static"]));
+                let program = format!("/bin/{}-static", words[0]);
+                image.file(program.clone(), &static_program(words[0])?);
+                return Ok(job(name, &[], &[&[&*program], &words[1..]].concat()));
             }
         };
+        let program = format!("/bin/{}", words[0]);
+        let command = [&[&*program], &words[1..]].concat();
         if glibc.is(&own_version()) {
-            return Ok(job(name, environment, &["/bin/sections"]));
+            return Ok(job(name, environment, &command));
         }
         let from = Cache::of_this_user().libc(glibc).expect("it is not missing");
         let folder = format!("/glibc-{}", glibc.suite);
@@ -75,7 +78,7 @@ impl Libc {
             image.file(format!("{folder}/{file}"), &from.join(file));
         }
         let loader = format!("{folder}/{LOADER}");
-        Ok(job(name, environment, &[&loader, "--library-path", &folder, "/bin/sections"]))
+        Ok(job(name, environment, &[&[&*loader, "--library-path", &folder], &*command].concat()))
     }
 }
 

@@ -5,6 +5,7 @@
 #![allow(unreachable_pub)] // this is one program
 #![forbid(unsafe_code)]
 
+mod enrol;
 mod grants;
 mod kernels;
 mod libcs;
@@ -19,7 +20,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     // In this order two kernels are busy most of the time.
-    let tests = [machine::tests(), matrix::tests(), seccomp::tests(), grants::tests()];
+    let tests = [machine::tests(), matrix::tests(), enrol::tests(), seccomp::tests(), grants::tests()];
     let tests: Vec<_> = tests.into_iter().flatten().collect();
     let arguments = Arguments::from_args();
     if invar_arch::PATCHES && !arguments.list && tests.iter().any(Trial::has_ignored_flag) {

@@ -27,7 +27,7 @@ pub fn tests() -> Vec<Trial> {
 
 pub fn jobs(kernel: Kernel, image: &mut Image) -> Result<Vec<Job>> {
     let cells = cells().filter(|(of, libc)| *of == kernel && libc.missing().is_none());
-    cells.map(|(kernel, libc)| libc.sections(name(kernel, libc), image)).collect()
+    cells.map(|(kernel, libc)| libc.job(name(kernel, libc), &["sections"], image)).collect()
 }
 
 /// What the slice key must say on this kernel, with a C library of this version.

@@ -139,7 +139,9 @@ mod tests {
         calls: RefCell<Vec<&'static str>>,
     }
 
-    const FRESH: Machine = Machine { flags: Cell::new(0), register: 0, enable: 0, calls: RefCell::new(Vec::new()) };
+    fn fresh() -> Machine {
+        Machine { flags: Cell::new(0), register: 0, enable: 0, calls: RefCell::new(Vec::new()) }
+    }
 
     fn result(errno: i32) -> Result<()> {
         if errno == 0 { Ok(()) } else { Err(Errno(errno)) }
@@ -175,33 +177,33 @@ mod tests {
 
     #[test]
     fn an_own_area_is_registered_once() {
-        assert_eq!(enrolled(FRESH, false), (Ok(()), ["register", "enable"].into()));
-        let switched_off = Machine { flags: Cell::new(FLAG_AVAILABLE), ..FRESH };
+        assert_eq!(enrolled(fresh(), false), (Ok(()), ["register", "enable"].into()));
+        let switched_off = Machine { flags: Cell::new(FLAG_AVAILABLE), ..fresh() };
         assert_eq!(enrolled(switched_off, false), (Ok(()), ["enable"].into()));
     }
 
     #[test]
     fn an_area_of_libcs_is_not_registered() {
-        let libcs = Machine { flags: Cell::new(FLAG_AVAILABLE), ..FRESH };
+        let libcs = Machine { flags: Cell::new(FLAG_AVAILABLE), ..fresh() };
         assert_eq!(enrolled(libcs, true), (Ok(()), ["enable"].into()));
-        let not_libcs_thread = Machine { enable: libc::ENXIO, ..FRESH };
+        let not_libcs_thread = Machine { enable: libc::ENXIO, ..fresh() };
         assert_eq!(enrolled(not_libcs_thread, true), (Err(NotEnrolled::NoArea), ["enable"].into()));
     }
 
     #[test]
     fn somebody_elses_area() {
         let other = Err(NotEnrolled::OtherArea);
-        assert_eq!(enrolled(Machine { register: libc::EINVAL, ..FRESH }, false).0, other);
-        assert_eq!(enrolled(Machine { enable: ENOTSUPP, ..FRESH }, true).0, other);
+        assert_eq!(enrolled(Machine { register: libc::EINVAL, ..fresh() }, false).0, other);
+        assert_eq!(enrolled(Machine { enable: ENOTSUPP, ..fresh() }, true).0, other);
         // The kernel enables an area that is not the one at the offset.
-        assert_eq!(enrolled(FRESH, true).0, other);
+        assert_eq!(enrolled(fresh(), true).0, other);
     }
 
     #[test]
     fn a_filter_refuses() {
         let refused = Err(NotEnrolled::Refused(libc::EACCES));
-        assert_eq!(enrolled(Machine { register: libc::EACCES, ..FRESH }, false).0, refused);
-        assert_eq!(enrolled(Machine { enable: libc::EACCES, ..FRESH }, false).0, refused);
+        assert_eq!(enrolled(Machine { register: libc::EACCES, ..fresh() }, false).0, refused);
+        assert_eq!(enrolled(Machine { enable: libc::EACCES, ..fresh() }, false).0, refused);
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! What the guest's programs share: the calling thread's area, and filters that stand in their way.
 #![allow(unsafe_code)]
 
+pub mod contest;
+
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
 };
@@ -15,6 +17,10 @@ const SYS_RSEQ_SLICE_YIELD: libc::c_long = 471;
 const AREA_LENGTH: usize = 64;
 /// `struct rseq`, flags.
 const AREA_FLAGS: usize = 16;
+const FLAG_ENABLED: u32 = 1 << 5;
+
+/// How often a section looks for a grant: some dozens of time slices.
+const PATIENCE: u32 = 4_000_000;
 
 /// The calling thread's `struct rseq`, as far as sites of this program know it.
 pub struct Area(*mut u8);
@@ -43,6 +49,25 @@ impl Area {
         unsafe { self.0.add(AREA_FLAGS).cast::<u32>().read_volatile() }
     }
 
+    /// Whether the kernel looks at the thread's requests.
+    pub fn enabled(&self) -> bool {
+        self.flags() & FLAG_ENABLED != 0
+    }
+
+    /// Stays in the section until its time is extended, if it ever is.
+    pub fn wait_for_grant(&self) -> bool {
+        for _ in 0..PATIENCE {
+            if self.granted() {
+                return true;
+            }
+            if !self.requested() {
+                // Gone with a grant this very moment, or void because the thread was preempted.
+                return self.granted();
+            }
+        }
+        false
+    }
+
     /// Makes the calling thread one that can be granted slices.
     pub fn enrol(&self) -> std::io::Result<()> {
         // SAFETY: the area is this thread's own, and lives as long as it; the program is never unloaded.
@@ -54,6 +79,19 @@ impl Area {
             zero(libc::prctl(PR_RSEQ_SLICE_EXTENSION, PR_SET, PR_ENABLE, 0, 0).into())
         }
     }
+}
+
+/// Switches the extension off for the calling thread, as anybody may; in a signal handler as well.
+pub fn switch_off() {
+    // SAFETY: changes nothing but whether the kernel looks at this thread's request byte.
+    unsafe {
+        invar_arch::syscall(libc::SYS_prctl as usize, [PR_RSEQ_SLICE_EXTENSION as usize, PR_SET as usize, 0, 0, 0, 0])
+    };
+}
+
+/// Writes a fact: its name, a tab, its value.
+pub fn say(name: &str, value: impl std::fmt::Display) {
+    println!("{name}\t{value}");
 }
 
 /// Who registered the area that the kernel knows of the calling thread, by its answer to somebody else who tries.

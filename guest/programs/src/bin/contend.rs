@@ -18,6 +18,8 @@ fn main() {
         "pthread_mutex" => mutex,
         "by-hand" => slices_by_hand,
         "slices" => slices,
+        "spin-lock" => spin_lock,
+        "mutex" => invar_mutex,
         _ => panic!("no such way"),
     };
     let threads: Vec<_> = (0..threads.parse().expect("a number")).map(|_: u32| std::thread::spawn(work)).collect();
@@ -142,6 +144,24 @@ fn mutex() -> i64 {
         work();
         // SAFETY: locked by this thread.
         unsafe { libc::pthread_mutex_unlock(MUTEX.0.get()) };
+        true
+    })
+}
+
+fn spin_lock() -> i64 {
+    static LOCK: invar_lock::SpinLock<()> = invar_lock::SpinLock::new(());
+    until_told(|| {
+        let _guard = LOCK.lock();
+        work();
+        true
+    })
+}
+
+fn invar_mutex() -> i64 {
+    static LOCK: invar_lock::Mutex<()> = invar_lock::Mutex::new(());
+    until_told(|| {
+        let _guard = LOCK.lock();
+        work();
         true
     })
 }

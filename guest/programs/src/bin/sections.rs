@@ -4,13 +4,11 @@
 //! One line a fact: its name, a tab, its value.
 #![forbid(unsafe_code)]
 
-use invar_guest_programs::{Area, confine, libc_version, owner};
+use invar_guest_programs::{Area, confine, libc_version, owner, say};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// How many sections are entered.
 const SECTIONS: u32 = 16;
-/// How often a section looks for a grant: some dozens of time slices.
-const PATIENCE: u32 = 4_000_000;
 
 static OVER: AtomicBool = AtomicBool::new(false);
 
@@ -29,7 +27,7 @@ fn main() {
     let (mut grants, mut yields) = (0, 0);
     for _ in 0..SECTIONS {
         let slice = invar::slice::enter();
-        let granted = wait_for_grant(&area);
+        let granted = area.wait_for_grant();
         drop(slice);
         grants += u32::from(granted);
         // Only a system call takes it back so early, and the end of the section makes the only one.
@@ -44,20 +42,6 @@ fn main() {
     say("sections", SECTIONS);
     say("grants", grants);
     say("yields", yields);
-}
-
-/// Stays in the section until its time is extended, if it ever is.
-fn wait_for_grant(area: &Area) -> bool {
-    for _ in 0..PATIENCE {
-        if area.granted() {
-            return true;
-        }
-        if !area.requested() {
-            // Gone with a grant this very moment, or void because the thread was preempted.
-            return area.granted();
-        }
-    }
-    false
 }
 
 fn tell() {
@@ -77,8 +61,4 @@ fn tell() {
     say("the kernel knows the area of", owner());
     say("requests go to the area of", if ours { "invar" } else { "libc" });
     say("its flags", format_args!("{:#x}", Area::of_this_thread().flags()));
-}
-
-fn say(name: &str, value: impl std::fmt::Display) {
-    println!("{name}\t{value}");
 }
