@@ -7,6 +7,8 @@
 //!   lock. It ends after the release, or at once if the attempt failed.
 //! - None is open while a thread waits. Who was granted time and did not get the lock thereby gives the CPU to its holder;
 //!   and no request is set again on top of a grant, for which `rseq_debug` would kill at the next system call.
+//! - Who waits enrols, and so does who kept others waiting: a thread that is never granted time, and is never in want of
+//!   the lock itself, would be preempted with it again and again.
 //! - A thread that slept begins a new one, as it would have to: a request does not survive preemption.
 
 /// Waiters spin, then sleep. By Drepper, "Futexes Are Tricky" (2011), mutex 3.
@@ -21,11 +23,10 @@ pub(crate) mod mutex {
 
     #[inline]
     pub(crate) fn lock(word: &AtomicU32) -> Section {
-        let section = enter();
-        if word.compare_exchange(FREE, LOCKED, Acquire, Relaxed).is_ok() {
-            return section;
+        match try_begin(word) {
+            (section, true) => section,
+            (section, false) => lock_contended(word, section),
         }
-        lock_contended(word, section)
     }
 
     #[cold]
@@ -54,8 +55,15 @@ pub(crate) mod mutex {
 
     #[inline]
     pub(crate) fn try_lock(word: &AtomicU32) -> Option<Section> {
+        let (section, locked) = try_begin(word);
+        locked.then_some(section)
+    }
+
+    /// Begins a section, and says whether the lock was free and is now the caller's.
+    #[inline]
+    fn try_begin(word: &AtomicU32) -> (Section, bool) {
         let section = enter();
-        word.compare_exchange(FREE, LOCKED, Acquire, Relaxed).is_ok().then_some(section)
+        (section, word.compare_exchange(FREE, LOCKED, Acquire, Relaxed).is_ok())
     }
 
     /// By whoever locked it, with the section that it got.
@@ -64,8 +72,15 @@ pub(crate) mod mutex {
         let awaited = word.swap(FREE, Release) == AWAITED;
         drop(section);
         if awaited {
-            wake(word);
+            release_contended(word);
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn release_contended(word: &AtomicU32) {
+        wake(word);
+        enrol();
     }
 
     #[inline]
@@ -76,52 +91,68 @@ pub(crate) mod mutex {
 
 /// Waiters spin, and give up the CPU now and then.
 pub(crate) mod spin {
-    use crate::system::{AtomicBool, SPINS, Section, enrol, enter, relax, yield_cpu};
+    use crate::system::{AtomicU8, SPINS, Section, enrol, enter, relax, yield_cpu};
     use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
+    pub(crate) const FREE: u8 = 0;
+    const LOCKED: u8 = 1;
+    /// Locked, and somebody gave up the CPU for that. Only a hint: the release may miss it.
+    const AWAITED: u8 = 2;
+
     #[inline]
-    pub(crate) fn lock(locked: &AtomicBool) -> Section {
-        let section = enter();
-        if !locked.swap(true, Acquire) {
-            return section;
+    pub(crate) fn lock(word: &AtomicU8) -> Section {
+        match try_begin(word) {
+            (section, true) => section,
+            (section, false) => lock_contended(word, section),
         }
-        lock_contended(locked, section)
     }
 
     #[cold]
     #[inline(never)]
-    fn lock_contended(locked: &AtomicBool, section: Section) -> Section {
+    fn lock_contended(word: &AtomicU8, section: Section) -> Section {
         drop(section);
         enrol();
         loop {
             let taken = (0..SPINS).all(|_| {
                 relax();
-                locked.load(Relaxed)
+                word.load(Relaxed) != FREE
             });
-            if let Some(section) = try_lock(locked) {
+            if let Some(section) = try_lock(word) {
                 return section;
             }
             if taken {
+                let _ = word.compare_exchange(LOCKED, AWAITED, Relaxed, Relaxed);
                 yield_cpu();
             }
         }
     }
 
     #[inline]
-    pub(crate) fn try_lock(locked: &AtomicBool) -> Option<Section> {
+    pub(crate) fn try_lock(word: &AtomicU8) -> Option<Section> {
+        let (section, locked) = try_begin(word);
+        locked.then_some(section)
+    }
+
+    /// Begins a section, and says whether the lock was free and is now the caller's.
+    #[inline]
+    fn try_begin(word: &AtomicU8) -> (Section, bool) {
         let section = enter();
-        (!locked.swap(true, Acquire)).then_some(section)
+        (section, word.compare_exchange(FREE, LOCKED, Acquire, Relaxed).is_ok())
     }
 
     /// By whoever locked it, with the section that it got.
     #[inline]
-    pub(crate) fn unlock(locked: &AtomicBool, section: Section) {
-        locked.store(false, Release);
+    pub(crate) fn unlock(word: &AtomicU8, section: Section) {
+        let awaited = word.load(Relaxed) == AWAITED;
+        word.store(FREE, Release);
         drop(section);
+        if awaited {
+            enrol();
+        }
     }
 
     #[inline]
-    pub(crate) fn is_locked(locked: &AtomicBool) -> bool {
-        locked.load(Relaxed)
+    pub(crate) fn is_locked(word: &AtomicU8) -> bool {
+        word.load(Relaxed) != FREE
     }
 }

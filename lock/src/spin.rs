@@ -2,17 +2,17 @@
 #![allow(unsafe_code)]
 
 use crate::protocol::spin;
-use crate::system::{AtomicBool, Section};
+use crate::system::{AtomicU8, Section};
 
 /// What is behind [`SpinLock`](crate::SpinLock): one byte.
 #[derive(Debug)]
-pub struct RawSpinLock(AtomicBool);
+pub struct RawSpinLock(AtomicU8);
 
-// SAFETY: whoever made the flag true owns the lock, and only its `unlock` makes it false again; acquire and release.
+// SAFETY: whoever moved the byte from FREE owns the lock, and only its `unlock` makes it FREE again; acquire and release.
 // The guard's state is the section, which unlocks nothing.
 unsafe impl lock_api::RawMutex for RawSpinLock {
     #[allow(clippy::declare_interior_mutable_const)] // as the trait wants it
-    const INIT: Self = Self(AtomicBool::new(false));
+    const INIT: Self = Self(AtomicU8::new(spin::FREE));
     type Guard = Section;
 
     #[inline]

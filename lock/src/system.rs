@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 pub(crate) use core::hint::spin_loop as relax;
-pub(crate) use core::sync::atomic::{AtomicBool, AtomicU32};
+pub(crate) use core::sync::atomic::{AtomicU8, AtomicU32};
 pub(crate) use invar::slice::{Slice as Section, enrol_contended as enrol, enter};
 
 /// How often a waiter looks before it sleeps, or gives up the CPU: a microsecond or two, in which most sections end.
@@ -14,7 +14,6 @@ pub(crate) fn wait(word: &AtomicU32, expected: u32) {
 }
 
 /// Wakes one thread that sleeps on the word.
-#[cold]
 pub(crate) fn wake(word: &AtomicU32) {
     futex(word.as_ptr(), libc::FUTEX_WAKE, 1);
 }

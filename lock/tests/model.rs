@@ -8,7 +8,7 @@ mod protocol;
 
 /// The model's side of `src/system.rs`.
 mod system {
-    pub use loom::sync::atomic::{AtomicBool, AtomicU32};
+    pub use loom::sync::atomic::{AtomicU8, AtomicU32};
     use loom::sync::{Condvar, Mutex};
     use std::cell::Cell;
     use std::sync::atomic::Ordering::SeqCst;
@@ -141,8 +141,8 @@ fn mutex_three_threads() {
 /// Its waiters may look for ever, which has no end in a model: here they try.
 #[test]
 fn spin_lock_three_threads() {
-    use protocol::spin::{try_lock, unlock};
-    model(3, 2, || system::AtomicBool::new(false), try_lock, unlock);
+    use protocol::spin::{FREE, try_lock, unlock};
+    model(3, 2, || system::AtomicU8::new(FREE), try_lock, unlock);
 }
 
 #[test]
