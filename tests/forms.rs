@@ -5,7 +5,7 @@ mod common;
 
 use common::elf::Image;
 use common::{BoundSite, Build, Tale, command, run, sites, tale, test};
-use iced_x86::{Decoder, DecoderOptions, Mnemonic};
+use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic, OpKind};
 use std::collections::BTreeSet;
 use std::process::ExitCode;
 
@@ -16,6 +16,7 @@ fn main() -> ExitCode {
         test("memory holds the bound form, slices forced", sites(), || memory_holds_the_bound_form("force")),
         test("an absent slice costs two nops", sites(), an_absent_slice_costs_two_nops),
         test("an available slice costs three instructions", sites(), an_available_slice_costs_three_instructions),
+        test("an uncontended lock does nothing beyond", sites(), an_uncontended_lock_does_nothing_beyond),
         test("a static branch costs one nop", sites(), a_static_branch_costs_one_nop),
     ])
 }
@@ -113,16 +114,38 @@ fn nop(length: usize) -> Vec<u8> {
 }
 
 /// The function, up to its return.
-fn instructions(tale: &Tale, function: &str) -> Vec<Mnemonic> {
-    let code = &tale.code[function];
+fn decoded(tale: &Tale, function: &str) -> Vec<Instruction> {
     let mut instructions: Vec<_> = Vec::new();
-    for instruction in Decoder::with_ip(64, code, 0, DecoderOptions::NONE).iter() {
-        instructions.push(instruction.mnemonic());
+    for instruction in Decoder::with_ip(64, &tale.code[function], 0, DecoderOptions::NONE).iter() {
+        instructions.push(instruction);
         if instruction.mnemonic() == Mnemonic::Ret {
             return instructions;
         }
     }
     panic!("{function} has no end: {instructions:?}");
+}
+
+fn instructions(tale: &Tale, function: &str) -> Vec<Mnemonic> {
+    decoded(tale, function).iter().map(Instruction::mnemonic).collect()
+}
+
+/// Those that touch memory or go elsewhere, and the nops.
+fn effects(tale: &Tale, function: &str) -> Vec<Mnemonic> {
+    let effect = |it: &&Instruction| {
+        let memory = it.op_kinds().any(|kind| kind == OpKind::Memory);
+        memory || it.flow_control() != FlowControl::Next || it.mnemonic() == Mnemonic::Nop
+    };
+    decoded(tale, function).iter().filter(effect).map(Instruction::mnemonic).collect()
+}
+
+/// The function counts under a lock: take it, or go to the contended path; count; look who waits, and release.
+fn an_uncontended_lock_does_nothing_beyond() {
+    use Mnemonic::{Cmpxchg, Inc, Jae, Je, Jne, Mov, Movzx, Nop, Ret, Shr, Xchg};
+    let (off, force) = (story("off"), story("force"));
+    assert_eq!(effects(&off, "spin locked"), [Nop, Cmpxchg, Jne, Inc, Movzx, Mov, Nop, Je, Ret]);
+    assert_eq!(effects(&force, "spin locked"), [Mov, Cmpxchg, Jne, Inc, Movzx, Mov, Shr, Jae, Je, Ret]);
+    assert_eq!(effects(&off, "mutex locked"), [Nop, Cmpxchg, Jne, Inc, Xchg, Nop, Je, Ret]);
+    assert_eq!(effects(&force, "mutex locked"), [Mov, Cmpxchg, Jne, Inc, Xchg, Shr, Jae, Je, Ret]);
 }
 
 fn an_absent_slice_costs_two_nops() {

@@ -116,12 +116,12 @@ fn bound_slices_are_granted(kernel: Kernel) {
 
 /// Nobody enrolled their threads but they themselves.
 fn locks_gain(kernel: Kernel) {
-    for [with, without] in LOCKS {
+    for ([with, without], enough) in LOCKS.into_iter().zip([1.2, 1.03]) {
         let ((operations, counts), (ordinary, none)) = (with.figures(kernel), without.figures(kernel));
         let ratio = operations as f64 / ordinary as f64;
         let said = format!("{}: {ratio:.3} of the operations without slices; {counts}", with.name);
         println!("{said}");
-        assert!(ratio > 1.0 && counts.granted > 100 && counts.yielded * 10 > counts.granted * 9, "{said}");
+        assert!(ratio > enough && counts.granted > 100 && counts.yielded * 10 > counts.granted * 9, "{said}");
         assert_eq!(none, Counts::default());
     }
 }

@@ -58,7 +58,7 @@ pub type Mutex<T> = lock_api::Mutex<RawMutex, T>;
 pub type MutexGuard<'a, T> = lock_api::MutexGuard<'a, RawMutex, T>;
 
 /// A lock whose waiters never sleep: they spin, and give up the CPU now and then. For what takes less than a microsecond or
-/// two; its release is cheaper than that of a [`Mutex`], which looks for sleepers.
+/// two; its release is an ordinary store.
 pub type SpinLock<T> = lock_api::Mutex<RawSpinLock, T>;
 
 /// What locking a [`SpinLock`] returns: releases the lock when dropped. It stays in its thread.

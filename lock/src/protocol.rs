@@ -147,8 +147,14 @@ pub(crate) mod spin {
         word.store(FREE, Release);
         drop(section);
         if awaited {
-            enrol();
+            release_contended();
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn release_contended() {
+        enrol();
     }
 
     #[inline]

@@ -93,6 +93,19 @@ fn long_section(x: u64, memory: &mut [u64; 64]) -> u64 {
     inside + fill(x + 1, memory)
 }
 
+static SPIN_LOCK: invar_lock::SpinLock<u64> = invar_lock::SpinLock::new(0);
+static MUTEX: invar_lock::Mutex<u64> = invar_lock::Mutex::new(0);
+
+#[inline(never)]
+fn spin_locked() {
+    *SPIN_LOCK.lock() += 1;
+}
+
+#[inline(never)]
+fn mutex_locked() {
+    *MUTEX.lock() += 1;
+}
+
 invar::dispatch! {
     #[inline(never)]
     fn spaces<'a, T>(text: &'a T) -> (u8, usize) where T: AsRef<[u8]> + ?Sized {
@@ -162,6 +175,11 @@ fn main() {
         black_box(bystander(x));
     }
 
+    for _ in 0..x {
+        spin_locked();
+        mutex_locked();
+    }
+
     witness::result("near", near(x));
     witness::result("far", far(x, memory));
     witness::result("generic over u8", generic(x as u8));
@@ -169,6 +187,7 @@ fn main() {
     witness::result("inlined", everywhere(x));
     witness::result("unrolled", unrolled(x));
     witness::result("sections", sections);
+    witness::result("under locks", *SPIN_LOCK.lock() + *MUTEX.lock());
     witness::result("long section", long_section(x, memory));
     witness::result("in a closure", (0..x).filter(|n| if invar::branch!(OFF) { n & 1 == 0 } else { n % 2 == 0 }).count());
     witness::result("dependency over u8", dependency::step(x as u8));
@@ -193,6 +212,8 @@ fn main() {
     // SAFETY: their code is looked at, and not called.
     unsafe {
         witness::code("section", std::mem::transmute::<fn(&mut u64), fn()>(section));
+        witness::code("spin locked", spin_locked);
+        witness::code("mutex locked", mutex_locked);
         witness::code("near", std::mem::transmute::<fn(u64) -> u64, fn()>(near));
     }
     witness::tell();
