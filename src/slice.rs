@@ -13,7 +13,7 @@ use crate::key::Key;
 #[cfg(feature = "slice")]
 use crate::rseq;
 #[cfg(feature = "slice")]
-pub use crate::rseq::NotEnrolled;
+pub use crate::rseq::{Area, NotEnrolled, Thread};
 use invar_arch as arch;
 
 /// The slice key, named `slice`: every thread has an area for requests at one constant offset, on a kernel that
@@ -124,6 +124,28 @@ pub fn enrol_contended() {
     if crate::branch!(SLICE) {
         rseq::enrol_contended();
     }
+}
+
+/// Lists this process's threads: their areas, who is enrolled, who has a request left set.
+///
+/// The calling thread must be outside any section. For the others a child process traces them one after the other, as a
+/// debugger would: each is stopped for some microseconds, which may make a few system calls return `EINTR`
+/// (`signal(7)`, "Interruption of system calls by stop signals"). Threads that start or end meanwhile may be missing.
+/// Where no child can be made or may trace, the other threads' areas are [`Area::Unknown`]. Who was allowed to
+/// trace by `PR_SET_PTRACER` is not any more.
+///
+/// For people and tests, not for a fast path: it takes some hundred microseconds, and more with every thread.
+///
+/// # Errors
+///
+/// The error number if `/proc` is not there, or there is no memory.
+///
+/// ```
+/// invar::slice::audit(|thread| println!("{thread:?}")).expect("the threads");
+/// ```
+#[cfg(feature = "slice")]
+pub fn audit(mut each: impl FnMut(Thread)) -> Result<(), i32> {
+    rseq::audit(&mut each).map_err(|error| error.0)
 }
 
 /// Makes the verdict's data known to this module's sites.

@@ -136,6 +136,32 @@ pub(crate) fn threads() -> Result<u32> {
     status.stx_nlink.checked_sub(2).filter(|&threads| threads > 0).ok_or(Errno(libc::ENOSYS))
 }
 
+/// The numbers of this process's threads, those that start or end meanwhile perhaps.
+#[cfg(feature = "slice")]
+pub(crate) fn each_thread(mut each: impl FnMut(u32)) -> Result<()> {
+    let folder = File::open(b"/proc/self/task\0", libc::O_RDONLY | libc::O_DIRECTORY)?;
+    let mut buffer = [0_u64; 128];
+    loop {
+        let args = [folder.0, buffer.as_mut_ptr() as usize, size_of_val(&buffer), 0, 0, 0];
+        // SAFETY: the kernel writes at most as many bytes to the buffer.
+        let length = unsafe { call(libc::SYS_getdents64, args) }?;
+        if length == 0 {
+            return Ok(());
+        }
+        // SAFETY: as bytes, which all of it is.
+        let mut entries = unsafe { core::slice::from_raw_parts(buffer.as_ptr().cast::<u8>(), length) };
+        // getdents64(2): two numbers of eight bytes, the length of the entry in two, a type, the name and a NUL.
+        while let Some(entry) = entries.get(16..18).map(|length| u16::from_le_bytes([length[0], length[1]]) as usize) {
+            let digits = entries[19..].iter().take_while(|byte| byte.is_ascii_digit());
+            let thread = digits.fold(0_u32, |number, byte| number.wrapping_mul(10).wrapping_add((byte - b'0').into()));
+            if thread != 0 {
+                each(thread);
+            }
+            entries = entries.get(entry.max(1)..).unwrap_or_default();
+        }
+    }
+}
+
 /// Anonymous memory, zero at first, given back on drop.
 pub(crate) struct Scratch {
     address: usize,
@@ -144,8 +170,18 @@ pub(crate) struct Scratch {
 
 impl Scratch {
     pub(crate) fn new(bytes: usize) -> Result<Self> {
+        Self::mapped(bytes, libc::MAP_PRIVATE)
+    }
+
+    /// The same memory in a child process.
+    #[cfg(feature = "slice")]
+    pub(crate) fn shared(bytes: usize) -> Result<Self> {
+        Self::mapped(bytes, libc::MAP_SHARED)
+    }
+
+    fn mapped(bytes: usize, flags: i32) -> Result<Self> {
         let protection = libc::PROT_READ | libc::PROT_WRITE;
-        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        let flags = flags | libc::MAP_ANONYMOUS;
         // SAFETY: a new mapping where nothing is mapped.
         let address = unsafe { call(libc::SYS_mmap, [0, bytes, protection as usize, flags as usize, usize::MAX, 0]) }?;
         Ok(Self { address, bytes })
@@ -200,6 +236,55 @@ pub(crate) fn now() -> u64 {
 pub(crate) fn process_id() -> u64 {
     // SAFETY: no arguments, no effects.
     unsafe { call(libc::SYS_getpid, [0; 6]) }.unwrap_or(0) as u64
+}
+
+/// Runs `work`, which may only make system calls, in a child process, and waits; its result is the child's exit code.
+///
+/// The child shares no memory, and has one thread. Its exit signal is 0: the program gets no SIGCHLD, and its wait calls do
+/// not see the child.
+#[cfg(feature = "slice")]
+#[cold]
+pub(crate) fn child(work: impl FnOnce() -> i32) -> Result<i32> {
+    // SAFETY: shares no memory. The child makes system calls only, so it does not matter which locks were held.
+    match unsafe { call(libc::SYS_clone, [0; 6]) }? {
+        0 => exit(work()),
+        child => wait(child),
+    }
+}
+
+/// Waits until this child, or traced thread, ends or stops; returns its status, as wait(2) has it.
+#[cfg(feature = "slice")]
+pub(crate) fn wait(child: usize) -> Result<i32> {
+    let mut status = 0_i32;
+    let args = [child, &raw mut status as usize, libc::__WALL as usize, 0, 0, 0];
+    // SAFETY: fills in one number.
+    retry(|| unsafe { call(libc::SYS_wait4, args) }).map(|_| status)
+}
+
+/// Whether a thread, of this process or its parent, waits in a system call.
+#[cfg(feature = "slice")]
+pub(crate) fn asleep(thread: u32) -> bool {
+    let mut path = *b"/proc/0000000000/stat\0";
+    let mut rest = thread;
+    for digit in path[6..16].iter_mut().rev() {
+        *digit = b'0' + (rest % 10) as u8;
+        rest /= 10;
+    }
+    // The kernel takes no number that begins with 0.
+    let zeros = path[6..16].iter().take_while(|&&digit| digit == b'0').count();
+    path.copy_within(0..6, zeros);
+    // proc_pid_stat(5): number, name in parentheses, state. The name has 15 bytes at most.
+    let mut start = [0; 64];
+    let read = File::open(&path[zeros..], libc::O_RDONLY).and_then(|file| file.read(&mut start));
+    let name_end = start[..read.unwrap_or(0)].iter().rposition(|&byte| byte == b')');
+    name_end.and_then(|end| start.get(end + 2)).is_some_and(|state| b"SD".contains(state))
+}
+
+/// The calling thread's number.
+#[cfg(feature = "slice")]
+pub(crate) fn thread_id() -> u32 {
+    // SAFETY: no arguments, no effects.
+    unsafe { call(libc::SYS_gettid, [0; 6]) }.unwrap_or(0) as u32
 }
 
 /// Ends the process at once, all threads.

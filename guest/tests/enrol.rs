@@ -43,10 +43,11 @@ fn threads_enrol(kernel: Kernel, libc: Libc) {
     let name = name(kernel, libc);
     let facts = facts(kernel.run(), &name);
     const ENROLLED: &str = "enabled before 0, after 2, granted 2";
-    // Where libc registers areas it has none for a thread that it did not start: correct, and without the benefit.
-    let unknown_to_libc = match libc {
-        Libc::Unregistered(_) => ENROLLED,
-        _ => "enabled before 0, after 0, granted 0",
+    // Where libc registers areas it has none for a thread that it did not start: correct, and without the benefit. And each
+    // of its own has one from the beginning.
+    let (unknown_to_libc, idle) = match libc {
+        Libc::Unregistered(_) => (ENROLLED, "None"),
+        _ => ("enabled before 0, after 0, granted 0", "enabled false, request left false"),
     };
     let expected = [
         ("by hand", "Ok(())"),
@@ -54,6 +55,9 @@ fn threads_enrol(kernel: Kernel, libc: Libc) {
         ("child after fork, granted", "true"),
         ("threads of the child", ENROLLED),
         ("child ended with", "0"),
+        ("audit of this thread", "enabled true, request left false"),
+        ("audit of one that forgot", "enabled true, request left true"),
+        ("audit of one that is idle", idle),
         ("std::thread", ENROLLED),
         ("std::thread, spin lock", ENROLLED),
         ("pthread_create", ENROLLED),

@@ -4,6 +4,7 @@
 //! kernel/rseq.c. System call numbers from 403 on are the same on every architecture.
 #![allow(unsafe_code)]
 
+mod audit;
 mod enrol;
 mod probe;
 mod trial;
@@ -11,6 +12,8 @@ mod trial;
 use crate::key::Verdict;
 use crate::module;
 use crate::sys::{self, Result};
+pub(crate) use audit::audit;
+pub use audit::{Area, Thread};
 pub use enrol::NotEnrolled;
 pub(crate) use enrol::{enrol, enrol_contended};
 use invar_arch as arch;

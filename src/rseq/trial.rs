@@ -46,31 +46,15 @@ const LARGE_ERROR: usize = 255;
 /// Makes one system call in a child process and reads its fate.
 #[cold]
 fn in_child(number: libc::c_long, args: [usize; 6]) -> Fate {
-    // Exit signal 0: the program gets no SIGCHLD, and its wait calls do not see the child.
-    // SAFETY: shares no memory. The child makes system calls only, so it does not matter which locks were held.
-    let child = match unsafe { sys::call(libc::SYS_clone, [0; 6]) } {
-        Ok(0) => {
-            // SAFETY: as the caller's call.
-            let code = match unsafe { sys::call(number, args) } {
-                Ok(_) => 0,
-                Err(Errno(errno)) => (errno as usize).min(LARGE_ERROR),
-            };
-            sys::exit(code as i32)
-        }
-        Ok(child) => child,
+    // SAFETY: as the caller's call.
+    let tried = sys::child(|| match unsafe { sys::call(number, args) } {
+        Ok(_) => 0,
+        Err(Errno(errno)) => (errno as usize).min(LARGE_ERROR) as i32,
+    });
+    let status = match tried {
+        Ok(status) => status,
         Err(Errno(errno)) => return Fate::Untried(errno),
     };
-    let mut status = 0_i32;
-    loop {
-        // SAFETY: fills in one number.
-        let waited =
-            unsafe { sys::call(libc::SYS_wait4, [child, &raw mut status as usize, libc::__WALL as usize, 0, 0, 0]) };
-        match waited {
-            Err(Errno(libc::EINTR)) => {}
-            Err(Errno(errno)) => return Fate::Untried(errno),
-            Ok(_) => break,
-        }
-    }
     if !libc::WIFEXITED(status) {
         return Fate::Killed;
     }

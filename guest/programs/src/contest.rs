@@ -24,8 +24,13 @@ pub struct Contest {
 impl Contest {
     /// Nobody has come yet.
     pub const fn new() -> Self {
-        const NONE: AtomicU32 = AtomicU32::new(0);
-        Self { arrived: NONE, enabled_before: NONE, enabled_after: NONE, granted: NONE, left: NONE }
+        Self {
+            arrived: AtomicU32::new(0),
+            enabled_before: AtomicU32::new(0),
+            enabled_after: AtomicU32::new(0),
+            granted: AtomicU32::new(0),
+            left: AtomicU32::new(0),
+        }
     }
 
     /// Holds the lock until each of [`THREADS`] threads, which `start` starts, waits for it in [`take_part`](Self::take_part);

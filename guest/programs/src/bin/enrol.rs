@@ -4,12 +4,14 @@
 //! One line a fact: its name, a tab, its value.
 #![allow(unsafe_code)]
 
+use invar::slice::Area;
 use invar_guest_programs::contest::{Contest, POOL, THREADS};
-use invar_guest_programs::{Area, say, switch_off};
+use invar_guest_programs::{Area as ThisArea, say, switch_off};
 use invar_lock::lock_api::RawMutex as _;
-use invar_lock::{RawMutex, RawSpinLock};
+use invar_lock::{Mutex, RawMutex, RawSpinLock};
 use std::ffi::{CString, c_int, c_ulong, c_void};
 use std::sync::Barrier;
+use std::time::Duration;
 use std::{mem, ptr, thread};
 
 static MUTEX: RawMutex = RawMutex::INIT;
@@ -18,6 +20,7 @@ static SPIN_LOCK: RawSpinLock = RawSpinLock::INIT;
 fn main() {
     say("by hand", format_args!("{:?}", invar::slice::enrol()));
     fork();
+    audit();
     rival();
     std_threads("std::thread");
     spinning();
@@ -166,7 +169,7 @@ fn fork() {
     // SAFETY: this process has one thread.
     let child = unsafe { libc::fork() };
     if child == 0 {
-        let area = Area::of_this_thread();
+        let area = ThisArea::of_this_thread();
         say("child after fork", if area.enabled() { "enabled" } else { "not enabled" });
         rival();
         let slice = invar::slice::enter();
@@ -180,6 +183,41 @@ fn fork() {
     // SAFETY: fills in one number.
     assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
     say("child ended with", status);
+}
+
+/// What is listed of this thread, of one that forgot a section and sleeps, and of one that never enrolled.
+fn audit() {
+    static NUMBERS: Mutex<[u32; 2]> = Mutex::new([0; 2]);
+    let number = || {
+        // SAFETY: no arguments, no effects.
+        unsafe { libc::gettid() as u32 }
+    };
+    for place in 0..2 {
+        thread::spawn(move || {
+            NUMBERS.lock()[place] = number();
+            if place == 0 {
+                invar::slice::enrol().expect("slices");
+                mem::forget(invar::slice::enter());
+            }
+            thread::sleep(Duration::MAX);
+        });
+    }
+    thread::sleep(Duration::from_millis(10));
+    let [forgetful, idle] = *NUMBERS.lock();
+    invar::slice::audit(|thread| {
+        let whose = [(number(), "this thread"), (forgetful, "one that forgot"), (idle, "one that is idle")];
+        let whose = whose.iter().find(|(number, _)| *number == thread.number).map_or("somebody", |(_, whose)| whose);
+        say(
+            &format!("audit of {whose}"),
+            match thread.area {
+                Area::Registered { enabled, request, asleep, .. } => {
+                    format!("enabled {enabled}, request left {}", request && asleep)
+                }
+                other => format!("{other:?}"),
+            },
+        );
+    })
+    .expect("the threads");
 }
 
 /// A library that comes when there are threads, and has threads of its own.
@@ -209,9 +247,9 @@ fn hostile() {
         });
     });
     thread::spawn(switch_all_off).join().expect("the hostile thread");
-    say("main thread, switched off", !Area::of_this_thread().enabled());
+    say("main thread, switched off", !ThisArea::of_this_thread().enabled());
     after.hold("after the hostile thread", &MUTEX, || drop(over.wait()));
-    say("main thread, enrolled again", invar::slice::enrol().is_ok() && Area::of_this_thread().enabled());
+    say("main thread, enrolled again", invar::slice::enrol().is_ok() && ThisArea::of_this_thread().enabled());
 }
 
 fn switch_all_off() {
@@ -227,5 +265,5 @@ fn switch_all_off() {
         unsafe { libc::syscall(libc::SYS_tgkill, process, task, libc::SIGUSR1) };
     }
     // On the one CPU: long enough for all of them to have run.
-    thread::sleep(std::time::Duration::from_millis(100));
+    thread::sleep(Duration::from_millis(100));
 }
