@@ -228,6 +228,9 @@ mod tests {
             let (other, other_pointer) = other.join().unwrap();
             let of = |number| threads.iter().find(|thread| thread.number == number).expect("it is there").area;
             match (of(sys::thread_id()), of(other)) {
+                (Area::Registered { .. }, Area::Registered { .. }) if !arch::PATCHES => {
+                    std::println!("skipped: here no thread's pointer is known");
+                }
                 (Area::Registered { address: own, .. }, Area::Registered { address: other, .. }) => {
                     assert_eq!(own.wrapping_sub(arch::area(0) as usize), other.wrapping_sub(other_pointer));
                 }

@@ -145,9 +145,12 @@ fn enable() -> Result<()> {
 
 /// The flags that the kernel keeps in the calling thread's area at this offset; 0 where nobody registered it.
 fn flags(area: isize) -> u32 {
-    let flags = arch::area(area).wrapping_add(AREA_FLAGS).cast::<u32>();
-    // SAFETY: inside memory that is an area's in every thread, or there is none; the kernel writes it.
-    if flags.is_null() { 0 } else { unsafe { flags.read_volatile() } }
+    let area = arch::area(area);
+    if area.is_null() {
+        return 0;
+    }
+    // SAFETY: inside memory that is an area's in every thread; the kernel writes it.
+    unsafe { area.wrapping_add(AREA_FLAGS).cast::<u32>().read_volatile() }
 }
 
 /// Distance of our own area from each thread's pointer, in the program; a library has none. And the program itself is
