@@ -248,7 +248,9 @@ fn hostile() {
     });
     thread::spawn(switch_all_off).join().expect("the hostile thread");
     say("main thread, switched off", !ThisArea::of_this_thread().enabled());
-    after.hold("after the hostile thread", &MUTEX, || drop(over.wait()));
+    after.hold("after the hostile thread", &MUTEX, || {
+        over.wait();
+    });
     say("main thread, enrolled again", invar::slice::enrol().is_ok() && ThisArea::of_this_thread().enabled());
 }
 
