@@ -134,7 +134,7 @@ pub fn enrol_contended() {
 /// Where no child can be made or may trace, the other threads' areas are [`Area::Unknown`]. Who was allowed to
 /// trace by `PR_SET_PTRACER` is not any more.
 ///
-/// For people and tests, not for a fast path: it takes some hundred microseconds, and more with every thread.
+/// For people and tests, not for a fast path: it makes a process, and a dozen system calls for each thread.
 ///
 /// # Errors
 ///

@@ -93,6 +93,8 @@ pub(crate) fn audit(mut each: impl FnMut(Thread)) -> Result<()> {
     sys::each_thread(|number| {
         if let Some(entry) = entries.get(count) {
             entry.number.store(number, Relaxed);
+            // Until the child says better: something may end it.
+            entry.detail.store(libc::ECHILD as u32, Relaxed);
             count += 1;
         }
     })?;
