@@ -30,10 +30,12 @@ impl Cache {
 
     /// A kernel that grants: the one that the environment names, or the newest that was built with our configuration.
     pub fn kernel(&self) -> Option<PathBuf> {
-        named_kernel().or_else(|| {
-            let built = self.newest(|name| name.starts_with("kernel-") && name.ends_with(&kernel::configuration()))?;
-            Some(built.join("bzImage"))
-        })
+        named_kernel()
+            .or_else(|| {
+                let is_ours = |name: &str| name.starts_with("kernel-") && name.ends_with(&kernel::configuration());
+                Some(self.newest(is_ours)?.join("bzImage"))
+            })
+            .filter(|kernel| kernel.is_file())
     }
 
     /// The distribution's kernel, in which the extension is not compiled.
@@ -50,12 +52,13 @@ impl Cache {
         places.into_iter().find(|place| place.join(LOADER).exists())
     }
 
-    /// Gives a folder that is complete its name, unless somebody else was faster.
+    /// Gives a folder that is complete its name, in the place of one that is there: somebody else was faster, or did not
+    /// come to an end.
     pub(crate) fn settle(&self, new: &Path, folder: &Path) -> Result<()> {
-        match fs::rename(new, folder) {
-            Err(_) if folder.exists() => Ok(()),
-            renamed => Ok(renamed?),
+        if folder.exists() {
+            fs::remove_dir_all(folder)?;
         }
+        Ok(fs::rename(new, folder)?)
     }
 
     fn newest(&self, is_it: impl Fn(&str) -> bool) -> Option<PathBuf> {
@@ -68,7 +71,7 @@ impl Cache {
 /// The kernel that the environment names.
 pub fn named_kernel() -> Option<PathBuf> {
     let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the checkout");
-    std::env::var_os(KERNEL).map(|file| checkout.join(file))
+    std::env::var_os(KERNEL).filter(|file| !file.is_empty()).map(|file| checkout.join(file))
 }
 
 /// The loader's file name, in a folder of [`Cache::libc`].

@@ -138,5 +138,6 @@ fn mirror() -> Result<String> {
     let format = "$(REPO_URI) $(RELEASE) $(COMPONENT)";
     let sources = ask(Command::new("apt-get").args(["indextargets", "--format", format, "Created-By: Packages"]))?;
     let mirror = sources.lines().find_map(|line| line.strip_suffix(&format!(" {own} main")));
-    Ok(mirror.ok_or_else(|| format!("no source of apt's has the suite {own}"))?.to_owned())
+    let missing = || format!("apt has no list of the suite {own}: `apt-get update` gets the lists of its sources");
+    Ok(mirror.ok_or_else(missing)?.to_owned())
 }

@@ -109,7 +109,9 @@ fn watch(command: &mut Command, limit: Duration) -> Result<(String, bool)> {
         let _ = child.0.kill();
     }
     let status = child.0.wait()?;
-    let _ = reader.join();
+    if !stopped {
+        let _ = reader.join();
+    }
     if !stopped && !status.success() {
         let mut message = String::new();
         errors.read_to_string(&mut message)?;

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use clap::Parser;
-use invar_guest::cache::{Cache, HOW, named_kernel};
+use invar_guest::cache::{Cache, HOW, KERNEL, named_kernel};
 use invar_guest::console::Job;
 use invar_guest::debian::{self, Suite};
 use invar_guest::image::Image;
@@ -63,17 +63,15 @@ fn main() -> ExitCode {
     })
 }
 
-/// Gets one thing after the other; what cannot be had is said, and only a kernel must be.
+/// Gets one thing after the other, whatever becomes of those before; fails if one of them cannot be had.
 fn get(source: Option<&Path>) -> Result<ExitCode> {
     let cache = Cache::of_this_user();
-    let have = |what: &str, got: Result<PathBuf>| match got {
-        Ok(path) => {
-            println!("{what}: {}", path.display());
-            ExitCode::SUCCESS
-        }
+    let mut missing = 0;
+    let mut have = |what: &str, got: Result<PathBuf>| match got {
+        Ok(path) => println!("{what}: {}", path.display()),
         Err(error) => {
             eprintln!("{what}: {error}");
-            ExitCode::FAILURE
+            missing += 1;
         }
     };
     for glibc in &debian::GLIBCS {
@@ -81,8 +79,13 @@ fn get(source: Option<&Path>) -> Result<ExitCode> {
     }
     let stock = Suite::open(debian::KERNELS, &cache).and_then(|suite| suite.unpack(&suite.last(debian::STOCK)?));
     have("a kernel without the extension", stock);
-    let granting = named_kernel().filter(|_| source.is_none()).map_or_else(|| kernel::build(source, &cache), Ok);
-    Ok(have("a kernel with the extension", granting))
+    let granting = match named_kernel().filter(|_| source.is_none()) {
+        Some(file) if file.is_file() => Ok(file),
+        Some(file) => Err(format!("{KERNEL} names {}, which is no file", file.display()).into()),
+        None => kernel::build(source, &cache),
+    };
+    have("a kernel with the extension", granting);
+    Ok(if missing == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn run(programs: &[String], show_output: bool, machine: impl FnOnce(PathBuf) -> Machine) -> Result<ExitCode> {

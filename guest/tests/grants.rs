@@ -98,7 +98,8 @@ fn bound_slices_are_granted(kernel: Kernel) {
         table += &format!("{:22}{rate:6} operations a millisecond; {counts}\n", way.name);
     }
     let (by_hand, by_hand_counts) = BY_HAND.figures(kernel);
-    for (way, enough) in [(BOUND, 0.98), (CHECKED, 0.8)] {
+    // Much more would mean that it is not the protocol that is written by hand.
+    for (way, enough, most) in [(BOUND, 0.98, 1.05), (CHECKED, 0.8, 1.05)] {
         let (operations, counts) = way.figures(kernel);
         let figures = [
             ("operations", operations, by_hand),
@@ -108,7 +109,7 @@ fn bound_slices_are_granted(kernel: Kernel) {
         for (what, ours, by_hand) in figures {
             let ratio = ours as f64 / by_hand as f64;
             table += &format!("{}: {ratio:.3} of the {what} by hand\n", way.name);
-            assert!(by_hand > 1000 && ratio >= enough, "{table}");
+            assert!(by_hand > 1000 && (enough..=most).contains(&ratio), "{table}");
         }
     }
     print!("\n{table}");

@@ -13,6 +13,7 @@ mod machine;
 mod matrix;
 mod programs;
 mod seccomp;
+mod strict;
 
 use invar_guest::cache::{HOW, KERNEL};
 use libtest_mimic::{Arguments, Trial};
@@ -20,7 +21,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     // In this order two kernels are busy most of the time.
-    let tests = [machine::tests(), matrix::tests(), enrol::tests(), seccomp::tests(), grants::tests()];
+    let tests = [machine::tests(), matrix::tests(), enrol::tests(), strict::tests(), seccomp::tests(), grants::tests()];
     let tests: Vec<_> = tests.into_iter().flatten().collect();
     let arguments = Arguments::from_args();
     if invar_arch::PATCHES && !arguments.list && tests.iter().any(Trial::has_ignored_flag) {

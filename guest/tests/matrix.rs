@@ -58,6 +58,7 @@ fn check(kernel: Kernel, libc: Libc) {
     let (name, run) = (name(kernel, libc), kernel.run());
     let facts = facts(run, &name);
     assert!(libc.is(facts["libc"]), "ran with glibc {}", facts["libc"]);
+    assert_eq!(facts["static"], matches!(libc, Libc::Static).to_string());
 
     let unregistered = matches!(libc, Libc::Unregistered(_));
     let Expected { value, evidence, advice } = expected(kernel, unregistered, facts["libc"]);

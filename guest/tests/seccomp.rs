@@ -134,6 +134,7 @@ fn check_after(rules: &'static str, kills: bool) {
         "{}",
         facts["evidence"]
     );
+    assert_eq!(facts["filters"], "1", "it stands once the program runs");
     assert_eq!((facts["grants"], facts["yields"]), (facts["sections"], facts["sections"]), "{counted}");
     assert_eq!(counted.granted.to_string(), facts["grants"]);
 }

@@ -37,6 +37,12 @@ impl Area {
         unsafe { self.0.add(invar_arch::AREA_REQUEST).read_volatile() != 0 }
     }
 
+    /// Sets the request, which in a section is a breach of the protocol.
+    pub fn set_request(&self) {
+        // SAFETY: as above; the byte is this thread's own.
+        unsafe { self.0.add(invar_arch::AREA_REQUEST).write_volatile(1) }
+    }
+
     /// Whether the thread's time was extended and it has not given up the CPU since.
     pub fn granted(&self) -> bool {
         // SAFETY: as above.
@@ -122,6 +128,18 @@ fn zero(result: libc::c_long) -> std::io::Result<()> {
 pub fn libc_version() -> String {
     // SAFETY: a constant string.
     unsafe { std::ffi::CStr::from_ptr(libc::gnu_get_libc_version()) }.to_string_lossy().into_owned()
+}
+
+/// Whether the C library is in this program's own file.
+pub fn is_static() -> bool {
+    !std::fs::read_to_string("/proc/self/maps").expect("the maps").contains("/libc.so")
+}
+
+/// How many seccomp filters stand in this process.
+pub fn filters() -> u32 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("the status");
+    let number = status.lines().find_map(|line| line.strip_prefix("Seccomp_filters:"));
+    number.expect("Linux 5.9 or newer").trim().parse().expect("a number")
 }
 
 /// Installs a seccomp filter for the calling process, for good, as `RULE` says: what is stopped, and how.

@@ -4,7 +4,7 @@
 //! One line a fact: its name, a tab, its value.
 #![forbid(unsafe_code)]
 
-use invar_guest_programs::{Area, confine, libc_version, owner, say};
+use invar_guest_programs::{Area, confine, filters, is_static, libc_version, owner, say};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// How many sections are entered.
@@ -46,6 +46,8 @@ fn main() {
 
 fn tell() {
     say("libc", libc_version());
+    say("static", is_static());
+    say("filters", filters());
     invar::report().modules(|module| {
         say("sites", module.sites());
         say("bound", module.bound());

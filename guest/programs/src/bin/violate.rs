@@ -1,0 +1,30 @@
+//! `violate` breaks the protocol in a granted section: it sets the request again and makes a system call. Most kernels do
+//! not mind; one that checks the protocol kills it.
+#![forbid(unsafe_code)]
+
+use invar_guest_programs::{Area, say};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+static OVER: AtomicBool = AtomicBool::new(false);
+
+fn main() {
+    let rival = std::thread::spawn(|| {
+        while !OVER.load(Relaxed) {
+            std::hint::spin_loop();
+        }
+    });
+    let area = Area::of_this_thread();
+    let mut granted = false;
+    while !granted {
+        let slice = invar::slice::enter();
+        granted = area.wait_for_grant();
+        if granted {
+            area.set_request();
+            std::os::unix::process::parent_id();
+        }
+        drop(slice);
+    }
+    OVER.store(true, Relaxed);
+    rival.join().expect("the rival");
+    say("survived", granted);
+}
