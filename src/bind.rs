@@ -352,10 +352,10 @@ impl<'a> Resolver<'a> {
     /// The bytes that bind the site to its key's value, if it has one.
     #[inline]
     fn bound(&self, site: &Site, key: &State) -> Option<Code> {
-        if !key.decided() {
-            return None;
-        }
-        arch::bound(site, key.value(), self.module.outcome.request_offset.load(Relaxed))
+        let (value, request_offset) = (key.value(), self.module.outcome.request_offset.load(Relaxed));
+        // Without memory for requests there is no form that makes one.
+        let has_form = site.kind == Kind::Branch || value == site.value || request_offset != 0 || !arch::PATCHES;
+        if key.decided() && has_form { arch::bound(site, value, request_offset) } else { None }
     }
 
     /// The key whose state has this address, and its flags.

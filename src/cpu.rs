@@ -23,6 +23,7 @@ macro_rules! declare {
         // the state, or nothing. Directives only, no instruction.
         core::arch::global_asm!(
             ".macro invar_cpu_key symbol, name",
+            ".ifndef \\symbol",
             ".pushsection .bss.\\symbol, \"awG\", %nobits, \\symbol, comdat",
             ".balign 8",
             ".weak \\symbol",
@@ -43,6 +44,7 @@ macro_rules! declare {
             ".short 3b - 2b",
             ".byte 2, {flags}",
             ".popsection",
+            ".endif",
             ".endm",
             $(concat!("invar_cpu_key invar_cpu_", stringify!($key), ", ", $name),)*
             ".purgem invar_cpu_key",

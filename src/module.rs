@@ -75,6 +75,8 @@ pub(crate) struct Outcome {
 // Weak, so that two versions of this crate in one link share it as they share the tables: the first constructor
 // binds all. Directives only, no instruction.
 core::arch::global_asm!(
+    // With fat LTO the assembly of both versions becomes one.
+    ".ifndef invar_outcome",
     ".pushsection .bss.invar_outcome, \"aw\", %nobits",
     ".balign 8",
     ".weak invar_outcome",
@@ -84,6 +86,7 @@ core::arch::global_asm!(
     "invar_outcome:",
     ".zero 32",
     ".popsection",
+    ".endif",
 );
 const _: () = assert!(size_of::<Outcome>() == 32);
 

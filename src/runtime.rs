@@ -51,10 +51,13 @@ fn load_module(own: &Module<'_>, settings: &Settings) {
     if SLICES && !own.is_program() {
         decide_for_program(settings, &mut verdict);
     }
-    adopt(own, settings, &mut verdict);
+    adopt(own, None, &mut verdict);
     for key in own.keys() {
         if key.state.begin() {
             decide(&key, settings, &mut verdict);
+            if key.flags & flags::PROVES != 0 {
+                adopt(own, Some(&key), &mut verdict);
+            }
             key.state.seal(&verdict);
         }
     }
@@ -88,9 +91,11 @@ fn decide_for_program(settings: &Settings, verdict: &mut Verdict) {
     }
 }
 
-/// Takes over what other modules have decided for keys of the same name.
+/// Takes over what other modules have decided for keys of the same name: for all of ours that prove nothing, and seals
+/// them; or for `proven`, which our own probe has decided, since our code would execute what its value stands for. A
+/// verdict that is higher than that is not taken.
 #[cold]
-fn adopt(own: &Module<'_>, settings: &Settings, verdict: &mut Verdict) {
+fn adopt(own: &Module<'_>, proven: Option<&ModuleKey<'_>>, verdict: &mut Verdict) {
     module::each(|other| {
         if other.base == own.base {
             return;
@@ -98,11 +103,22 @@ fn adopt(own: &Module<'_>, settings: &Settings, verdict: &mut Verdict) {
         // Copies of the runtime have their keys in one order: the next is likely to be found where the last one was.
         let mut place = 0;
         for ours in own.keys() {
+            let is_meant = match proven {
+                None => ours.flags & flags::PROVES == 0,
+                Some(key) => key.is_at(ours.record.state_address()),
+            };
+            if !is_meant {
+                continue;
+            }
             let Some((at, theirs)) = other.key_begun(ours.name(), place) else { continue };
             place = at + 1;
-            if ours.state.begin() {
-                adopt_key(&ours, &theirs, settings, verdict);
-                ours.state.seal(verdict);
+            let is_too_high = || theirs.state.decided() && theirs.state.value() > verdict.value;
+            let takes = if proven.is_some() { !is_too_high() } else { ours.state.begin() };
+            if takes {
+                adopt_key(&ours, &theirs, verdict);
+                if proven.is_none() {
+                    ours.state.seal(verdict);
+                }
             }
         }
     });
@@ -110,20 +126,12 @@ fn adopt(own: &Module<'_>, settings: &Settings, verdict: &mut Verdict) {
 
 /// What another module's verdict means for a key of ours.
 #[cold]
-fn adopt_key(ours: &ModuleKey<'_>, theirs: &ModuleKey<'_>, settings: &Settings, verdict: &mut Verdict) {
-    let value = theirs.state.value();
+fn adopt_key(ours: &ModuleKey<'_>, theirs: &ModuleKey<'_>, verdict: &mut Verdict) {
     if !theirs.state.decided() {
         return fail(verdict, "another module is deciding this key: its probe loads this one");
     }
-    if !ours.same_as(theirs) || value >= ours.values {
+    if !ours.same_as(theirs) || theirs.state.value() >= ours.values {
         return fail(verdict, "another module decided a key of this name with other values");
-    }
-    // Our code would execute what such a value stands for: take the lower one, theirs or that of our own probe.
-    if ours.flags & flags::PROVES != 0 {
-        decide(ours, settings, verdict);
-        if verdict.value < value {
-            return;
-        }
     }
     theirs.state.copy(verdict);
     if verdict.origin() == Origin::Forced {
@@ -185,11 +193,14 @@ fn probe(key: &ModuleKey<'_>, verdict: &mut Verdict) {
     } else if verdict.origin != Origin::Probe as u8 {
         verdict.value = 0;
         verdict.origin = Origin::Failed as u8;
-    } else if SLICES && verdict.value != 0 && verdict.data == 0 && key.flags & flags::SLICE != 0 {
-        // A key for measurements, which has no area to offer.
+    } else if verdict.value != 0
+        && key.flags & flags::SLICE != 0
+        && key.record.state_address() != slice::state_address()
+    {
+        // Another key for slice sites, as for measurements: they use this module's area, whatever that is.
         match slice::spare_memory() {
             Some(data) => verdict.data = data,
-            None => fail(verdict, "there is no memory that is safe to write"),
+            None => fail(verdict, "this module has no memory for slice sites that is safe to write"),
         }
     }
 }
@@ -203,7 +214,7 @@ fn fail(verdict: &mut Verdict, reason: &str) {
 /// describe no site do not count.
 #[cold]
 fn require(own: &Module<'_>) {
-    let slices = || own.sites.iter().any(|site| site.is_slice_of((&raw const slice::SLICE) as usize));
+    let slices = || own.sites.iter().any(|site| site.is_slice_of(slice::state_address()));
     let why: &[u8] = if own.outcome.reason.load(Relaxed) != 0 || own.outcome.left.load(Relaxed) != 0 {
         b"a site is not bound"
     } else if SLICES && !slice::SLICE.get() && slices() {

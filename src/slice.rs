@@ -159,9 +159,17 @@ pub(crate) fn load() {
     }
 }
 
-/// Where the request byte of each thread lies, from its thread pointer.
+/// The address of the slice key's state.
+pub(crate) fn state_address() -> usize {
+    (&raw const SLICE) as usize
+}
+
+/// Where the request byte of each thread lies, from its thread pointer; 0 where there is none.
 pub(crate) fn request_offset() -> i32 {
-    (arch::request_area() + arch::AREA_REQUEST as isize) as i32
+    match arch::request_area() {
+        0 => 0,
+        area => (area + arch::AREA_REQUEST as isize) as i32,
+    }
 }
 
 /// The verdict's data for memory that is safe to write in every thread where the extension is absent: the program's own

@@ -65,12 +65,17 @@ impl Drop for File {
     }
 }
 
-/// Writes a line for people, in parts, to standard error.
+/// Writes a line for people, in parts, to standard error; nothing without the feature `report`.
 #[cold]
 pub(crate) fn complain(parts: &[&[u8]]) {
-    print(None, b"invar: ");
-    parts.iter().for_each(|part| plain(part, |bytes| _ = print(None, bytes)));
-    print(None, b"\n");
+    #[cfg(feature = "report")]
+    {
+        print(None, b"invar: ");
+        parts.iter().for_each(|part| plain(part, |bytes| _ = print(None, bytes)));
+        print(None, b"\n");
+    }
+    #[cfg(not(feature = "report"))]
+    let _ = parts;
 }
 
 /// Calls `put` with text from elsewhere, without the control characters in it: they would make lines of their own, or
@@ -86,6 +91,7 @@ pub(crate) fn plain(text: &[u8], mut put: impl FnMut(&[u8])) {
 
 /// Writes all of `bytes` to the file, or to standard error; returns false if they are not taken. The process gets no
 /// signal for that: it may have been started with a pipe that nobody reads, and it did not ask to write.
+#[cfg(feature = "report")]
 #[cold]
 pub(crate) fn print(file: Option<&File>, mut bytes: &[u8]) -> bool {
     static SIGNALS: u64 = 1 << (libc::SIGPIPE - 1) | 1 << (libc::SIGXFSZ - 1);
@@ -100,12 +106,13 @@ pub(crate) fn print(file: Option<&File>, mut bytes: &[u8]) -> bool {
         while !bytes.is_empty() {
             match retry(|| call(libc::SYS_write, [descriptor, bytes.as_ptr() as usize, bytes.len(), 0, 0, 0])) {
                 Ok(written) if written > 0 => bytes = &bytes[written.min(bytes.len())..],
-                _ => {
+                Err(Errno(libc::EPIPE | libc::EFBIG)) => {
                     // The signal that this write brought.
                     let at_once = (&raw const at_once) as usize;
                     let _ = call(libc::SYS_rt_sigtimedwait, [signals, 0, at_once, SET_BYTES, 0, 0]);
                     break;
                 }
+                _ => break,
             }
         }
         let _ = call(libc::SYS_rt_sigprocmask, [libc::SIG_SETMASK as usize, mask, 0, SET_BYTES, 0, 0]);

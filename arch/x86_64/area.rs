@@ -8,6 +8,8 @@ use core::sync::atomic::{AtomicI32, AtomicIsize, Ordering::Relaxed};
 // link share it. In .tdata and not in .tbss: lld leaves a hole of a page in a file whose only thread-local memory is an
 // aligned .tbss.
 global_asm!(
+    // With fat LTO the assembly of both versions becomes one.
+    ".ifndef invar_area",
     ".pushsection .tdata.invar_area, \"awT\", @progbits",
     ".balign 64",
     ".weak invar_area",
@@ -17,6 +19,7 @@ global_asm!(
     "invar_area:",
     ".zero 64",
     ".popsection",
+    ".endif",
 );
 
 /// The signature that rseq abort handlers carry here; registrations of a thread's area must agree on it.

@@ -20,7 +20,7 @@ fn main() {
         granted = area.wait_for_grant();
         if granted {
             area.set_request();
-            std::os::unix::process::parent_id();
+            let _ = std::os::unix::process::parent_id();
         }
         drop(slice);
     }
