@@ -2,13 +2,14 @@
 //! Says how often one had it.
 #![allow(unsafe_code)]
 
-use invar_guest_programs::Area;
+use invar_guest_programs::{Area, end_by_signals};
 use std::cell::UnsafeCell;
 use std::hint::{black_box, spin_loop};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 fn main() {
+    end_by_signals();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [way, threads, milliseconds] = &arguments[..] else { panic!("contend WAY THREADS MILLISECONDS") };
     let work: fn() -> i64 = match way.as_str() {

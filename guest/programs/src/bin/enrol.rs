@@ -6,7 +6,7 @@
 
 use invar::slice::Area;
 use invar_guest_programs::contest::{Contest, POOL, THREADS};
-use invar_guest_programs::{Area as ThisArea, say, switch_off};
+use invar_guest_programs::{Area as ThisArea, end_by_signals, say, switch_off};
 use invar_lock::lock_api::RawMutex as _;
 use invar_lock::{Mutex, RawMutex, RawSpinLock};
 use std::ffi::{CString, c_int, c_ulong, c_void};
@@ -18,6 +18,7 @@ static MUTEX: RawMutex = RawMutex::INIT;
 static SPIN_LOCK: RawSpinLock = RawSpinLock::INIT;
 
 fn main() {
+    end_by_signals();
     say("by hand", format_args!("{:?}", invar::slice::enrol()));
     fork();
     audit();

@@ -4,7 +4,7 @@
 //! One line a fact: its name, a tab, its value.
 #![forbid(unsafe_code)]
 
-use invar_guest_programs::{Area, confine, filters, is_static, libc_version, owner, say};
+use invar_guest_programs::{Area, confine, end_by_signals, filters, is_static, libc_version, owner, say};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// How many sections are entered.
@@ -13,6 +13,7 @@ const SECTIONS: u32 = 16;
 static OVER: AtomicBool = AtomicBool::new(false);
 
 fn main() {
+    end_by_signals();
     for rule in std::env::args().skip(1) {
         confine(&rule);
     }

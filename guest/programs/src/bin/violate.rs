@@ -2,12 +2,13 @@
 //! not mind; one that checks the protocol kills it.
 #![forbid(unsafe_code)]
 
-use invar_guest_programs::{Area, say};
+use invar_guest_programs::{Area, end_by_signals, say};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 static OVER: AtomicBool = AtomicBool::new(false);
 
 fn main() {
+    end_by_signals();
     let rival = std::thread::spawn(|| {
         while !OVER.load(Relaxed) {
             std::hint::spin_loop();
