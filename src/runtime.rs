@@ -51,12 +51,12 @@ fn load_module(own: &Module<'_>, settings: &Settings) {
     if SLICES && !own.is_program() {
         decide_for_program(settings, &mut verdict);
     }
-    adopt(own, None, &mut verdict);
+    adopt(own, &mut verdict);
     for key in own.keys() {
         if key.state.begin() {
             decide(&key, settings, &mut verdict);
             if key.flags & flags::PROVES != 0 {
-                adopt(own, Some(&key), &mut verdict);
+                adopt_lower(own, &key, &mut verdict);
             }
             key.state.seal(&verdict);
         }
@@ -91,35 +91,38 @@ fn decide_for_program(settings: &Settings, verdict: &mut Verdict) {
     }
 }
 
-/// Takes over what other modules have decided for keys of the same name: for all of ours that prove nothing, and seals
-/// them; or for `proven`, which our own probe has decided, since our code would execute what its value stands for. A
-/// verdict that is higher than that is not taken.
+/// Takes over what other modules have decided for keys of the same name, and seals it.
 #[cold]
-fn adopt(own: &Module<'_>, proven: Option<&ModuleKey<'_>>, verdict: &mut Verdict) {
+fn adopt(own: &Module<'_>, verdict: &mut Verdict) {
     module::each(|other| {
         if other.base == own.base {
             return;
         }
         // Copies of the runtime have their keys in one order: the next is likely to be found where the last one was.
         let mut place = 0;
-        for ours in own.keys() {
-            let is_meant = match proven {
-                None => ours.flags & flags::PROVES == 0,
-                Some(key) => key.is_at(ours.record.state_address()),
-            };
-            if !is_meant {
-                continue;
-            }
+        for ours in own.keys().filter(|ours| ours.flags & flags::PROVES == 0) {
             let Some((at, theirs)) = other.key_begun(ours.name(), place) else { continue };
             place = at + 1;
-            let is_too_high = || theirs.state.decided() && theirs.state.value() > verdict.value;
-            let takes = if proven.is_some() { !is_too_high() } else { ours.state.begin() };
-            if takes {
+            if ours.state.begin() {
                 adopt_key(&ours, &theirs, verdict);
-                if proven.is_none() {
-                    ours.state.seal(verdict);
-                }
+                ours.state.seal(verdict);
             }
+        }
+    });
+}
+
+/// The same for a key that proves something, which our own probe has decided, since our code would execute what its value
+/// stands for: a verdict that is higher than that is not taken.
+#[cold]
+fn adopt_lower(own: &Module<'_>, ours: &ModuleKey<'_>, verdict: &mut Verdict) {
+    module::each(|other| {
+        if other.base == own.base {
+            return;
+        }
+        if let Some((_, theirs)) = other.key_begun(ours.name(), 0)
+            && !(theirs.state.decided() && theirs.state.value() > verdict.value)
+        {
+            adopt_key(ours, &theirs, verdict);
         }
     });
 }
