@@ -12,7 +12,7 @@
 
 use crate::key::{State, flags};
 use crate::module::Module;
-use crate::site::SiteRecord;
+use crate::site::{SiteRecord, leads_to};
 use crate::sys::{self, Errno};
 use crate::write::{self, Session, Writer};
 use core::ops::Range;
@@ -327,8 +327,7 @@ impl<'a> Resolver<'a> {
     /// The site of this record of the module's table, and its key's state.
     #[inline(always)]
     fn site(&mut self, record: &SiteRecord) -> Result<(Site, &'a State), Fault> {
-        let from = |field: &i32| (&raw const *field as usize).wrapping_add_signed(*field as isize);
-        let (address, target, state) = (record.address(), from(&record.target), from(&record.state));
+        let (address, target, state) = (record.address(), leads_to(&record.target), leads_to(&record.state));
         let length = record.length;
         let kind = Kind::from_byte(record.kind).filter(|_| record.flags == 0).ok_or(Fault::Kind)?;
         if !self.text.holds(target, 1) || !self.text.holds(address, length as usize) {

@@ -1,6 +1,7 @@
 //! Keys: named values that are decided once, when the program is loaded.
 #![allow(unsafe_code)]
 
+use crate::site::leads_to;
 use crate::text::Evidence;
 use core::cell::UnsafeCell;
 use core::marker::PhantomData;
@@ -278,7 +279,7 @@ impl KeyRecord {
     /// The address of the key's state.
     #[inline]
     pub(crate) fn state_address(&self) -> usize {
-        (&raw const self.state as usize).wrapping_add_signed(self.state as isize)
+        leads_to(&self.state)
     }
 
     /// The key's name.

@@ -6,7 +6,7 @@
 #![allow(unsafe_code)]
 
 use crate::key::{KeyRecord, RawProbe, State};
-use crate::site::SiteRecord;
+use crate::site::{SiteRecord, leads_to};
 use core::ffi::{CStr, c_int, c_void};
 use core::ops::Range;
 use core::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering};
@@ -257,9 +257,8 @@ impl<'a> Module<'a> {
     #[cold]
     #[inline(never)]
     fn key(&self, record: &'a KeyRecord) -> Option<ModuleKey<'a>> {
-        let from = |field: &i32| (&raw const *field as usize).wrapping_add_signed(*field as isize);
-        let names: &[u8] = self.segments.slice(from(&record.names), record.names_length as usize)?;
-        let probe = from(&record.probe);
+        let names: &[u8] = self.segments.slice(leads_to(&record.names), record.names_length as usize)?;
+        let probe = leads_to(&record.probe);
         let mut ends = 0;
         for &byte in names {
             match byte {
@@ -276,7 +275,7 @@ impl<'a> Module<'a> {
             return None;
         }
         Some(ModuleKey {
-            state: self.segments.writable(from(&record.state))?,
+            state: self.segments.writable(leads_to(&record.state))?,
             // SAFETY: an address in the module's text, which a key record names as its probe.
             probe: unsafe { core::mem::transmute::<usize, RawProbe>(probe) },
             record,

@@ -2,6 +2,12 @@
 
 use invar_arch::Kind;
 
+/// The address that a distance in a record leads to: it counts from its own field.
+#[inline(always)]
+pub(crate) fn leads_to(field: &i32) -> usize {
+    (&raw const *field as usize).wrapping_add_signed(*field as isize)
+}
+
 /// One site of a module's site table, as it stands in the file. All distances count from their own field.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -19,13 +25,12 @@ impl SiteRecord {
     /// Where the site would be.
     #[inline]
     pub(crate) fn address(&self) -> usize {
-        (&raw const self.site as usize).wrapping_add_signed(self.site as isize)
+        leads_to(&self.site)
     }
 
     /// Whether it is a slice site, of the key whose state has this address.
     pub(crate) fn is_slice_of(&self, key: usize) -> bool {
-        let state = (&raw const self.state as usize).wrapping_add_signed(self.state as isize);
-        self.kind != Kind::Branch as u8 && state == key
+        self.kind != Kind::Branch as u8 && leads_to(&self.state) == key
     }
 }
 
