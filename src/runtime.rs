@@ -58,7 +58,7 @@ fn load_module(own: &Module<'_>, settings: &Settings) {
             if key.flags & flags::PROVES != 0 {
                 adopt_lower(own, &key, &mut verdict);
             }
-            key.state.seal(&verdict);
+            seal(&key, &mut verdict);
         }
     }
     slice::load();
@@ -83,8 +83,8 @@ fn decide_for_program(settings: &Settings, verdict: &mut Verdict) {
     // SAFETY: the program stays loaded.
     let Some(program) = (unsafe { module::find(|module| module.is_program()) }) else { return };
     for key in program.keys() {
-        let forced = settings.key(key.name()) == Some(b"force");
-        if key.flags & flags::SLICE != 0 && !forced && key.state.begin() {
+        let is_slice = key.flags & flags::SLICE != 0 && key.name() == slice::NAME.as_bytes();
+        if is_slice && settings.key(key.name()) != Some(b"force") && key.state.begin() {
             decide(&key, settings, verdict);
             key.state.seal(verdict);
         }
@@ -105,7 +105,7 @@ fn adopt(own: &Module<'_>, verdict: &mut Verdict) {
             place = at + 1;
             if ours.state.begin() {
                 adopt_key(&ours, &theirs, verdict);
-                ours.state.seal(verdict);
+                seal(&ours, verdict);
             }
         }
     });
@@ -196,16 +196,20 @@ fn probe(key: &ModuleKey<'_>, verdict: &mut Verdict) {
     } else if verdict.origin != Origin::Probe as u8 {
         verdict.value = 0;
         verdict.origin = Origin::Failed as u8;
-    } else if verdict.value != 0
-        && key.flags & flags::SLICE != 0
-        && key.record.state_address() != slice::state_address()
-    {
-        // Another key for slice sites, as for measurements: they use this module's area, whatever that is.
+    }
+}
+
+/// Seals a key of our own module. One for slice sites that has another name than the slice key, as for measurements, brings
+/// no area, or one that is not the process's: its sites use this module's, if there is any.
+#[cold]
+fn seal(ours: &ModuleKey<'_>, verdict: &mut Verdict) {
+    if verdict.value != 0 && ours.flags & flags::SLICE != 0 && ours.name() != slice::NAME.as_bytes() {
         match slice::spare_memory() {
             Some(data) => verdict.data = data,
             None => fail(verdict, "this module has no memory for slice sites that is safe to write"),
         }
     }
+    ours.state.seal(verdict);
 }
 
 fn fail(verdict: &mut Verdict, reason: &str) {

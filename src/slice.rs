@@ -20,12 +20,15 @@ use invar_arch as arch;
 /// grants. That a thread is *enabled* it does not say: in one that is not, requests have no effect.
 pub static SLICE: Key<bool> = Key::new();
 
+/// Its name.
+pub(crate) const NAME: &str = "slice";
+
 #[cfg(feature = "slice")]
 const _: () = {
     use crate::key::{Origin, Verdict};
 
     extern "C" fn probe(verdict: &mut Verdict, _: &crate::key::KeyRecord) {
-        crate::__key_record!(["slice"] SLICE, bool, probe, crate::key::flags::SLICE);
+        crate::__key_record!([NAME] SLICE, bool, probe, crate::key::flags::SLICE);
         match rseq::probe(verdict) {
             Some(available) => {
                 verdict.value = 1;

@@ -11,6 +11,7 @@ mod kernels;
 mod libcs;
 mod machine;
 mod matrix;
+mod preload;
 mod programs;
 mod seccomp;
 mod strict;
@@ -21,7 +22,15 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     // In this order two kernels are busy most of the time.
-    let tests = [machine::tests(), matrix::tests(), enrol::tests(), strict::tests(), seccomp::tests(), grants::tests()];
+    let tests = [
+        machine::tests(),
+        matrix::tests(),
+        enrol::tests(),
+        strict::tests(),
+        preload::tests(),
+        seccomp::tests(),
+        grants::tests(),
+    ];
     let tests: Vec<_> = tests.into_iter().flatten().collect();
     let arguments = Arguments::from_args();
     if invar_arch::PATCHES && !arguments.list && tests.iter().any(Trial::has_ignored_flag) {
