@@ -45,8 +45,8 @@ mod cpu;
 
 pub use cpu::{FEATURE_SOURCE, FEATURES, cpu_features, level};
 pub use machine::{
-    NAME, PATCHES, RSEQ_SIGNATURE, area, bound, checked, libc_area, own_area_offset, request, request_area, set_area,
-    synchronise, syscall, withdraw,
+    NAME, Observer, PATCHES, RSEQ_SIGNATURE, area, bound, checked, libc_area, observe, own_area_offset, request,
+    request_area, set_area, synchronise, syscall, take_back, thread_pointer, ticks, withdraw, yield_number,
 };
 
 /// What stands at a site. The numbers are part of the site ABI.

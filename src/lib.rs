@@ -77,6 +77,8 @@ mod dispatch;
 mod features;
 mod key;
 mod module;
+#[cfg(feature = "profile")]
+mod profile;
 mod report;
 #[cfg(feature = "slice")]
 mod rseq;

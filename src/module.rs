@@ -290,6 +290,14 @@ impl<'a> Module<'a> {
         self.segments.contain(address, 1, 0)
     }
 
+    /// From its first segment's start to its last one's end.
+    #[cfg(feature = "profile")]
+    pub(crate) fn range(&self) -> Range<usize> {
+        let ranges = || self.segments.of_type(libc::PT_LOAD).map(|(range, _)| range);
+        let start = ranges().map(|range| range.start).min().unwrap_or(0);
+        start..ranges().map(|range| range.end).max().unwrap_or(start)
+    }
+
     /// Whether this is the program itself, which the loader lists without a path.
     pub(crate) fn is_program(&self) -> bool {
         self.path.is_empty()

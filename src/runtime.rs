@@ -11,6 +11,8 @@
 
 use crate::key::{Origin, Verdict, flags};
 use crate::module::{self, Module, ModuleKey};
+#[cfg(feature = "profile")]
+use crate::profile;
 #[cfg(feature = "report")]
 use crate::report;
 use crate::settings::{EXIT_REQUIRED, Mode, Settings};
@@ -62,10 +64,15 @@ fn load_module(own: &Module<'_>, settings: &Settings) {
         }
     }
     slice::load();
+    #[cfg(feature = "profile")]
+    let counted = profile::load(own);
+    #[cfg(not(feature = "profile"))]
+    let counted = false;
 
     let wish = if settings.mode == Mode::Off { bind::Wish::None } else { settings.writer };
+    // Slice sites that are counted stay in checked form, as where no other makes requests.
     // SAFETY: our own module, its keys sealed.
-    unsafe { bind::bind(own, wish, slice::request_offset()) };
+    unsafe { bind::bind(own, wish, if counted { 0 } else { slice::request_offset() }) };
 
     #[cfg(feature = "report")]
     if let Some(destination) = settings.report {

@@ -5,7 +5,11 @@
 #![allow(unsafe_code)]
 
 use crate::bind::Wish;
+#[cfg(feature = "profile")]
+use crate::profile::Counting;
 use crate::sys;
+#[cfg(any(feature = "report", feature = "profile"))]
+use crate::text::{Sink, Text};
 use crate::write::Writer;
 use core::ffi::{CStr, c_char};
 
@@ -47,6 +51,18 @@ pub const SETTINGS: &[(&str, &str, &str)] = &[
         "stderr|FILE",
         "list keys, sites and reasons at load; FILE is appended to, and %p in it is the process",
     ),
+    #[cfg(feature = "profile")]
+    (
+        "INVAR_SLICE",
+        "off|count|profile",
+        "count slice requests, grants, yields and losses; profile: of each site too. Slice sites stay in checked form [off]",
+    ),
+    #[cfg(feature = "profile")]
+    (
+        "INVAR_PROFILE",
+        "FILE",
+        "where INVAR_SLICE counts; %p in it is the process, and no file is overwritten [profile: invar-%p.profile]",
+    ),
     ("INVAR_HELP", "1", "print this table at load, and go on"),
 ];
 
@@ -83,7 +99,7 @@ impl Settings {
         if value.is_empty() {
             return;
         }
-        match place(name, b" _KEYS _WRITER _REPORT _HELP") {
+        match place(name, b" _KEYS _WRITER _REPORT _SLICE _PROFILE _HELP") {
             Some(0) => match place(value, b"off auto require") {
                 Some(0) => self.mode = Mode::Off,
                 Some(1) => self.mode = Mode::Auto,
@@ -106,11 +122,65 @@ impl Settings {
             },
             // SAFETY: behind `INVAR_REPORT=`, in the same string.
             Some(3) => self.report = Some(unsafe { CStr::from_ptr(value.as_ptr().cast()) }),
+            Some(4) =>
+            {
+                #[cfg(feature = "profile")]
+                if counting_named(value).is_none() {
+                    unknown(bytes);
+                }
+            }
+            // Read by the probe of its key.
+            Some(5) => {}
             Some(_) => self.help = value != b"0",
             // Another program's, or a later version's.
             None => {}
         }
     }
+}
+
+/// What `INVAR_SLICE` and `INVAR_PROFILE` say: what to count, and where. For the probe of that key.
+#[cfg(feature = "profile")]
+#[cold]
+pub(crate) fn counting() -> (Counting, Option<Path>) {
+    let value = |name: &[u8]| environment().filter_map(|variable| variable.to_bytes().strip_prefix(name)).last();
+    let counting = match sys::auxiliary(libc::AT_SECURE) {
+        0 => value(b"INVAR_SLICE=").and_then(counting_named).unwrap_or(Counting::Off),
+        _ => Counting::Off,
+    };
+    let default = (counting == Counting::Profile).then_some(b"invar-%p.profile" as &[u8]);
+    let file = value(b"INVAR_PROFILE=").filter(|file| !file.is_empty()).or(default);
+    (counting, file.map(expand))
+}
+
+#[cfg(feature = "profile")]
+fn counting_named(value: &[u8]) -> Option<Counting> {
+    match place(value, b"off count profile") {
+        Some(0) => Some(Counting::Off),
+        Some(1) => Some(Counting::Count),
+        Some(_) => Some(Counting::Profile),
+        None => None,
+    }
+}
+
+/// A path. One that is longer cannot be opened.
+#[cfg(any(feature = "report", feature = "profile"))]
+pub(crate) type Path = Text<1024>;
+
+/// The path that a setting's pattern means here: `%p` in it is the process.
+#[cfg(any(feature = "report", feature = "profile"))]
+#[cold]
+pub(crate) fn expand(pattern: &[u8]) -> Path {
+    let mut path = Path::new();
+    let mut bytes = pattern.iter();
+    while let Some(&byte) = bytes.next() {
+        if byte == b'%' && bytes.as_slice().first() == Some(&b'p') {
+            bytes.next();
+            path.number(sys::process_id() as i64);
+        } else {
+            path.put(&[byte]);
+        }
+    }
+    path
 }
 
 /// How long the name before `=` is.

@@ -10,6 +10,8 @@
 #![allow(unused_unsafe)]
 
 use crate::key::Key;
+#[cfg(feature = "profile")]
+pub use crate::profile::{COUNTING, Counting, Counts};
 #[cfg(feature = "slice")]
 use crate::rseq;
 #[cfg(feature = "slice")]
@@ -149,6 +151,29 @@ pub fn enrol_contended() {
 #[cfg(feature = "slice")]
 pub fn audit(mut each: impl FnMut(Thread)) -> Result<(), i32> {
     rseq::audit(&mut each).map_err(|error| error.0)
+}
+
+/// What this process's sections asked for and got, where `INVAR_SLICE=count` or `profile` has it counted.
+#[cfg(feature = "profile")]
+pub fn counts() -> Option<Counts> {
+    let mut all = Counts::default();
+    each_thread_counts(|_, counts| {
+        all.requests += counts.requests;
+        all.grants += counts.grants;
+        all.yields += counts.yields;
+        all.lost += counts.lost;
+    })
+    .then_some(all)
+}
+
+/// The same by threads: calls `visit` with each thread's number, as `gettid(2)` gives it, and what it asked for and got; `false`
+/// where nothing is counted.
+///
+/// The first has number 0 and stands for threads beyond the first thousand. A thread that was given the memory of one that
+/// ended counts on for it.
+#[cfg(feature = "profile")]
+pub fn each_thread_counts(mut visit: impl FnMut(u32, Counts)) -> bool {
+    crate::profile::each_thread(&mut visit)
 }
 
 /// Makes the verdict's data known to this module's sites.

@@ -33,6 +33,25 @@ impl File {
         unsafe { call(libc::SYS_openat, args) }.map(Self)
     }
 
+    /// Makes a file that only its owner may use; one that exists is an error.
+    #[cfg(feature = "profile")]
+    pub(crate) fn create(path: &[u8]) -> Result<Self> {
+        if path.last() != Some(&0) {
+            return Err(Errno(libc::ENAMETOOLONG));
+        }
+        let flags = libc::O_RDWR | libc::O_CREAT | libc::O_EXCL | libc::O_CLOEXEC;
+        let args = [libc::AT_FDCWD as usize, path.as_ptr() as usize, flags as usize, 0o600, 0, 0];
+        // SAFETY: `path` ends in NUL.
+        unsafe { call(libc::SYS_openat, args) }.map(Self)
+    }
+
+    /// Gives a new file this length, all zeros.
+    #[cfg(feature = "profile")]
+    pub(crate) fn resize(&self, bytes: usize) -> Result<()> {
+        // SAFETY: our own descriptor.
+        unsafe { call(libc::SYS_ftruncate, [self.0, bytes, 0, 0, 0, 0]) }.map(drop)
+    }
+
     /// Lets writes wait for whoever reads, in a file that was opened with `O_NONBLOCK`.
     #[cfg(feature = "report")]
     pub(crate) fn wait_for_readers(&self) {
@@ -208,6 +227,18 @@ impl Drop for Scratch {
     }
 }
 
+/// Memory that is never given back, zero at first: a file's, or the process's own.
+#[cfg(feature = "profile")]
+pub(crate) fn keep(file: Option<&File>, bytes: usize) -> Result<usize> {
+    let (flags, descriptor) = match file {
+        Some(file) => (libc::MAP_SHARED, file.0),
+        None => (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE, usize::MAX),
+    };
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    // SAFETY: a new mapping where nothing is mapped.
+    unsafe { call(libc::SYS_mmap, [0, bytes, protection as usize, flags as usize, descriptor, 0]) }
+}
+
 /// Changes the protection of whole pages.
 ///
 /// # Safety
@@ -239,7 +270,7 @@ pub(crate) fn now() -> u64 {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
-#[cfg(feature = "report")]
+#[cfg(any(feature = "report", feature = "profile"))]
 pub(crate) fn process_id() -> u64 {
     // SAFETY: no arguments, no effects.
     unsafe { call(libc::SYS_getpid, [0; 6]) }.unwrap_or(0) as u64
@@ -292,6 +323,26 @@ pub(crate) fn asleep(thread: u32) -> bool {
 pub(crate) fn thread_id() -> u32 {
     // SAFETY: no arguments, no effects.
     unsafe { call(libc::SYS_gettid, [0; 6]) }.unwrap_or(0) as u32
+}
+
+/// The calling thread's CPU time, in nanoseconds. A system call.
+#[cfg(feature = "profile")]
+pub(crate) fn thread_time() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let args = [libc::CLOCK_THREAD_CPUTIME_ID as usize, &raw mut time as usize, 0, 0, 0, 0];
+    // SAFETY: fills in one timespec.
+    let _ = unsafe { call(libc::SYS_clock_gettime, args) };
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+/// The path of the program; empty where it is not known.
+#[cfg(feature = "profile")]
+pub(crate) fn program_path(buffer: &mut [u8]) -> &[u8] {
+    let path = c"/proc/self/exe";
+    let args = [path.as_ptr() as usize, buffer.as_mut_ptr() as usize, buffer.len(), 0, 0, 0];
+    // SAFETY: the path ends in NUL; the kernel writes at most as many bytes to the buffer.
+    let length = unsafe { call(libc::SYS_readlink, args) }.unwrap_or(0);
+    &buffer[..length.min(buffer.len())]
 }
 
 /// Ends the process at once, all threads.

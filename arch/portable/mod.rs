@@ -90,3 +90,31 @@ pub unsafe fn request() {}
 ///
 /// None needed.
 pub unsafe fn withdraw() {}
+
+/// What would stand in for a request or its withdrawal.
+pub type Observer = extern "C" fn(usize);
+
+/// There is nothing to observe: the slice extension is absent here.
+pub fn observe(_request: Observer, _withdrawal: Observer) -> bool {
+    false
+}
+
+/// The slice extension is absent here.
+pub fn take_back(_area: isize) -> bool {
+    false
+}
+
+/// The slice extension is absent here.
+pub fn yield_number() -> i32 {
+    -1
+}
+
+/// Not needed where nothing is observed.
+pub fn thread_pointer() -> *mut u8 {
+    core::ptr::null_mut()
+}
+
+/// Not needed where nothing is observed.
+pub fn ticks() -> u64 {
+    0
+}

@@ -2,7 +2,7 @@
 
 use crate::AREA_REQUEST;
 use core::arch::{asm, global_asm, naked_asm};
-use core::sync::atomic::{AtomicI32, AtomicIsize, Ordering::Relaxed};
+use core::sync::atomic::{AtomicI32, AtomicIsize, AtomicUsize, Ordering::Relaxed};
 
 // One 64-byte area for each thread, zero until the kernel writes to it. Weak, so that two versions of this crate in one
 // link share it. In .tdata and not in .tbss: lld leaves a hole of a page in a file whose only thread-local memory is an
@@ -77,7 +77,8 @@ pub fn area(offset: isize) -> *mut u8 {
     thread_pointer().wrapping_offset(offset)
 }
 
-fn thread_pointer() -> *mut u8 {
+/// The calling thread's pointer: an address that no other thread of the process has.
+pub fn thread_pointer() -> *mut u8 {
     let thread: *mut u8;
     // SAFETY: the first word at the thread pointer is the thread pointer itself (x86-64 TLS ABI).
     unsafe {
@@ -98,10 +99,19 @@ pub fn set_area(area: isize, yield_number: i32) {
     YIELD.store(yield_number, Relaxed);
 }
 
-/// What [`set_area`] was told.
+/// Where [`set_area`] was told that requests go.
 pub fn request_area() -> isize {
     AREA.load(Relaxed)
 }
+
+/// The system call that [`set_area`] was told of.
+pub fn yield_number() -> i32 {
+    YIELD.load(Relaxed)
+}
+
+/// Functions in the place of the two below, where somebody watches (`observe.rs`); else 0.
+pub(super) static OBSERVED_REQUEST: AtomicUsize = AtomicUsize::new(0);
+pub(super) static OBSERVED_WITHDRAWAL: AtomicUsize = AtomicUsize::new(0);
 
 /// Calls a function that preserves every register, from a place where the compiler knows of no call: thirteen bytes at
 /// each site, and nothing that the hot path beside it would have to save.
@@ -145,14 +155,36 @@ pub unsafe fn withdraw() {
 #[unsafe(naked)]
 pub extern "C" fn request_out_of_line() {
     naked_asm!(
+        "cmp qword ptr [rip + {observed}], 0",
+        "jne 2f",
         "push rax",
         "mov rax, qword ptr [rip + {area}]",
         "mov byte ptr fs:[rax + {request}], 1",
         "pop rax",
         "ret",
+        "2:",
+        "jmp qword ptr [rip + {observed}]",
+        observed = sym OBSERVED_REQUEST,
         area = sym AREA,
         request = const AREA_REQUEST,
     );
+}
+
+/// Takes the request in the area at this offset back; `false` if it was gone already.
+pub fn take_back(area: isize) -> bool {
+    let was: u8;
+    // SAFETY: the request byte of the calling thread's own area.
+    unsafe {
+        asm!(
+            "shr byte ptr fs:[{area} + {request}], 1",
+            "setc {was}",
+            area = in(reg) area,
+            request = const AREA_REQUEST,
+            was = out(reg_byte) was,
+            options(nostack),
+        );
+    }
+    was != 0
 }
 
 /// ```text
@@ -166,6 +198,8 @@ pub extern "C" fn request_out_of_line() {
 #[unsafe(naked)]
 pub extern "C" fn withdraw_out_of_line() {
     naked_asm!(
+        "cmp qword ptr [rip + {observed}], 0",
+        "jne 3f",
         "push rax",
         "mov rax, qword ptr [rip + {area}]",
         "shr byte ptr fs:[rax + {request}], 1",
@@ -183,6 +217,9 @@ pub extern "C" fn withdraw_out_of_line() {
         "2:",
         "pop rax",
         "ret",
+        "3:",
+        "jmp qword ptr [rip + {observed}]",
+        observed = sym OBSERVED_WITHDRAWAL,
         area = sym AREA,
         yield_number = sym YIELD,
         request = const AREA_REQUEST,

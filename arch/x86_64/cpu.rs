@@ -224,7 +224,7 @@ fn libc_registers() -> Option<[u32; 5]> {
 ///
 /// The CPU must have `xgetbv`, enabled by the operating system.
 #[target_feature(enable = "xsave")]
-unsafe fn xcr0() -> u64 {
+pub(crate) unsafe fn xcr0() -> u64 {
     // SAFETY: as the caller vouches; register 0 always exists.
     unsafe { _xgetbv(0) }
 }

@@ -1,14 +1,19 @@
 //! x86-64 on Linux.
 
 mod area;
+mod observe;
 mod site;
 mod system;
 
-pub use area::{RSEQ_SIGNATURE, area, libc_area, own_area_offset, request, request_area, set_area, withdraw};
+pub use area::{
+    RSEQ_SIGNATURE, area, libc_area, own_area_offset, request, request_area, set_area, take_back, thread_pointer,
+    withdraw, yield_number,
+};
 #[doc(hidden)]
 pub use area::{request_out_of_line, withdraw_out_of_line};
+pub use observe::{Observer, observe};
 pub use site::{bound, checked};
-pub use system::{synchronise, syscall};
+pub use system::{synchronise, syscall, ticks};
 
 /// This folder's name.
 pub const NAME: &str = "x86_64";

@@ -3,7 +3,7 @@
 use super::of;
 use super::text::print;
 use crate::module::Module;
-use crate::settings::SETTINGS;
+use crate::settings::{self, SETTINGS};
 use crate::sys::{self, File};
 use crate::text::{Sink, Text};
 use core::ffi::CStr;
@@ -51,16 +51,8 @@ impl Buffered {
 /// The file to append to; standard error where it cannot be opened.
 #[cold]
 fn open(destination: &CStr) -> Option<File> {
-    let mut path = Text::<1024>::new();
-    let mut bytes = destination.to_bytes_with_nul().iter();
-    while let Some(&byte) = bytes.next() {
-        if byte == b'%' && bytes.as_slice().first() == Some(&b'p') {
-            bytes.next();
-            path.number(sys::process_id() as i64);
-        } else {
-            path.put(&[byte]);
-        }
-    }
+    let mut path = settings::expand(destination.to_bytes());
+    path.put(b"\0");
     // A pipe that nobody reads is not waited for.
     let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_APPEND | libc::O_NONBLOCK | libc::O_NOCTTY;
     match File::open(path.as_bytes(), flags) {

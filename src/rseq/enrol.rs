@@ -53,6 +53,12 @@ pub(crate) fn enrol() -> core::result::Result<(), NotEnrolled> {
     enrol_at(&CallingThread(area), libcs)
 }
 
+/// Whether the kernel looks at the calling thread's requests.
+#[cfg(feature = "profile")]
+pub(crate) fn is_enrolled() -> bool {
+    flags(arch::request_area()) & FLAG_ENABLED != 0
+}
+
 /// What enrolling asks of the kernel; a test can answer in its place.
 trait Thread {
     fn flags(&self) -> u32;

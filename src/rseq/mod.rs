@@ -15,6 +15,8 @@ use crate::sys::{self, Result};
 pub(crate) use audit::audit;
 pub use audit::{Area, Thread};
 pub use enrol::NotEnrolled;
+#[cfg(feature = "profile")]
+pub(crate) use enrol::is_enrolled;
 pub(crate) use enrol::{enrol, enrol_contended};
 use invar_arch as arch;
 pub(crate) use probe::Available;

@@ -1,0 +1,192 @@
+//! The counting form of slice sites: what it counts, and where.
+//!
+//! It is the checked form: with the slice key on, that one reaches the cold path of each site, and so an observer (`watch`)
+//! that does what the site would have done and counts it in a table (`table`). Nothing else in the code knows of it; where it
+//! was not chosen, it costs a compare on a path that was cold already.
+#![allow(unsafe_code)]
+
+mod table;
+mod watch;
+
+use crate::key::{Key, KeyRecord, Origin, Verdict};
+use crate::module::Module;
+use crate::settings::{self, Path};
+use crate::slice::SLICE;
+use crate::sys::{self, Errno, File};
+use crate::text::{Evidence, Sink};
+use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering::Relaxed};
+use invar_arch as arch;
+use table::{MAGIC, Table};
+
+crate::values! {
+    /// What is counted of the slice sites.
+    pub enum Counting {
+        /// Nothing.
+        Off,
+        /// What the process and its threads ask for and get.
+        Count,
+        /// That, and what becomes of the sections of each site.
+        Profile,
+    }
+}
+
+/// The key of the counting form, named `slice.counting`. Its verdict's data is the address of the process's table.
+pub static COUNTING: Key<Counting> = Key::new();
+
+const _: () = {
+    extern "C" fn probe(verdict: &mut Verdict, _: &KeyRecord) {
+        crate::__key_record!(["slice.counting"] COUNTING, Counting, probe, 0);
+        decide(verdict);
+    }
+    #[used]
+    static KEEP: crate::key::RawProbe = probe;
+};
+
+/// What slice sites asked for and got.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counts {
+    /// Sections begun.
+    pub requests: u64,
+    /// Grants that were still there when the section ended. The kernel's own count is higher by those that ran out.
+    pub grants: u64,
+    /// Of those, sections that gave up the CPU in time.
+    pub yields: u64,
+    /// Requests that were gone, and no grant there: it ran out, or a system call ended it; or the thread was
+    /// rescheduled without one, or a section inside ended the request.
+    pub lost: u64,
+}
+
+/// This module's view of the process's table; null where nothing is counted.
+static TABLE: AtomicPtr<Table> = AtomicPtr::new(core::ptr::null_mut());
+/// What asking for the CPU time adds to it, in nanoseconds.
+static CLOCK_COST: AtomicU64 = AtomicU64::new(0);
+
+fn table() -> Option<&'static Table> {
+    // SAFETY: null, or a table that is never unmapped.
+    unsafe { TABLE.load(Relaxed).as_ref() }
+}
+
+fn sites_count() -> bool {
+    COUNTING.get() == Counting::Profile
+}
+
+fn clock_cost() -> u64 {
+    CLOCK_COST.load(Relaxed)
+}
+
+/// Visits the threads that entered sections: number, and what they did. The first has number 0, and counts for threads beyond
+/// the first thousand. A thread counts on for one that ended, whose memory it was given.
+pub(crate) fn each_thread(visit: &mut dyn FnMut(u32, Counts)) -> bool {
+    let Some(table) = table() else { return false };
+    for thread in table.threads() {
+        let count = |counter: &AtomicU64| counter.load(Relaxed);
+        let counts = Counts {
+            requests: count(&thread.requests),
+            grants: count(&thread.grants),
+            yields: count(&thread.yields),
+            lost: count(&thread.lost),
+        };
+        visit(thread.number.load(Relaxed) as u32, counts);
+    }
+    true
+}
+
+/// Whether this module's slice sites stay in checked form, to be counted. Begins to, where the keys say so.
+#[cold]
+pub(crate) fn load(own: &Module<'_>) -> bool {
+    let mut verdict = Verdict::undecided();
+    if !SLICE.get() || !COUNTING.copy(&mut verdict) || verdict.value == 0 {
+        return false;
+    }
+    let table = verdict.data as usize as *mut Table;
+    // SAFETY: what a key of this name carries is a table, in memory that is never unmapped.
+    let Some(known) = (unsafe { table.as_ref() }) else { return false };
+    if known.header.magic.load(Relaxed) != MAGIC || !arch::observe(watch::entered, watch::left) {
+        return false;
+    }
+    let granting = SLICE.verdict().is_some_and(|verdict| verdict.origin() != Origin::Forced);
+    known.header.grants.store(granting.into(), Relaxed);
+    let mut buffer = [0; 1024];
+    known.add_module(own.range(), if own.is_program() { sys::program_path(&mut buffer) } else { own.path.to_bytes() });
+    TABLE.store(table, Relaxed);
+    let costs = [(); 4].map(|()| sys::thread_time().abs_diff(sys::thread_time()));
+    CLOCK_COST.store(costs.into_iter().min().unwrap_or(0), Relaxed);
+    true
+}
+
+/// The key's probe: it is what the settings say, if there can be a table.
+#[cold]
+fn decide(verdict: &mut Verdict) {
+    let (counting, file) = settings::counting();
+    let evidence = &mut verdict.evidence;
+    if counting == Counting::Off {
+        evidence.text("INVAR_SLICE does not ask for it");
+        return;
+    }
+    let table = match file {
+        Some(pattern) => in_file(&pattern, evidence),
+        None => sys::keep(None, size_of::<Table>()),
+    };
+    match table {
+        Ok(address) => {
+            // SAFETY: new memory of this size, zero at first, that is never unmapped.
+            begin(unsafe { &*(address as *const Table) }, counting);
+            verdict.value = counting as u8;
+            verdict.data = address as u64;
+        }
+        Err(Errno(errno)) => {
+            verdict.origin = Origin::Failed as u8;
+            verdict.evidence.text(": no memory for counts, errno ").number(errno.into());
+        }
+    }
+}
+
+/// A table in a new file; one that exists is not touched, and the next name taken.
+#[cold]
+fn in_file(pattern: &Path, evidence: &mut Evidence) -> sys::Result<usize> {
+    let mut path = *pattern;
+    let mut number = 1;
+    let file = loop {
+        let mut name = path;
+        name.put(b"\0");
+        match File::create(name.as_bytes()) {
+            Err(Errno(libc::EEXIST)) if number < 100 => {
+                number += 1;
+                path = *pattern;
+                path.text(".").number(number);
+            }
+            file => break file,
+        }
+    };
+    evidence.text("counts are in ").text(path.as_str());
+    let file = file?;
+    file.resize(size_of::<Table>())?;
+    sys::keep(Some(&file), size_of::<Table>())
+}
+
+#[cold]
+fn begin(table: &Table, counting: Counting) {
+    let header = &table.header;
+    header.process.store(sys::process_id(), Relaxed);
+    header.counting.store(counting as u64, Relaxed);
+    let slice = slice_length();
+    header.slice.store(slice.unwrap_or(DEFAULT_SLICE), Relaxed);
+    header.slice_is_known.store(slice.is_some().into(), Relaxed);
+    table.note_time(&header.start);
+    header.magic.store(MAGIC, Relaxed);
+}
+
+/// Nanoseconds. Source: Linux 7.0, kernel/rseq.c, `rseq_slice_ext_nsecs`.
+const DEFAULT_SLICE: u64 = 5_000;
+
+/// What the administrator chose, where this process may read it.
+#[cold]
+fn slice_length() -> Option<u64> {
+    let file = File::open(b"/sys/kernel/debug/rseq/slice_ext_nsec\0", libc::O_RDONLY).ok()?;
+    let mut text = [0; 16];
+    let length = file.read(&mut text).ok()?;
+    let digits = text[..length].iter().take_while(|byte| byte.is_ascii_digit());
+    Some(digits.fold(0_u64, |number, byte| number.wrapping_mul(10).wrapping_add((byte - b'0').into())))
+        .filter(|&slice| slice > 0)
+}

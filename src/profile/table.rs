@@ -1,0 +1,199 @@
+//! Where counts go: one block of memory for the process, which every copy of the runtime in it knows, or a file that is mapped
+//! in its place. `docs/profile.md` gives the layout; numbers are 64-bit and little-endian unless it says otherwise.
+//!
+//! Nothing is ever taken out. A place is claimed by whoever writes its first word; from then on counters only grow.
+
+use crate::sys;
+use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+use invar_arch as arch;
+
+/// `invarsl` and the layout's version.
+pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"invarsl1");
+
+const MODULES: usize = 64;
+const PATH: usize = 1024 - 16;
+const THREADS: usize = 1024;
+const SITES: usize = 1024;
+/// How many places in a row are tried before there counts as being none.
+const TRIES: usize = 32;
+/// How many sections of one thread can be open at a time, each with a time of its own.
+pub(crate) const OPEN: usize = 6;
+/// Two for each power of two, from 2^4 ticks on.
+pub(crate) const BUCKETS: usize = 96;
+const FIRST_POWER: u32 = 4;
+
+#[repr(C)]
+pub(crate) struct Table {
+    pub(crate) header: Header,
+    modules: [Module; MODULES],
+    threads: [Thread; THREADS],
+    sites: [Site; SITES],
+}
+
+#[repr(C)]
+pub(crate) struct Header {
+    /// [`MAGIC`], written last.
+    pub(crate) magic: AtomicU64,
+    pub(crate) process: AtomicU64,
+    /// The value of the key [`COUNTING`](super::COUNTING): 1 counts threads, 2 counts sites too.
+    pub(crate) counting: AtomicU64,
+    /// How long an extension lasts, in nanoseconds.
+    pub(crate) slice: AtomicU64,
+    /// 1 if the kernel said so, 0 if it is its default.
+    pub(crate) slice_is_known: AtomicU64,
+    /// 1 if the kernel grants, 0 where requests go to memory that nobody looks at.
+    pub(crate) grants: AtomicU64,
+    /// The time stamp counter, and the monotonic clock in nanoseconds, when the table was made; and at a later time.
+    pub(crate) start: [AtomicU64; 2],
+    pub(crate) later: [AtomicU64; 2],
+    /// Sections entered at sites for which there was no place.
+    pub(crate) sites_lost: AtomicU64,
+    /// Modules for which there was none.
+    pub(crate) modules_lost: AtomicU64,
+    reserved: [AtomicU64; 20],
+}
+
+/// A module whose sites are counted.
+#[repr(C)]
+struct Module {
+    start: AtomicU64,
+    end: AtomicU64,
+    path: [AtomicU8; PATH],
+}
+
+/// What one thread did; the first counts for all that found no place of their own.
+#[repr(C)]
+pub(crate) struct Thread {
+    /// Its thread pointer: what another thread has after it ends.
+    pointer: AtomicU64,
+    /// Its number, as `gettid(2)` gives it.
+    pub(crate) number: AtomicU64,
+    pub(crate) requests: AtomicU64,
+    pub(crate) grants: AtomicU64,
+    pub(crate) yields: AtomicU64,
+    pub(crate) lost: AtomicU64,
+    /// How many sections are open.
+    pub(crate) depth: AtomicU64,
+    reserved: AtomicU64,
+    pub(crate) open: [Section; OPEN],
+}
+
+/// An open section.
+#[repr(C)]
+pub(crate) struct Section {
+    /// Its site's place, from 1; 0 if it has none.
+    pub(crate) site: AtomicU64,
+    /// The time stamp counter when it began; 0 if that is not known.
+    pub(crate) began: AtomicU64,
+    /// The thread's CPU time shortly before, in nanoseconds; 0 if it was not asked for.
+    pub(crate) cpu_time: AtomicU64,
+    /// 1 once another section ended its request.
+    pub(crate) cut_short: AtomicU64,
+}
+
+/// What became of the sections that began at one site.
+#[repr(C)]
+pub(crate) struct Site {
+    /// The address behind the call in its cold path.
+    address: AtomicU64,
+    pub(crate) requests: AtomicU64,
+    pub(crate) grants: AtomicU64,
+    pub(crate) yields: AtomicU64,
+    pub(crate) lost: AtomicU64,
+    /// Of those lost: after more CPU time than an extension has; after less.
+    pub(crate) too_long: AtomicU64,
+    pub(crate) interrupted: AtomicU64,
+    /// Of those lost: ended by a section inside; in a thread that is not enrolled.
+    pub(crate) nested: AtomicU64,
+    pub(crate) not_enrolled: AtomicU64,
+    /// Ticks altogether, of all sections in the histogram.
+    pub(crate) ticks: AtomicU64,
+    reserved: [AtomicU64; 6],
+    pub(crate) held: [AtomicU32; BUCKETS],
+}
+
+const _: () = assert!(
+    size_of::<Header>() == 256
+        && size_of::<Module>() == 1024
+        && size_of::<Thread>() == 256
+        && size_of::<Site>() == 512
+        && size_of::<Table>() == 256 + 64 * 1024 + 1024 * (256 + 512)
+);
+
+impl Table {
+    /// Makes a module known by its range of addresses; its path is cut off if it is very long.
+    pub(crate) fn add_module(&self, range: core::ops::Range<usize>, path: &[u8]) {
+        let start = range.start as u64;
+        let free = self.modules.iter().find(|module| claim(&module.start, start.max(1)));
+        let Some(module) = free else {
+            self.header.modules_lost.fetch_add(1, Relaxed);
+            return;
+        };
+        for (to, &from) in module.path[..PATH - 1].iter().zip(path) {
+            to.store(from, Relaxed);
+        }
+        module.end.store(range.end as u64, Relaxed);
+    }
+
+    /// Reads both clocks into the header, in a place where a system call does no harm.
+    pub(crate) fn note_time(&self, into: &[AtomicU64; 2]) {
+        into[0].store(arch::ticks(), Relaxed);
+        into[1].store(sys::now(), Relaxed);
+    }
+
+    /// The calling thread's place, and whether it is its own. `number` is asked the first time.
+    pub(crate) fn thread(&self, number: impl FnOnce() -> u32) -> (&Thread, bool) {
+        let pointer = arch::thread_pointer() as u64;
+        let [others, threads @ ..] = &self.threads;
+        match place(threads, pointer, |thread| &thread.pointer) {
+            Some((_, thread)) => {
+                if thread.number.load(Relaxed) == 0 {
+                    thread.number.store(number().into(), Relaxed);
+                }
+                (thread, true)
+            }
+            None => (others, false),
+        }
+    }
+
+    /// The place, from 1, of the site with this address behind its call; 0 if there is no more.
+    pub(crate) fn site(&self, address: usize) -> u64 {
+        place(&self.sites, address as u64, |site| &site.address).map_or(0, |(at, _)| at as u64 + 1)
+    }
+
+    pub(crate) fn site_at(&self, place: u64) -> Option<&Site> {
+        self.sites.get(place.wrapping_sub(1) as usize)
+    }
+
+    /// Every thread that has a place, and the common one.
+    pub(crate) fn threads(&self) -> impl Iterator<Item = &Thread> {
+        let common = self.threads.iter().take(1);
+        common.chain(self.threads.iter().skip(1).filter(|thread| thread.pointer.load(Relaxed) != 0))
+    }
+}
+
+impl Site {
+    /// Adds a section that took this many ticks.
+    pub(crate) fn add(&self, ticks: u64) {
+        let power = (ticks | 1).ilog2();
+        let half = if power > 0 { ticks >> (power - 1) & 1 } else { 0 };
+        let bucket = (2 * power.saturating_sub(FIRST_POWER)) as usize + half as usize;
+        self.held[if power < FIRST_POWER { 0 } else { bucket.min(BUCKETS - 1) }].fetch_add(1, Relaxed);
+        self.ticks.fetch_add(ticks, Relaxed);
+    }
+}
+
+/// The place of `key`, which is claimed for it if it has none; `None` if those where it could be are taken.
+fn place<T>(places: &[T], key: u64, word: impl Fn(&T) -> &AtomicU64) -> Option<(usize, &T)> {
+    // Fibonacci hashing; the low bits of an address say little.
+    let start = ((key >> 2).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize;
+    (start..start + TRIES).map(|at| at % places.len()).find_map(|at| {
+        let place = &places[at];
+        (word(place).load(Relaxed) == key || claim(word(place), key)).then_some((at, place))
+    })
+}
+
+/// Claims what is free; true as well if somebody has claimed it for the same key.
+fn claim(word: &AtomicU64, key: u64) -> bool {
+    matches!(word.compare_exchange(0, key, Relaxed, Relaxed), Ok(_)) || word.load(Relaxed) == key
+}

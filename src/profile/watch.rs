@@ -1,0 +1,138 @@
+//! Sections, watched: what stands in for a request and for its end where somebody counts.
+//!
+//! Both run instead of a slice site's instructions, in any thread, in signal handlers, and between a program's lock and its
+//! unlock. So they take no lock and no memory, cannot panic, and make system calls only where none can end a grant: before a
+//! request, and after its end.
+
+use super::table::{Section, Site, Table, Thread};
+use crate::rseq::{self, SYS_RSEQ_SLICE_YIELD};
+use crate::sys;
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use invar_arch as arch;
+
+/// In the place of a request. `site` is the address behind the call that came here.
+pub(super) extern "C" fn entered(site: usize) {
+    let Some(table) = super::table() else { return };
+    let area = arch::area(arch::request_area());
+    // SAFETY: the two bytes of the calling thread's area; the kernel writes them as well.
+    let (request, granted) = unsafe {
+        let request = area.add(arch::AREA_REQUEST);
+        (request, request.add(1).read_volatile() != 0)
+    };
+    // SAFETY: as above.
+    let inside = granted || unsafe { request.read_volatile() } != 0;
+    let (thread, own) = table.thread(|| if granted { 0 } else { sys::thread_id() });
+    add(&thread.requests);
+    let mut began = None;
+    if own {
+        let depth = thread.depth.load(Relaxed);
+        if inside && let Some(outer) = depth.checked_sub(1).and_then(|depth| thread.open.get(depth as usize)) {
+            outer.cut_short.store(1, Relaxed);
+        }
+        if let Some(section) = thread.open.get(depth as usize) {
+            open(table, section, site, !granted);
+            began = Some(&section.began);
+        }
+        thread.depth.store(depth + 1, Relaxed);
+    }
+    if let Some(began) = began {
+        began.store(arch::ticks(), Relaxed);
+    }
+    // SAFETY: as above.
+    unsafe { request.write_volatile(1) };
+}
+
+/// Notes what is known of a section before it begins. The CPU time is asked for at sites that have lost a section before, to know
+/// why if they lose another.
+fn open(table: &Table, section: &Section, address: usize, may_call: bool) {
+    let place = if super::sites_count() { table.site(address) } else { 0 };
+    let mut cpu_time = 0;
+    match table.site_at(place) {
+        Some(site) => {
+            add(&site.requests);
+            if may_call && site.lost.load(Relaxed) > 0 {
+                cpu_time = sys::thread_time();
+            }
+        }
+        None if super::sites_count() => add(&table.header.sites_lost),
+        None => {}
+    }
+    section.site.store(place, Relaxed);
+    section.cpu_time.store(cpu_time, Relaxed);
+    section.cut_short.store(0, Relaxed);
+}
+
+/// In the place of a request's withdrawal.
+pub(super) extern "C" fn left(_site: usize) {
+    let area = arch::request_area();
+    let kept = arch::take_back(area);
+    let ended = arch::ticks();
+    // SAFETY: the calling thread's area; the kernel writes it as well.
+    let granted = !kept && unsafe { arch::area(area).add(arch::AREA_REQUEST + 1).read_volatile() } != 0;
+    let yielded = granted && give_up_cpu();
+
+    let Some(table) = super::table() else { return };
+    let (thread, own) = table.thread(sys::thread_id);
+    let section = if own { close(thread) } else { None };
+    let site = section.and_then(|section| table.site_at(section.site.load(Relaxed)));
+    if let (Some(section), Some(site)) = (section, site) {
+        site.add(ended.saturating_sub(section.began.load(Relaxed)));
+    }
+    let lost = !kept && !granted;
+    for (happened, of_thread, of_site) in [
+        (granted, &thread.grants, site.map(|site| &site.grants)),
+        (yielded, &thread.yields, site.map(|site| &site.yields)),
+        (lost, &thread.lost, site.map(|site| &site.lost)),
+    ] {
+        if happened {
+            add(of_thread);
+            of_site.map(add);
+        }
+    }
+    if lost {
+        table.note_time(&table.header.later);
+    }
+    if lost && let (Some(section), Some(site)) = (section, site) {
+        explain(table, section, site).map(add);
+    }
+}
+
+/// The section that the thread opened last, if it is among those that are timed.
+fn close(thread: &Thread) -> Option<&Section> {
+    let depth = thread.depth.load(Relaxed).checked_sub(1)?;
+    thread.depth.store(depth, Relaxed);
+    thread.open.get(depth as usize)
+}
+
+/// Gives up the CPU that a grant lent; whether the kernel says that this was in time.
+fn give_up_cpu() -> bool {
+    let number = arch::yield_number();
+    // SAFETY: no arguments, and no effect but that.
+    let result = if number < 0 { Ok(0) } else { unsafe { sys::call(number.into(), [0; 6]) } };
+    // Another call than the kernel's own says nothing, and ends every grant.
+    if number == SYS_RSEQ_SLICE_YIELD { result == Ok(1) } else { number >= 0 }
+}
+
+/// The counter for the reason why a request was lost, where there is one.
+///
+/// The kernel says only that it is gone: time was granted and ran out, or a system call ended it, or a signal or a fault kept the kernel from
+/// granting any. Who used up more CPU time than an extension has was too long in any case.
+fn explain<'a>(table: &Table, section: &Section, site: &'a Site) -> Option<&'a AtomicU64> {
+    if section.cut_short.load(Relaxed) != 0 {
+        return Some(&site.nested);
+    }
+    if !rseq::is_enrolled() {
+        return Some(&site.not_enrolled);
+    }
+    let before = section.cpu_time.load(Relaxed);
+    if before == 0 {
+        return None;
+    }
+    let used = sys::thread_time().saturating_sub(before).saturating_sub(super::clock_cost());
+    Some(if used >= table.header.slice.load(Relaxed) { &site.too_long } else { &site.interrupted })
+}
+
+/// Counts one more; a whole instruction, so that a signal handler's own does not get lost.
+fn add(counter: &AtomicU64) {
+    counter.fetch_add(1, Relaxed);
+}
