@@ -51,12 +51,14 @@
 //!
 //! # Cargo features
 //!
-//! Every module carries its own copy of the runtime, and pays for what it has. Both are on by default:
+//! Every module carries its own copy of the runtime, and pays for what it has. All are on by default:
 //!
 //! - `slice`: the slice key and [`slice::enter`]. A library that only branches on other keys does without the probes of
 //!   the kernel.
 //! - `report`: the text that `INVAR_REPORT`, `INVAR_HELP` and `INVAR=require` print. Without it a module obeys the settings
 //!   in silence; [`report()`] is there all the same.
+//! - `profile`: `INVAR_SLICE`, and [`slice::counts`]. A module without it binds its slice sites whatever that says, and is
+//!   not counted.
 //!
 //! # Limits
 //!

@@ -122,15 +122,10 @@ impl Settings {
             },
             // SAFETY: behind `INVAR_REPORT=`, in the same string.
             Some(3) => self.report = Some(unsafe { CStr::from_ptr(value.as_ptr().cast()) }),
-            Some(4) =>
-            {
-                #[cfg(feature = "profile")]
-                if counting_named(value).is_none() {
-                    unknown(bytes);
-                }
-            }
-            // Read by the probe of its key.
-            Some(5) => {}
+            // Both are for the probe of their key.
+            #[cfg(feature = "profile")]
+            Some(4) if counting_named(value).is_none() => unknown(bytes),
+            Some(4 | 5) => {}
             Some(_) => self.help = value != b"0",
             // Another program's, or a later version's.
             None => {}

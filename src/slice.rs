@@ -5,6 +5,17 @@
 //! the administrator's choice). It then owes the CPU, and gives it up when the section ends.
 //!
 //! Where the extension is absent, both are nops. There is nothing to check and nothing to choose at run time.
+//!
+//! # What it did
+//!
+//! `INVAR_SLICE=count` has requests, grants, yields and losses counted by thread ([`counts`], [`each_thread_counts`]);
+//! `INVAR_SLICE=profile` by site as well, with the reasons of losses and a histogram of how long sections were held, in a file
+//! that `invar profile` shows (`docs/profile.md`). Where the extension is absent, `INVAR_KEYS=slice=force` beside it leaves the
+//! histogram.
+//!
+//! The counting form is the checked form, whose cold path then leads to who counts. Chosen, it takes some 190 ns a section on a current CPU,
+//! 230 with sites, one system call more where a site has lost a section, and 3 KiB of stack; it needs `xsave`, and the time stamp
+//! counter. Not chosen, it costs nothing: the sites are bound, and their hot path is the same.
 #![allow(unsafe_code)]
 // The cold block of a site is in an unsafe block of its own on some architectures, and inherits one on others.
 #![allow(unused_unsafe)]

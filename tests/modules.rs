@@ -18,6 +18,7 @@ fn main() -> ExitCode {
             a_key_that_proves_is_probed_in_each_module,
         ),
         test("a library opened beside a thread stays checked", sites(), a_library_opened_beside_a_thread_stays_checked),
+        test("sections of all modules are counted in one place", sites(), all_modules_count_in_one_place),
         test("opened and closed a thousand times", sites(), opened_and_closed_a_thousand_times),
         test("a probe that loads a library with its own key", ANYWHERE, a_probe_that_loads_its_own_key),
         test("many libraries beside each other", sites(), many_libraries_beside_each_other),
@@ -41,6 +42,35 @@ fn opened() -> Tale {
 /// In how many modules, and which, the probe of a key ran.
 fn probed<'a>(tale: &'a Tale, key: &str) -> Vec<&'a str> {
     tale.probes.iter().filter(|(name, _)| name == key).map(|(_, module)| module.as_str()).collect()
+}
+
+fn all_modules_count_in_one_place() {
+    let profile = Temporary::path("profile");
+    let settings = [("INVAR_KEYS", "slice=force"), ("INVAR_SLICE", "profile")];
+    let mut host = command(Build::release().program("host"));
+    let tale = tale(host.args([plugin(), rival()]).envs(settings).env("INVAR_PROFILE", &profile.0));
+    tale.assert_consistent();
+    let program = tale.program().key("slice.counting");
+    assert_eq!((&*program.value, &*program.origin), ("profile", "probe"));
+    let plugins = tale.module("libplugin.so").key("slice.counting");
+    assert_eq!((&plugins.value, &*plugins.origin, &plugins.evidence), (&program.value, "adopted", &program.evidence));
+
+    // docs/profile.md: modules, threads, sites.
+    let table = std::fs::read(&profile.0).unwrap();
+    let number = |at: usize| u64::from_le_bytes(table[at..at + 8].try_into().unwrap());
+    let modules: Vec<_> = (0..64).map(|at| 256 + 1024 * at).filter(|&at| number(at) != 0).collect();
+    let name = |at: usize| String::from_utf8_lossy(&table[at + 16..at + 1024]).trim_end_matches('\0').to_owned();
+    let in_plugin = |address| {
+        let holds = |&&at: &&usize| (number(at)..number(at + 8)).contains(&address);
+        modules.iter().find(holds).is_some_and(|&at| name(at).ends_with("libplugin.so"))
+    };
+    // Its one section; the others have none.
+    let sites: Vec<_> = (0..1024).map(|at| 327_936 + 512 * at).filter(|&at| number(at) != 0).collect();
+    let [site] = sites[..] else { panic!("{} sites", sites.len()) };
+    assert!(in_plugin(number(site)), "{:?}", modules.iter().map(|&at| name(at)).collect::<Vec<_>>());
+    assert_eq!((number(site + 8), number(65_792 + 16)), (1, 0));
+    let requests: u64 = (0..1024).map(|at| number(65_792 + 256 * at + 16)).sum();
+    assert_eq!(requests, 1);
 }
 
 fn assert_all_bound(tale: &Tale) {

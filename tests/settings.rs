@@ -12,6 +12,7 @@ use std::process::{Command, ExitCode, Output, Stdio};
 fn main() -> ExitCode {
     run([
         test("every setting gives the same results", ANYWHERE, every_setting_gives_the_same_results),
+        test("what is counted is said", sites(), what_is_counted_is_said),
         test("unbound sites follow their keys", ANYWHERE, unbound_sites_follow_their_keys),
         test("off decides and binds nothing", ANYWHERE, off_decides_and_binds_nothing),
         test("a probe that fails says why", ANYWHERE, a_probe_that_fails_says_why),
@@ -57,6 +58,7 @@ fn every_setting_gives_the_same_results() {
         &[("INVAR_KEYS", "slice=force")],
         &[("INVAR_KEYS", "slice=force"), ("INVAR_WRITER", "off")],
         &[("INVAR_KEYS", "slice=force"), ("INVAR_WRITER", "mprotect")],
+        &[("INVAR_KEYS", "slice=force"), ("INVAR_SLICE", "count")],
         &[("INVAR_KEYS", "story.on=off,counted=narrow,cpu.popcnt=off")],
     ];
     for &settings in settings {
@@ -64,6 +66,39 @@ fn every_setting_gives_the_same_results() {
         tale.assert_consistent();
         assert_eq!(tale.results, plain.results, "{settings:?}");
     }
+}
+
+/// Whatever becomes of the file, the program does the same.
+fn what_is_counted_is_said() {
+    let plain = story(&[]);
+    let counted = |slices: &str, settings: &[(&str, &str)]| {
+        let tale = story(&[&[("INVAR_KEYS", "slice=force"), ("INVAR_SLICE", slices)], settings].concat());
+        tale.assert_consistent();
+        assert_eq!(tale.results, plain.results);
+        let key = tale.program().key("slice.counting").clone();
+        (tale, [key.value, key.origin, key.evidence])
+    };
+    let own = Temporary::path("profile");
+    let path = own.0.to_str().unwrap();
+    let (tale, [value, origin, evidence]) = counted("profile", &[("INVAR_PROFILE", path)]);
+    assert_eq!([value, origin, evidence], ["profile", "probe", &format!("in {path}")]);
+    assert!(tale.program().bound > 0, "branches are bound");
+    let profile = std::fs::read(&own.0).unwrap();
+    assert_eq!((&profile[..8], profile.len()), (&b"invarsl1"[..], 852_224));
+    assert_eq!(std::fs::metadata(&own.0).unwrap().mode() & 0o777, 0o600);
+
+    // A file that is there stays as it is.
+    let second = Temporary(format!("{path}.2").into());
+    let (_, [.., evidence]) = counted("profile", &[("INVAR_PROFILE", path)]);
+    assert_eq!(evidence, format!("in {}", second.0.display()));
+    assert_eq!(std::fs::read(&own.0).unwrap(), profile);
+
+    let (_, [value, _, evidence]) = counted("count", &[]);
+    assert_eq!([&*value, &*evidence], ["count", "in memory"]);
+    let (tale, [value, origin, evidence]) = counted("profile", &[("INVAR_PROFILE", "/proc/none/x")]);
+    assert_eq!([&*value, &*origin], ["off", "failed"]);
+    assert_eq!(evidence, "in /proc/none/x: cannot be made, errno 2");
+    tale.program().assert_bound();
 }
 
 fn unbound_sites_follow_their_keys() {
@@ -260,7 +295,9 @@ fn evidence_cannot_pass_for_another_line() {
 fn bad_settings_are_named_and_ignored() {
     let plain = story(&[]);
     assert_eq!(plain.errors, "");
-    for (name, value) in [("INVAR", "yes"), ("INVAR_WRITER", "laser"), ("INVAR_KEYS", "story.on")] {
+    for (name, value) in
+        [("INVAR", "yes"), ("INVAR_WRITER", "laser"), ("INVAR_KEYS", "story.on"), ("INVAR_SLICE", "all")]
+    {
         let tale = story(&[(name, value)]);
         let lines: Vec<_> = tale.errors.lines().collect();
         let [line] = lines[..] else { panic!("{lines:?}") };

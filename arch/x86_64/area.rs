@@ -228,12 +228,12 @@ pub extern "C" fn withdraw_out_of_line() {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     /// Calls the function with something else in every register that a call may change, and fails unless all of it is
     /// there afterwards.
-    fn call(function: extern "C" fn()) {
+    pub(crate) fn call(function: extern "C" fn()) {
         let before: [u64; 9] = core::array::from_fn(|at| (UMASK << 32) + UMASK + at as u64);
         let [mut rax, mut rcx, mut rdx, mut rsi, mut r8, mut r9, mut r10, mut r11, _] = before;
         let mut rdi = UMASK;

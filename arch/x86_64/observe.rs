@@ -20,6 +20,16 @@ static STATE_COMPONENTS: AtomicU32 = AtomicU32::new(0);
 /// Has all that reaches the cold path of a site call these functions, which then do what it does. They may use any register, and
 /// up to 3 KiB of stack go to keeping those. `false`, and nothing changes, on a CPU without `xsave`.
 pub fn observe(request: Observer, withdrawal: Observer) -> bool {
+    if !prepare(request, withdrawal) {
+        return false;
+    }
+    OBSERVED_REQUEST.store(observed_request as *const () as usize, Relaxed);
+    OBSERVED_WITHDRAWAL.store(observed_withdrawal as *const () as usize, Relaxed);
+    true
+}
+
+/// Makes the two functions at the end of this file ready to be called.
+fn prepare(request: Observer, withdrawal: Observer) -> bool {
     // SSE, AVX, AVX-512 (opmask, upper halves, upper registers), and APX's general registers; not the x87 stack, nor tiles, which
     // no compiler uses unasked. Source: Intel SDM volume 1, 13.1.
     const COMPONENTS: u64 = 1 << 1 | 1 << 2 | 0b111 << 5 | 1 << 19;
@@ -38,8 +48,6 @@ pub fn observe(request: Observer, withdrawal: Observer) -> bool {
     STATE_COMPONENTS.store(components as u32, Relaxed);
     REQUEST.store(request as usize, Relaxed);
     WITHDRAWAL.store(withdrawal as usize, Relaxed);
-    OBSERVED_REQUEST.store(observed_request as *const () as usize, Relaxed);
-    OBSERVED_WITHDRAWAL.store(observed_withdrawal as *const () as usize, Relaxed);
     true
 }
 
@@ -103,4 +111,95 @@ extern "C" fn observed_request() {
 #[unsafe(naked)]
 extern "C" fn observed_withdrawal() {
     call_observer!(WITHDRAWAL)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::arch::asm;
+    use std::is_x86_feature_detected;
+
+    /// Runs between two marks in every vector register, and returns what they are afterwards: as many as this CPU has, as wide.
+    macro_rules! around {
+        ($between:expr, $width:literal, $move:literal, $register:literal, $($number:literal)*) => {{
+            let mut marks = [[0_u8; $width]; 32];
+            for (at, mark) in marks.iter_mut().enumerate() {
+                mark.fill(at as u8 + 1);
+            }
+            let before = marks;
+            let numbers = [$($number),*];
+            // SAFETY: each register is loaded and stored, and the function between preserves all.
+            unsafe {
+                asm!(
+                    $(concat!($move, " ", $register, $number, ", [{marks} + ", $width, " * ", $number, "]"),)*
+                    "add rsp, -128",
+                    "call {between}",
+                    "sub rsp, -128",
+                    $(concat!($move, " [{marks} + ", $width, " * ", $number, "], ", $register, $number),)*
+                    marks = in(reg) &raw mut marks,
+                    between = in(reg) $between,
+                    out("xmm0") _, out("xmm1") _, out("xmm2") _, out("xmm3") _, out("xmm4") _, out("xmm5") _, out("xmm6") _,
+                    out("xmm7") _, out("xmm8") _, out("xmm9") _, out("xmm10") _, out("xmm11") _, out("xmm12") _,
+                    out("xmm13") _, out("xmm14") _, out("xmm15") _,
+                );
+                if is_x86_feature_detected!("avx") {
+                    asm!("vzeroupper");
+                }
+            }
+            numbers.map(|at: usize| marks[at] == before[at]).iter().all(|&same| same)
+        }};
+    }
+
+    /// Changes every register that a C call may change.
+    extern "C" fn careless(_: usize) {
+        // SAFETY: registers that a C call may change.
+        unsafe {
+            asm!(
+                ".irp register, rax, rcx, rdx, rsi, rdi, r8, r9, r10, r11",
+                "xor \\register, \\register",
+                ".endr",
+                clobber_abi("C"),
+            );
+        }
+        // SAFETY: registers that a C call may change.
+        unsafe {
+            if is_x86_feature_detected!("avx512f") {
+                asm!(
+                    ".irp n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31",
+                    "vpternlogd zmm\\n, zmm\\n, zmm\\n, 255",
+                    ".endr",
+                    "kxnorw k1, k1, k1",
+                );
+            } else if is_x86_feature_detected!("avx") {
+                asm!("vzeroall");
+            } else {
+                asm!(".irp n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15", "pcmpeqd xmm\\n, xmm\\n", ".endr");
+            }
+        }
+    }
+
+    extern "C" fn preserves_vectors(between: extern "C" fn()) -> bool {
+        if is_x86_feature_detected!("avx512f") {
+            around!(between, 64, "vmovdqu64", "zmm", 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31)
+        } else if is_x86_feature_detected!("avx") {
+            around!(between, 32, "vmovdqu", "ymm", 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15)
+        } else {
+            around!(between, 16, "movdqu", "xmm", 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15)
+        }
+    }
+
+    #[test]
+    fn observers_may_use_registers() {
+        extern "C" fn unobserved() {
+            careless(0);
+        }
+        assert!(!preserves_vectors(unobserved), "the test sees a change");
+        // Not `observe`: other tests of this process call what would be observed.
+        assert!(prepare(careless, careless));
+        super::super::area::tests::call(observed_request);
+        super::super::area::tests::call(observed_withdrawal);
+        assert!(preserves_vectors(observed_request) && preserves_vectors(observed_withdrawal));
+        STATE_COMPONENTS.store(0, Relaxed);
+        assert!(!preserves_vectors(observed_request), "the test sees a change");
+    }
 }

@@ -1,7 +1,7 @@
 //! The kernels, and one boot of each with all that is to be run there.
 
 use crate::programs::image;
-use crate::{enrol, grants, matrix, preload, seccomp, strict};
+use crate::{enrol, grants, matrix, preload, profile, seccomp, strict};
 use invar_guest::Result;
 use invar_guest::cache::Cache;
 use invar_guest::console::Job;
@@ -83,7 +83,7 @@ impl Kernel {
         let mut image = image()?;
         let (matrix, enrol) = (matrix::jobs(self, &mut image)?, enrol::jobs(self, &mut image)?);
         let threads = [strict::jobs(self), preload::jobs(self), seccomp::jobs(self), grants::jobs(self)].concat();
-        let jobs = [matrix, enrol, threads].concat();
+        let jobs = [matrix, enrol, threads, profile::jobs(self)].concat();
         self.machine().run(&image, &jobs)
     }
 }

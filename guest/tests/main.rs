@@ -12,6 +12,7 @@ mod libcs;
 mod machine;
 mod matrix;
 mod preload;
+mod profile;
 mod programs;
 mod seccomp;
 mod strict;
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
         enrol::tests(),
         strict::tests(),
         preload::tests(),
+        profile::tests(),
         seccomp::tests(),
         grants::tests(),
     ];

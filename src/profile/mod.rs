@@ -59,8 +59,6 @@ pub struct Counts {
 
 /// This module's view of the process's table; null where nothing is counted.
 static TABLE: AtomicPtr<Table> = AtomicPtr::new(core::ptr::null_mut());
-/// What asking for the CPU time adds to it, in nanoseconds.
-static CLOCK_COST: AtomicU64 = AtomicU64::new(0);
 
 fn table() -> Option<&'static Table> {
     // SAFETY: null, or a table that is never unmapped.
@@ -69,10 +67,6 @@ fn table() -> Option<&'static Table> {
 
 fn sites_count() -> bool {
     COUNTING.get() == Counting::Profile
-}
-
-fn clock_cost() -> u64 {
-    CLOCK_COST.load(Relaxed)
 }
 
 /// Visits the threads that entered sections: number, and what they did. The first has number 0, and counts for threads beyond
@@ -110,8 +104,6 @@ pub(crate) fn load(own: &Module<'_>) -> bool {
     let mut buffer = [0; 1024];
     known.add_module(own.range(), if own.is_program() { sys::program_path(&mut buffer) } else { own.path.to_bytes() });
     TABLE.store(table, Relaxed);
-    let costs = [(); 4].map(|()| sys::thread_time().abs_diff(sys::thread_time()));
-    CLOCK_COST.store(costs.into_iter().min().unwrap_or(0), Relaxed);
     true
 }
 
@@ -126,7 +118,10 @@ fn decide(verdict: &mut Verdict) {
     }
     let table = match file {
         Some(pattern) => in_file(&pattern, evidence),
-        None => sys::keep(None, size_of::<Table>()),
+        None => {
+            evidence.text("in memory");
+            sys::keep(None, size_of::<Table>())
+        }
     };
     match table {
         Ok(address) => {
@@ -137,7 +132,7 @@ fn decide(verdict: &mut Verdict) {
         }
         Err(Errno(errno)) => {
             verdict.origin = Origin::Failed as u8;
-            verdict.evidence.text(": no memory for counts, errno ").number(errno.into());
+            verdict.evidence.text(": cannot be made, errno ").number(errno.into());
         }
     }
 }
@@ -159,7 +154,7 @@ fn in_file(pattern: &Path, evidence: &mut Evidence) -> sys::Result<usize> {
             file => break file,
         }
     };
-    evidence.text("counts are in ").text(path.as_str());
+    evidence.text("in ").text(path.as_str());
     let file = file?;
     file.resize(size_of::<Table>())?;
     sys::keep(Some(&file), size_of::<Table>())

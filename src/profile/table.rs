@@ -50,7 +50,10 @@ pub(crate) struct Header {
     pub(crate) sites_lost: AtomicU64,
     /// Modules for which there was none.
     pub(crate) modules_lost: AtomicU64,
-    reserved: [AtomicU64; 20],
+    /// Of sections that were granted time and gave up the CPU: how many, and their CPU time, in nanoseconds, beyond that of an
+    /// undisturbed one.
+    pub(crate) disturbed: [AtomicU64; 2],
+    reserved: [AtomicU64; 18],
 }
 
 /// A module whose sites are counted.
@@ -100,15 +103,17 @@ pub(crate) struct Site {
     pub(crate) grants: AtomicU64,
     pub(crate) yields: AtomicU64,
     pub(crate) lost: AtomicU64,
-    /// Of those lost: after more CPU time than an extension has; after less.
+    /// Of those lost: after more CPU time than an extension has; after less; ended by a section inside.
     pub(crate) too_long: AtomicU64,
     pub(crate) interrupted: AtomicU64,
-    /// Of those lost: ended by a section inside; in a thread that is not enrolled.
     pub(crate) nested: AtomicU64,
+    /// Requests of threads that are not enrolled: nobody looked at them.
     pub(crate) not_enrolled: AtomicU64,
     /// Ticks altogether, of all sections in the histogram.
     pub(crate) ticks: AtomicU64,
-    reserved: [AtomicU64; 6],
+    /// Of sections whose request was still there: how many, and their ticks.
+    pub(crate) undisturbed: [AtomicU64; 2],
+    reserved: [AtomicU64; 4],
     pub(crate) held: [AtomicU32; BUCKETS],
 }
 
@@ -139,6 +144,17 @@ impl Table {
     pub(crate) fn note_time(&self, into: &[AtomicU64; 2]) {
         into[0].store(arch::ticks(), Relaxed);
         into[1].store(sys::now(), Relaxed);
+    }
+
+    /// Nanoseconds for so many ticks, as far as the clocks are known.
+    pub(crate) fn nanoseconds(&self, ticks: u64) -> u64 {
+        // In so many steps for a nanosecond; half a year, and half an hour of ticks, before it overflows.
+        const STEPS: u32 = 10;
+        let Header { start, later, .. } = &self.header;
+        let [ticks_between, time_between] =
+            [0, 1].map(|at| later[at].load(Relaxed).saturating_sub(start[at].load(Relaxed)));
+        let rate = (time_between << STEPS).checked_div(ticks_between).unwrap_or(0);
+        ticks.saturating_mul(rate) >> STEPS
     }
 
     /// The calling thread's place, and whether it is its own. `number` is asked the first time.
@@ -173,13 +189,17 @@ impl Table {
 }
 
 impl Site {
-    /// Adds a section that took this many ticks.
-    pub(crate) fn add(&self, ticks: u64) {
+    /// Adds a section that took this many ticks; `undisturbed` if its request was still there.
+    pub(crate) fn add(&self, ticks: u64, undisturbed: bool) {
         let power = (ticks | 1).ilog2();
         let half = if power > 0 { ticks >> (power - 1) & 1 } else { 0 };
         let bucket = (2 * power.saturating_sub(FIRST_POWER)) as usize + half as usize;
         self.held[if power < FIRST_POWER { 0 } else { bucket.min(BUCKETS - 1) }].fetch_add(1, Relaxed);
         self.ticks.fetch_add(ticks, Relaxed);
+        if undisturbed {
+            self.undisturbed[0].fetch_add(1, Relaxed);
+            self.undisturbed[1].fetch_add(ticks, Relaxed);
+        }
     }
 }
 
@@ -195,5 +215,5 @@ fn place<T>(places: &[T], key: u64, word: impl Fn(&T) -> &AtomicU64) -> Option<(
 
 /// Claims what is free; true as well if somebody has claimed it for the same key.
 fn claim(word: &AtomicU64, key: u64) -> bool {
-    matches!(word.compare_exchange(0, key, Relaxed, Relaxed), Ok(_)) || word.load(Relaxed) == key
+    word.compare_exchange(0, key, Relaxed, Relaxed).is_ok() || word.load(Relaxed) == key
 }

@@ -4,7 +4,7 @@
 //! unlock. So they take no lock and no memory, cannot panic, and make system calls only where none can end a grant: before a
 //! request, and after its end.
 
-use super::table::{Section, Site, Table, Thread};
+use super::table::{Header, Section, Site, Table, Thread};
 use crate::rseq::{self, SYS_RSEQ_SLICE_YIELD};
 use crate::sys;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -50,6 +50,9 @@ fn open(table: &Table, section: &Section, address: usize, may_call: bool) {
     match table.site_at(place) {
         Some(site) => {
             add(&site.requests);
+            if !rseq::is_enrolled() {
+                add(&site.not_enrolled);
+            }
             if may_call && site.lost.load(Relaxed) > 0 {
                 cpu_time = sys::thread_time();
             }
@@ -76,7 +79,7 @@ pub(super) extern "C" fn left(_site: usize) {
     let section = if own { close(thread) } else { None };
     let site = section.and_then(|section| table.site_at(section.site.load(Relaxed)));
     if let (Some(section), Some(site)) = (section, site) {
-        site.add(ended.saturating_sub(section.began.load(Relaxed)));
+        site.add(ended.saturating_sub(section.began.load(Relaxed)), kept);
     }
     let lost = !kept && !granted;
     for (happened, of_thread, of_site) in [
@@ -89,11 +92,13 @@ pub(super) extern "C" fn left(_site: usize) {
             of_site.map(add);
         }
     }
-    if lost {
+    if !kept && let (Some(section), Some(site)) = (section, site) {
         table.note_time(&table.header.later);
-    }
-    if lost && let (Some(section), Some(site)) = (section, site) {
-        explain(table, section, site).map(add);
+        if yielded {
+            learn(table, section, site);
+        } else if lost {
+            explain(table, section, site).map(add);
+        }
     }
 }
 
@@ -115,21 +120,36 @@ fn give_up_cpu() -> bool {
 
 /// The counter for the reason why a request was lost, where there is one.
 ///
-/// The kernel says only that it is gone: time was granted and ran out, or a system call ended it, or a signal or a fault kept the kernel from
-/// granting any. Who used up more CPU time than an extension has was too long in any case.
+/// The kernel says only that it is gone: time was granted and ran out, or a system call ended it, or a signal or a fault
+/// kept the kernel from granting any. Who used up more CPU time than an extension has was too long in any case; of
+/// that, what interrupts and the kernel take in any section is not the section's. So this is an estimate.
 fn explain<'a>(table: &Table, section: &Section, site: &'a Site) -> Option<&'a AtomicU64> {
     if section.cut_short.load(Relaxed) != 0 {
         return Some(&site.nested);
     }
-    if !rseq::is_enrolled() {
-        return Some(&site.not_enrolled);
+    let Header { slice, disturbed: [sections, time], .. } = &table.header;
+    let kernels = time.load(Relaxed).checked_div(sections.load(Relaxed)).unwrap_or(0);
+    let used = cpu_time(section)?;
+    Some(if used >= slice.load(Relaxed) + kernels { &site.too_long } else { &site.interrupted })
+}
+
+/// Learns from a section that was in time what interrupts, the kernel and the clock take.
+fn learn(table: &Table, section: &Section, site: &Site) {
+    let [sections, ticks] = &site.undisturbed;
+    let mean = ticks.load(Relaxed).checked_div(sections.load(Relaxed));
+    if let (Some(used), Some(mean)) = (cpu_time(section), mean) {
+        let [sections, time] = &table.header.disturbed;
+        add(sections);
+        time.fetch_add(used.saturating_sub(table.nanoseconds(mean)), Relaxed);
     }
-    let before = section.cpu_time.load(Relaxed);
-    if before == 0 {
-        return None;
+}
+
+/// The CPU time that the thread used up in a section that has ended, in nanoseconds, where it is known.
+fn cpu_time(section: &Section) -> Option<u64> {
+    match section.cpu_time.load(Relaxed) {
+        0 => None,
+        before => Some(sys::thread_time().saturating_sub(before).max(1)),
     }
-    let used = sys::thread_time().saturating_sub(before).saturating_sub(super::clock_cost());
-    Some(if used >= table.header.slice.load(Relaxed) { &site.too_long } else { &site.interrupted })
 }
 
 /// Counts one more; a whole instruction, so that a signal handler's own does not get lost.

@@ -1,0 +1,67 @@
+//! What the counting form counts is what the kernel counts, and the reasons that it gives for a loss are the right ones.
+
+use crate::kernels::{Kernel, facts, job};
+use crate::libcs::UNREGISTERED;
+use crate::test;
+use invar_guest::console::Job;
+use libtest_mimic::Trial;
+use std::collections::BTreeMap;
+
+const NAME: &str = "sections are counted";
+
+pub fn tests() -> Vec<Trial> {
+    let kernels = [Kernel::On, Kernel::Strict].into_iter();
+    kernels
+        .map(|kernel| test(format!("{NAME}, kernel {}", kernel.name()), kernel.missing(), move || counted(kernel)))
+        .collect()
+}
+
+pub fn jobs(kernel: Kernel) -> Vec<Job> {
+    let environment = [UNREGISTERED, ("INVAR_SLICE", "profile"), ("INVAR_PROFILE", "/tmp/%p.profile")];
+    if kernel.grants() { vec![job(NAME, &environment, &["/bin/watched"])] } else { vec![] }
+}
+
+fn counted(kernel: Kernel) {
+    let facts = facts(kernel.run(), NAME);
+    let kernels = kernel.run().outcomes[NAME].counts.expect("counts");
+    let said = format!("{facts:#?}\n{kernels}");
+    println!("{said}");
+    let numbers = |name: &str| -> BTreeMap<&str, u64> {
+        let numbers = facts[name].split(' ').map(|number| number.split_once('=').expect("NAME=NUMBER"));
+        numbers.map(|(name, number)| (name, number.parse().expect("a number"))).collect()
+    };
+
+    let all = numbers("all");
+    let cases = ["granted", "short", "too long", "with a system call", "nested", "not enrolled"].map(numbers);
+    for what in ["requests", "grants", "yields", "lost"] {
+        assert_eq!(cases.iter().map(|case| case[what]).sum::<u64>(), all[what], "{what}: {said}");
+    }
+    let [granted, short, too_long, with_call, nested, not_enrolled] = cases;
+    assert_eq!(all["yields"], kernels.yielded, "{said}");
+    // Each grant was there at the end of its section, or lost; hardly any request is lost to anything else.
+    let granted_or_lost = all["grants"] + all["lost"] - nested["nested"];
+    assert!(granted_or_lost.abs_diff(kernels.granted) <= 3, "{said}");
+
+    assert_eq!(facts["granted"], format!("sites=1 {}", sections(16, 16)), "{said}");
+    for case in [&short, &too_long, &with_call, &not_enrolled] {
+        assert_eq!((case["sites"], case["held"]), (1, case["requests"]), "{said}");
+    }
+    assert!(short["grants"] >= 10 && short["lost"] <= 2, "{said}");
+    let explained = |case: &BTreeMap<&str, u64>| case["too_long"] + case["interrupted"];
+    for (case, reason) in [(&too_long, "too_long"), (&with_call, "interrupted")] {
+        // The first loss of a site has no reason.
+        assert_eq!(explained(case) + 1, case["lost"], "{said}");
+        assert!(case["lost"] > 8 && case[reason] * 10 >= explained(case) * 8, "{reason}: {said}");
+    }
+    assert_eq!((nested["requests"], nested["lost"], nested["nested"]), (20, 10, 10), "{said}");
+    assert_eq!((not_enrolled["not_enrolled"], not_enrolled["lost"]), (2000, 0), "{said}");
+    assert_eq!([granted, short, too_long, with_call].map(|case| case["not_enrolled"]), [0; 4], "{said}");
+    let threads = ["for threads beyond the last", "first thread", "threads"].map(|name| facts[name]);
+    assert_eq!(threads, ["0", "counted", "2"], "{said}");
+}
+
+/// What is said of so many sections that were all granted time.
+fn sections(requests: u64, grants: u64) -> String {
+    let reasons = "too_long=0 interrupted=0 nested=0 not_enrolled=0";
+    format!("requests={requests} grants={grants} yields={grants} lost=0 {reasons} held={requests}")
+}
