@@ -11,6 +11,7 @@
 //! | [`checked`], [`bound`] | the bytes of a site before and after binding |
 //! | [`synchronise`] | makes this CPU see the code that was just written |
 //! | [`syscall`] | a raw system call: `-errno` on failure, `errno` untouched |
+//! | `PRCTL` | every machine and number by which `prctl(2)` can be called |
 //! | [`libc_area`], [`own_area_offset`], [`area`] | where the C library's and our own rseq area lie |
 //! | [`set_area`], [`request`], [`withdraw`] | the slice protocol for an unbound site, and its cold path |
 //! | `cpu_keys!`, [`cpu_features`], [`feature_mask`] | the CPU features that a program would choose by |
@@ -45,7 +46,7 @@ mod cpu;
 
 pub use cpu::{FEATURE_SOURCE, FEATURES, cpu_features, level};
 pub use machine::{
-    NAME, Observer, PATCHES, RSEQ_SIGNATURE, area, bound, checked, libc_area, observe, own_area_offset, request,
+    NAME, Observer, PATCHES, PRCTL, RSEQ_SIGNATURE, area, bound, checked, libc_area, observe, own_area_offset, request,
     request_area, set_area, synchronise, syscall, take_back, thread_pointer, ticks, withdraw, yield_number,
 };
 

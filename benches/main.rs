@@ -8,6 +8,8 @@ mod branch;
 mod cold;
 #[cfg(bound_sites)]
 mod form;
+#[cfg(bound_sites)]
+mod guard;
 mod load;
 mod program;
 #[cfg(bound_sites)]
@@ -20,7 +22,8 @@ use std::process::ExitCode;
 type Bench = (&'static str, fn() -> io::Result<()>);
 
 #[cfg(bound_sites)]
-const BENCHES: &[Bench] = &[("slice", slice::run), ("branch", branch::run), ("bind", bind::run), ("load", load::run)];
+const BENCHES: &[Bench] =
+    &[("slice", slice::run), ("branch", branch::run), ("bind", bind::run), ("load", load::run), ("guard", guard::run)];
 /// Elsewhere no site is bound, and there is nothing to compare.
 #[cfg(not(bound_sites))]
 const BENCHES: &[Bench] = &[("load", load::run)];

@@ -90,8 +90,7 @@ fn decide_for_program(settings: &Settings, verdict: &mut Verdict) {
     // SAFETY: the program stays loaded.
     let Some(program) = (unsafe { module::find(|module| module.is_program()) }) else { return };
     for key in program.keys() {
-        let is_slice = key.flags & flags::SLICE != 0 && key.name() == slice::NAME.as_bytes();
-        if is_slice && settings.key(key.name()) != Some(b"force") && key.state.begin() {
+        if is_slice_key(&key) && settings.key(key.name()) != Some(b"force") && key.state.begin() {
             decide(&key, settings, verdict);
             key.state.seal(verdict);
         }
@@ -178,6 +177,14 @@ fn decide(key: &ModuleKey<'_>, settings: &Settings, verdict: &mut Verdict) {
         (_, Some(_)) => _ = verdict.evidence.text("; INVAR_KEYS asks for more than the probe allows"),
         (_, None) => _ = verdict.evidence.text("; INVAR_KEYS names a value that this key does not have"),
     }
+    if SLICES && settings.guard && verdict.value != 0 && is_slice_key(key) {
+        slice::guard_at_load(&mut verdict.evidence);
+    }
+}
+
+/// Whether it is *the* slice key: there may be others for slice sites, as for measurements.
+fn is_slice_key(key: &ModuleKey<'_>) -> bool {
+    key.flags & flags::SLICE != 0 && key.name() == slice::NAME.as_bytes()
 }
 
 /// The slice key by `INVAR_KEYS=slice=force`: the available form, on memory that is safe to write.

@@ -20,6 +20,7 @@ pub(crate) struct Settings {
     pub(crate) writer: Wish,
     pub(crate) report: Option<&'static CStr>,
     pub(crate) help: bool,
+    pub(crate) guard: bool,
     keys: &'static [u8],
 }
 
@@ -63,13 +64,15 @@ pub const SETTINGS: &[(&str, &str, &str)] = &[
         "FILE",
         "where INVAR_SLICE counts; %p in it is the process, and no file is overwritten [profile: invar-%p.profile]",
     ),
+    ("INVAR_GUARD", "0|1", "1: where the slice key is on, a seccomp filter refuses to switch slices off, for good [0]"),
     ("INVAR_HELP", "1", "print this table at load, and go on"),
 ];
 
 impl Settings {
     #[cold]
     pub(crate) fn from_environment() -> Self {
-        let mut settings = Self { mode: Mode::Auto, writer: Wish::Any, report: None, help: false, keys: b"" };
+        let mut settings =
+            Self { mode: Mode::Auto, writer: Wish::Any, report: None, help: false, guard: false, keys: b"" };
         if sys::auxiliary(libc::AT_SECURE) == 0 {
             for variable in environment() {
                 settings.take(variable);
@@ -99,7 +102,7 @@ impl Settings {
         if value.is_empty() {
             return;
         }
-        match place(name, b" _KEYS _WRITER _REPORT _SLICE _PROFILE _HELP") {
+        match place(name, b" _KEYS _WRITER _REPORT _SLICE _PROFILE _HELP _GUARD") {
             Some(0) => match place(value, b"off auto require") {
                 Some(0) => self.mode = Mode::Off,
                 Some(1) => self.mode = Mode::Auto,
@@ -126,7 +129,12 @@ impl Settings {
             #[cfg(feature = "profile")]
             Some(4) if counting_named(value).is_none() => unknown(bytes),
             Some(4 | 5) => {}
-            Some(_) => self.help = value != b"0",
+            Some(6) => self.help = value != b"0",
+            Some(_) if !cfg!(feature = "slice") => {}
+            Some(_) => match place(value, b"0 1") {
+                Some(chosen) => self.guard = chosen == 1,
+                None => unknown(bytes),
+            },
             // Another program's, or a later version's.
             None => {}
         }

@@ -26,7 +26,7 @@ pub use crate::profile::{COUNTING, Counting, Counts};
 #[cfg(feature = "slice")]
 use crate::rseq;
 #[cfg(feature = "slice")]
-pub use crate::rseq::{Area, NotEnrolled, Thread};
+pub use crate::rseq::{Area, NotEnrolled, NotGuarded, Thread};
 use invar_arch as arch;
 
 /// The slice key, named `slice`: every thread has an area for requests at one constant offset, on a kernel that
@@ -140,6 +140,66 @@ pub fn enrol_contended() {
     if crate::branch!(SLICE) {
         rseq::enrol_contended();
     }
+}
+
+/// Makes it impossible to switch the extension off, for all threads of this process and the rest of its life.
+///
+/// From then on `prctl(PR_RSEQ_SLICE_EXTENSION, PR_RSEQ_SLICE_EXTENSION_SET, 0)` fails with `EPERM` in every thread, now or
+/// later, by whichever entry of the kernel it comes; so does every such call with bit 0 of the third argument clear. All
+/// other calls go on as before. Nobody is enrolled or switched on by it. `INVAR_GUARD=1` does the same at load, and the slice
+/// key's evidence says what came of it: `guarded`, or why not.
+///
+/// It is a seccomp filter, and that has its price:
+///
+/// - It cannot be taken back.
+/// - Children and the programs that they or this process execute inherit it. They can switch the extension on, and then not
+///   off.
+/// - Without `CAP_SYS_ADMIN` in its user namespace the process gets `no_new_privs` as well, all threads of it, and programs
+///   that it executes too: a setuid or setgid program, or one with file capabilities, then runs without them. Where the
+///   capability is there it stays as it was.
+/// - Every system call becomes slower by some nanoseconds, as under any filter, and `prctl` by some more: `cargo bench -p
+///   invar-bench -- guard` tells. The filter's program runs for `prctl` only, 7 instructions of it, 11 to enrol a thread:
+///   of all other calls the kernel knows from the beginning that they pass (Linux 5.11, kernel/seccomp.c,
+///   `seccomp_cache_prepare`), but for x32 calls, which take 5.
+/// - All threads must have the same filters when it is installed, since all get it or none.
+///
+/// Already guarded, by whatever module's runtime, it makes two system calls and changes nothing. The calling thread must be
+/// outside any section. Where seccomp filters stand, a child process tries first: some of them kill.
+///
+/// **What it does not cover.** A thread loses the extension with its area, and may unregister that by `rseq(2)`. This is left
+/// alone: libc does it to none of its threads while they run, and where memory with an area in it is about to go, refusing
+/// would have the kernel write to memory that is somebody else's by then. And it is no wall against code that
+/// means harm: in the same process it can write to any memory.
+///
+/// # Errors
+///
+/// [`NotGuarded`] says why not, and no thread is guarded then. [`enrol`], on the contended path, goes on making up for
+/// who switches it off.
+///
+/// ```
+/// if let Err(why) = invar::slice::guard() {
+///     eprintln!("time slice extensions may be switched off: {why}");
+/// }
+/// ```
+#[cfg(feature = "slice")]
+#[inline(always)]
+pub fn guard() -> Result<(), NotGuarded> {
+    if crate::branch!(SLICE) { rseq::guard() } else { Err(NotGuarded::Absent) }
+}
+
+/// [`guard`] whatever the key is: what a filter does, and costs, any kernel can show.
+#[cfg(feature = "slice")]
+#[doc(hidden)]
+pub fn __guard_anyway() -> Result<(), NotGuarded> {
+    rseq::guard_anyway()
+}
+
+/// Guards the process for the slice key, of which this is the evidence.
+pub(crate) fn guard_at_load(evidence: &mut crate::Evidence) {
+    #[cfg(feature = "slice")]
+    rseq::guard_at_load(evidence);
+    #[cfg(not(feature = "slice"))]
+    let _ = evidence;
 }
 
 /// Lists this process's threads: their areas, who is enrolled, who has a request left set.

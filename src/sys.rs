@@ -162,6 +162,13 @@ pub(crate) fn threads() -> Result<u32> {
     status.stx_nlink.checked_sub(2).filter(|&threads| threads > 0).ok_or(Errno(libc::ENOSYS))
 }
 
+/// The decimal number with which the text begins; 0 if there is none.
+#[cfg(feature = "slice")]
+pub(crate) fn number(text: &[u8]) -> u32 {
+    let digits = text.iter().take_while(|byte| byte.is_ascii_digit());
+    digits.fold(0, |number: u32, byte| number.wrapping_mul(10).wrapping_add((byte - b'0').into()))
+}
+
 /// The numbers of this process's threads, those that start or end meanwhile perhaps.
 #[cfg(feature = "slice")]
 pub(crate) fn each_thread(mut each: impl FnMut(u32)) -> Result<()> {
@@ -178,8 +185,7 @@ pub(crate) fn each_thread(mut each: impl FnMut(u32)) -> Result<()> {
         let mut entries = unsafe { core::slice::from_raw_parts(buffer.as_ptr().cast::<u8>(), length) };
         // getdents64(2): two numbers of eight bytes, the length of the entry in two, a type, the name and a NUL.
         while let Some(entry) = entries.get(16..18).map(|length| u16::from_le_bytes([length[0], length[1]]) as usize) {
-            let digits = entries[19..].iter().take_while(|byte| byte.is_ascii_digit());
-            let thread = digits.fold(0_u32, |number, byte| number.wrapping_mul(10).wrapping_add((byte - b'0').into()));
+            let thread = number(&entries[19..]);
             if thread != 0 {
                 each(thread);
             }
@@ -299,10 +305,10 @@ pub(crate) fn wait(child: usize) -> Result<i32> {
     retry(|| unsafe { call(libc::SYS_wait4, args) }).map(|_| status)
 }
 
-/// Whether a thread, of this process or its parent, waits in a system call.
+/// Opens `/proc/THREAD` and this behind it, a slash and up to six letters and a NUL, for a thread of any process.
 #[cfg(feature = "slice")]
-pub(crate) fn asleep(thread: u32) -> bool {
-    let mut path = *b"/proc/0000000000/stat\0";
+pub(crate) fn open_of_thread(thread: u32, file: &[u8]) -> Result<File> {
+    let mut path = *b"/proc/0000000000.......\0";
     let mut rest = thread;
     for digit in path[6..16].iter_mut().rev() {
         *digit = b'0' + (rest % 10) as u8;
@@ -311,9 +317,16 @@ pub(crate) fn asleep(thread: u32) -> bool {
     // The kernel takes no number that begins with 0.
     let zeros = path[6..16].iter().take_while(|&&digit| digit == b'0').count();
     path.copy_within(0..6, zeros);
+    path[16..].iter_mut().zip(file).for_each(|(to, from)| *to = *from);
+    File::open(&path[zeros..], libc::O_RDONLY)
+}
+
+/// Whether a thread, of this process or its parent, waits in a system call.
+#[cfg(feature = "slice")]
+pub(crate) fn asleep(thread: u32) -> bool {
     // proc_pid_stat(5): number, name in parentheses, state. The name has 15 bytes at most.
     let mut start = [0; 64];
-    let read = File::open(&path[zeros..], libc::O_RDONLY).and_then(|file| file.read(&mut start));
+    let read = open_of_thread(thread, b"/stat\0").and_then(|file| file.read(&mut start));
     let name_end = start[..read.unwrap_or(0)].iter().rposition(|&byte| byte == b')');
     name_end.and_then(|end| start.get(end + 2)).is_some_and(|state| b"SD".contains(state))
 }

@@ -54,6 +54,7 @@ fn every_setting_gives_the_same_results() {
         &[("INVAR_WRITER", "off")],
         &[("INVAR_WRITER", "mem")],
         &[("INVAR_WRITER", "mprotect")],
+        &[("INVAR_GUARD", "1")],
         &[("INVAR_KEYS", "slice=off")],
         &[("INVAR_KEYS", "slice=force")],
         &[("INVAR_KEYS", "slice=force"), ("INVAR_WRITER", "off")],
@@ -295,9 +296,13 @@ fn evidence_cannot_pass_for_another_line() {
 fn bad_settings_are_named_and_ignored() {
     let plain = story(&[]);
     assert_eq!(plain.errors, "");
-    for (name, value) in
-        [("INVAR", "yes"), ("INVAR_WRITER", "laser"), ("INVAR_KEYS", "story.on"), ("INVAR_SLICE", "all")]
-    {
+    for (name, value) in [
+        ("INVAR", "yes"),
+        ("INVAR_WRITER", "laser"),
+        ("INVAR_KEYS", "story.on"),
+        ("INVAR_SLICE", "all"),
+        ("INVAR_GUARD", "yes"),
+    ] {
         let tale = story(&[(name, value)]);
         let lines: Vec<_> = tale.errors.lines().collect();
         let [line] = lines[..] else { panic!("{lines:?}") };

@@ -51,6 +51,9 @@ pub unsafe fn syscall(number: usize, args: [usize; 6]) -> isize {
     }
 }
 
+/// The slice extension is absent here: nobody has to be kept from switching it off.
+pub const PRCTL: [(u32, u32); 0] = [];
+
 /// The slice extension is absent here.
 pub const RSEQ_SIGNATURE: u32 = 0;
 

@@ -13,7 +13,7 @@ pub use area::{
 pub use area::{request_out_of_line, withdraw_out_of_line};
 pub use observe::{Observer, observe};
 pub use site::{bound, checked};
-pub use system::{synchronise, syscall, ticks};
+pub use system::{PRCTL, synchronise, syscall, ticks};
 
 /// This folder's name.
 pub const NAME: &str = "x86_64";

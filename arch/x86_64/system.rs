@@ -30,6 +30,16 @@ pub unsafe fn syscall(number: usize, args: [usize; 6]) -> isize {
     result
 }
 
+/// Every way into `prctl(2)`: the machine as a seccomp filter sees it, and the call's number there. Any of them is open to
+/// any process: a 64-bit one can make 32-bit calls by `int 0x80`, and x32 calls by a bit in the number.
+///
+/// Source: Linux 7.3, arch/x86/entry/syscalls/syscall_64.tbl and syscall_32.tbl, include/uapi/linux/audit.h.
+pub const PRCTL: [(u32, u32); 3] = [(AUDIT_ARCH_X86_64, 157), (AUDIT_ARCH_X86_64, 157 | X32), (AUDIT_ARCH_I386, 172)];
+const AUDIT_ARCH_X86_64: u32 = 0xc000_003e;
+const AUDIT_ARCH_I386: u32 = 0x4000_0003;
+/// `__X32_SYSCALL_BIT`.
+const X32: u32 = 1 << 30;
+
 /// Serialises this CPU, so that it executes code as it now stands in memory, even if it was written through
 /// another address (Intel SDM volume 3, 10.1.3; AMD APM volume 2, 7.6.1).
 pub fn synchronise() {

@@ -7,6 +7,7 @@
 
 mod enrol;
 mod grants;
+mod guard;
 mod kernels;
 mod libcs;
 mod machine;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         preload::tests(),
         profile::tests(),
         seccomp::tests(),
+        guard::tests(),
         grants::tests(),
     ];
     let tests: Vec<_> = tests.into_iter().flatten().collect();

@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 /// An image with the programs in `/bin`.
 pub fn image() -> Result<Image> {
     let mut image = Image::new(Path::new(env!("CARGO_BIN_EXE_invar-guest")))?;
-    for name in ["sections", "confine", "contend", "enrol", "violate", "watched"] {
+    for name in ["sections", "confine", "contend", "enrol", "guard", "violate", "watched"] {
         image.program(&program(name)?)?;
     }
     image.file(LIBRARY.into(), &program("libinvar_guest_programs.so")?);

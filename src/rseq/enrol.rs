@@ -3,9 +3,7 @@
 //! New threads start without, and anybody in the process may switch the extension off for the thread it runs in. So a
 //! thread enrols where it learns that it could gain: on the contended path of a lock.
 
-use super::{ENOTSUPP, FLAG_AVAILABLE, FLAG_ENABLED, enable, flags, rseq};
-use crate::key::{Origin, Verdict};
-use crate::slice::SLICE;
+use super::{ENOTSUPP, FLAG_AVAILABLE, FLAG_ENABLED, enable, flags, is_available, rseq};
 use crate::sys::{Errno, Result};
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use invar_arch as arch;
@@ -45,8 +43,7 @@ pub(crate) fn enrol() -> core::result::Result<(), NotEnrolled> {
     if flags(area) & FLAG_ENABLED != 0 {
         return Ok(());
     }
-    let mut verdict = Verdict::undecided();
-    if !SLICE.copy(&mut verdict) || verdict.value == 0 || verdict.origin() == Origin::Forced {
+    if !is_available() {
         return Err(NotEnrolled::Absent);
     }
     let libcs = arch::libc_area().is_some_and(|(_, size)| size > 0);

@@ -6,11 +6,13 @@
 
 mod audit;
 mod enrol;
+mod guard;
 mod probe;
 mod trial;
 
-use crate::key::Verdict;
+use crate::key::{Origin, Verdict};
 use crate::module;
+use crate::slice::SLICE;
 use crate::sys::{self, Result};
 pub(crate) use audit::audit;
 pub use audit::{Area, Thread};
@@ -18,6 +20,8 @@ pub use enrol::NotEnrolled;
 #[cfg(feature = "profile")]
 pub(crate) use enrol::is_enrolled;
 pub(crate) use enrol::{enrol, enrol_contended};
+pub use guard::NotGuarded;
+pub(crate) use guard::{guard, guard_at_load, set as guard_anyway};
 use invar_arch as arch;
 pub(crate) use probe::Available;
 
@@ -51,6 +55,12 @@ pub(crate) fn probe(verdict: &mut Verdict) -> Option<Available> {
         return None;
     }
     probe::decide(&ThisProcess, &mut verdict.evidence)
+}
+
+/// Whether the slice key is on, and not because it was forced.
+fn is_available() -> bool {
+    let mut verdict = Verdict::undecided();
+    SLICE.copy(&mut verdict) && verdict.value != 0 && verdict.origin() != Origin::Forced
 }
 
 /// What the probe asks of the world; a test can answer in its place.

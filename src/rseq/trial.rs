@@ -9,22 +9,32 @@ const FREE: Trial =
 /// Without a filter nothing needs to be tried.
 #[cold]
 pub(super) fn run() -> Trial {
-    if filtered() == Some(false) {
+    if filters_of_this_thread() == Some(0) {
         return FREE;
     }
-    let enable = in_child(libc::SYS_prctl, [PR_RSEQ_SLICE_EXTENSION, PR_SET, PR_ENABLE, 0, 0, 0]);
+    let enable = call_in_child(libc::SYS_prctl, [PR_RSEQ_SLICE_EXTENSION, PR_SET, PR_ENABLE, 0, 0, 0]);
     if enable != Fate::Answered {
         return Trial { filtered: true, enable, ..FREE };
     }
-    let slice_yield = in_child(SYS_RSEQ_SLICE_YIELD.into(), [0; 6]);
+    let slice_yield = call_in_child(SYS_RSEQ_SLICE_YIELD.into(), [0; 6]);
     let sched_yield =
-        if slice_yield == Fate::Answered { Fate::Answered } else { in_child(libc::SYS_sched_yield, [0; 6]) };
+        if slice_yield == Fate::Answered { Fate::Answered } else { call_in_child(libc::SYS_sched_yield, [0; 6]) };
     Trial { filtered: true, enable, slice_yield, sched_yield }
 }
 
-/// Whether a seccomp filter stands, from `/proc/self/status`; `None` where that cannot be read.
-fn filtered() -> Option<bool> {
-    let file = File::open(b"/proc/self/status\0", libc::O_RDONLY).ok()?;
+/// How many seccomp filters stand in the calling thread; `None` where that cannot be read.
+pub(super) fn filters_of_this_thread() -> Option<u32> {
+    filters_in(File::open(b"/proc/thread-self/status\0", libc::O_RDONLY))
+}
+
+/// The same for another thread of this process.
+pub(super) fn filters(thread: u32) -> Option<u32> {
+    filters_in(sys::open_of_thread(thread, b"/status\0"))
+}
+
+/// From the file `status` of a thread, in which every kernel that has the extension says it (since Linux 5.9).
+fn filters_in(file: sys::Result<File>) -> Option<u32> {
+    let file = file.ok()?;
     // The file is some 1.5 KiB, and the line stands in its last third.
     let mut status = [0; 4096];
     let mut length = 0;
@@ -35,9 +45,9 @@ fn filtered() -> Option<bool> {
             Err(_) => return None,
         }
     }
-    const LINE: &[u8] = b"\nSeccomp:\t";
+    const LINE: &[u8] = b"\nSeccomp_filters:\t";
     let at = status[..length].windows(LINE.len()).position(|window| window == LINE)? + LINE.len();
-    Some(status.get(at) != Some(&b'0'))
+    Some(sys::number(&status[at..]))
 }
 
 /// Exit codes of the child: 0 for success, 255 for an error that does not fit, else the error number.
@@ -45,9 +55,15 @@ const LARGE_ERROR: usize = 255;
 
 /// Makes one system call in a child process and reads its fate.
 #[cold]
-fn in_child(number: libc::c_long, args: [usize; 6]) -> Fate {
-    // SAFETY: as the caller's call.
-    let tried = sys::child(|| match unsafe { sys::call(number, args) } {
+fn call_in_child(number: libc::c_long, args: [usize; 6]) -> Fate {
+    // SAFETY: the calls that are tried here touch no memory.
+    in_child(&mut || unsafe { sys::call(number, args) })
+}
+
+/// The fate of what makes system calls, in a child process.
+#[cold]
+pub(super) fn in_child(work: &mut dyn FnMut() -> sys::Result<usize>) -> Fate {
+    let tried = sys::child(|| match work() {
         Ok(_) => 0,
         Err(Errno(errno)) => (errno as usize).min(LARGE_ERROR) as i32,
     });
@@ -118,7 +134,7 @@ mod tests {
 
     /// What a kernel without the extension makes of the calls: EINVAL, ENOSYS, success.
     fn kernel() -> Trial {
-        let old = in_child(SYS_RSEQ_SLICE_YIELD.into(), [0; 6]);
+        let old = call_in_child(SYS_RSEQ_SLICE_YIELD.into(), [0; 6]);
         Trial { slice_yield: old, ..FILTERED }
     }
 
@@ -126,7 +142,7 @@ mod tests {
 
     #[test]
     fn without_a_filter_nothing_is_tried() {
-        if filtered() == Some(false) {
+        if filters_of_this_thread() == Some(0) {
             assert_eq!(run(), FREE);
         } else {
             std::println!("skipped: this test itself runs under a seccomp filter");

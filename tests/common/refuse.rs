@@ -39,15 +39,19 @@ impl Refused {
         match self {
             // SAFETY: numbers only.
             Self::ExecGain => zero(unsafe { libc::prctl(PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0) }),
-            Self::MprotectExec => filter(libc::SYS_mprotect, Some((2, libc::PROT_EXEC))),
-            Self::OpenReadWrite => filter(libc::SYS_openat, Some((2, libc::O_RDWR))),
-            Self::Pwrite => filter(libc::SYS_pwrite64, None),
+            Self::MprotectExec => filter(libc::SYS_mprotect, Some((2, libc::PROT_EXEC)), REFUSE),
+            Self::OpenReadWrite => filter(libc::SYS_openat, Some((2, libc::O_RDWR)), REFUSE),
+            Self::Pwrite => filter(libc::SYS_pwrite64, None, REFUSE),
         }
     }
 }
 
-/// Answers a system call with `EPERM`; where a number of an argument and bits are given, only if it has these bits.
-fn filter(number: libc::c_long, bits: Option<(u32, i32)>) -> Result<()> {
+/// What a filter answers in the place of the kernel: `EPERM`.
+pub const REFUSE: u32 = libc::SECCOMP_RET_ERRNO | libc::EPERM as u32;
+
+/// Installs a filter in the calling thread that does this to a system call; where the number of an argument and bits are
+/// given, only if it has any of these bits.
+pub fn filter(number: libc::c_long, bits: Option<(u32, i32)>, action: u32) -> Result<()> {
     const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
     const IF_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
     const IF_ANY_BIT: u16 = (libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K) as u16;
@@ -61,7 +65,7 @@ fn filter(number: libc::c_long, bits: Option<(u32, i32)>) -> Result<()> {
         line(IF_EQUAL, number as u32, 0, 3),
         line(LOAD, 16 + 8 * argument, 0, 0),
         line(IF_ANY_BIT, mask, 0, otherwise),
-        line(RETURN, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32, 0, 0),
+        line(RETURN, action, 0, 0),
         line(RETURN, libc::SECCOMP_RET_ALLOW, 0, 0),
     ];
     let program = libc::sock_fprog { len: program.len() as u16, filter: program.as_ptr().cast_mut() };

@@ -100,3 +100,12 @@ extern "C" fn guest_contest_of_a_pool() {
         }
     });
 }
+
+/// Name of another one.
+pub const GUARD: &std::ffi::CStr = c"guest_guard_of_a_library";
+
+/// The guard, by the library's own copy of the runtime.
+#[unsafe(no_mangle)]
+extern "C" fn guest_guard_of_a_library() {
+    say("guard of a library", format_args!("{:?}", invar::slice::guard()));
+}

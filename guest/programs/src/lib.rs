@@ -7,6 +7,7 @@ use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
 };
 use std::collections::BTreeMap;
+use std::ffi::{CStr, CString, c_void};
 
 const PR_RSEQ_SLICE_EXTENSION: libc::c_int = 79;
 const PR_SET: libc::c_ulong = 2;
@@ -87,12 +88,13 @@ impl Area {
     }
 }
 
-/// Switches the extension off for the calling thread, as anybody may; in a signal handler as well.
-pub fn switch_off() {
+/// Switches the extension off for the calling thread, as anybody may who is not kept from it; in a signal handler as well.
+/// Returns what the kernel does.
+pub fn switch_off() -> isize {
     // SAFETY: changes nothing but whether the kernel looks at this thread's request byte.
     unsafe {
         invar_arch::syscall(libc::SYS_prctl as usize, [PR_RSEQ_SLICE_EXTENSION as usize, PR_SET as usize, 0, 0, 0, 0])
-    };
+    }
 }
 
 /// Lets SIGSEGV end the program, as it would one in C: std's handler, which looks for stack overflows, would swallow the
@@ -134,7 +136,7 @@ fn zero(result: libc::c_long) -> std::io::Result<()> {
 /// The version of the C library that this process runs with.
 pub fn libc_version() -> String {
     // SAFETY: a constant string.
-    unsafe { std::ffi::CStr::from_ptr(libc::gnu_get_libc_version()) }.to_string_lossy().into_owned()
+    unsafe { CStr::from_ptr(libc::gnu_get_libc_version()) }.to_string_lossy().into_owned()
 }
 
 /// Whether the C library is in this program's own file.
@@ -142,16 +144,43 @@ pub fn is_static() -> bool {
     !std::fs::read_to_string("/proc/self/maps").expect("the maps").contains("/libc.so")
 }
 
-/// How many seccomp filters stand in this process.
+/// How many seccomp filters stand in the program's first thread.
 pub fn filters() -> u32 {
+    status("Seccomp_filters:")
+}
+
+/// Whether that thread can gain no privileges any more: 1.
+pub fn no_new_privs() -> u32 {
+    status("NoNewPrivs:")
+}
+
+fn status(field: &str) -> u32 {
     let status = std::fs::read_to_string("/proc/self/status").expect("the status");
-    let number = status.lines().find_map(|line| line.strip_prefix("Seccomp_filters:"));
+    let number = status.lines().find_map(|line| line.strip_prefix(field));
     number.expect("Linux 5.9 or newer").trim().parse().expect("a number")
+}
+
+/// The slice key's evidence.
+pub fn evidence() -> String {
+    invar::slice::SLICE.verdict().expect("decided at load").evidence().to_owned()
+}
+
+/// A function of a library, which stays open.
+pub fn open(library: &str, function: &CStr) -> *mut c_void {
+    let library = CString::new(library).expect("a path");
+    // SAFETY: runs the library's constructors, which is what is wanted.
+    unsafe {
+        let library = libc::dlopen(library.as_ptr(), libc::RTLD_NOW | libc::RTLD_LOCAL);
+        assert!(!library.is_null(), "the library cannot be opened");
+        let function = libc::dlsym(library, function.as_ptr());
+        assert!(!function.is_null(), "the library has no such function");
+        function
+    }
 }
 
 /// Installs a seccomp filter for the calling process, for good, as `RULE` says: what is stopped, and how.
 ///
-/// `prctl=` stops `prctl` with option 79, `yield=` system call 471, `sched_yield=` that call; `...=kill` kills, and
+/// `prctl=` stops `prctl` with option 79, `yield=` system call 471, `sched_yield=` and `seccomp=` these calls; `...=kill` kills, and
 /// `...=NUMBER` refuses with this error.
 pub fn confine(rule: &str) {
     let (what, how) = rule.split_once('=').expect("WHAT=HOW");
@@ -168,6 +197,7 @@ pub fn confine(rule: &str) {
         "prctl" => (libc::SYS_prctl, vec![only_slices()]),
         "yield" => (SYS_RSEQ_SLICE_YIELD, vec![]),
         "sched_yield" => (libc::SYS_sched_yield, vec![]),
+        "seccomp" => (libc::SYS_seccomp, vec![]),
         _ => panic!("no rule for {what}"),
     };
     let machine = TargetArch::try_from(std::env::consts::ARCH).expect("a machine with filters");

@@ -1,4 +1,5 @@
-//! `confine RULE... -- PROGRAM ARGUMENT...` runs a program in which filters stand from the beginning.
+//! `confine RULE... -- [NAME=VALUE...] PROGRAM ARGUMENT...` runs a program in which filters stand from the beginning, and
+//! with settings that are not for this one.
 #![forbid(unsafe_code)]
 
 use std::os::unix::process::CommandExt;
@@ -9,7 +10,9 @@ fn main() {
     for rule in arguments.by_ref().take_while(|argument| argument != "--") {
         invar_guest_programs::confine(&rule);
     }
-    let program = arguments.next().expect("a program behind `--`");
-    let error = Command::new(&program).args(arguments).exec();
+    let (settings, mut words) = arguments.partition::<Vec<_>, _>(|argument| argument.contains('='));
+    let program = words.remove(0);
+    let settings = settings.iter().filter_map(|setting| setting.split_once('='));
+    let error = Command::new(&program).args(words).envs(settings).exec();
     panic!("{program}: {error}");
 }

@@ -6,10 +6,10 @@
 
 use invar::slice::Area;
 use invar_guest_programs::contest::{Contest, POOL, THREADS};
-use invar_guest_programs::{Area as ThisArea, end_by_signals, say, switch_off};
+use invar_guest_programs::{Area as ThisArea, end_by_signals, open, say, switch_off};
 use invar_lock::lock_api::RawMutex as _;
 use invar_lock::{Mutex, RawMutex, RawSpinLock};
-use std::ffi::{CString, c_int, c_ulong, c_void};
+use std::ffi::{c_int, c_ulong, c_void};
 use std::sync::Barrier;
 use std::time::Duration;
 use std::{mem, ptr, thread};
@@ -223,15 +223,8 @@ fn audit() {
 
 /// A library that comes when there are threads, and has threads of its own.
 fn pool(library: &str) {
-    let library = CString::new(library).expect("a path");
-    // SAFETY: this package's library, whose function has this type; it stays open.
-    unsafe {
-        let library = libc::dlopen(library.as_ptr(), libc::RTLD_NOW | libc::RTLD_LOCAL);
-        assert!(!library.is_null(), "the library cannot be opened");
-        let function = libc::dlsym(library, POOL.as_ptr());
-        assert!(!function.is_null(), "the library has no such function");
-        mem::transmute::<*mut c_void, extern "C" fn()>(function)();
-    }
+    // SAFETY: this package's library, whose function has this type.
+    unsafe { mem::transmute::<*mut c_void, extern "C" fn()>(open(library, POOL))() };
 }
 
 /// A thread has all others switch the extension off, each for itself, by a signal. They take part before and after.
@@ -257,7 +250,7 @@ fn hostile() {
 
 fn switch_all_off() {
     extern "C" fn handler(_: c_int) {
-        switch_off();
+        _ = switch_off();
     }
     // SAFETY: the handler makes one system call.
     unsafe { libc::signal(libc::SIGUSR1, handler as extern "C" fn(c_int) as libc::sighandler_t) };

@@ -1,0 +1,319 @@
+//! Keeps everybody from switching the extension off: a seccomp filter that refuses the one `prctl` which does, in all
+//! threads and for good.
+//!
+//! Source of what is said of filters here: Linux 7.3, kernel/seccomp.c.
+
+use super::{Fate, PR_ENABLE, PR_RSEQ_SLICE_EXTENSION, PR_SET, is_available, trial};
+use crate::sys::{self, Errno};
+use crate::text::Evidence;
+use invar_arch as arch;
+
+/// Why the extension can still be switched off. No thread is guarded, and nothing was changed but perhaps `no_new_privs`:
+/// without `CAP_SYS_ADMIN` it is a condition for asking, and where the kernel then refuses all the same, the calling thread
+/// keeps it. What can be told before is told before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NotGuarded {
+    /// The slice key is off: its evidence says why. Also where it is forced.
+    Absent,
+    /// This thread and the calling one have different seccomp filters: one for all would replace filters of theirs, or give
+    /// them those of the caller. Where they have as many, only the kernel can tell.
+    OtherFilters(u32),
+    /// A seccomp filter that stands kills whoever installs another.
+    Killed,
+    /// The kernel, or a filter, refused with this error number; or where a filter stands there was no child to try it.
+    Refused(i32),
+}
+
+impl NotGuarded {
+    #[cold]
+    fn tell(self, text: &mut Evidence) {
+        match self {
+            Self::Absent => text.text("the slice extension is absent"),
+            Self::OtherFilters(thread) => text.text("thread ").number(thread.into()).text(" has other seccomp filters"),
+            Self::Killed => text.text("a seccomp filter kills who installs another"),
+            Self::Refused(errno) => text.text("refused with errno ").number(errno.into()),
+        };
+    }
+}
+
+impl core::fmt::Display for NotGuarded {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let mut text = Evidence::new();
+        self.tell(&mut text);
+        f.write_str(text.as_str())
+    }
+}
+
+impl core::error::Error for NotGuarded {}
+
+type Result<T> = core::result::Result<T, NotGuarded>;
+
+/// Guards the process, where the key is on.
+#[cold]
+#[inline(never)]
+pub(crate) fn guard() -> Result<()> {
+    if is_available() { set() } else { Err(NotGuarded::Absent) }
+}
+
+/// The same at load, for a key that is about to be sealed as on: adds to its evidence what came of it.
+#[cold]
+pub(crate) fn guard_at_load(evidence: &mut Evidence) {
+    match set() {
+        Ok(()) => _ = evidence.text("; guarded"),
+        Err(why) => why.tell(evidence.text("; not guarded: ")),
+    }
+}
+
+/// Guards the process, whatever the key is.
+#[cold]
+pub(crate) fn set() -> Result<()> {
+    if arch::PRCTL.is_empty() {
+        return Err(NotGuarded::Absent);
+    }
+    if stands() {
+        return Ok(());
+    }
+    let own = trial::filters_of_this_thread();
+    let mut other = None;
+    // The kernel refuses where another thread has a filter that this one has not; where it is the other way round, it
+    // would give the other all filters of this one. Without /proc only the kernel can tell.
+    let _ = sys::each_thread(|thread| {
+        if trial::filters(thread).is_some_and(|filters| Some(filters) != own) {
+            other = Some(thread);
+        }
+    });
+    if let Some(thread) = other {
+        return Err(NotGuarded::OtherFilters(thread));
+    }
+    // A filter that stands might kill for it: let a child go first.
+    if own != Some(0) {
+        match trial::in_child(&mut install) {
+            Fate::Answered => {}
+            Fate::Killed => return Err(NotGuarded::Killed),
+            Fate::Refused(errno) | Fate::Untried(errno) => return Err(NotGuarded::Refused(errno)),
+        }
+    }
+    match install() {
+        Ok(0) => Ok(()),
+        Ok(thread) => Err(NotGuarded::OtherFilters(thread as u32)),
+        Err(Errno(errno)) => Err(NotGuarded::Refused(errno)),
+    }
+}
+
+/// Whether switching off is refused, and on is not. Asked by calls that change nothing whoever answers: the kernel refuses
+/// all that have a fourth argument (Linux 7.3, kernel/sys.c), and the guard does not look at it.
+fn stands() -> bool {
+    let answer = |enable| {
+        // SAFETY: changes nothing.
+        unsafe { sys::call(libc::SYS_prctl, [PR_RSEQ_SLICE_EXTENSION, PR_SET, enable, 1, 0, 0]) }
+    };
+    answer(0) == Err(Errno(libc::EPERM)) && answer(PR_ENABLE) == Err(Errno(libc::EINVAL))
+}
+
+/// Installs the filter in all threads or in none, and then returns one that has other filters. The thread loses the right to
+/// gain privileges by exec only where the kernel makes that a condition; with the filter, so do the others.
+#[cold]
+#[inline(never)]
+fn install() -> sys::Result<usize> {
+    // A guard is no sandbox: speculation stays as it is.
+    const FLAGS: usize = (libc::SECCOMP_FILTER_FLAG_TSYNC | libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW) as usize;
+    let program = libc::sock_fprog { len: LENGTH as u16, filter: FILTER.as_ptr().cast_mut() };
+    let args = [libc::SECCOMP_SET_MODE_FILTER as usize, FLAGS, &raw const program as usize, 0, 0, 0];
+    for _ in 0..2 {
+        // SAFETY: the kernel copies the program, which lets all calls pass but one.
+        match unsafe { sys::call(libc::SYS_seccomp, args) } {
+            // Without CAP_SYS_ADMIN.
+            Err(Errno(libc::EACCES)) => {}
+            result => return result,
+        }
+        // SAFETY: takes away a right, and touches no memory.
+        let _ = unsafe { sys::call(libc::SYS_prctl, [libc::PR_SET_NO_NEW_PRIVS as usize, 1, 0, 0, 0, 0]) };
+    }
+    Err(Errno(libc::EACCES))
+}
+
+const LENGTH: usize = 1 + 3 * arch::PRCTL.len() + 8;
+
+/// The filter, in classic BPF. It reads the call's number first, and nothing but number and machine of other calls than
+/// `prctl`: these the kernel finds out once, when the filter is installed, and never runs it for them again (since Linux
+/// 5.11, `seccomp_cache_prepare`).
+///
+/// It refuses what would switch off: `option` 79, of which the kernel reads 32 bits; `arg2` 2; bit 0 of `arg3` clear (Linux
+/// 7.3, kernel/sys.c and `rseq_slice_extension_prctl`). Of each argument it reads the lower half: of a 32-bit call's the
+/// kernel ignores the upper one, which the filter sees all the same. A 64-bit call with more bits is one that the kernel
+/// refuses with `EINVAL`.
+static FILTER: [libc::sock_filter; LENGTH] = filter();
+
+const fn filter() -> [libc::sock_filter; LENGTH] {
+    use core::mem::offset_of;
+    use libc::seccomp_data as data;
+
+    const ENTRIES: usize = arch::PRCTL.len();
+    const ARGUMENTS: usize = 1 + 3 * ENTRIES;
+    const ALLOW: usize = LENGTH - 1;
+
+    // The last line, and all that are not written below.
+    let mut lines = [line(RETURN, libc::SECCOMP_RET_ALLOW); LENGTH];
+    lines[0] = load(offset_of!(data, nr));
+    let mut entry = 0;
+    while entry < ENTRIES {
+        let (machine, number) = arch::PRCTL[entry];
+        let (at, block) = (1 + entry, 1 + ENTRIES + 2 * entry);
+        lines[at] = jump(at, IF_EQUAL, number, block, if entry + 1 < ENTRIES { at + 1 } else { ALLOW });
+        lines[block] = load(offset_of!(data, arch));
+        lines[block + 1] = jump(block + 1, IF_EQUAL, machine, ARGUMENTS, ALLOW);
+        entry += 1;
+    }
+    // The lower half comes first.
+    const _: () = assert!(cfg!(target_endian = "little") || ENTRIES == 0);
+    let at = ARGUMENTS;
+    lines[at] = load(offset_of!(data, args));
+    lines[at + 1] = jump(at + 1, IF_EQUAL, PR_RSEQ_SLICE_EXTENSION as u32, at + 2, ALLOW);
+    lines[at + 2] = load(offset_of!(data, args) + 8);
+    lines[at + 3] = jump(at + 3, IF_EQUAL, PR_SET as u32, at + 4, ALLOW);
+    lines[at + 4] = load(offset_of!(data, args) + 16);
+    lines[at + 5] = jump(at + 5, IF_ANY_BIT, PR_ENABLE as u32, ALLOW, at + 6);
+    lines[at + 6] = line(RETURN, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32);
+    lines
+}
+
+const LOAD: u32 = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
+const IF_EQUAL: u32 = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
+const IF_ANY_BIT: u32 = libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K;
+const RETURN: u32 = libc::BPF_RET | libc::BPF_K;
+
+const fn line(code: u32, k: u32) -> libc::sock_filter {
+    libc::sock_filter { code: code as u16, jt: 0, jf: 0, k }
+}
+
+const fn load(offset: usize) -> libc::sock_filter {
+    line(LOAD, offset as u32)
+}
+
+/// Goes from line `at` to one of two others behind it.
+const fn jump(at: usize, code: u32, k: u32, then: usize, otherwise: usize) -> libc::sock_filter {
+    assert!(then > at && otherwise > at && then - at <= 256 && otherwise - at <= 256);
+    libc::sock_filter { jt: (then - at - 1) as u8, jf: (otherwise - at - 1) as u8, ..line(code, k) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// A system call as a filter sees it: `struct seccomp_data`.
+    #[derive(Clone, Copy, Debug)]
+    struct Call {
+        number: u32,
+        machine: u32,
+        args: [u64; 6],
+    }
+
+    impl Call {
+        fn word(&self, offset: u32) -> u32 {
+            match offset {
+                0 => self.number,
+                4 => self.machine,
+                // Behind the instruction pointer.
+                16..64 => (self.args[(offset as usize - 16) / 8] >> (offset % 8 * 8)) as u32,
+                _ => panic!("nothing that the filter has to do with"),
+            }
+        }
+    }
+
+    /// What the filter returns, how many instructions it took, and whether an argument was read.
+    fn run(call: Call) -> (u32, usize, bool) {
+        let (mut at, mut accumulator, mut arguments_read) = (0, 0, false);
+        for count in 1.. {
+            let line = FILTER[at];
+            let jump = |condition| usize::from(if condition { line.jt } else { line.jf });
+            at += 1;
+            match u32::from(line.code) {
+                LOAD => {
+                    accumulator = call.word(line.k);
+                    arguments_read |= line.k >= 16;
+                }
+                IF_EQUAL => at += jump(accumulator == line.k),
+                IF_ANY_BIT => at += jump(accumulator & line.k != 0),
+                RETURN => return (line.k, count, arguments_read),
+                code => panic!("instruction {code:#x}"),
+            }
+        }
+        unreachable!()
+    }
+
+    const ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
+    const REFUSE: u32 = libc::SECCOMP_RET_ERRNO | libc::EPERM as u32;
+
+    fn expected(call: Call) -> u32 {
+        let is_prctl = arch::PRCTL.contains(&(call.machine, call.number));
+        let [option, operation, enable, ..] = call.args.map(|argument| argument as u32);
+        if is_prctl && option == 79 && operation == 2 && enable & 1 == 0 { REFUSE } else { ALLOW }
+    }
+
+    /// Values around those that matter, with anything or nothing above the lower half.
+    fn argument() -> impl Strategy<Value = u64> {
+        let lower = prop_oneof![Just(79_u32), Just(2), Just(0), Just(1), 76_u32..82, 0_u32..4, any::<u32>()];
+        let upper = prop_oneof![Just(0_u32), Just(1), Just(u32::MAX), any::<u32>()];
+        (lower, upper).prop_map(|(lower, upper)| u64::from(lower) | u64::from(upper) << 32)
+    }
+
+    fn call() -> impl Strategy<Value = Call> {
+        let entries = arch::PRCTL.map(|(_, number)| number).into_iter().collect::<std::vec::Vec<_>>();
+        let machines = arch::PRCTL.map(|(machine, _)| machine).into_iter().collect::<std::vec::Vec<_>>();
+        let of = |values| proptest::sample::select(values);
+        let number = prop_oneof![4 => of(entries), 1 => any::<u32>()];
+        let machine = prop_oneof![4 => of(machines), 1 => any::<u32>()];
+        let slices = (argument(), argument(), argument()).prop_map(|(a, b, c)| [a, b, c]);
+        let close = (0_u64..4).prop_map(|enable| [79, 2, enable]);
+        let rest = [argument(), argument(), argument()];
+        (number, machine, prop_oneof![slices, close], rest).prop_map(|(number, machine, [a, b, c], [d, e, f])| Call {
+            number,
+            machine,
+            args: [a, b, c, d, e, f],
+        })
+    }
+
+    #[test]
+    fn refuses_what_would_switch_off_and_nothing_else() {
+        if arch::PRCTL.is_empty() {
+            return std::println!("skipped: there is no filter on this architecture");
+        }
+        let rng_seed = proptest::test_runner::RngSeed::Fixed(1);
+        let config = ProptestConfig { cases: 4_000, failure_persistence: None, rng_seed, ..ProptestConfig::default() };
+        proptest!(config, |(call in call())| {
+            let (returned, _, arguments_read) = run(call);
+            prop_assert_eq!(returned, expected(call));
+            // The kernel must be able to tell without them that other calls pass.
+            prop_assert!(!arguments_read || arch::PRCTL.contains(&(call.machine, call.number)));
+        });
+    }
+
+    /// Behind the longest text that the probe leaves: three sentences, of which the last is for a filter.
+    #[test]
+    fn the_reason_is_not_cut_off() {
+        let mut evidence = Evidence::new();
+        evidence
+            .text("available: prctl 79 succeeded and ENABLED reads back; area of invar at thread pointer - 2147483648");
+        evidence.text("; a seccomp filter kills on 471 and sched_yield: grants are left to expire; not guarded: ");
+        NotGuarded::OtherFilters(u32::MAX).tell(&mut evidence);
+        assert!(evidence.as_str().ends_with("thread 4294967295 has other seccomp filters"));
+    }
+
+    /// As the documentation of `slice::guard` says.
+    #[test]
+    fn how_long_it_takes() {
+        let Some(&(machine, number)) = arch::PRCTL.first() else {
+            return std::println!("skipped: there is no filter on this architecture");
+        };
+        let instructions = |number, args: [u64; 3]| {
+            let [a, b, c] = args;
+            run(Call { number, machine, args: [a, b, c, 0, 0, 0] }).1
+        };
+        assert_eq!(instructions(u32::MAX, [0; 3]), 2 + arch::PRCTL.len());
+        assert_eq!(instructions(number, [libc::PR_GET_NAME as u64, 0, 0]), 7);
+        assert_eq!(instructions(number, [79, 1, 0]), 9);
+        assert_eq!(instructions(number, [79, 2, 1]), 11);
+    }
+}
