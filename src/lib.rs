@@ -73,6 +73,10 @@
 #[cfg(test)]
 extern crate std;
 
+#[cfg(feature = "capi")]
+#[doc(hidden)]
+#[path = "capi.rs"]
+pub mod __capi;
 mod bind;
 pub mod cpu;
 mod dispatch;

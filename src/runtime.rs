@@ -47,6 +47,21 @@ fn load() {
     }
 }
 
+/// Decides and binds for a module that carries no runtime, whose outcome this is; `false` if there is none.
+#[cfg(feature = "capi")]
+pub(crate) fn load_other(outcome: usize) -> bool {
+    let settings = Settings::from_environment();
+    // SAFETY: the module calls from its constructor.
+    match unsafe { module::find(|module| core::ptr::from_ref(module.outcome) as usize == outcome) } {
+        Some(other) if other.outcome.loaded() => true,
+        Some(other) => {
+            load_module(&other, &settings);
+            true
+        }
+        None => false,
+    }
+}
+
 fn load_module(own: &Module<'_>, settings: &Settings) {
     // One verdict at a time, in one place: copies of it would be a good part of this code.
     let mut verdict = Verdict::undecided();

@@ -21,6 +21,8 @@
 #![allow(unused_unsafe)]
 
 use crate::key::Key;
+#[cfg(feature = "slice")]
+use crate::key::{Origin, Verdict};
 #[cfg(feature = "profile")]
 pub use crate::profile::{COUNTING, Counting, Counts};
 #[cfg(feature = "slice")]
@@ -38,22 +40,26 @@ pub(crate) const NAME: &str = "slice";
 
 #[cfg(feature = "slice")]
 const _: () = {
-    use crate::key::{Origin, Verdict};
-
-    extern "C" fn probe(verdict: &mut Verdict, _: &crate::key::KeyRecord) {
-        crate::__key_record!([NAME] SLICE, bool, probe, crate::key::flags::SLICE);
-        match rseq::probe(verdict) {
-            Some(available) => {
-                verdict.value = 1;
-                verdict.data = pack(available.area, available.yield_number);
-            }
-            // Absent is an answer like any other, and not a probe that failed.
-            None => verdict.origin = Origin::Probe as u8,
-        }
+    extern "C" fn slice_probe(verdict: &mut Verdict, _: &crate::key::KeyRecord) {
+        crate::__key_record!([NAME] SLICE, bool, slice_probe, crate::key::flags::SLICE);
+        probe(verdict);
     }
     #[used]
-    static KEEP: crate::key::RawProbe = probe;
+    static KEEP: crate::key::RawProbe = slice_probe;
 };
+
+/// Decides the slice key.
+#[cfg(feature = "slice")]
+pub(crate) fn probe(verdict: &mut Verdict) {
+    match rseq::probe(verdict) {
+        Some(available) => {
+            verdict.value = 1;
+            verdict.data = pack(available.area, available.yield_number);
+        }
+        // Absent is an answer like any other, and not a probe that failed.
+        None => verdict.origin = Origin::Probe as u8,
+    }
+}
 
 /// A critical section that asks for its time slice to be extended; ends when dropped.
 ///

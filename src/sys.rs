@@ -33,6 +33,14 @@ impl File {
         unsafe { call(libc::SYS_openat, args) }.map(Self)
     }
 
+    /// Another descriptor of an open file.
+    #[cfg(feature = "capi")]
+    pub(crate) fn duplicate(descriptor: i32) -> Option<Self> {
+        // SAFETY: makes a descriptor, which is ours then.
+        let copy = unsafe { call(libc::SYS_fcntl, [descriptor as usize, libc::F_DUPFD_CLOEXEC as usize, 0, 0, 0, 0]) };
+        copy.ok().map(Self)
+    }
+
     /// Makes a file that only its owner may use; one that exists is an error.
     #[cfg(feature = "profile")]
     pub(crate) fn create(path: &[u8]) -> Result<Self> {

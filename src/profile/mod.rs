@@ -42,6 +42,9 @@ const _: () = {
     static KEEP: crate::key::RawProbe = probe;
 };
 
+#[cfg(feature = "capi")]
+pub(crate) use watch::{entered, left};
+
 /// What slice sites asked for and got.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]

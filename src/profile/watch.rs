@@ -11,7 +11,7 @@ use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use invar_arch as arch;
 
 /// In the place of a request. `site` is the address behind the call that came here.
-pub(super) extern "C" fn entered(site: usize) {
+pub(crate) extern "C" fn entered(site: usize) {
     let Some(table) = super::table() else { return };
     let area = arch::area(arch::request_area());
     // SAFETY: the two bytes of the calling thread's area; the kernel writes them as well.
@@ -66,7 +66,7 @@ fn open(table: &Table, section: &Section, address: usize, may_call: bool) {
 }
 
 /// In the place of a request's withdrawal.
-pub(super) extern "C" fn left(_site: usize) {
+pub(crate) extern "C" fn left(_site: usize) {
     let area = arch::request_area();
     let kept = arch::take_back(area);
     let ended = arch::ticks();

@@ -2,7 +2,7 @@
 
 #[cfg(feature = "report")]
 pub(crate) mod load;
-mod text;
+pub(crate) mod text;
 
 use crate::bind::{self, Reason, Resolver, SiteStatus};
 use crate::key::Verdict;

@@ -24,7 +24,7 @@ impl core::fmt::Display for Report {
 
 /// One line for the module, one for each key, one for each site.
 #[cold]
-pub(super) fn print(report: &ModuleReport<'_>, out: &mut dyn Sink) {
+pub(crate) fn print(report: &ModuleReport<'_>, out: &mut dyn Sink) {
     out.put(b"module ");
     out.put(if report.path().is_empty() { b"(program)" } else { report.path().to_bytes() });
     out.put(b" at ");

@@ -1,0 +1,189 @@
+//! libinvar: the runtime behind `include/invar.h`, for programs that are not in Rust. What each function does, and its contract, stands
+//! there and in invar(3); here is only how the runtime says it.
+#![no_std]
+
+use core::ffi::{CStr, c_char, c_int, c_void};
+use invar::slice::{self, NotEnrolled, NotGuarded};
+
+/// The runtime does not panic; what the compiler cannot know of that ends here.
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    // SAFETY: ends the process.
+    unsafe { libc::abort() }
+}
+
+/// The codes of `invar.h`. Error numbers of the kernel are negative.
+#[derive(Clone, Copy)]
+#[repr(i32)]
+enum Code {
+    Ok = 0,
+    Absent = 1,
+    NoArea = 2,
+    OtherArea = 3,
+    NoKey = 4,
+    Invalid = 5,
+    NotCounted = 6,
+    OtherFilters = 7,
+    Killed = 8,
+}
+
+impl Code {
+    const ALL: [(Self, &CStr); 9] = [
+        (Self::Ok, c"success"),
+        (Self::Absent, c"the slice extension is absent"),
+        (Self::NoArea, c"the C library registers areas, and has registered none for this thread"),
+        (Self::OtherArea, c"somebody else registered an area for this thread"),
+        (Self::NoKey, c"no module has decided a key of this name"),
+        (Self::Invalid, c"invalid argument"),
+        (Self::NotCounted, c"nothing is counted: INVAR_SLICE does not ask for it, or the slice extension is absent"),
+        (Self::OtherFilters, c"another thread has other seccomp filters"),
+        (Self::Killed, c"a seccomp filter kills who installs another"),
+    ];
+}
+
+/// `invar_strerror`: constant text for any number.
+#[unsafe(no_mangle)]
+extern "C" fn invar_strerror(code: c_int) -> *const c_char {
+    let known = Code::ALL.iter().find(|(known, _)| *known as c_int == code);
+    match known {
+        Some((_, text)) => text.as_ptr(),
+        None if (-4095..0).contains(&code) => c"refused by the kernel, or a filter".as_ptr(),
+        None => c"unknown code".as_ptr(),
+    }
+}
+
+/// `invar_version`: major << 16 | minor << 8 | patch.
+#[unsafe(no_mangle)]
+extern "C" fn invar_version() -> u32 {
+    const fn number(text: &str) -> u32 {
+        let (bytes, mut at, mut number) = (text.as_bytes(), 0, 0);
+        while at < bytes.len() {
+            number = number * 10 + (bytes[at] - b'0') as u32;
+            at += 1;
+        }
+        number
+    }
+    number(env!("CARGO_PKG_VERSION_MAJOR")) << 16
+        | number(env!("CARGO_PKG_VERSION_MINOR")) << 8
+        | number(env!("CARGO_PKG_VERSION_PATCH"))
+}
+
+/// `invar_load`: decides the keys and binds the sites of the module whose outcome this is. Called by the module's constructor.
+#[unsafe(no_mangle)]
+extern "C" fn invar_load(outcome: *const c_void) -> c_int {
+    let loaded = invar::__capi::load(outcome as usize);
+    if loaded { Code::Ok as c_int } else { Code::Invalid as c_int }
+}
+
+/// `invar_probe_slice`: the probe of the slice keys of other modules.
+///
+/// # Safety
+///
+/// `verdict` must be what the runtime gives a probe.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn invar_probe_slice(verdict: *mut invar::Verdict, _record: *const c_void) {
+    // SAFETY: as the caller vouches.
+    invar::__capi::probe_slice(unsafe { &mut *verdict });
+}
+
+/// `invar_count_request`: in the place of a request, where requests are counted.
+#[unsafe(no_mangle)]
+extern "C" fn invar_count_request(site: *const c_void) {
+    invar::__capi::count_request(site as usize);
+}
+
+/// `invar_count_withdrawal`: in the place of its withdrawal.
+#[unsafe(no_mangle)]
+extern "C" fn invar_count_withdrawal(site: *const c_void) {
+    invar::__capi::count_withdrawal(site as usize);
+}
+
+/// `invar_key`: copies the verdict of a key.
+///
+/// # Safety
+///
+/// `name` must end in NUL, and `size` bytes at `verdict` must be writable.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn invar_key(name: *const c_char, verdict: *mut u8, size: usize) -> c_int {
+    if name.is_null() || verdict.is_null() || size == 0 {
+        return Code::Invalid as c_int;
+    }
+    // SAFETY: as the caller vouches.
+    let name = unsafe { CStr::from_ptr(name) }.to_bytes();
+    let mut found = None;
+    invar::report().modules(|module| {
+        let key = module.keys().find(|key| found.is_none() && key.name().as_bytes() == name);
+        found = found.or(key.and_then(|key| key.verdict()));
+    });
+    let Some(found) = found else { return Code::NoKey as c_int };
+    let size = size.min(size_of_val(&found));
+    // SAFETY: as the caller vouches; a verdict is plain data.
+    unsafe { verdict.copy_from_nonoverlapping((&raw const found).cast(), size) };
+    Code::Ok as c_int
+}
+
+/// `invar_slice_enrol`: makes the calling thread one that can be granted slices.
+#[unsafe(no_mangle)]
+extern "C" fn invar_slice_enrol() -> c_int {
+    match slice::enrol() {
+        Ok(()) => Code::Ok as c_int,
+        Err(NotEnrolled::NoArea) => Code::NoArea as c_int,
+        Err(NotEnrolled::OtherArea) => Code::OtherArea as c_int,
+        Err(NotEnrolled::Refused(errno)) => -errno,
+        Err(_) => Code::Absent as c_int,
+    }
+}
+
+/// `invar_slice_enrol_contended`: the same for a path that is taken again and again.
+#[unsafe(no_mangle)]
+extern "C" fn invar_slice_enrol_contended() {
+    slice::enrol_contended();
+}
+
+/// `invar_slice_guard`: makes it impossible to switch the extension off, for good.
+#[unsafe(no_mangle)]
+extern "C" fn invar_slice_guard() -> c_int {
+    match slice::guard() {
+        Ok(()) => Code::Ok as c_int,
+        Err(NotGuarded::OtherFilters(_)) => Code::OtherFilters as c_int,
+        Err(NotGuarded::Killed) => Code::Killed as c_int,
+        Err(NotGuarded::Refused(errno)) => -errno,
+        Err(_) => Code::Absent as c_int,
+    }
+}
+
+/// `struct invar_counts`.
+#[repr(C)]
+struct Counts {
+    size: usize,
+    requests: u64,
+    grants: u64,
+    yields: u64,
+    lost: u64,
+}
+
+/// `invar_slice_counts`: what the process's sections asked for and got.
+///
+/// # Safety
+///
+/// `counts` must point to a structure whose first field is its size, and so many bytes must be writable.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn invar_slice_counts(counts: *mut Counts) -> c_int {
+    // SAFETY: as the caller vouches.
+    let size = if counts.is_null() { 0 } else { unsafe { (*counts).size } };
+    if size < size_of::<usize>() {
+        return Code::Invalid as c_int;
+    }
+    let Some(all) = slice::counts() else { return Code::NotCounted as c_int };
+    let known = Counts { size, requests: all.requests, grants: all.grants, yields: all.yields, lost: all.lost };
+    let length = size.min(size_of::<Counts>());
+    // SAFETY: as the caller vouches; what a newer program has behind it stays as it is.
+    unsafe { counts.cast::<u8>().copy_from_nonoverlapping((&raw const known).cast(), length) };
+    Code::Ok as c_int
+}
+
+/// `invar_report`: writes what was decided and bound to a descriptor.
+#[unsafe(no_mangle)]
+extern "C" fn invar_report(descriptor: c_int) -> c_int {
+    if invar::__capi::report(descriptor) { Code::Ok as c_int } else { Code::Invalid as c_int }
+}

@@ -1,0 +1,271 @@
+//! libinvar and its header, as C and C++ programs use them: every compiler, language, linker and way to link, with the library
+//! there and without it. `cargo test --test capi` builds it by `make -C capi`.
+
+mod common;
+
+use common::{command, run, scratch, sites, test};
+use libtest_mimic::Trial;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Output};
+use std::sync::OnceLock;
+
+fn main() -> ExitCode {
+    let mut tests = vec![
+        test("libinvar needs libc only, is small and exports what it says", missing("make"), what_it_is),
+        test(
+            "make install installs what pkg-config then finds",
+            missing("make").or_else(|| missing("pkg-config")),
+            installed,
+        ),
+        test("preloaded, it binds a program that was not linked with it", needs("cc"), preloaded),
+        test("sections in C are counted by site", needs("cc"), sections_are_counted),
+    ];
+    tests.extend(LANGUAGES.map(|language| {
+        let name = format!("the header is clean under {}", language.join(" "));
+        test(&name, missing(language[0]), move || header_is_clean(&language))
+    }));
+    tests.extend(WAYS.map(|way| {
+        let name =
+            format!("keys in C, {}", way.iter().filter(|word| !word.is_empty()).copied().collect::<Vec<_>>().join(" "));
+        let [compiler, ..] = way[0].split(' ').collect::<Vec<_>>()[..] else { unreachable!() };
+        let linker = way[2].strip_prefix("-fuse-ld=").map_or("ld", |name| if name == "lld" { "ld.lld" } else { name });
+        let linker = match linker {
+            "bfd" | "gold" => format!("ld.{linker}"),
+            name => name.into(),
+        };
+        test(&name, needs(compiler).or_else(|| missing(&linker)), move || keys_are_bound(way))
+    }));
+    run(tests)
+}
+
+const LANGUAGES: [[&str; 3]; 6] = [
+    ["gcc", "-xc", "-std=c11"],
+    ["clang", "-xc", "-std=c11"],
+    ["g++", "-xc++", "-std=c++11"],
+    ["g++", "-xc++", "-std=c++17"],
+    ["clang++", "-xc++", "-std=c++11"],
+    ["clang++", "-xc++", "-std=c++17"],
+];
+const OPTIMISATIONS: [&str; 5] = ["-O0", "-O1", "-O2", "-O3", "-Os"];
+const MODELS: [&str; 3] = ["-fPIE", "-fPIC", "-fno-pie"];
+
+/// Compiler and options; how it is linked; by what.
+const WAYS: [[&str; 3]; 14] = [
+    ["gcc -O2", "", "-fuse-ld=bfd"],
+    ["gcc -O0", "-no-pie -fno-pie", "-fuse-ld=bfd"],
+    ["gcc -O2 -flto", "", "-fuse-ld=bfd"],
+    ["gcc -O2", "-static", "-fuse-ld=bfd"],
+    ["gcc -Os", "-static-pie", "-fuse-ld=bfd"],
+    ["gcc -O2 -ffunction-sections", "-Wl,--gc-sections", "-fuse-ld=gold"],
+    ["gcc -O3", "-static", "-fuse-ld=gold"],
+    ["clang -O2", "", "-fuse-ld=lld"],
+    ["clang -O2 -ffunction-sections", "-Wl,--gc-sections", "-fuse-ld=lld"],
+    ["clang -O0", "-static", "-fuse-ld=lld"],
+    ["clang -O3", "-static-pie", "-fuse-ld=mold"],
+    ["g++ -xc++ -O2", "", "-fuse-ld=mold"],
+    ["clang++ -xc++ -O2", "-no-pie -fno-pie", "-fuse-ld=lld"],
+    ["g++ -xc++ -O0", "-static", "-fuse-ld=bfd"],
+];
+
+const CAPI: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/capi");
+const SOURCES: [&str; 2] = ["keys.c", "elsewhere.c"];
+/// As `invar.pc` has it, for what is not installed.
+const LINK: [&str; 4] = ["-Wl,-u,invar_load", "-Wl,--push-state,--no-as-needed", "-linvar", "-Wl,--pop-state"];
+
+/// Why this tool cannot be used here.
+fn missing(tool: &str) -> Option<String> {
+    let found = Command::new(tool).arg("--version").output().is_ok_and(|output| output.status.success());
+    (!found).then(|| format!("no {tool}"))
+}
+
+/// The same for tests that need libinvar to bind something.
+fn needs(compiler: &str) -> Option<String> {
+    sites().or_else(|| missing("make")).or_else(|| missing(compiler))
+}
+
+fn must(command: &mut Command) -> Output {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let said = [&*output.stdout, &*output.stderr].map(String::from_utf8_lossy).concat();
+    assert!(output.status.success(), "{command:?}\n{said}");
+    output
+}
+
+/// In a folder of this name, of the tests' own.
+fn make(folder: &str, arguments: &[&str]) -> Output {
+    let mut make = Command::new("make");
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy().into_owned();
+        let cargos = name.starts_with("CARGO") && name != "CARGO_HOME" && !name.starts_with("CARGO_NET_");
+        if cargos || matches!(&*name, "RUSTFLAGS" | "MAKEFLAGS" | "LD_LIBRARY_PATH") {
+            make.env_remove(&name);
+        }
+    }
+    let build = format!("BUILD={}", scratch().join(folder).display());
+    let target = format!("CARGO_TARGET={}", scratch().join("capi-cargo").display());
+    must(make.args(["-C", CAPI, &build, &target, &format!("CARGO={}", env!("CARGO"))]).args(arguments))
+}
+
+/// The folder in which libinvar is.
+fn libinvar() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        make("capi", &[]);
+        scratch().join("capi")
+    })
+}
+
+fn sources() -> [String; 2] {
+    SOURCES.map(|name| format!("{}/tests/programs/c/{name}", env!("CARGO_MANIFEST_DIR")))
+}
+
+/// A compiler with these words.
+fn compiler(words: &str) -> Command {
+    let mut words = words.split_ascii_whitespace();
+    let mut command = Command::new(words.next().expect("a compiler"));
+    command.args(words).arg(format!("-I{CAPI}/include"));
+    command
+}
+
+/// Builds the program of `tests/programs/c`; with libinvar, or without.
+fn build(name: &str, [words, how, linker]: [&str; 3], with: bool) -> PathBuf {
+    let path = scratch().join(format!("c-{}", name.replace([' ', '=', ','], "")));
+    let mut command = compiler(words);
+    command
+        .args(how.split_ascii_whitespace())
+        .args(sources())
+        .arg("-xnone")
+        .args([linker, "-Wl,--as-needed", "-o"])
+        .arg(&path);
+    if with {
+        command.arg(format!("-L{}", libinvar().display())).args(LINK);
+    }
+    must(&mut command);
+    path
+}
+
+/// What it says: before the report, each line by its name; then the report.
+fn story(program: &mut Command) -> (BTreeMap<String, String>, String) {
+    let output = String::from_utf8(must(program).stdout).expect("text");
+    let (facts, report) = output.split_once("\nmodule ").unwrap_or((&output, ""));
+    let facts = facts.lines().map(|line| line.split_once('\t').unwrap_or((line, "")));
+    (facts.map(|(name, value)| (name.into(), value.into())).collect(), report.into())
+}
+
+fn keys_are_bound(way: [&'static str; 3]) {
+    let program = build(&way.join(" "), way, true);
+    let run = |settings: &[(&str, &str)]| {
+        story(command(&program).env("LD_LIBRARY_PATH", libinvar()).envs(settings.iter().copied()))
+    };
+    for (settings, keys, times) in [
+        (&[][..], "wide some 1 1", "21"),
+        (&[("INVAR_KEYS", "slice=force")], "wide some 1 1", "21"),
+        (&[("INVAR_KEYS", "c_wide=off,c_mode=none")], "0 0", "14"),
+        (&[("INVAR", "off")], "0 0", "14"),
+    ] {
+        let (facts, report) = run(settings);
+        let said = format!("{settings:?} {facts:#?}\n{report}");
+        assert_eq!((&*facts["keys"], &*facts["times"], &*facts["sections"]), (keys, times, "34"), "{said}");
+        assert_eq!(
+            (&*facts["libinvar"], &*facts["no key"]),
+            ("there", "no module has decided a key of this name"),
+            "{said}"
+        );
+        let program = report.split("\nmodule ").next().expect("the program comes first");
+        let sites: Vec<_> = program.lines().filter(|line| line.starts_with("  site ")).collect();
+        assert!(sites.len() >= 9, "{said}");
+        let expected = if settings == [("INVAR", "off")] { ": checked" } else { ": bound to " };
+        assert!(sites.iter().all(|site| site.contains(expected)), "{said}");
+        assert!(program.contains("slice enter slice") && program.contains("slice leave slice"), "{said}");
+    }
+    let (facts, _) = run(&[]);
+    assert_eq!((&*facts["elsewhere"], &*facts["key"]), ("3", "0 says so"));
+
+    // Without libinvar, every site is as the compiler left it.
+    if !way[1].contains("static") {
+        let alone = build(&format!("{}-alone", way.join(" ")), way, false);
+        let (facts, _) = story(&mut command(&alone));
+        let expected =
+            [("keys", "0 0"), ("times", "14"), ("elsewhere", "0"), ("sections", "34"), ("libinvar", "not there")];
+        assert_eq!(facts, expected.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
+    }
+}
+
+fn header_is_clean([program, language, standard]: &[&str; 3]) {
+    for optimisation in OPTIMISATIONS {
+        for model in MODELS {
+            for source in sources() {
+                let flags = "-pedantic -Wall -Wextra -Wshadow -Wundef -Werror -c -o /dev/null";
+                must(compiler(&format!("{program} {language} {standard} {optimisation} {model} {flags}")).arg(source));
+            }
+        }
+    }
+}
+
+fn what_it_is() {
+    let library = libinvar().join("libinvar.so.0");
+    let bytes = std::fs::read(&library).unwrap();
+    println!("{} bytes", bytes.len());
+    assert!(bytes.len() < 64 << 10);
+    let elf = goblin::elf::Elf::parse(&bytes).unwrap();
+    assert_eq!((elf.soname, &elf.libraries[..]), (Some("libinvar.so.0"), &["libc.so.6"][..]));
+    assert!(elf.program_headers.iter().any(|header| header.p_type == goblin::elf::program_header::PT_GNU_RELRO));
+    let flags = elf.dynamic.as_ref().map_or(0, |dynamic| dynamic.info.flags_1);
+    assert_ne!(flags & goblin::elf::dynamic::DF_1_NOW, 0);
+
+    let exported: BTreeSet<_> = elf
+        .dynsyms
+        .iter()
+        .filter(|symbol| symbol.st_shndx != 0 && symbol.is_function())
+        .filter_map(|symbol| elf.dynstrtab.get_at(symbol.st_name))
+        .collect();
+    let header = std::fs::read_to_string(format!("{CAPI}/include/invar.h")).unwrap();
+    let declarations = header.split("\nINVAR_API ").skip(1);
+    let declared: BTreeSet<_> =
+        declarations.filter_map(|declaration| declaration.split('(').next()?.rsplit([' ', '*']).next()).collect();
+    assert_eq!(exported, declared, "exported, and declared in the header");
+}
+
+fn installed() {
+    let root = scratch().join("capi-root");
+    let _ = std::fs::remove_dir_all(&root);
+    make("capi-installed", &["install", "PREFIX=/usr", &format!("DESTDIR={}", root.display())]);
+    let config = |arguments: &[&str]| {
+        let mut command = Command::new("pkg-config");
+        command.env("PKG_CONFIG_PATH", root.join("usr/lib/pkgconfig")).env("PKG_CONFIG_SYSROOT_DIR", &root);
+        String::from_utf8(must(command.args(arguments).arg("invar")).stdout).unwrap().trim().to_owned()
+    };
+    let program = root.join("program");
+    let flags = config(&["--cflags", "--libs"]);
+    let mut cc = Command::new("cc");
+    must(cc.args(["-O2"]).args(sources()).args(flags.split_ascii_whitespace()).arg("-o").arg(&program));
+    let (facts, _) = story(command(&program).env("LD_LIBRARY_PATH", root.join("usr/lib")));
+    assert_eq!(facts["libinvar"], "there");
+    assert_eq!(config(&["--modversion"]), env!("CARGO_PKG_VERSION"));
+}
+
+fn preloaded() {
+    let program = build("preloaded", ["cc -O2", "", "-Wl,-z,now"], false);
+    let (facts, report) = story(command(&program).env("LD_PRELOAD", libinvar().join("libinvar.so.0")));
+    assert_eq!((&*facts["keys"], &*facts["libinvar"]), ("wide some 1 1", "there"), "{report}");
+}
+
+fn sections_are_counted() {
+    let program = build("counted", ["cc -O2", "", "-Wl,-z,now"], true);
+    let profile = scratch().join(format!("c-profile-{}", std::process::id()));
+    let settings = [("INVAR_KEYS", "slice=force"), ("INVAR_SLICE", "profile")];
+    let mut command = command(&program);
+    let (facts, report) =
+        story(command.env("LD_LIBRARY_PATH", libinvar()).envs(settings).env("INVAR_PROFILE", &profile));
+    assert_eq!(facts["sections"], "34", "{report}");
+    let table = std::fs::read(&profile).unwrap();
+    std::fs::remove_file(&profile).unwrap();
+    // docs/profile.md: the requests of each site.
+    let number = |at: usize| u64::from_le_bytes(table[at..at + 8].try_into().unwrap());
+    let sites = (0..1024).map(|at| 327_936 + 512 * at).filter(|&at| number(at) != 0);
+    let mut requests: Vec<_> = sites.map(|at| number(at + 8)).collect();
+    requests.sort();
+    // Once elsewhere; four times in a loop, which the compiler may have unrolled.
+    assert_eq!(requests.iter().sum::<u64>(), 5, "{requests:?} {report}");
+    assert!(report.contains("slice enter slice, ") && report.contains("checked"), "{report}");
+}
