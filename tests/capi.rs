@@ -4,7 +4,6 @@
 mod common;
 
 use common::{command, run, scratch, sites, test};
-use libtest_mimic::Trial;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Output};
@@ -18,6 +17,8 @@ fn main() -> ExitCode {
             missing("make").or_else(|| missing("pkg-config")),
             installed,
         ),
+        test("the example is copied and built", needs("cc").or_else(|| missing("pkg-config")), example_is_copied),
+        test("CMake finds it", needs("cc").or_else(|| missing("cmake")), cmake_finds_it),
         test("preloaded, it binds a program that was not linked with it", needs("cc"), preloaded),
         test("sections in C are counted by site", needs("cc"), sections_are_counted),
     ];
@@ -220,10 +221,33 @@ fn what_it_is() {
         .filter_map(|symbol| elf.dynstrtab.get_at(symbol.st_name))
         .collect();
     let header = std::fs::read_to_string(format!("{CAPI}/include/invar.h")).unwrap();
-    let declarations = header.split("\nINVAR_API ").skip(1);
-    let declared: BTreeSet<_> =
-        declarations.filter_map(|declaration| declaration.split('(').next()?.rsplit([' ', '*']).next()).collect();
+    let declared = names_declared(&header);
     assert_eq!(exported, declared, "exported, and declared in the header");
+
+    // What stands behind the macros is not for people.
+    let internal: BTreeSet<_> = header.split("for this file alone").nth(1).map(names_declared).expect("a heading");
+    let manual = std::fs::read_to_string(format!("{CAPI}/man/invar.3")).unwrap();
+    let synopsis = manual.split(".SH SYNOPSIS").nth(1).and_then(|rest| rest.split(".SH").next()).expect("a synopsis");
+    let functions = synopsis.split(['"', ' ', '*', '\n']).filter_map(|word| word.split_once('(').map(|(name, _)| name));
+    let mut described: BTreeSet<_> = functions.filter(|name| name.starts_with("invar_")).collect();
+    for of_the_header in ["branch", "branch_is", "value", "slice_enter", "slice_leave", "evidence"] {
+        assert!(described.remove(&*format!("invar_{of_the_header}")), "{of_the_header}");
+    }
+    let public: BTreeSet<_> = exported.difference(&internal).copied().collect();
+    assert_eq!(described, public, "described in invar(3), and exported");
+    for name in public {
+        assert!(manual.matches(name).count() >= 2, "{name} stands in the synopsis only");
+    }
+    for (name, _, _) in invar::SETTINGS {
+        let manual = std::fs::read_to_string(format!("{CAPI}/man/invar.7")).unwrap();
+        assert!(manual.contains(&format!(".BR {name} =")), "{name} is not in invar(7)");
+    }
+}
+
+/// The names of the functions that a part of the header declares.
+fn names_declared(header: &str) -> BTreeSet<&str> {
+    let declarations = header.split("\nINVAR_API ").skip(1);
+    declarations.filter_map(|declaration| declaration.split('(').next()?.rsplit([' ', '*']).next()).collect()
 }
 
 fn installed() {
@@ -242,6 +266,53 @@ fn installed() {
     let (facts, _) = story(command(&program).env("LD_LIBRARY_PATH", root.join("usr/lib")));
     assert_eq!(facts["libinvar"], "there");
     assert_eq!(config(&["--modversion"]), env!("CARGO_PKG_VERSION"));
+}
+
+/// The example as it stands, in a folder of its own, with the installed library.
+fn example_is_copied() {
+    let root = scratch().join("capi-example-root");
+    let _ = std::fs::remove_dir_all(&root);
+    make("capi-example", &["install", "PREFIX=/usr", &format!("DESTDIR={}", root.display())]);
+    let folder = root.join("copy");
+    std::fs::create_dir_all(&folder).unwrap();
+    for file in ["Makefile", "counter.c"] {
+        std::fs::copy(format!("{CAPI}/examples/counter/{file}"), folder.join(file)).unwrap();
+    }
+    let mut build = Command::new("make");
+    build.current_dir(&folder).env_remove("MAKEFLAGS");
+    must(build.env("PKG_CONFIG_PATH", root.join("usr/lib/pkgconfig")).env("PKG_CONFIG_SYSROOT_DIR", &root));
+    let libraries = root.join("usr/lib");
+    let run = |name: &str, value: &str| {
+        let output = must(command(folder.join("counter")).env("LD_LIBRARY_PATH", &libraries).env(name, value));
+        (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    assert_eq!(run("CHATTY", "1").0, "done\n1000\n");
+    let (said, report) = run("INVAR_REPORT", "stderr");
+    assert_eq!(said, "1000\n");
+    assert!(report.contains("branch chatty == on, 9 bytes: bound to off"), "{report}");
+}
+
+/// With CMake, both the shared library and the archive.
+fn cmake_finds_it() {
+    let root = scratch().join("capi-cmake-root");
+    let _ = std::fs::remove_dir_all(&root);
+    make("capi-cmake", &["install", "PREFIX=/usr", &format!("DESTDIR={}", root.display())]);
+    let project = root.join("project");
+    std::fs::create_dir_all(&project).unwrap();
+    let sources = sources().join(" ");
+    let lists = format!(
+        "cmake_minimum_required(VERSION 3.18)\nproject(example C)\nfind_package(invar 0.1 REQUIRED)\n\
+         add_executable(shared {sources})\ntarget_link_libraries(shared invar::invar)\n\
+         add_executable(archive {sources})\ntarget_link_libraries(archive invar::static)\n"
+    );
+    std::fs::write(project.join("CMakeLists.txt"), lists).unwrap();
+    let prefix = format!("-DCMAKE_PREFIX_PATH={}", root.join("usr").display());
+    must(Command::new("cmake").args(["-S", ".", "-B", "build", &prefix]).current_dir(&project));
+    must(Command::new("cmake").args(["--build", "build"]).current_dir(&project).env_remove("MAKEFLAGS"));
+    for name in ["shared", "archive"] {
+        let (facts, report) = story(&mut command(project.join("build").join(name)));
+        assert_eq!((&*facts["keys"], &*facts["libinvar"]), ("wide some 1 1", "there"), "{name}: {report}");
+    }
 }
 
 fn preloaded() {
