@@ -213,6 +213,7 @@ fn what_it_is() {
     assert!(elf.program_headers.iter().any(|header| header.p_type == goblin::elf::program_header::PT_GNU_RELRO));
     let flags = elf.dynamic.as_ref().map_or(0, |dynamic| dynamic.info.flags_1);
     assert_ne!(flags & goblin::elf::dynamic::DF_1_NOW, 0);
+    assert_ne!(flags & goblin::elf::dynamic::DF_1_NODELETE, 0, "the kernel writes to its thread-local memory");
 
     let exported: BTreeSet<_> = elf
         .dynsyms

@@ -32,6 +32,7 @@ pub const RSEQ_SIGNATURE: u32 = 0x5305_3053;
 /// By the general dynamic model of the x86-64 TLS ABI, which the linker turns into one instruction in a program. In a
 /// library it remains a call, which is never made; the initial-exec model would take of the little static memory that
 /// the loader keeps for libraries that are opened later, and a few dozen of them would use it up.
+#[cfg(not(feature = "resident"))]
 pub fn own_area_offset() -> isize {
     let area: *mut u8;
     // SAFETY: the sequence that the ABI prescribes, with the registers of a call.
@@ -49,6 +50,24 @@ pub fn own_area_offset() -> isize {
         );
     }
     area as isize - thread_pointer() as isize
+}
+
+/// Distance of this module's own area from the thread pointer, in bytes: the same in every thread.
+///
+/// By the initial-exec model of the x86-64 TLS ABI, which one library in a process may well use: its memory is part of every
+/// thread's, also where the library is opened later.
+#[cfg(feature = "resident")]
+pub fn own_area_offset() -> isize {
+    let offset: isize;
+    // SAFETY: reads a GOT entry, which the loader has filled in.
+    unsafe {
+        asm!(
+            "mov {}, qword ptr [rip + invar_area@GOTTPOFF]",
+            out(reg) offset,
+            options(nostack, pure, readonly, preserves_flags),
+        );
+    }
+    offset
 }
 
 /// What the C library says of the area it registers for each thread: `__rseq_offset` and `__rseq_size`
