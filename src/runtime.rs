@@ -70,8 +70,12 @@ fn load_module(own: &Module<'_>, settings: &Settings) {
     }
     adopt(own, &mut verdict);
     for key in own.keys() {
+        // The slice key may be there twice, for sites in Rust and in C, and is probed once: that registers an area.
+        let twin = if SLICES && is_slice_key(&key) { own.key_begun(key.name(), 0) } else { None };
         if key.state.begin() {
-            decide(&key, settings, &mut verdict);
+            if !twin.is_some_and(|(_, twin)| twin.state.copy(&mut verdict)) {
+                decide(&key, settings, &mut verdict);
+            }
             if key.flags & flags::PROVES != 0 {
                 adopt_lower(own, &key, &mut verdict);
             }
@@ -104,9 +108,13 @@ fn load_module(own: &Module<'_>, settings: &Settings) {
 fn decide_for_program(settings: &Settings, verdict: &mut Verdict) {
     // SAFETY: the program stays loaded.
     let Some(program) = (unsafe { module::find(|module| module.is_program()) }) else { return };
+    let mut decided = false;
     for key in program.keys() {
         if is_slice_key(&key) && settings.key(key.name()) != Some(b"force") && key.state.begin() {
-            decide(&key, settings, verdict);
+            if !decided {
+                decide(&key, settings, verdict);
+                decided = true;
+            }
             key.state.seal(verdict);
         }
     }

@@ -5,6 +5,7 @@
 #![allow(unreachable_pub)] // this is one program
 #![forbid(unsafe_code)]
 
+mod c;
 mod enrol;
 mod grants;
 mod guard;
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
         machine::tests(),
         matrix::tests(),
         enrol::tests(),
+        c::tests(),
         strict::tests(),
         preload::tests(),
         profile::tests(),

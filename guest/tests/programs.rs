@@ -12,6 +12,9 @@ pub fn image() -> Result<Image> {
     for name in ["sections", "confine", "contend", "enrol", "guard", "violate", "watched"] {
         image.program(&program(name)?)?;
     }
+    if no_make().is_none() {
+        image.program(&program(C_PROGRAM)?)?;
+    }
     image.file(LIBRARY.into(), &program("libinvar_guest_programs.so")?);
     Ok(image)
 }
@@ -19,14 +22,56 @@ pub fn image() -> Result<Image> {
 /// In the guest: these programs' common code, as a library with a runtime of its own.
 pub const LIBRARY: &str = "/bin/libinvar_guest_programs.so";
 
+/// `guest/programs/c/contend.c`.
+pub const C_PROGRAM: &str = "contend-c";
+
+/// Why there are no programs in C.
+pub fn no_make() -> Option<String> {
+    let found = Command::new("make").arg("--version").output().is_ok_and(|output| output.status.success());
+    (!found).then(|| "no make, which builds libinvar".into())
+}
+
+/// The program in C, with libinvar beside it or in it.
+fn c_program(how: &str) -> Programs {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("c");
+    let project = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut make = without_cargos(Command::new("make"));
+    make.arg("-C").arg(project.join("capi")).arg(format!("BUILD={}", folder.display()));
+    make.arg(format!("CARGO={}", env!("CARGO"))).env_remove("MAKEFLAGS");
+    let mut cc = Command::new("cc");
+    cc.args(["-std=c11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-pthread", how, "-o"]);
+    let result = folder.join(format!("{how}-programs"));
+    std::fs::create_dir_all(&result).map_err(|error| format!("{}: {error}", result.display()))?;
+    cc.arg(result.join(C_PROGRAM)).arg(project.join("guest/programs/c/contend.c"));
+    cc.arg("-I").arg(project.join("capi/include")).arg("-L").arg(&folder);
+    // As invar.pc has it; and the loader looks where the library was built, here and in the guest.
+    cc.args(["-Wl,-u,invar_load", "-Wl,--push-state,--no-as-needed", "-linvar", "-Wl,--pop-state"]);
+    cc.arg(format!("-Wl,-rpath,{}", folder.display()));
+    for mut command in [make, cc] {
+        let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
+        if !output.status.success() {
+            return Err(format!("{command:?}\n{}", String::from_utf8_lossy(&output.stderr)));
+        }
+    }
+    Ok(result)
+}
+
 /// One of this package's programs, on this machine.
 pub fn program(name: &str) -> Result<PathBuf> {
+    if name == C_PROGRAM {
+        static BUILT: OnceLock<Programs> = OnceLock::new();
+        return Ok(BUILT.get_or_init(|| c_program("-no-pie")).as_ref().map_err(String::as_str)?.join(name));
+    }
     static BUILT: OnceLock<Programs> = OnceLock::new();
     Ok(BUILT.get_or_init(|| build("dynamic", &[], "")).as_ref().map_err(String::as_str)?.join(name))
 }
 
 /// The same, linked into one file with its C library.
 pub fn static_program(name: &str) -> Result<PathBuf> {
+    if name == C_PROGRAM {
+        static BUILT: OnceLock<Programs> = OnceLock::new();
+        return Ok(BUILT.get_or_init(|| c_program("-static")).as_ref().map_err(String::as_str)?.join(name));
+    }
     static BUILT: OnceLock<Programs> = OnceLock::new();
     let built = BUILT.get_or_init(|| build("static", &["--bins"], "-Ctarget-feature=+crt-static"));
     Ok(built.as_ref().map_err(String::as_str)?.join(name))
@@ -39,13 +84,7 @@ type Programs = std::result::Result<PathBuf, String>;
 fn build(name: &str, what: &[&str], rustflags: &str) -> Programs {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let triple = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
-    let mut cargo = Command::new(env!("CARGO"));
-    for (name, _) in std::env::vars_os() {
-        let name = name.to_string_lossy().into_owned();
-        if (name.starts_with("CARGO") && name != "CARGO_HOME") || name == "RUSTFLAGS" {
-            cargo.env_remove(&name);
-        }
-    }
+    let mut cargo = without_cargos(Command::new(env!("CARGO")));
     // With a target given, the options do not reach procedural macros and build scripts.
     cargo.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/programs"));
     cargo.args(["build", "--quiet", "--locked", "--release", "--target", &triple, "--target-dir"]);
@@ -54,4 +93,15 @@ fn build(name: &str, what: &[&str], rustflags: &str) -> Programs {
     let output = cargo.output().expect("cargo");
     let built = output.status.success().then(|| target.join(triple).join("release"));
     built.ok_or_else(|| format!("the {name} programs were not built:\n{}", String::from_utf8_lossy(&output.stderr)))
+}
+
+/// The command, without what cargo set for these tests.
+fn without_cargos(mut command: Command) -> Command {
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy().into_owned();
+        if (name.starts_with("CARGO") && name != "CARGO_HOME") || name == "RUSTFLAGS" {
+            command.env_remove(&name);
+        }
+    }
+    command
 }

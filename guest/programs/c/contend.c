@@ -1,0 +1,67 @@
+/* A spin lock in C whose holders ask for time: threads that want it on one CPU. Says, a line a fact, what was bound and counted. */
+
+#include <invar.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+
+#define THREADS 4
+#define ROUNDS 20000
+
+static atomic_flag lock = ATOMIC_FLAG_INIT;
+static long sum;
+static atomic_int enrolled;
+
+static void *contend(void *unused)
+{
+	atomic_int own = 0;
+	int i;
+
+	for (i = 0; i < ROUNDS; i++) {
+		for (;;) {
+			int step;
+
+			invar_slice_enter();
+			if (!atomic_flag_test_and_set_explicit(&lock, memory_order_acquire)) {
+				for (step = 0; step < 60; step++)
+					atomic_fetch_add_explicit(&own, 1, memory_order_relaxed);
+				sum++;
+				atomic_flag_clear_explicit(&lock, memory_order_release);
+				invar_slice_leave();
+				break;
+			}
+			invar_slice_leave();
+			invar_slice_enrol_contended();
+			sched_yield();
+		}
+	}
+	enrolled += invar_slice_enrol() == INVAR_OK;
+	return unused;
+}
+
+int main(void)
+{
+	struct invar_counts counts = { .size = sizeof counts };
+	struct invar_verdict verdict;
+	pthread_t threads[THREADS];
+	int i, counted;
+
+	memset(&verdict, 0, sizeof verdict);
+	printf("key\t%d\n", invar_key("slice", &verdict, sizeof verdict));
+	printf("slice\t%d\n", verdict.value);
+	printf("evidence\t%.*s\n", verdict.evidence_length, verdict.evidence);
+	for (i = 0; i < THREADS; i++)
+		pthread_create(&threads[i], NULL, contend, NULL);
+	for (i = 0; i < THREADS; i++)
+		pthread_join(threads[i], NULL);
+	printf("sum\t%ld\n", sum);
+	printf("enrolled\t%d\n", enrolled);
+	counted = invar_slice_counts(&counts);
+	printf("counted\t%s\n", invar_strerror(counted));
+	if (counted == INVAR_OK)
+		printf("counts\t%lu %lu %lu %lu\n", (unsigned long)counts.requests, (unsigned long)counts.grants,
+		       (unsigned long)counts.yields, (unsigned long)counts.lost);
+	return 0;
+}
