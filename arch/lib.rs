@@ -14,6 +14,7 @@
 //! | `PRCTL` | every machine and number by which `prctl(2)` can be called |
 //! | [`libc_area`], [`own_area_offset`], [`area`] | where the C library's and our own rseq area lie |
 //! | [`set_area`], [`request`], [`withdraw`] | the slice protocol for an unbound site, and its cold path |
+//! | [`start`], [`Call`] | a thread's start routine that does something before another |
 //! | `cpu_keys!`, [`cpu_features`], [`feature_mask`] | the CPU features that a program would choose by |
 //!
 //! # portable
@@ -47,8 +48,18 @@ mod cpu;
 pub use cpu::{FEATURE_SOURCE, FEATURES, cpu_features, level};
 pub use machine::{
     NAME, Observer, PATCHES, PRCTL, RSEQ_SIGNATURE, area, bound, checked, libc_area, observe, own_area_offset, request,
-    request_area, set_area, synchronise, syscall, take_back, thread_pointer, ticks, withdraw, yield_number,
+    request_area, set_area, start, synchronise, syscall, take_back, thread_pointer, ticks, withdraw, yield_number,
 };
+
+/// A function that takes one word, and the word: what [`start`] goes on with.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Call {
+    /// The function.
+    pub function: *const core::ffi::c_void,
+    /// What it is called with.
+    pub argument: *mut core::ffi::c_void,
+}
 
 /// What stands at a site. The numbers are part of the site ABI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

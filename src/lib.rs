@@ -51,7 +51,7 @@
 //!
 //! # Cargo features
 //!
-//! Every module carries its own copy of the runtime, and pays for what it has. All are on by default:
+//! Every module carries its own copy of the runtime, and pays for what it has. Three features are on by default:
 //!
 //! - `slice`: the slice key and [`slice::enter`]. A library that only branches on other keys does without the probes of
 //!   the kernel.
@@ -59,6 +59,14 @@
 //!   in silence; [`report()`] is there all the same.
 //! - `profile`: `INVAR_SLICE`, and [`slice::counts`]. A module without it binds its slice sites whatever that says, and is
 //!   not counted.
+//!
+//! Two are not:
+//!
+//! - `hook`, for executables: defines `pthread_create` and `thrd_create`, so that each thread that libc starts by these names,
+//!   for the program or for its libraries, is enrolled in the slice extension before its own code runs. See
+//!   [`slice`](mod@slice#threads).
+//! - `assert`, for tests: in builds with debug assertions, sections that are nested, forgotten or end in another thread panic.
+//!   See [`slice`](mod@slice#finding-nested-sections).
 //!
 //! # Limits
 //!
@@ -81,6 +89,8 @@ mod bind;
 pub mod cpu;
 mod dispatch;
 mod features;
+#[cfg(feature = "hook")]
+mod hook;
 mod key;
 mod module;
 #[cfg(feature = "profile")]

@@ -6,6 +6,27 @@
 //!
 //! Where the extension is absent, both are nops. There is nothing to check and nothing to choose at run time.
 //!
+//! # Threads
+//!
+//! The kernel looks at the requests of threads that are enrolled: the one that loads the runtime, and those that [`enrol`], as
+//! locks of `invar-lock` do where they wait. An executable with the Cargo feature `hook` has all others enrolled as well that
+//! libc starts by the names `pthread_create` and `thrd_create`, `std::thread`'s among them, in shared libraries too, before
+//! their own code runs. It costs `prctl` in each thread, and `rseq` where the program registers its own areas, and where the
+//! slice key is off nothing. `errno`, attributes, the smallest stack, backtraces, `pthread_exit` and cancellation are as
+//! without it.
+//!
+//! It does that by definitions of these functions, which stand before libc's. So:
+//!
+//! - Threads that libc starts by itself (`SIGEV_THREAD`, `aio_read`, `getaddrinfo_a`) and those of `clone` do not pass through;
+//!   nor does, in a static program with musl, `thrd_create`. They enrol as without the hook. So do threads that are started
+//!   before the runtime is loaded.
+//! - Only one definition can be linked into an executable: that of a sanitizer, for example, is another.
+//! - The linker must export them, which GNU ld, gold, lld and mold do unless told otherwise
+//!   (`--exclude-libs`, for example). `hook_is_in_front()`, which is there with the feature, says whether libraries
+//!   find them.
+//! - It is the executable that asks for the feature. In a library the definitions count only where it is linked before libc, and
+//!   it must not be unloaded.
+//!
 //! # What it did
 //!
 //! `INVAR_SLICE=count` has requests, grants, yields and losses counted by thread ([`counts`], [`each_thread_counts`]);
@@ -16,9 +37,14 @@
 //! The counting form is the checked form, whose cold path then leads to who counts. Chosen, it takes some 190 ns a section on a current CPU,
 //! 230 with sites, one system call more where a site has lost a section, and 3 KiB of stack; it needs `xsave`, and the time stamp
 //! counter. Not chosen, it costs nothing: the sites are bound, and their hot path is the same.
+//!
+#![doc = include_str!("../docs/sections.md")]
 #![allow(unsafe_code)]
 // The cold block of a site is in an unsafe block of its own on some architectures, and inherits one on others.
 #![allow(unused_unsafe)]
+
+#[cfg(feature = "slice")]
+mod assertion;
 
 use crate::key::Key;
 #[cfg(feature = "slice")]
@@ -65,15 +91,35 @@ pub(crate) fn probe(verdict: &mut Verdict) {
 ///
 /// Belongs to its thread, whose request byte it set. It has no size: a lock can hand it from the function that locks to the
 /// one that unlocks. One that is forgotten leaves the request set until the thread is preempted or ends another section.
+///
+/// It is not `Send`, and neither is a future that holds one over `.await`:
+///
+/// ```compile_fail,E0277
+/// async fn wait() {
+///     let _slice = invar::slice::enter();
+///     std::future::pending::<()>().await;
+/// }
+/// fn spawn(_: impl Future + Send) {}
+/// spawn(wait());
+/// ```
 #[cfg(feature = "slice")]
 #[must_use = "the section ends when this is dropped"]
-pub struct Slice(core::marker::PhantomData<*mut ()>);
+pub struct Slice {
+    begun: assertion::Begun,
+    /// Stays in its thread.
+    _thread: core::marker::PhantomData<*mut ()>,
+}
 
 /// Begins a section that should not be preempted.
 ///
 /// Keep it short: an extension lasts a few microseconds, then the thread is preempted all the same. Inside it make
 /// no system call (any of them ends a grant), and do not nest sections: the inner one's end ends the outer one's
-/// request too. Both cost the benefit only. Set the request again after any sleep.
+/// request too. Both cost the benefit only; the [module](self#inside-a-section) has every case.
+///
+/// # Panics
+///
+/// Never, unless the program's author asks for it by the feature `assert`, and then only in builds with debug assertions:
+/// where a section begins inside another one.
 ///
 /// Bound, this is one instruction: a store of one byte to a constant offset from the thread pointer, or a nop.
 ///
@@ -89,17 +135,20 @@ pub struct Slice(core::marker::PhantomData<*mut ()>);
 /// ```
 #[cfg(feature = "slice")]
 #[inline(always)]
+#[cfg_attr(all(feature = "assert", debug_assertions), track_caller)]
 pub fn enter() -> Slice {
+    let begun = assertion::Begun::here();
     // SAFETY: SLICE begins with its state byte, and its record names it. Where the key is on, the area at the
     // offset is every thread's own.
     unsafe { arch::__site!(slice_enter, SLICE, 0, { unsafe { arch::request() } }) };
-    Slice(core::marker::PhantomData)
+    Slice { begun, _thread: core::marker::PhantomData }
 }
 
 #[cfg(feature = "slice")]
 impl Drop for Slice {
     #[inline(always)]
     fn drop(&mut self) {
+        self.begun.end();
         // SAFETY: as in `enter`.
         unsafe { arch::__site!(slice_leave, SLICE, 0, { unsafe { arch::withdraw() } }) };
     }
@@ -206,6 +255,15 @@ pub(crate) fn guard_at_load(evidence: &mut crate::Evidence) {
     rseq::guard_at_load(evidence);
     #[cfg(not(feature = "slice"))]
     let _ = evidence;
+}
+
+/// Whether the hook on thread creation (Cargo feature `hook`) is what shared libraries find by the name `pthread_create`.
+///
+/// Where it is not, the linker did not export it, or another module's stands in front of it: then only what is linked into
+/// this file passes through. In a static program, which has no libraries, it is.
+#[cfg(feature = "hook")]
+pub fn hook_is_in_front() -> bool {
+    crate::hook::is_in_front()
 }
 
 /// Lists this process's threads: their areas, who is enrolled, who has a request left set.

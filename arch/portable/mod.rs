@@ -121,3 +121,8 @@ pub fn thread_pointer() -> *mut u8 {
 pub fn ticks() -> u64 {
     0
 }
+
+/// Never called: the slice extension is absent here.
+pub extern "C" fn start(_argument: *mut core::ffi::c_void) -> *mut core::ffi::c_void {
+    core::ptr::null_mut()
+}

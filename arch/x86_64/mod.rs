@@ -4,6 +4,7 @@ mod area;
 mod observe;
 mod site;
 mod system;
+mod thread;
 
 pub use area::{
     RSEQ_SIGNATURE, area, libc_area, own_area_offset, request, request_area, set_area, take_back, thread_pointer,
@@ -14,6 +15,7 @@ pub use area::{request_out_of_line, withdraw_out_of_line};
 pub use observe::{Observer, observe};
 pub use site::{bound, checked};
 pub use system::{PRCTL, synchronise, syscall, ticks};
+pub use thread::start;
 
 /// This folder's name.
 pub const NAME: &str = "x86_64";

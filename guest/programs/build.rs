@@ -1,15 +1,18 @@
-//! Compiles the C half, as an object file, with the C compiler that Rust links with.
+//! Compiles the C halves, as object files, with the C compiler that Rust links with.
 use std::path::PathBuf;
 use std::process::Command;
 
 fn main() {
-    let object = PathBuf::from(std::env::var_os("OUT_DIR").unwrap()).join("protocol.o");
-    let compiled = Command::new("cc")
-        .args(["-std=gnu11", "-O2", "-fPIC", "-Wall", "-Wextra", "-Werror", "-c", "src/protocol.c", "-o"])
-        .arg(&object)
-        .status()
-        .expect("cc");
-    assert!(compiled.success(), "cc failed");
-    println!("cargo::rustc-link-arg-bin=contend={}", object.display());
-    println!("cargo::rerun-if-changed=src/protocol.c");
+    for (file, program) in [("protocol", "contend"), ("jump", "inside")] {
+        let source = format!("src/{file}.c");
+        let object = PathBuf::from(std::env::var_os("OUT_DIR").unwrap()).join(file).with_extension("o");
+        let compiled = Command::new("cc")
+            .args(["-std=gnu11", "-O2", "-fPIC", "-Wall", "-Wextra", "-Werror", "-c", &source, "-o"])
+            .arg(&object)
+            .status()
+            .expect("cc");
+        assert!(compiled.success(), "cc failed");
+        println!("cargo::rustc-link-arg-bin={program}={}", object.display());
+        println!("cargo::rerun-if-changed={source}");
+    }
 }

@@ -3,7 +3,7 @@
 
 use crate::kernels::{Kernel, facts};
 use crate::libcs::Libc;
-use crate::programs::LIBRARY;
+use crate::programs::{HOOKED, LIBRARY};
 use crate::test;
 use invar_guest::Result;
 use invar_guest::console::Job;
@@ -17,56 +17,76 @@ fn libcs() -> [Libc; 2] {
     [Libc::Unregistered(oldest), Libc::Plain(middle)]
 }
 
-fn cells() -> impl Iterator<Item = (Kernel, Libc)> {
-    let kernels = || Kernel::ALL.into_iter().filter(|kernel| kernel.grants());
-    libcs().into_iter().flat_map(move |libc| kernels().map(move |kernel| (kernel, libc)))
+#[derive(Clone, Copy)]
+struct Cell {
+    kernel: Kernel,
+    libc: Libc,
+    /// With the hook on thread creation.
+    hooked: bool,
 }
 
-fn name(kernel: Kernel, libc: Libc) -> String {
-    format!("threads enrol, kernel {}, {}", kernel.name(), libc.name())
+fn cells() -> impl Iterator<Item = Cell> {
+    let kernels = || Kernel::ALL.into_iter().filter(|kernel| kernel.grants());
+    let cell = |hooked| move |(kernel, libc)| Cell { kernel, libc, hooked };
+    let all = libcs().into_iter().flat_map(move |libc| kernels().map(move |kernel| (kernel, libc)));
+    // The hook does the same on each kernel: once with each library, since a run takes its time.
+    let once = [Kernel::Strict, Kernel::On].into_iter().zip(libcs());
+    all.map(cell(false)).chain(once.map(cell(true)))
+}
+
+impl Cell {
+    fn name(self) -> String {
+        let threads = if self.hooked { "threads are enrolled by the hook" } else { "threads enrol" };
+        format!("{threads}, kernel {}, {}", self.kernel.name(), self.libc.name())
+    }
 }
 
 pub fn tests() -> Vec<Trial> {
-    let cell = |(kernel, libc): (Kernel, Libc)| {
-        let missing = kernel.missing().or_else(|| libc.missing());
-        test(name(kernel, libc), missing, move || threads_enrol(kernel, libc))
+    let trial = |cell: Cell| {
+        let missing = cell.kernel.missing().or_else(|| cell.libc.missing());
+        test(cell.name(), missing, move || threads_enrol(cell))
     };
-    cells().map(cell).collect()
+    cells().map(trial).collect()
 }
 
 pub fn jobs(kernel: Kernel, image: &mut Image) -> Result<Vec<Job>> {
-    let cells = cells().filter(|(of, libc)| *of == kernel && libc.missing().is_none());
-    cells.map(|(kernel, libc)| libc.job(name(kernel, libc), &["enrol", LIBRARY], image)).collect()
+    let cells = cells().filter(|cell| cell.kernel == kernel && cell.libc.missing().is_none());
+    let program = |cell: &Cell| if cell.hooked { HOOKED.trim_start_matches("/bin/") } else { "enrol" };
+    cells.map(|cell| cell.libc.job(cell.name(), &[program(&cell), LIBRARY], image)).collect()
 }
 
-fn threads_enrol(kernel: Kernel, libc: Libc) {
-    let name = name(kernel, libc);
+fn threads_enrol(cell @ Cell { kernel, libc, hooked }: Cell) {
+    let name = cell.name();
     let facts = facts(kernel.run(), &name);
     const ENROLLED: &str = "enabled before 0, after 2, granted 2";
+    // Before any code of theirs, if libc was asked for them by the name that others use too.
+    let named = if hooked { "enabled before 2, after 2, granted 2" } else { ENROLLED };
     // Where libc registers areas it has none for a thread that it did not start: correct, and without the benefit. And each
     // of its own has one from the beginning.
     let (unknown_to_libc, idle) = match libc {
         Libc::Unregistered(_) => (ENROLLED, "None"),
         _ => ("enabled before 0, after 0, granted 0", "enabled false, request left false"),
     };
+    let idle = if hooked { "enabled true, request left false" } else { idle };
     let expected = [
+        ("hook in front", if hooked { "true" } else { "no hook" }),
         ("by hand", "Ok(())"),
         ("child after fork", "enabled"),
         ("child after fork, granted", "true"),
-        ("threads of the child", ENROLLED),
+        ("threads of the child", named),
         ("child ended with", "0"),
         ("audit of this thread", "enabled true, request left false"),
         ("audit of one that forgot", "enabled true, request left true"),
         ("audit of one that is idle", idle),
-        ("std::thread", ENROLLED),
-        ("std::thread, spin lock", ENROLLED),
-        ("pthread_create", ENROLLED),
-        ("thrd_create", ENROLLED),
+        ("std::thread", named),
+        ("std::thread, spin lock", named),
+        ("pthread_create", named),
+        ("thrd_create", named),
         ("SIGEV_THREAD", ENROLLED),
         ("clone", unknown_to_libc),
-        ("pool of a library", ENROLLED),
+        ("pool of a library", named),
         ("the library's verdict", "1, 0 sites bound"),
-        ("before the hostile thread", ENROLLED),
+        ("before the hostile thread", named),
         ("main thread, switched off", "true"),
         ("after the hostile thread", ENROLLED),
         ("main thread, enrolled again", "true"),

@@ -1,7 +1,7 @@
 //! The kernels, and one boot of each with all that is to be run there.
 
 use crate::programs::image;
-use crate::{c, enrol, grants, guard, matrix, preload, profile, seccomp, strict};
+use crate::{c, enrol, grants, guard, inside, matrix, preload, profile, seccomp, strict};
 use invar_guest::Result;
 use invar_guest::cache::Cache;
 use invar_guest::console::Job;
@@ -82,10 +82,10 @@ impl Kernel {
     pub fn boot(self) -> Result<Run> {
         let mut image = image()?;
         let (matrix, enrol) = (matrix::jobs(self, &mut image)?, enrol::jobs(self, &mut image)?);
-        let guard = guard::jobs(self, &mut image)?;
-        let threads = [strict::jobs(self), preload::jobs(self), seccomp::jobs(self), grants::jobs(self)].concat();
-        let c = c::jobs(self, &mut image)?;
-        let jobs = [matrix, enrol, c, guard, threads, profile::jobs(self)].concat();
+        let (c, guard) = (c::jobs(self, &mut image)?, guard::jobs(self, &mut image)?);
+        let sections = [strict::jobs(self), inside::jobs(self), preload::jobs(self), seccomp::jobs(self)].concat();
+        let counts = [profile::jobs(self), grants::jobs(self)].concat();
+        let jobs = [matrix, enrol, c, sections, guard, counts].concat();
         self.machine().run(&image, &jobs)
     }
 }

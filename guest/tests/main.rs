@@ -9,6 +9,7 @@ mod c;
 mod enrol;
 mod grants;
 mod guard;
+mod inside;
 mod kernels;
 mod libcs;
 mod machine;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         enrol::tests(),
         c::tests(),
         strict::tests(),
+        inside::tests(),
         preload::tests(),
         profile::tests(),
         seccomp::tests(),

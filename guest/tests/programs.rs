@@ -9,18 +9,22 @@ use std::sync::OnceLock;
 /// An image with the programs in `/bin`.
 pub fn image() -> Result<Image> {
     let mut image = Image::new(Path::new(env!("CARGO_BIN_EXE_invar-guest")))?;
-    for name in ["sections", "confine", "contend", "enrol", "guard", "violate", "watched"] {
+    for name in ["sections", "confine", "contend", "enrol", "guard", "inside", "violate", "watched"] {
         image.program(&program(name)?)?;
     }
     if no_make().is_none() {
         image.program(&program(C_PROGRAM)?)?;
     }
+    image.file(HOOKED.into(), &hooked_program("enrol")?);
     image.file(LIBRARY.into(), &program("libinvar_guest_programs.so")?);
     Ok(image)
 }
 
 /// In the guest: these programs' common code, as a library with a runtime of its own.
 pub const LIBRARY: &str = "/bin/libinvar_guest_programs.so";
+
+/// In the guest: `enrol`, with the hook on thread creation.
+pub const HOOKED: &str = "/bin/enrol-hooked";
 
 /// `guest/programs/c/contend.c`.
 pub const C_PROGRAM: &str = "contend-c";
@@ -74,6 +78,13 @@ pub fn static_program(name: &str) -> Result<PathBuf> {
     }
     static BUILT: OnceLock<Programs> = OnceLock::new();
     let built = BUILT.get_or_init(|| build("static", &["--bins"], "-Ctarget-feature=+crt-static"));
+    Ok(built.as_ref().map_err(String::as_str)?.join(name))
+}
+
+/// The same with the hook on thread creation.
+fn hooked_program(name: &str) -> Result<PathBuf> {
+    static BUILT: OnceLock<Programs> = OnceLock::new();
+    let built = BUILT.get_or_init(|| build("hooked", &["--features", "hook", "--bin", "enrol"], ""));
     Ok(built.as_ref().map_err(String::as_str)?.join(name))
 }
 

@@ -31,8 +31,12 @@
 //! ends the extension. Where one lock is taken under another, the inner one's release ends the request of both. All of
 //! that costs the benefit, and nothing else.
 //!
-//! With the kernel's `rseq_debug` a request that is set again while time is extended kills at the next system call. A
-//! thread does that if it takes a second lock under a first one and then makes a system call under both.
+//! Whatever is done under a lock, [`invar::slice`](invar::slice#inside-a-section) says what becomes of its section. Waiting for
+//! a lock under another one is safe anywhere: a section ends before each system call that these locks make. On kernels with
+//! `rseq_debug`, which are for finding mistakes, a system call of the program's own under two locks may kill.
+//!
+//! The Cargo feature `assert` makes a lock panic that is taken under another one, in builds with debug assertions; the message
+//! names the caller.
 #![no_std]
 #![deny(unsafe_code)]
 

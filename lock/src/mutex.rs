@@ -16,11 +16,13 @@ unsafe impl lock_api::RawMutex for RawMutex {
     type Guard = Section;
 
     #[inline]
+    #[cfg_attr(debug_assertions, track_caller)]
     fn lock(&self) -> Section {
         mutex::lock(&self.0)
     }
 
     #[inline]
+    #[cfg_attr(debug_assertions, track_caller)]
     fn try_lock(&self) -> Option<Section> {
         mutex::try_lock(&self.0)
     }

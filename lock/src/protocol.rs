@@ -22,6 +22,7 @@ pub(crate) mod mutex {
     const AWAITED: u32 = 2;
 
     #[inline]
+    #[cfg_attr(debug_assertions, track_caller)]
     pub(crate) fn lock(word: &AtomicU32) -> Section {
         match try_begin(word) {
             (section, true) => section,
@@ -54,6 +55,7 @@ pub(crate) mod mutex {
     }
 
     #[inline]
+    #[cfg_attr(debug_assertions, track_caller)]
     pub(crate) fn try_lock(word: &AtomicU32) -> Option<Section> {
         let (section, locked) = try_begin(word);
         locked.then_some(section)
@@ -61,6 +63,7 @@ pub(crate) mod mutex {
 
     /// Begins a section, and says whether the lock was free and is now the caller's.
     #[inline]
+    #[cfg_attr(debug_assertions, track_caller)]
     fn try_begin(word: &AtomicU32) -> (Section, bool) {
         let section = enter();
         (section, word.compare_exchange(FREE, LOCKED, Acquire, Relaxed).is_ok())
@@ -100,6 +103,7 @@ pub(crate) mod spin {
     const AWAITED: u8 = 2;
 
     #[inline]
+    #[cfg_attr(debug_assertions, track_caller)]
     pub(crate) fn lock(word: &AtomicU8) -> Section {
         match try_begin(word) {
             (section, true) => section,
@@ -128,6 +132,7 @@ pub(crate) mod spin {
     }
 
     #[inline]
+    #[cfg_attr(debug_assertions, track_caller)]
     pub(crate) fn try_lock(word: &AtomicU8) -> Option<Section> {
         let (section, locked) = try_begin(word);
         locked.then_some(section)
@@ -135,6 +140,7 @@ pub(crate) mod spin {
 
     /// Begins a section, and says whether the lock was free and is now the caller's.
     #[inline]
+    #[cfg_attr(debug_assertions, track_caller)]
     fn try_begin(word: &AtomicU8) -> (Section, bool) {
         let section = enter();
         (section, word.compare_exchange(FREE, LOCKED, Acquire, Relaxed).is_ok())

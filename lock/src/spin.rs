@@ -16,11 +16,13 @@ unsafe impl lock_api::RawMutex for RawSpinLock {
     type Guard = Section;
 
     #[inline]
+    #[cfg_attr(debug_assertions, track_caller)]
     fn lock(&self) -> Section {
         spin::lock(&self.0)
     }
 
     #[inline]
+    #[cfg_attr(debug_assertions, track_caller)]
     fn try_lock(&self) -> Option<Section> {
         spin::try_lock(&self.0)
     }

@@ -200,3 +200,10 @@ impl Image {
 pub fn needed(bytes: &[u8]) -> Vec<String> {
     Elf::parse(bytes).expect("an ELF file").libraries.iter().map(|&name| name.to_owned()).collect()
 }
+
+/// The names that others can find in it.
+pub fn exported(bytes: &[u8]) -> Vec<String> {
+    let elf = Elf::parse(bytes).expect("an ELF file");
+    let exported = elf.dynsyms.iter().filter(|symbol| !symbol.is_import());
+    exported.map(|symbol| elf.dynstrtab.get_at(symbol.st_name).expect("a name").to_owned()).collect()
+}

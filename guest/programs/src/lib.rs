@@ -50,6 +50,16 @@ impl Area {
         unsafe { self.0.add(invar_arch::AREA_REQUEST + 1).read_volatile() != 0 }
     }
 
+    /// What both bytes say.
+    pub fn state(&self) -> &'static str {
+        match (self.requested(), self.granted()) {
+            (false, false) => "idle",
+            (true, false) => "requested",
+            (false, true) => "granted",
+            (true, true) => "requested and granted",
+        }
+    }
+
     /// What the kernel says of the thread: bit 4, it may have slices; bit 5, it has.
     pub fn flags(&self) -> u32 {
         // SAFETY: as above.

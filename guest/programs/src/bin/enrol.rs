@@ -19,6 +19,10 @@ static SPIN_LOCK: RawSpinLock = RawSpinLock::INIT;
 
 fn main() {
     end_by_signals();
+    #[cfg(feature = "hook")]
+    say("hook in front", invar::slice::hook_is_in_front());
+    #[cfg(not(feature = "hook"))]
+    say("hook in front", "no hook");
     say("by hand", format_args!("{:?}", invar::slice::enrol()));
     fork();
     audit();

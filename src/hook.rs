@@ -1,0 +1,203 @@
+//! The hook on thread creation: threads that the C library starts for this process are enrolled before their own code
+//! runs.
+//!
+//! By definitions of `pthread_create` and `thrd_create`, which stand before the C library's: the linker takes an
+//! executable's own before those of shared libraries, and exports them, so that libraries find them first as well
+//! (System V ABI, "Shared Object Dependencies": breadth-first, from the executable). What libc starts by itself, for
+//! `SIGEV_THREAD` or `aio_read`, does not come by here: it calls a name that is its own.
+#![allow(unsafe_code)]
+
+use crate::rseq;
+use crate::slice::SLICE;
+use core::ffi::{CStr, c_int, c_void};
+use core::ptr::null_mut;
+use core::sync::atomic::AtomicPtr;
+use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
+use invar_arch::{self as arch, Call};
+
+/// What both functions are to the linker: a thread's number, its attributes, its start routine and what that is called with.
+type PthreadCreate = unsafe extern "C" fn(*mut c_void, *const c_void, *const c_void, *mut c_void) -> c_int;
+type ThrdCreate = unsafe extern "C" fn(*mut c_void, *const c_void, *mut c_void) -> c_int;
+
+/// POSIX.1-2024, `pthread_create`; the errors are those of the C library's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pthread_create(
+    thread: *mut c_void,
+    attributes: *const c_void,
+    routine: *const c_void,
+    argument: *mut c_void,
+) -> c_int {
+    let Some(next) = next::pthread_create() else { return libc::EAGAIN };
+    // SAFETY: as the caller vouches.
+    create(Call { function: routine, argument }, |call| unsafe {
+        next(thread, attributes, call.function, call.argument)
+    })
+}
+
+/// ISO C11, 7.26.5.1.
+#[cfg(not(all(target_feature = "crt-static", target_env = "musl")))] // musl has no other name for its own
+#[unsafe(no_mangle)]
+unsafe extern "C" fn thrd_create(thread: *mut c_void, routine: *const c_void, argument: *mut c_void) -> c_int {
+    /// glibc and musl, threads.h.
+    const THRD_ERROR: c_int = 2;
+    let Some(next) = next::thrd_create() else { return THRD_ERROR };
+    // SAFETY: as the caller vouches.
+    create(Call { function: routine, argument }, |call| unsafe { next(thread, call.function, call.argument) })
+}
+
+/// Whether the C library's function, looked up by name as a shared library would, is ours.
+pub(crate) fn is_in_front() -> bool {
+    // SAFETY: compares an address.
+    next::by_name().is_none_or(|found| found == pthread_create as PthreadCreate as *mut c_void)
+}
+
+/// Has the C library create a thread that makes this call; where slices are off, as if nobody stood in between.
+#[inline(always)]
+fn create(call: Call, next: impl Fn(Call) -> c_int) -> c_int {
+    if crate::branch!(SLICE) { create_enrolled(call, next) } else { next(call) }
+}
+
+#[cold]
+fn create_enrolled(call: Call, next: impl Fn(Call) -> c_int) -> c_int {
+    let start = Start::new(call);
+    if start.is_null() {
+        // Out of memory: without the benefit, unless the thread is refused as well.
+        return next(call);
+    }
+    let error = next(Call { function: arch::start as *const c_void, argument: start.cast() });
+    if error != 0 {
+        // SAFETY: no thread has it.
+        unsafe { Start::give_back(start) };
+    }
+    error
+}
+
+/// What a new thread needs to know. It has it from a list of those that other threads need no more: the new thread would
+/// otherwise call `free`, for which glibc makes it an arena, whether or not it ever needs one: by four system calls (seen with
+/// glibc 2.36), unless a thread that is gone has left its own.
+#[repr(C)]
+struct Start {
+    /// First, for [`arch::start`].
+    begin: unsafe extern "C" fn(*mut Self) -> Call,
+    call: Call,
+    next: *mut Self,
+}
+
+/// Those that can be had: as many as there were threads at a time that had been created and did not run yet. They stay.
+static SPARE: AtomicPtr<Start> = AtomicPtr::new(null_mut());
+
+impl Start {
+    /// Null if there is no memory.
+    fn new(call: Call) -> *mut Self {
+        // All of them, so that no two threads can take the same.
+        let mut start = SPARE.swap(null_mut(), Acquire);
+        // SAFETY: what is in the list is nobody's; who took it owns it, and so does who allocated it.
+        unsafe {
+            if start.is_null() {
+                start = libc::malloc(size_of::<Self>()).cast();
+            } else if !(*start).next.is_null() {
+                Self::give_back((*start).next);
+            }
+            if !start.is_null() {
+                start.write(Self { begin, call, next: null_mut() });
+            }
+        }
+        start
+    }
+
+    /// # Safety
+    ///
+    /// The caller must own it, and all that come behind it.
+    unsafe fn give_back(first: *mut Self) {
+        if SPARE.compare_exchange(null_mut(), first, AcqRel, Relaxed).is_ok() {
+            return;
+        }
+        let mut last = first;
+        // SAFETY: the caller's; and `last` stays so until the exchange succeeds.
+        unsafe {
+            while !(*last).next.is_null() {
+                last = (*last).next;
+            }
+            let mut head = SPARE.load(Relaxed);
+            loop {
+                (*last).next = head;
+                match SPARE.compare_exchange(head, first, AcqRel, Relaxed) {
+                    Ok(_) => return,
+                    Err(now) => head = now,
+                }
+            }
+        }
+    }
+}
+
+/// In the new thread, before anything else.
+unsafe extern "C" fn begin(start: *mut Start) -> Call {
+    // SAFETY: this thread's, from `create_enrolled`, and given back once.
+    let call = unsafe {
+        let call = (*start).call;
+        Start::give_back(start);
+        call
+    };
+    // A thread that cannot be enrolled is one like any other.
+    let _ = rseq::enrol();
+    call
+}
+
+/// The C library's functions, or those of whoever else stands between: in a program with the loader.
+#[cfg(not(target_feature = "crt-static"))]
+mod next {
+    use super::*;
+
+    pub(super) fn pthread_create() -> Option<PthreadCreate> {
+        static NEXT: AtomicPtr<c_void> = AtomicPtr::new(null_mut());
+        // SAFETY: a function of this type, or null.
+        unsafe { core::mem::transmute(find(&NEXT, c"pthread_create")) }
+    }
+
+    pub(super) fn thrd_create() -> Option<ThrdCreate> {
+        static NEXT: AtomicPtr<c_void> = AtomicPtr::new(null_mut());
+        // SAFETY: as above.
+        unsafe { core::mem::transmute(find(&NEXT, c"thrd_create")) }
+    }
+
+    fn find(next: &AtomicPtr<c_void>, name: &CStr) -> *mut c_void {
+        let mut found = next.load(Acquire);
+        if found.is_null() {
+            // SAFETY: a name; looks behind the module that this code is in.
+            found = unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) };
+            next.store(found, core::sync::atomic::Ordering::Release);
+        }
+        found
+    }
+
+    pub(super) fn by_name() -> Option<*mut c_void> {
+        // SAFETY: a name.
+        Some(unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"pthread_create".as_ptr()) })
+    }
+}
+
+/// The same in one file with the C library, by the names that it has for itself (glibc and musl).
+#[cfg(target_feature = "crt-static")]
+mod next {
+    use super::*;
+
+    unsafe extern "C" {
+        fn __pthread_create(_: *mut c_void, _: *const c_void, _: *const c_void, _: *mut c_void) -> c_int;
+        #[cfg(not(target_env = "musl"))]
+        fn __thrd_create(_: *mut c_void, _: *const c_void, _: *mut c_void) -> c_int;
+    }
+
+    pub(super) fn pthread_create() -> Option<PthreadCreate> {
+        Some(__pthread_create)
+    }
+
+    #[cfg(not(target_env = "musl"))]
+    pub(super) fn thrd_create() -> Option<ThrdCreate> {
+        Some(__thrd_create)
+    }
+
+    /// No library comes later.
+    pub(super) fn by_name() -> Option<*mut c_void> {
+        None
+    }
+}

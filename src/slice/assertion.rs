@@ -1,0 +1,100 @@
+//! What is asserted of sections: by the feature `assert`, and in builds with debug assertions. Else this is nothing.
+//!
+//! It takes a feature, since nested sections are correct: two libraries that know nothing of each other may nest theirs,
+//! and a debug build must not end a program that a release build would run. It takes debug assertions as well, since
+//! features add up over all crates of a program: a release build's sites stay what they are.
+
+#[cfg(not(all(feature = "assert", debug_assertions)))]
+pub(super) use off::Begun;
+#[cfg(all(feature = "assert", debug_assertions))]
+pub(super) use on::Begun;
+
+#[cfg(not(all(feature = "assert", debug_assertions)))]
+mod off {
+    pub(in super::super) struct Begun;
+
+    impl Begun {
+        #[inline(always)]
+        pub(in super::super) fn here() -> Self {
+            Self
+        }
+
+        #[inline(always)]
+        pub(in super::super) fn end(&self) {}
+    }
+}
+
+#[cfg(all(feature = "assert", debug_assertions))]
+mod on {
+    use crate::slice::SLICE;
+    use core::panic::Location;
+    use invar_arch as arch;
+
+    /// Where and in which thread a section began.
+    pub(in super::super) struct Begun {
+        at: &'static Location<'static>,
+        thread: *mut u8,
+    }
+
+    impl Begun {
+        /// Before the section's request is set.
+        #[track_caller]
+        pub(in super::super) fn here() -> Self {
+            let thread = arch::area(0);
+            if let Some(area) = Area::of_this_thread() {
+                assert!(
+                    !area.requested(),
+                    "a slice section begins inside another one, or behind one that was forgotten: its end will end both"
+                );
+                assert!(
+                    !area.granted(),
+                    "a slice section begins inside another one whose time is extended: with rseq_debug a system call in it kills"
+                );
+                area.note(1);
+            }
+            Self { at: Location::caller(), thread }
+        }
+
+        /// Before the request is taken back.
+        pub(in super::super) fn end(&self) {
+            assert!(self.thread == arch::area(0), "the slice section that began at {} ends in another thread", self.at);
+            if let Some(area) = Area::of_this_thread() {
+                area.note(0);
+            }
+        }
+    }
+
+    /// Where this thread's requests go, or would go.
+    struct Area(*mut u8);
+
+    impl Area {
+        /// `None` before the runtime is loaded, and where no memory could be found.
+        fn of_this_thread() -> Option<Self> {
+            let area = arch::request_area();
+            (area != 0).then(|| Self(arch::area(area)))
+        }
+
+        fn byte(&self, at: usize) -> u8 {
+            // SAFETY: inside memory that is an area's in every thread; the kernel may write it.
+            unsafe { self.0.add(at).read_volatile() }
+        }
+
+        fn requested(&self) -> bool {
+            self.byte(arch::AREA_REQUEST) != 0
+        }
+
+        /// Where a filter lets nobody yield, a grant outlasts its section.
+        fn granted(&self) -> bool {
+            let yields = || SLICE.verdict().is_some_and(|verdict| (verdict.data >> 32) as i32 >= 0);
+            self.byte(arch::AREA_REQUEST + 1) != 0 && yields()
+        }
+
+        /// Where the key is off no site sets the byte, and nobody else looks at it.
+        fn note(&self, request: u8) {
+            if !SLICE.get() {
+                // SAFETY: as above; spare memory, of this thread only.
+                unsafe { self.0.add(arch::AREA_REQUEST).write_volatile(request) };
+            }
+        }
+    }
+}
