@@ -9,6 +9,8 @@ use std::path::Path;
 pub enum Error {
     /// This input cannot be used: what it is, and what is wrong with it.
     Input(String, String),
+    /// This command cannot be run.
+    Command(String, std::io::Error),
     /// The output cannot be written.
     Output(std::io::Error),
 }
@@ -33,6 +35,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Input(subject, why) => write!(f, "{subject}: {why}"),
+            Self::Command(name, error) => write!(f, "cannot run {name}: {error}"),
             Self::Output(error) => write!(f, "cannot write the output: {error}"),
         }
     }

@@ -5,6 +5,7 @@
 //! | [`demo`] | `invar`: this machine, this very program before and after binding, what that saves |
 //! | [`probe`] | `invar probe`: the built-in keys |
 //! | [`sites`] | `invar sites`: a program's keys and sites, as text and as JSON |
+//! | [`profile`] | `invar profile`: what becomes of a program's critical sections |
 //! | [`elf`], [`module`] | headers; the note and what it leads to, from any [`Image`](image::Image) |
 //! | [`file`](mod@file), [`process`] | the two images: a file, a process's memory |
 //! | [`inspect`] | what stands at one site |
@@ -24,6 +25,7 @@ pub mod module;
 mod own;
 pub mod probe;
 pub mod process;
+pub mod profile;
 pub mod sites;
 pub mod symbols;
 pub mod text;

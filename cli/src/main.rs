@@ -4,9 +4,10 @@
 use clap::{Parser, Subcommand};
 use invar_cli::error::{Error, Result};
 use invar_cli::text::Format;
-use invar_cli::{demo, probe, sites};
+use invar_cli::{demo, probe, profile, sites};
 use std::ffi::OsString;
 use std::io::{BufWriter, ErrorKind, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// What this machine offers, how programs are bound, what it saves.
@@ -37,14 +38,48 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Count what becomes of a program's critical sections: which gain, which are too long
+    ///
+    /// Runs CMD with INVAR_SLICE=profile, and shows what it and its children counted: a line for
+    /// each site, those with most to gain first, and its place in the source if there is debug
+    /// information. Or shows FILEs that were made so before (docs/profile.md), also while their
+    /// processes still run. Where this machine's kernel grants nothing, the sites are bound all the
+    /// same (INVAR_KEYS=slice=force), and durations are what can be said.
+    ///
+    /// The table of a run goes to standard error, since standard output is CMD's. With --json, and
+    /// for FILEs, the listing goes to standard output. Signals of the terminal are left to CMD.
+    #[command(verbatim_doc_comment, after_help = PROFILE_EXIT_CODES)]
+    Profile {
+        /// Print JSON (schema invar.profile/1)
+        #[arg(long)]
+        json: bool,
+        /// Draw how long the sections of the first eight sites took
+        #[arg(long, value_name = "FILE.svg")]
+        plot: Option<PathBuf>,
+        /// Write the listing to this file
+        #[arg(long, value_name = "FILE")]
+        output: Option<PathBuf>,
+        /// Profiles that were made before
+        #[arg(value_name = "FILE", required_unless_present = "command")]
+        files: Vec<PathBuf>,
+        /// A command to run, and its arguments
+        #[arg(last = true, value_name = "CMD", conflicts_with = "files")]
+        command: Vec<OsString>,
+    },
     /// Say "ready" and wait for the end of standard input: a process with sites, to look at
     #[command(hide = true)]
     Wait,
 }
 
 const EXIT_CODES: &str = "Exit code 1: the output cannot be written. 2: the arguments or the input cannot be used.";
+const PROFILE_EXIT_CODES: &str =
+    "Exit code: CMD's, 128 and its number if a signal ended it. 127: there is no CMD; 126: it cannot be run.
+1: the output cannot be written. 2: the arguments or a FILE cannot be used.";
 /// Exit code where the output cannot be written.
 const EXIT_NO_OUTPUT: u8 = 1;
+/// Exit codes for a command that cannot be run, and for one that is not there, as env(1) has them.
+const EXIT_NOT_RUN: u8 = 126;
+const EXIT_NOT_FOUND: u8 = 127;
 /// Exit code for every input that cannot be used; clap's for usage errors.
 const EXIT_BAD_INPUT: u8 = 2;
 
@@ -52,7 +87,11 @@ fn main() -> ExitCode {
     let result = match Arguments::try_parse() {
         Ok(arguments) => {
             let mut out = BufWriter::new(std::io::stdout().lock());
-            run(arguments.command, &mut out).and_then(|()| Ok(out.flush()?))
+            run(arguments.command, &mut out).and_then(|code| match out.flush() {
+                // Whoever reads has enough, as `head` does.
+                Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Error::Output(error)),
+                _ => Ok(code),
+            })
         }
         Err(usage) if usage.use_stderr() => {
             // Where that cannot be written, the exit code has to do.
@@ -60,26 +99,39 @@ fn main() -> ExitCode {
             return ExitCode::from(EXIT_BAD_INPUT);
         }
         // Help, or the version.
-        Err(answer) => answer.print().and_then(|()| std::io::stdout().flush()).map_err(Error::Output),
+        Err(answer) => answer.print().and_then(|()| std::io::stdout().flush()).map(|()| 0).map_err(Error::Output),
     };
     let (code, error) = match result {
-        Ok(()) => return ExitCode::SUCCESS,
+        Ok(code) => return code.into(),
         // Whoever reads has enough, as `head` does.
         Err(Error::Output(error)) if error.kind() == ErrorKind::BrokenPipe => return ExitCode::SUCCESS,
         Err(error @ Error::Output(_)) => (EXIT_NO_OUTPUT, error),
         Err(error @ Error::Input(..)) => (EXIT_BAD_INPUT, error),
+        Err(Error::Command(name, error)) => {
+            let code = if error.kind() == ErrorKind::NotFound { EXIT_NOT_FOUND } else { EXIT_NOT_RUN };
+            (code, Error::Command(name, error))
+        }
     };
     let _ = writeln!(std::io::stderr(), "invar: {error}");
     ExitCode::from(code)
 }
 
-fn run(command: Option<Command>, out: &mut dyn Write) -> Result<()> {
+/// The exit code.
+fn run(command: Option<Command>, out: &mut dyn Write) -> Result<u8> {
     match command {
-        None => demo::run(out),
-        Some(Command::Probe { json }) => probe::run(Format::new(json), out),
-        Some(Command::Sites { subject, json }) => sites::run(&subject, Format::new(json), out),
-        Some(Command::Wait) => wait(out),
+        None => demo::run(out)?,
+        Some(Command::Probe { json }) => probe::run(Format::new(json), out)?,
+        Some(Command::Sites { subject, json }) => sites::run(&subject, Format::new(json), out)?,
+        Some(Command::Profile { json, plot, output, files, command }) => {
+            let options = profile::Options { format: Format::new(json), output, plot };
+            return match command.is_empty() {
+                true => profile::of_files(&files, &options, out).map(|()| 0),
+                false => profile::of_command(command, &options, out),
+            };
+        }
+        Some(Command::Wait) => wait(out)?,
     }
+    Ok(0)
 }
 
 fn wait(out: &mut dyn Write) -> Result<()> {

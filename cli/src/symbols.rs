@@ -82,7 +82,8 @@ impl Symbols {
     }
 }
 
-fn demangled(name: &[u8]) -> String {
+/// A function's name, demangled if it is Rust's, cut off if it is very long.
+pub(crate) fn demangled(name: &[u8]) -> String {
     let name = &name[..name.len().min(MOST_BYTES)];
     let name = lossy(CStr::from_bytes_until_nul(name).map_or(name, CStr::to_bytes));
     // The alternate form leaves out the hash.
