@@ -11,6 +11,8 @@ mod form;
 #[cfg(bound_sites)]
 mod guard;
 mod load;
+#[cfg(bound_sites)]
+mod lock;
 mod program;
 #[cfg(bound_sites)]
 mod slice;
@@ -22,14 +24,25 @@ use std::process::ExitCode;
 type Bench = (&'static str, fn() -> io::Result<()>);
 
 #[cfg(bound_sites)]
-const BENCHES: &[Bench] =
-    &[("slice", slice::run), ("branch", branch::run), ("bind", bind::run), ("load", load::run), ("guard", guard::run)];
+const BENCHES: &[Bench] = &[
+    ("slice", slice::run),
+    ("lock", lock::run),
+    ("branch", branch::run),
+    ("bind", bind::run),
+    ("load", load::run),
+    ("guard", guard::run),
+];
 /// Elsewhere no site is bound, and there is nothing to compare.
 #[cfg(not(bound_sites))]
 const BENCHES: &[Bench] = &[("load", load::run)];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    #[cfg(bound_sites)]
+    if arguments.iter().any(|argument| argument == lock::ANSWER) {
+        lock::answer().expect("questions that can be answered");
+        return ExitCode::SUCCESS;
+    }
     // `cargo test --all-targets` starts benchmarks too, and is to be quick.
     if !arguments.iter().any(|argument| argument == "--bench") {
         return ExitCode::SUCCESS;

@@ -90,7 +90,8 @@ pub(crate) fn probe(verdict: &mut Verdict) {
 /// A critical section that asks for its time slice to be extended; ends when dropped.
 ///
 /// Belongs to its thread, whose request byte it set. It has no size: a lock can hand it from the function that locks to the
-/// one that unlocks. One that is forgotten leaves the request set until the thread is preempted or ends another section.
+/// one that unlocks. One that is forgotten leaves the request set until [`leave`] is called, or the thread is preempted or
+/// ends another section.
 ///
 /// It is not `Send`, and neither is a future that holds one over `.await`:
 ///
@@ -149,9 +150,26 @@ impl Drop for Slice {
     #[inline(always)]
     fn drop(&mut self) {
         self.begun.end();
-        // SAFETY: as in `enter`.
-        unsafe { arch::__site!(slice_leave, SLICE, 0, { unsafe { arch::withdraw() } }) };
+        leave();
     }
+}
+
+/// Ends the calling thread's section, for those who forgot its [`Slice`]: a lock that asks only at times, and whose word
+/// says whether it did.
+///
+/// Bound, these are two instructions, or a nop. Without a section it does nothing, only slowly.
+///
+/// ```
+/// std::mem::forget(invar::slice::enter());
+/// // ...
+/// invar::slice::leave();
+/// ```
+#[cfg(feature = "slice")]
+#[inline(always)]
+pub fn leave() {
+    assertion::left();
+    // SAFETY: as in `enter`.
+    unsafe { arch::__site!(slice_leave, SLICE, 0, { unsafe { arch::withdraw() } }) };
 }
 
 // SAFETY: a shared reference gives access to nothing.

@@ -17,6 +17,7 @@ fn main() -> ExitCode {
         test("an absent slice costs two nops", sites(), an_absent_slice_costs_two_nops),
         test("an available slice costs three instructions", sites(), an_available_slice_costs_three_instructions),
         test("an uncontended lock does nothing beyond", sites(), an_uncontended_lock_does_nothing_beyond),
+        test("an adaptive lock that is cold asks nothing", sites(), an_adaptive_lock_that_is_cold_asks_nothing),
         test("a static branch costs one nop", sites(), a_static_branch_costs_one_nop),
     ])
 }
@@ -146,6 +147,18 @@ fn an_uncontended_lock_does_nothing_beyond() {
     assert_eq!(effects(&force, "spin locked"), [Mov, Cmpxchg, Jne, Inc, Movzx, Mov, Shr, Jae, Je, Ret]);
     assert_eq!(effects(&off, "mutex locked"), [Nop, Cmpxchg, Jne, Inc, Xchg, Nop, Je, Ret]);
     assert_eq!(effects(&force, "mutex locked"), [Mov, Cmpxchg, Jne, Inc, Xchg, Shr, Jae, Je, Ret]);
+}
+
+/// The same, available or not: there is no site on its way, and so nothing that touches the thread's area.
+fn an_adaptive_lock_that_is_cold_asks_nothing() {
+    use Mnemonic::{Cmpxchg, Inc, Jne, Mov, Ret};
+    for slice in ["off", "force"] {
+        let program = Build::release().program("adaptive");
+        let tale = tale(command(program).env("INVAR_KEYS", format!("slice={slice}")));
+        tale.program().assert_bound();
+        assert_eq!(effects(&tale, "spin locked"), [Cmpxchg, Jne, Inc, Mov, Mov, Jne, Ret]);
+        assert_eq!(effects(&tale, "mutex locked"), [Cmpxchg, Jne, Inc, Cmpxchg, Jne, Ret]);
+    }
 }
 
 fn an_absent_slice_costs_two_nops() {

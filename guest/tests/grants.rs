@@ -11,9 +11,9 @@ const THREADS: &str = "16";
 
 /// What is compared, long enough for chance to have no say.
 const BY_HAND: Way = Way { name: "slices by hand", way: "by-hand", milliseconds: 2000, setting: None };
-const BOUND: Way = Way { name: "slices, bound", way: "slices", milliseconds: 2000, setting: None };
+const BOUND: Way = Way { name: "slices, bound", way: "bound", milliseconds: 2000, setting: None };
 const CHECKED: Way =
-    Way { name: "slices, checked form", way: "slices", milliseconds: 2000, setting: Some(("INVAR_WRITER", "off")) };
+    Way { name: "slices, checked form", way: "bound", milliseconds: 2000, setting: Some(("INVAR_WRITER", "off")) };
 
 /// What slices compete with.
 const OTHERS: [Way; 4] = [
@@ -23,10 +23,11 @@ const OTHERS: [Way; 4] = [
     Way { name: "pthread_mutex", way: "pthread_mutex", milliseconds: 400, setting: None },
 ];
 
-/// The locks of `invar-lock`, and the same where the slice key is off, which makes them ordinary ones.
-const LOCKS: [[Way; 2]; 2] = [
+/// A lock of `invar-lock`: asking always, adaptively, and never, as where the slice key is off.
+const LOCKS: [[Way; 3]; 2] = [
     [
         Way { name: "SpinLock", way: "spin-lock", milliseconds: 500, setting: None },
+        Way { name: "SpinLock, adaptive", way: "adaptive-spin-lock", milliseconds: 500, setting: None },
         Way {
             name: "SpinLock, slices off",
             way: "spin-lock",
@@ -36,6 +37,7 @@ const LOCKS: [[Way; 2]; 2] = [
     ],
     [
         Way { name: "Mutex", way: "mutex", milliseconds: 500, setting: None },
+        Way { name: "Mutex, adaptive", way: "adaptive-mutex", milliseconds: 500, setting: None },
         Way { name: "Mutex, slices off", way: "mutex", milliseconds: 500, setting: Some(("INVAR_KEYS", "slice=off")) },
     ],
 ];
@@ -65,12 +67,26 @@ impl Way {
         format!("{THREADS} threads: {}", self.name)
     }
 
-    /// How often a thread had the lock, and what the kernel counted.
-    fn figures(self, kernel: Kernel) -> (u64, Counts) {
+    fn figures(self, kernel: Kernel) -> Figures {
         // It ended well, so no signal ended it.
-        let operations = facts(kernel.run(), &self.job_name())["operations"].parse().unwrap();
-        (operations, kernel.run().outcomes[&self.job_name()].counts.expect("counts"))
+        let facts = facts(kernel.run(), &self.job_name());
+        let fact = |name| facts.get(name).map(|value| value.parse::<f64>().unwrap());
+        Figures {
+            rate: fact("operations").unwrap() / fact("milliseconds").unwrap(),
+            tail: fact("p99.9").unwrap_or_default(),
+            counts: kernel.run().outcomes[&self.job_name()].counts.expect("counts"),
+        }
     }
+}
+
+/// What came of a way.
+struct Figures {
+    /// How often a millisecond a thread had the lock.
+    rate: f64,
+    /// The nanoseconds that one of a thousand waited for longer, where that is measured.
+    tail: f64,
+    /// What the kernel counted.
+    counts: Counts,
 }
 
 pub fn tests() -> Vec<Trial> {
@@ -82,8 +98,12 @@ pub fn tests() -> Vec<Trial> {
         let name = format!("locks gain by slices, kernel {}", kernel.name());
         test(name, kernel.missing(), move || locks_gain(kernel))
     };
+    let adaptive = |kernel: Kernel| {
+        let name = format!("adaptive locks gain as well, kernel {}", kernel.name());
+        test(name, kernel.missing(), move || adaptive_locks_gain(kernel))
+    };
     let kernels = [Kernel::On, Kernel::Strict];
-    kernels.map(slices).into_iter().chain(kernels.map(locks)).collect()
+    [kernels.map(slices), kernels.map(locks), kernels.map(adaptive)].into_iter().flatten().collect()
 }
 
 pub fn jobs(kernel: Kernel) -> Vec<Job> {
@@ -93,23 +113,23 @@ pub fn jobs(kernel: Kernel) -> Vec<Job> {
 fn bound_slices_are_granted(kernel: Kernel) {
     let mut table = format!("kernel {}, {THREADS} threads, 1 CPU\n", kernel.name());
     for way in all() {
-        let (operations, counts) = way.figures(kernel);
-        let rate = operations / u64::from(way.milliseconds);
-        table += &format!("{:22}{rate:6} operations a millisecond; {counts}\n", way.name);
+        let Figures { rate, counts, .. } = way.figures(kernel);
+        table += &format!("{:22}{rate:6.0} operations a millisecond; {counts}\n", way.name);
     }
-    let (by_hand, by_hand_counts) = BY_HAND.figures(kernel);
+    let by_hand = BY_HAND.figures(kernel);
     // Much more would mean that it is not the protocol that is written by hand.
     for (way, enough, most) in [(BOUND, 0.98, 1.05), (CHECKED, 0.8, 1.05)] {
-        let (operations, counts) = way.figures(kernel);
+        let ours = way.figures(kernel);
+        let number = |count| count as f64;
         let figures = [
-            ("operations", operations, by_hand),
-            ("grants", counts.granted, by_hand_counts.granted),
-            ("yields", counts.yielded, by_hand_counts.yielded),
+            ("operations a millisecond", ours.rate, by_hand.rate),
+            ("grants", number(ours.counts.granted), number(by_hand.counts.granted)),
+            ("yields", number(ours.counts.yielded), number(by_hand.counts.yielded)),
         ];
         for (what, ours, by_hand) in figures {
-            let ratio = ours as f64 / by_hand as f64;
+            let ratio = ours / by_hand;
             table += &format!("{}: {ratio:.3} of the {what} by hand\n", way.name);
-            assert!(by_hand > 1000 && (enough..=most).contains(&ratio), "{table}");
+            assert!(by_hand > 500.0 && (enough..=most).contains(&ratio), "{table}");
         }
     }
     print!("\n{table}");
@@ -117,12 +137,34 @@ fn bound_slices_are_granted(kernel: Kernel) {
 
 /// Nobody enrolled their threads but they themselves.
 fn locks_gain(kernel: Kernel) {
-    for ([with, without], enough) in LOCKS.into_iter().zip([1.2, 1.03]) {
-        let ((operations, counts), (ordinary, none)) = (with.figures(kernel), without.figures(kernel));
-        let ratio = operations as f64 / ordinary as f64;
+    for ([with, _, without], enough) in LOCKS.into_iter().zip([1.07, 1.02]) {
+        let (ours, ordinary) = (with.figures(kernel), without.figures(kernel));
+        let (ratio, counts) = (ours.rate / ordinary.rate, ours.counts);
         let said = format!("{}: {ratio:.3} of the operations without slices; {counts}", with.name);
         println!("{said}");
         assert!(ratio > enough && counts.granted > 100 && counts.yielded * 10 > counts.granted * 9, "{said}");
-        assert_eq!(none, Counts::default());
+        assert_eq!(ordinary.counts, Counts::default());
+    }
+}
+
+/// A hot lock takes some twenty instructions more, a tenth of what is done under it here. So of the operations that always
+/// asking gains a part is lost (six tenths of those of the spin lock were kept, and one tenth of those of the mutex), and
+/// nothing of what it does for who waits.
+fn adaptive_locks_gain(kernel: Kernel) {
+    for ([always, adaptive, never], kept_at_least) in LOCKS.into_iter().zip([0.4, -0.5]) {
+        let [always, ours, never] = [always, adaptive, never].map(|way| way.figures(kernel));
+        let kept = (ours.rate - never.rate) / (always.rate - never.rate);
+        let said = format!(
+            "{}: {kept:.2} of the operations that always asking gains; one wait of a thousand is longer than {} us, {} if \
+             it always asks, {} if it never does; {}",
+            adaptive.name,
+            ours.tail / 1e3,
+            always.tail / 1e3,
+            never.tail / 1e3,
+            ours.counts,
+        );
+        println!("{said}");
+        assert!(kept > kept_at_least && ours.tail < 1000.0, "{said}");
+        assert!(ours.counts.granted * 10 > always.counts.granted * 6, "{said}; always: {}", always.counts);
     }
 }

@@ -13,8 +13,20 @@
 //! NAMES.lock().push("one".into());
 //! ```
 //!
-//! [`Mutex`] and [`SpinLock`] are types of [`lock_api`], which has guards for parts of the data, and more. The raw locks fit
-//! its other types too.
+//! All of them are types of [`lock_api`], which has guards for parts of the data, and more. The raw locks fit its other types
+//! too.
+//!
+//! # Which one
+//!
+//! | | |
+//! |---|---|
+//! | [`Mutex`] | waiters sleep: take this one unless you know better |
+//! | [`SpinLock`] | waiters never sleep: for what takes less than a microsecond or two |
+//! | [`adaptive::Mutex`], [`adaptive::SpinLock`] | the same, asking only once somebody had to wait: for locks that are hardly ever waited for, where even a store beside the atomic instruction is too much |
+//! | any other mutex | if there is a CPU for every thread that wants it, or what is done under it takes longer than an extension |
+//!
+//! What one thread pays, `cargo bench -p invar-bench -- lock` says: on the CPUs that we have measured, asking always costs
+//! nothing that could be told from chance.
 //!
 //! # What they do
 //!
@@ -40,6 +52,7 @@
 #![no_std]
 #![deny(unsafe_code)]
 
+pub mod adaptive;
 mod mutex;
 mod protocol;
 mod spin;

@@ -1,7 +1,7 @@
-//! Many threads at both locks on this machine, as it is, and with the form that is bound where slices are available.
+//! Many threads at each lock on this machine, as it is, and with the form that is bound where slices are available.
 #![forbid(unsafe_code)]
 
-use invar_lock::{Mutex, RawMutex, RawSpinLock, SpinLock};
+use invar_lock::{Mutex, RawMutex, RawSpinLock, SpinLock, adaptive};
 use std::process::Command;
 use std::sync::Barrier;
 use std::thread;
@@ -47,6 +47,16 @@ fn spin_lock_excludes() {
     stress::<RawSpinLock>();
 }
 
+#[test]
+fn adaptive_mutex_excludes() {
+    stress::<adaptive::RawMutex>();
+}
+
+#[test]
+fn adaptive_spin_lock_excludes() {
+    stress::<adaptive::RawSpinLock>();
+}
+
 /// The tests above once more, in processes with other settings.
 #[test]
 fn other_forms_exclude() {
@@ -57,7 +67,7 @@ fn other_forms_exclude() {
         let mut again = Command::new(std::env::current_exe().expect("this program"));
         let output = again.arg("_excludes").envs(settings).output().expect("this program");
         let said = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success() && said.contains("2 passed"), "{settings:?}: {said}");
+        assert!(output.status.success() && said.contains("4 passed"), "{settings:?}: {said}");
     }
 }
 
@@ -76,7 +86,9 @@ fn a_panic_releases() {
 #[test]
 fn the_raw_locks_are_small_and_fit_any_type() {
     assert_eq!((size_of::<Mutex<u32>>(), size_of::<SpinLock<u8>>()), (8, 2));
+    assert_eq!((size_of::<adaptive::Mutex<u32>>(), size_of::<adaptive::SpinLock<u32>>()), (8, 8));
     assert_eq!(size_of::<invar_lock::MutexGuard<'_, u32>>(), size_of::<usize>());
+    assert_eq!(size_of::<adaptive::MutexGuard<'_, u32>>(), size_of::<usize>());
     let lock: &Mutex<[u8]> = &Mutex::new([1, 2, 3]);
     let last = invar_lock::MutexGuard::map(lock.lock(), |all| &mut all[2]);
     assert!(lock.is_locked() && *last == 3);

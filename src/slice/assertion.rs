@@ -5,9 +5,9 @@
 //! features add up over all crates of a program: a release build's sites stay what they are.
 
 #[cfg(not(all(feature = "assert", debug_assertions)))]
-pub(super) use off::Begun;
+pub(super) use off::{Begun, left};
 #[cfg(all(feature = "assert", debug_assertions))]
-pub(super) use on::Begun;
+pub(super) use on::{Begun, left};
 
 #[cfg(not(all(feature = "assert", debug_assertions)))]
 mod off {
@@ -22,6 +22,9 @@ mod off {
         #[inline(always)]
         pub(in super::super) fn end(&self) {}
     }
+
+    #[inline(always)]
+    pub(in super::super) fn left() {}
 }
 
 #[cfg(all(feature = "assert", debug_assertions))]
@@ -55,12 +58,16 @@ mod on {
             Self { at: Location::caller(), thread }
         }
 
-        /// Before the request is taken back.
+        /// Before that, where there is a guard.
         pub(in super::super) fn end(&self) {
             assert!(self.thread == arch::area(0), "the slice section that began at {} ends in another thread", self.at);
-            if let Some(area) = Area::of_this_thread() {
-                area.note(0);
-            }
+        }
+    }
+
+    /// Before the request is taken back.
+    pub(in super::super) fn left() {
+        if let Some(area) = Area::of_this_thread() {
+            area.note(0);
         }
     }
 
