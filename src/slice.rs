@@ -8,35 +8,36 @@
 //!
 //! # Threads
 //!
-//! The kernel looks at the requests of threads that are enrolled: the one that loads the runtime, and those that [`enrol`], as
-//! locks of `invar-lock` do where they wait. An executable with the Cargo feature `hook` has all others enrolled as well that
-//! libc starts by the names `pthread_create` and `thrd_create`, `std::thread`'s among them, in shared libraries too, before
-//! their own code runs. It costs `prctl` in each thread, and `rseq` where the program registers its own areas, and where the
-//! slice key is off nothing. `errno`, attributes, the smallest stack, backtraces, `pthread_exit` and cancellation are as
-//! without it.
+//! The kernel looks at the requests of threads that are enrolled: the one that loads the runtime, and those that
+//! [`enrol`], as locks of `invar-lock` do where they wait. An executable with the Cargo feature `hook` has all others
+//! enrolled as well that libc starts by the names `pthread_create` and `thrd_create`, `std::thread`'s among them, in
+//! shared libraries too, before their own code runs. It costs `prctl` in each thread, and `rseq` where the program
+//! registers its own areas, and where the slice key is off nothing. `errno`, attributes, the smallest stack, backtraces,
+//! `pthread_exit` and cancellation are as without it.
 //!
 //! It does that by definitions of these functions, which stand before libc's. So:
 //!
-//! - Threads that libc starts by itself (`SIGEV_THREAD`, `aio_read`, `getaddrinfo_a`) and those of `clone` do not pass through;
-//!   nor does, in a static program with musl, `thrd_create`. They enrol as without the hook. So do threads that are started
-//!   before the runtime is loaded.
+//! - Threads that libc starts by itself (`SIGEV_THREAD`, `aio_read`, `getaddrinfo_a`) and those of `clone` do not pass
+//!   through; nor does, in a static program with musl, `thrd_create`. They enrol as without the hook. So do threads that
+//!   are started before the runtime is loaded.
 //! - Only one definition can be linked into an executable: that of a sanitizer, for example, is another.
 //! - The linker must export them, which GNU ld, gold, lld and mold do unless told otherwise
 //!   (`--exclude-libs`, for example). `hook_is_in_front()`, which is there with the feature, says whether libraries
 //!   find them.
-//! - It is the executable that asks for the feature. In a library the definitions count only where it is linked before libc, and
-//!   it must not be unloaded.
+//! - It is the executable that asks for the feature. In a library the definitions count only where it is linked before
+//!   libc, and it must not be unloaded.
 //!
 //! # What it did
 //!
 //! `INVAR_SLICE=count` has requests, grants, yields and losses counted by thread ([`counts`], [`each_thread_counts`]);
-//! `INVAR_SLICE=profile` by site as well, with the reasons of losses and a histogram of how long sections were held, in a file
-//! that `invar profile` shows (`docs/profile.md`). Where the extension is absent, `INVAR_KEYS=slice=force` beside it leaves the
-//! histogram.
+//! `INVAR_SLICE=profile` by site as well, with the reasons of losses and a histogram of how long sections were held, in a
+//! file that `invar profile` shows (`docs/profile.md`). Where the extension is absent, `INVAR_KEYS=slice=force` beside it
+//! leaves the histogram.
 //!
-//! The counting form is the checked form, whose cold path then leads to who counts. Chosen, it takes some 190 ns a section on a current CPU,
-//! 230 with sites, one system call more where a site has lost a section, and 3 KiB of stack; it needs `xsave`, and the time stamp
-//! counter. Not chosen, it costs nothing: the sites are bound, and their hot path is the same.
+//! The counting form is the checked form, whose cold path then leads to who counts. Chosen, it takes some 190 ns a
+//! section on a current CPU, 230 with sites, one system call more where a site has lost a section, and 3 KiB of stack; it
+//! needs `xsave`, and the time stamp counter. Not chosen, it costs nothing: the sites are bound, and their hot path is
+//! the same.
 //!
 #![doc = include_str!("../docs/sections.md")]
 #![allow(unsafe_code)]
@@ -89,9 +90,9 @@ pub(crate) fn probe(verdict: &mut Verdict) {
 
 /// A critical section that asks for its time slice to be extended; ends when dropped.
 ///
-/// Belongs to its thread, whose request byte it set. It has no size: a lock can hand it from the function that locks to the
-/// one that unlocks. One that is forgotten leaves the request set until [`leave`] is called, or the thread is preempted or
-/// ends another section.
+/// Belongs to its thread, whose request byte it set. It has no size: a lock can hand it from the function that locks to
+/// the one that unlocks. One that is forgotten leaves the request set until [`leave`] is called, or the thread is
+/// preempted or ends another section.
 ///
 /// It is not `Send`, and neither is a future that holds one over `.await`:
 ///
@@ -217,31 +218,31 @@ pub fn enrol_contended() {
 
 /// Makes it impossible to switch the extension off, for all threads of this process and the rest of its life.
 ///
-/// From then on `prctl(PR_RSEQ_SLICE_EXTENSION, PR_RSEQ_SLICE_EXTENSION_SET, 0)` fails with `EPERM` in every thread, now or
-/// later, by whichever entry of the kernel it comes; so does every such call with bit 0 of the third argument clear. All
-/// other calls go on as before. Nobody is enrolled or switched on by it. `INVAR_GUARD=1` does the same at load, and the slice
-/// key's evidence says what came of it: `guarded`, or why not.
+/// From then on `prctl(PR_RSEQ_SLICE_EXTENSION, PR_RSEQ_SLICE_EXTENSION_SET, 0)` fails with `EPERM` in every thread, now
+/// or later, by whichever entry of the kernel it comes; so does every such call with bit 0 of the third argument clear.
+/// All other calls go on as before. Nobody is enrolled or switched on by it. `INVAR_GUARD=1` does the same at load, and
+/// the slice key's evidence says what came of it: `guarded`, or why not.
 ///
 /// It is a seccomp filter, and that has its price:
 ///
 /// - It cannot be taken back.
-/// - Children and the programs that they or this process execute inherit it. They can switch the extension on, and then not
-///   off.
-/// - Without `CAP_SYS_ADMIN` in its user namespace the process gets `no_new_privs` as well, all threads of it, and programs
-///   that it executes too: a setuid or setgid program, or one with file capabilities, then runs without them. Where the
-///   capability is there it stays as it was.
+/// - Children and the programs that they or this process execute inherit it. They can switch the extension on, and then
+///   not off.
+/// - Without `CAP_SYS_ADMIN` in its user namespace the process gets `no_new_privs` as well, all threads of it, and
+///   programs that it executes too: a setuid or setgid program, or one with file capabilities, then runs without them.
+///   Where the capability is there it stays as it was.
 /// - Every system call becomes slower by some nanoseconds, as under any filter, and `prctl` by some more: `cargo bench -p
 ///   invar-bench -- guard` tells. The filter's program runs for `prctl` only, 7 instructions of it, 11 to enrol a thread:
 ///   of all other calls the kernel knows from the beginning that they pass (Linux 5.11, kernel/seccomp.c,
 ///   `seccomp_cache_prepare`), but for x32 calls, which take 5.
 /// - All threads must have the same filters when it is installed, since all get it or none.
 ///
-/// Already guarded, by whatever module's runtime, it makes two system calls and changes nothing. The calling thread must be
-/// outside any section. Where seccomp filters stand, a child process tries first: some of them kill.
+/// Already guarded, by whatever module's runtime, it makes two system calls and changes nothing. The calling thread must
+/// be outside any section. Where seccomp filters stand, a child process tries first: some of them kill.
 ///
-/// **What it does not cover.** A thread loses the extension with its area, and may unregister that by `rseq(2)`. This is left
-/// alone: libc does it to none of its threads while they run, and where memory with an area in it is about to go, refusing
-/// would have the kernel write to memory that is somebody else's by then. And it is no wall against code that
+/// **What it does not cover.** A thread loses the extension with its area, and may unregister that by `rseq(2)`. This is
+/// left alone: libc does it to none of its threads while they run, and where memory with an area in it is about to go,
+/// refusing would have the kernel write to memory that is somebody else's by then. And it is no wall against code that
 /// means harm: in the same process it can write to any memory.
 ///
 /// # Errors
@@ -319,8 +320,8 @@ pub fn counts() -> Option<Counts> {
     .then_some(all)
 }
 
-/// The same by threads: calls `visit` with each thread's number, as `gettid(2)` gives it, and what it asked for and got; `false`
-/// where nothing is counted.
+/// The same by threads: calls `visit` with each thread's number, as `gettid(2)` gives it, and what it asked for and got;
+/// `false` where nothing is counted.
 ///
 /// The first has number 0 and stands for threads beyond the first thousand. A thread that was given the memory of one that
 /// ended counts on for it.

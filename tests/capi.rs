@@ -1,5 +1,5 @@
-//! libinvar and its header, as C and C++ programs use them: every compiler, language, linker and way to link, with the library
-//! there and without it. `cargo test --test capi` builds it by `make -C capi`.
+//! libinvar and its header, as C and C++ programs use them: every compiler, language, linker and way to link, with the
+//! library there and without it. `cargo test --test capi` builds it by `make -C capi`.
 
 mod common;
 

@@ -17,8 +17,8 @@ static WITHDRAWAL: AtomicUsize = AtomicUsize::new(0);
 static STATE_BYTES: AtomicUsize = AtomicUsize::new(0);
 static STATE_COMPONENTS: AtomicU32 = AtomicU32::new(0);
 
-/// Has all that reaches the cold path of a site call these functions, which then do what it does. They may use any register, and
-/// up to 3 KiB of stack go to keeping those. `false`, and nothing changes, on a CPU without `xsave`.
+/// Has all that reaches the cold path of a site call these functions, which then do what it does. They may use any
+/// register, and up to 3 KiB of stack go to keeping those. `false`, and nothing changes, on a CPU without `xsave`.
 pub fn observe(request: Observer, withdrawal: Observer) -> bool {
     if !prepare(request, withdrawal) {
         return false;
@@ -30,8 +30,8 @@ pub fn observe(request: Observer, withdrawal: Observer) -> bool {
 
 /// Makes the two functions at the end of this file ready to be called.
 fn prepare(request: Observer, withdrawal: Observer) -> bool {
-    // SSE, AVX, AVX-512 (opmask, upper halves, upper registers), and APX's general registers; not the x87 stack, nor tiles, which
-    // no compiler uses unasked. Source: Intel SDM volume 1, 13.1.
+    // SSE, AVX, AVX-512 (opmask, upper halves, upper registers), and APX's general registers; not the x87 stack, nor
+    // tiles, which no compiler uses unasked. Source: Intel SDM volume 1, 13.1.
     const COMPONENTS: u64 = 1 << 1 | 1 << 2 | 0b111 << 5 | 1 << 19;
     const OSXSAVE: u32 = 1 << 27;
     if __cpuid(1).ecx & OSXSAVE == 0 {
@@ -119,7 +119,8 @@ mod tests {
     use core::arch::asm;
     use std::is_x86_feature_detected;
 
-    /// Runs between two marks in every vector register, and returns what they are afterwards: as many as this CPU has, as wide.
+    /// Runs between two marks in every vector register, and returns what they are afterwards: as many as this CPU has, as
+    /// wide.
     macro_rules! around {
         ($between:expr, $width:literal, $move:literal, $register:literal, $($number:literal)*) => {{
             let mut marks = [[0_u8; $width]; 32];

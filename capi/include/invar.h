@@ -15,11 +15,11 @@
  *	invar_slice_leave();                    two instructions, or a nop
  *
  * Keys and sites need nothing: an object that uses them links and runs without libinvar, where every key has its first
- * value and every site stands in its checked form, a compare and a jump. With libinvar in the process, linked or preloaded, keys are
- * decided and sites bound when the object is loaded. The functions at the end of this file are libinvar's own.
+ * value and every site stands in its checked form, a compare and a jump. With libinvar in the process, linked or
+ * preloaded, keys are decided and sites bound when the object is loaded. The functions further down are libinvar's own.
  *
- * Needs gcc 10 or clang 11 and binutils 2.36, or newer; C11 or C++11 with GNU extensions or without. Sites are bound on x86-64
- * Linux; elsewhere they are ordinary loads. docs/site-abi.md describes what stands in the object file.
+ * Needs gcc 10 or clang 11 and binutils 2.36, or newer; C11 or C++11 with GNU extensions or without. Sites are bound on
+ * x86-64 Linux; elsewhere they are ordinary loads. docs/site-abi.md describes what stands in the object file.
  */
 #ifndef INVAR_H
 #define INVAR_H
@@ -69,12 +69,13 @@ static inline void invar_evidence(struct invar_verdict *verdict, const char *tex
 #define INVAR_HIDDEN __attribute__((visibility("hidden")))
 #define INVAR_API __attribute__((weak)) extern
 
-/* Defines a key with the values off and on, for this one module: one object file of it. NAME is the key's name in settings and
- * reports as well; a library's should carry its own, as in mylib_wide. PROBE is an invar_probe, and stands before. */
+/* Defines a key with the values off and on, for this one module: one object file of it. NAME is the key's name in
+ * settings and reports as well; a library's should carry its own, as in mylib_wide. PROBE is an invar_probe, and
+ * stands before. */
 #define INVAR_KEY(name, probe) INVAR_KEY_VALUES(name, probe, "off\0on", 2)
 
-/* The same for a key with other values, 2 to 64: VALUES are their names with \0 between, from the one that needs nothing to the most
- * demanding. */
+/* The same for a key with other values, 2 to 64: VALUES are their names with \0 between, from the one that needs
+ * nothing to the most demanding. */
 #define INVAR_KEY_VALUES(name, probe, values, count) \
 	INVAR_HIDDEN struct invar_verdict invar_key_##name; \
 	INVAR_KEY_RECORD_(name, invar_key_##name, #name "\0" values, probe, count, 0) \
@@ -90,8 +91,8 @@ static inline void invar_evidence(struct invar_verdict *verdict, const char *tex
 /* The key's value, by an ordinary load. */
 #define invar_value(name) (*(const volatile uint8_t *)&invar_key_##name.value)
 
-/* Defines a function that is `on` where the key is on, else `off`: INVAR_DISPATCH(static, int, count, (const char *text), (text),
- * wide, count_wide, count_narrow) */
+/* Defines a function that is `on` where the key is on, else `off`:
+ * INVAR_DISPATCH(static, int, count, (const char *text), (text), wide, count_wide, count_narrow); */
 #define INVAR_DISPATCH(storage, type, function, parameters, arguments, key, on, off) \
 	storage type function parameters \
 	{ \
@@ -101,13 +102,13 @@ static inline void invar_evidence(struct invar_verdict *verdict, const char *tex
 	} \
 	INVAR_SEMICOLON_
 
-/* Begins a section that should not be preempted, and ends it. Keep it short, as a lock's; make no system call in it, do not nest it, and
- * begin another after any sleep. All of that costs the benefit only. Both are compiler barriers. */
+/* Begins a section that should not be preempted, and ends it. Keep it short, as a lock's; make no system call in it,
+ * do not nest it, and begin another after any sleep. All of that costs the benefit only. Both are compiler barriers. */
 #define invar_slice_enter() INVAR_SLICE_SITE_("", 2, invar_slice_request_)
 #define invar_slice_leave() INVAR_SLICE_SITE_(".byte 0x3e\n\t", 3, invar_slice_withdraw_)
 
-/* libinvar's functions. The references are weak: where it may be absent, look whether they are null. All can be called from any
- * thread; none of them inside a section. */
+/* libinvar's functions. The references are weak: where it may be absent, look whether they are null. All can be called
+ * from any thread; none of them inside a section. */
 
 /* What functions return. Negative numbers are error numbers of the kernel's. */
 enum {
@@ -128,19 +129,20 @@ INVAR_API const char *invar_strerror(int code);
 /* libinvar's version: major << 16 | minor << 8 | patch. */
 INVAR_API unsigned invar_version(void);
 
-/* Copies at most `size` bytes of the verdict of the key of this name, the first in the loader's order. INVAR_NO_KEY, INVAR_INVALID. */
+/* Copies at most `size` bytes of the verdict of the key of this name, the first in the loader's order. INVAR_NO_KEY,
+ * INVAR_INVALID. */
 INVAR_API int invar_key(const char *name, struct invar_verdict *verdict, size_t size);
 
-/* Makes the calling thread one that can be granted slices; the one that loads libinvar is. A read where it is one already, else two system
- * calls at most. INVAR_ABSENT, INVAR_NO_AREA, INVAR_OTHER_AREA, or negative. */
+/* Makes the calling thread one that can be granted slices; the one that loads libinvar is. A read where it is one
+ * already, else two system calls at most. INVAR_ABSENT, INVAR_NO_AREA, INVAR_OTHER_AREA, or negative. */
 INVAR_API int invar_slice_enrol(void);
 
 /* The same for the contended path of a lock, which is cold and taken again and again. */
 INVAR_API void invar_slice_enrol_contended(void);
 
-/* Makes it impossible to switch the extension off, in all threads and for the rest of the process's life, by a seccomp filter. Read in
- * invar(7) what that costs: it cannot be undone, is inherited, and may set no_new_privs. INVAR_ABSENT, INVAR_OTHER_FILTERS, INVAR_KILLED, or
- * negative. */
+/* Makes it impossible to switch the extension off, in all threads and for the rest of the process's life, by a seccomp
+ * filter. Read in invar(7) what that costs: it cannot be undone, is inherited, and may set no_new_privs. INVAR_ABSENT,
+ * INVAR_OTHER_FILTERS, INVAR_KILLED, or negative. */
 INVAR_API int invar_slice_guard(void);
 
 /* What this process's sections asked for and got, where INVAR_SLICE=count or profile has it counted. */
@@ -155,7 +157,8 @@ struct invar_counts {
 /* INVAR_NOT_COUNTED, INVAR_INVALID. */
 INVAR_API int invar_slice_counts(struct invar_counts *counts);
 
-/* Writes what was decided and bound in all modules to a file descriptor, as text. INVAR_INVALID if it does not take all of it. */
+/* Writes what was decided and bound in all modules to a file descriptor, as text. INVAR_INVALID if it does not take
+ * all of it. */
 INVAR_API int invar_report(int descriptor);
 
 /* What stands behind the macros. No part of the interface. */
@@ -188,8 +191,8 @@ __attribute__((unused)) static void invar_bind_this_module_(void)
 		invar_load(&invar_outcome);
 }
 
-/* The module's note, its outcome, and a constructor for the function above; each once in a module, however many of its object
- * files have them. Priorities up to 100 are before the constructors that programs may ask for. */
+/* The module's note, its outcome, and a constructor for the function above; each once in a module, however many of its
+ * object files have them. Priorities up to 100 are before the constructors that programs may ask for. */
 #define INVAR_MODULE_ \
 	".ifndef invar_module_here\n" \
 	".set invar_module_here, 1\n" \
@@ -323,8 +326,9 @@ __attribute__((unused)) static void invar_probe_slice_(struct invar_verdict *ver
 /* Where requests are counted there is no request_offset (docs/site-abi.md), so that no slice site is bound. */
 #define INVAR_IS_COUNTED_() (((const volatile int32_t *)&invar_outcome)[4] == 0)
 
-/* What unbound sites do, and the rare end of a bound section: no test of anything stands before. Distances are from the thread pointer; the
- * request is byte 28 of the area, and granted the one behind it (Linux, include/uapi/linux/rseq.h). */
+/* What unbound sites do, and the rare end of a bound section: no test of anything stands before. Distances are from
+ * the thread pointer; the request is byte 28 of the area, and granted the one behind it (Linux,
+ * include/uapi/linux/rseq.h). */
 __attribute__((cold, noinline, unused)) static void invar_slice_request_(void)
 {
 	INVAR_SLICE_KEY_;

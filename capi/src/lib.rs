@@ -1,5 +1,5 @@
-//! libinvar: the runtime behind `include/invar.h`, for programs that are not in Rust. What each function does, and its contract, stands
-//! there and in invar(3); here is only how the runtime says it.
+//! libinvar: the runtime behind `include/invar.h`, for programs that are not in Rust. What each function does, and its
+//! contract, stands there and in invar(3); here is only how the runtime says it.
 #![no_std]
 
 use core::ffi::{CStr, c_char, c_int, c_void};
@@ -68,7 +68,8 @@ extern "C" fn invar_version() -> u32 {
         | number(env!("CARGO_PKG_VERSION_PATCH"))
 }
 
-/// `invar_load`: decides the keys and binds the sites of the module whose outcome this is. Called by the module's constructor.
+/// `invar_load`: decides the keys and binds the sites of the module whose outcome this is. Called by the module's
+/// constructor.
 #[unsafe(no_mangle)]
 extern "C" fn invar_load(outcome: *const c_void) -> c_int {
     let loaded = invar::__capi::load(outcome as usize);

@@ -1,8 +1,8 @@
 //! The counting form of slice sites: what it counts, and where.
 //!
-//! It is the checked form: with the slice key on, that one reaches the cold path of each site, and so an observer (`watch`)
-//! that does what the site would have done and counts it in a table (`table`). Nothing else in the code knows of it; where it
-//! was not chosen, it costs a compare on a path that was cold already.
+//! It is the checked form: with the slice key on, that one reaches the cold path of each site, and so an observer
+//! (`watch`) that does what the site would have done and counts it in a table (`table`). Nothing else in the code knows
+//! of it; where it was not chosen, it costs a compare on a path that was cold already.
 #![allow(unsafe_code)]
 
 mod table;
@@ -72,8 +72,8 @@ fn sites_count() -> bool {
     COUNTING.get() == Counting::Profile
 }
 
-/// Visits the threads that entered sections: number, and what they did. The first has number 0, and counts for threads beyond
-/// the first thousand. A thread counts on for one that ended, whose memory it was given.
+/// Visits the threads that entered sections: number, and what they did. The first has number 0, and counts for threads
+/// beyond the first thousand. A thread counts on for one that ended, whose memory it was given.
 pub(crate) fn each_thread(visit: &mut dyn FnMut(u32, Counts)) -> bool {
     let Some(table) = table() else { return false };
     for thread in table.threads() {

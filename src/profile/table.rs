@@ -1,5 +1,6 @@
-//! Where counts go: one block of memory for the process, which every copy of the runtime in it knows, or a file that is mapped
-//! in its place. `docs/profile.md` gives the layout; numbers are 64-bit and little-endian unless it says otherwise.
+//! Where counts go: one block of memory for the process, which every copy of the runtime in it knows, or a file that is
+//! mapped in its place. `docs/profile.md` gives the layout; numbers are 64-bit and little-endian unless it says
+//! otherwise.
 //!
 //! Nothing is ever taken out. A place is claimed by whoever writes its first word; from then on counters only grow.
 
@@ -50,8 +51,8 @@ pub(crate) struct Header {
     pub(crate) sites_lost: AtomicU64,
     /// Modules for which there was none.
     pub(crate) modules_lost: AtomicU64,
-    /// Of sections that were granted time and gave up the CPU: how many, and their CPU time, in nanoseconds, beyond that of an
-    /// undisturbed one.
+    /// Of sections that were granted time and gave up the CPU: how many, and their CPU time, in nanoseconds, beyond that
+    /// of an undisturbed one.
     pub(crate) disturbed: [AtomicU64; 2],
     reserved: [AtomicU64; 18],
 }

@@ -1,8 +1,8 @@
 //! Sections, watched: what stands in for a request and for its end where somebody counts.
 //!
-//! Both run instead of a slice site's instructions, in any thread, in signal handlers, and between a program's lock and its
-//! unlock. So they take no lock and no memory, cannot panic, and make system calls only where none can end a grant: before a
-//! request, and after its end.
+//! Both run instead of a slice site's instructions, in any thread, in signal handlers, and between a program's lock and
+//! its unlock. So they take no lock and no memory, cannot panic, and make system calls only where none can end a grant:
+//! before a request, and after its end.
 
 use super::table::{Header, Section, Site, Table, Thread};
 use crate::rseq::{self, SYS_RSEQ_SLICE_YIELD};
@@ -42,8 +42,8 @@ pub(crate) extern "C" fn entered(site: usize) {
     unsafe { request.write_volatile(1) };
 }
 
-/// Notes what is known of a section before it begins. The CPU time is asked for at sites that have lost a section before, to know
-/// why if they lose another.
+/// Notes what is known of a section before it begins. The CPU time is asked for at sites that have lost a section before,
+/// to know why if they lose another.
 fn open(table: &Table, section: &Section, address: usize, may_call: bool) {
     let place = if super::sites_count() { table.site(address) } else { 0 };
     let mut cpu_time = 0;
