@@ -7,6 +7,7 @@
 //! `SIGEV_THREAD` or `aio_read`, does not come by here: it calls a name that is its own.
 #![allow(unsafe_code)]
 
+use crate::key::{Key, KeyRecord, Verdict};
 use crate::rseq;
 use crate::slice::SLICE;
 use core::ffi::{CStr, c_int, c_void};
@@ -45,9 +46,26 @@ unsafe extern "C" fn thrd_create(thread: *mut c_void, routine: *const c_void, ar
     create(Call { function: routine, argument }, |call| unsafe { next(thread, call.function, call.argument) })
 }
 
-/// Whether the C library's function, looked up by name as a shared library would, is ours.
+/// Whether ours is what libraries find by the name of the C library's function. Its evidence says whose it is, if not.
+static IN_FRONT: Key<bool> = Key::new();
+
+const _: () = {
+    extern "C" fn probe(verdict: &mut Verdict, _: &KeyRecord) {
+        crate::__key_record!(["slice.hook"] IN_FRONT, bool, probe, 0);
+        verdict.value = is_in_front().into();
+        let evidence = &mut verdict.evidence;
+        if verdict.value != 0 {
+            evidence.text("threads are enrolled when they are created");
+        } else {
+            evidence.text("in front of this pthread_create stands that of ");
+            evidence.text(next::owner().and_then(|path| path.to_str().ok()).unwrap_or("another module"));
+        }
+    }
+    #[used]
+    static KEEP: crate::key::RawProbe = probe;
+};
+
 pub(crate) fn is_in_front() -> bool {
-    // SAFETY: compares an address.
     next::by_name().is_none_or(|found| found == pthread_create as PthreadCreate as *mut c_void)
 }
 
@@ -174,6 +192,16 @@ mod next {
         // SAFETY: a name.
         Some(unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"pthread_create".as_ptr()) })
     }
+
+    /// The path of the module whose function is found.
+    pub(super) fn owner() -> Option<&'static CStr> {
+        // SAFETY: plain old data; filled in for the address of a symbol of a module, whose name the loader keeps.
+        unsafe {
+            let mut info: libc::Dl_info = core::mem::zeroed();
+            let found = libc::dladdr(by_name()?, &mut info) != 0 && !info.dli_fname.is_null();
+            found.then(|| CStr::from_ptr(info.dli_fname))
+        }
+    }
 }
 
 /// The same in one file with the C library, by the names that it has for itself (glibc and musl).
@@ -198,6 +226,10 @@ mod next {
 
     /// No library comes later.
     pub(super) fn by_name() -> Option<*mut c_void> {
+        None
+    }
+
+    pub(super) fn owner() -> Option<&'static CStr> {
         None
     }
 }

@@ -20,6 +20,7 @@ fn main() -> ExitCode {
         test("the example is copied and built", needs("cc").or_else(|| missing("pkg-config")), example_is_copied),
         test("CMake finds it", needs("cc").or_else(|| missing("cmake")), cmake_finds_it),
         test("preloaded, it binds a program that was not linked with it", needs("cc"), preloaded),
+        test("threads are enrolled at their creation", needs("cc"), threads_are_enrolled_at_creation),
         test("sections in C are counted by site", needs("cc"), sections_are_counted),
     ];
     tests.extend(LANGUAGES.map(|language| {
@@ -215,12 +216,19 @@ fn what_it_is() {
     assert_ne!(flags & goblin::elf::dynamic::DF_1_NOW, 0);
     assert_ne!(flags & goblin::elf::dynamic::DF_1_NODELETE, 0, "the kernel writes to its thread-local memory");
 
-    let exported: BTreeSet<_> = elf
+    let mut exported: BTreeSet<_> = elf
         .dynsyms
         .iter()
         .filter(|symbol| symbol.st_shndx != 0 && symbol.is_function())
         .filter_map(|symbol| elf.dynstrtab.get_at(symbol.st_name))
         .collect();
+    // Without a version, so that they are found for every version that is asked for.
+    for hook in ["pthread_create", "thrd_create"] {
+        assert!(exported.remove(hook), "{hook}");
+        let at = elf.dynsyms.iter().position(|symbol| elf.dynstrtab.get_at(symbol.st_name) == Some(hook)).unwrap();
+        let version = elf.versym.as_ref().and_then(|versions| versions.get_at(at)).expect("versions");
+        assert_eq!(version.vs_val, 1, "{hook}");
+    }
     let header = std::fs::read_to_string(format!("{CAPI}/include/invar.h")).unwrap();
     let declared = names_declared(&header);
     assert_eq!(exported, declared, "exported, and declared in the header");
@@ -320,6 +328,50 @@ fn preloaded() {
     let program = build("preloaded", ["cc -O2", "", "-Wl,-z,now"], false);
     let (facts, report) = story(command(&program).env("LD_PRELOAD", libinvar().join("libinvar.so.0")));
     assert_eq!((&*facts["keys"], &*facts["libinvar"]), ("wide some 1 1", "there"), "{report}");
+}
+
+/// Threads return what they return, whoever stands in front of the C library; and the report says who does.
+fn threads_are_enrolled_at_creation() {
+    let source = format!("{}/tests/programs/c/threads.c", env!("CARGO_MANIFEST_DIR"));
+    let build = |name: &str, options: &[&str], with: bool| {
+        let path = scratch().join(format!("c-threads-{name}"));
+        let mut cc = compiler("cc -std=c11 -O2 -pthread");
+        cc.arg(&source).args(options).arg("-o").arg(&path);
+        if with {
+            cc.arg(format!("-L{}", libinvar().display())).args(LINK);
+        }
+        must(&mut cc);
+        path
+    };
+    let ends = [("returned", "1"), ("exited", "2"), ("counted", "7"), ("refused", "1"), ("many", "1000")];
+    let check = |program: &mut Command| {
+        let (facts, report) = story(program.env("INVAR_KEYS", "slice=force"));
+        for (name, value) in ends {
+            assert_eq!(facts[name], value, "{name}: {report}");
+        }
+        report
+    };
+    const IN_FRONT: &str = "key slice.hook = on (probe): threads are enrolled when they are created";
+    let library = libinvar().join("libinvar.so.0");
+    let linked = build("linked", &[], true);
+    let alone = build("alone", &[], false);
+    let report = check(command(&linked).env("LD_LIBRARY_PATH", libinvar()));
+    assert!(report.contains(IN_FRONT), "{report}");
+    let report = check(command(&alone).env("LD_PRELOAD", &library));
+    assert!(report.contains(IN_FRONT), "{report}");
+    check(&mut command(&alone));
+
+    let front = scratch().join("libin-front.so");
+    let source = format!("{}/tests/programs/c/in_front.c", env!("CARGO_MANIFEST_DIR"));
+    must(Command::new("cc").args(["-shared", "-fPIC", "-O2", "-o"]).arg(&front).arg(source));
+    let report = check(command(&linked).env("LD_LIBRARY_PATH", libinvar()).env("LD_PRELOAD", &front));
+    let expected =
+        format!("key slice.hook = off (probe): in front of this pthread_create stands that of {}", front.display());
+    assert!(report.contains(&expected), "{report}");
+
+    check(&mut command(build("static", &["-static"], true)));
+    let wrapped = build("wrapped", &["-static", "-Wl,--wrap=pthread_create", "-Wl,--wrap=thrd_create"], true);
+    check(&mut command(wrapped));
 }
 
 fn sections_are_counted() {

@@ -51,6 +51,9 @@ fn c_program(how: &str) -> Programs {
     // As invar.pc has it; and the loader looks where the library was built, here and in the guest.
     cc.args(["-Wl,-u,invar_load", "-Wl,--push-state,--no-as-needed", "-linvar", "-Wl,--pop-state"]);
     cc.arg(format!("-Wl,-rpath,{}", folder.display()));
+    if how == "-static" {
+        cc.args(["-Wl,--wrap=pthread_create", "-Wl,--wrap=thrd_create"]);
+    }
     for mut command in [make, cc] {
         let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
         if !output.status.success() {

@@ -12,13 +12,23 @@
 
 static atomic_flag lock = ATOMIC_FLAG_INIT;
 static long sum;
-static atomic_int enrolled;
+static atomic_int enrolled, enrolled_before;
+
+/* Whether the kernel looks at this thread's requests (Linux, include/uapi/linux/rseq.h: flags, bit 5). */
+static int is_enrolled(void)
+{
+	uint32_t flags;
+
+	__asm__ volatile("movl %%fs:16(%1), %0" : "=r"(flags) : "r"((intptr_t)(int32_t)invar_slice.data));
+	return flags >> 5 & 1;
+}
 
 static void *contend(void *unused)
 {
 	atomic_int own = 0;
 	int i;
 
+	enrolled_before += is_enrolled();
 	for (i = 0; i < ROUNDS; i++) {
 		for (;;) {
 			int step;
@@ -57,6 +67,7 @@ int main(void)
 	for (i = 0; i < THREADS; i++)
 		pthread_join(threads[i], NULL);
 	printf("sum\t%ld\n", sum);
+	printf("enrolled before\t%d\n", enrolled_before);
 	printf("enrolled\t%d\n", enrolled);
 	counted = invar_slice_counts(&counts);
 	printf("counted\t%s\n", invar_strerror(counted));
