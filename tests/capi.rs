@@ -18,6 +18,8 @@ fn main() -> ExitCode {
             installed,
         ),
         test("the example is copied and built", needs("cc").or_else(|| missing("pkg-config")), example_is_copied),
+        test("PostgreSQL's patch has ten lines at most", None, patch_is_short),
+        test("PostgreSQL's patch applies", postgresql().err().or_else(|| missing("patch")), patch_applies),
         test("CMake finds it", needs("cc").or_else(|| missing("cmake")), cmake_finds_it),
         test("preloaded, it binds a program that was not linked with it", needs("cc"), preloaded),
         test("threads are enrolled at their creation", needs("cc"), threads_are_enrolled_at_creation),
@@ -299,6 +301,31 @@ fn example_is_copied() {
     let (said, report) = run("INVAR_REPORT", "stderr");
     assert_eq!(said, "1000\n");
     assert!(report.contains("branch chatty == on, 9 bytes: bound to off"), "{report}");
+}
+
+const PATCH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/capi/examples/postgresql/invar.patch");
+
+fn patch_is_short() {
+    let patch = std::fs::read_to_string(PATCH).unwrap();
+    let files: Vec<_> = patch.lines().filter(|line| line.starts_with("+++ ")).collect();
+    assert_eq!(files, ["+++ b/src/include/storage/s_lock.h"]);
+    let changed = patch.lines().filter(|line| line.starts_with(['+', '-']));
+    let changed = changed.filter(|line| !line.starts_with("+++ ") && !line.starts_with("--- ")).count();
+    assert!((1..=10).contains(&changed), "{changed} lines");
+}
+
+/// PostgreSQL's source as `capi/examples/postgresql/build FOLDER` left it, or why there is none.
+fn postgresql() -> Result<PathBuf, String> {
+    let folder =
+        std::env::var_os("INVAR_POSTGRESQL").ok_or("INVAR_POSTGRESQL names no folder of the example's `build`")?;
+    let source = Path::new(&folder).join("source");
+    source.is_dir().then_some(source).ok_or_else(|| format!("no source in {}", folder.display()))
+}
+
+fn patch_applies() {
+    let source = postgresql().expect("there when the tests were listed");
+    let mut patch = Command::new("patch");
+    must(patch.args(["-p1", "--dry-run", "--fuzz=0", "--batch", "-i", PATCH, "-d"]).arg(source));
 }
 
 /// With CMake, both the shared library and the archive.

@@ -5,6 +5,8 @@ use crate::{Result, init};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{BufWriter, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::NamedTempFile;
@@ -14,6 +16,8 @@ use tempfile::NamedTempFile;
 pub struct Image {
     /// Path in the guest, and on the host.
     files: BTreeMap<String, PathBuf>,
+    /// Folders, files and links that are there as they are here.
+    copies: BTreeMap<String, PathBuf>,
 }
 
 impl Image {
@@ -37,6 +41,23 @@ impl Image {
         self.files.insert(path, source.to_owned());
     }
 
+    /// Adds a folder with all that is in it, under this path: owners, modes and links as they are here; and the libraries
+    /// that the programs among it need.
+    pub fn tree(&mut self, path: String, folder: &Path) -> Result<()> {
+        let data = folder.symlink_metadata().map_err(|error| format!("{}: {error}", folder.display()))?;
+        if data.is_dir() {
+            for entry in fs::read_dir(folder)? {
+                let entry = entry?;
+                let name = entry.file_name().into_string().map_err(|_| "a name that is not UTF-8")?;
+                self.tree(format!("{path}/{name}"), &entry.path())?;
+            }
+        } else if data.is_file() && data.mode() & 0o111 != 0 {
+            self.files.extend(libraries(folder)?.into_iter().map(|library| (library.clone(), library.into())));
+        }
+        self.copies.insert(path, folder.to_owned());
+        Ok(())
+    }
+
     fn add(&mut self, path: String, program: &Path) -> Result<()> {
         for library in libraries(program)? {
             self.files.insert(library.clone(), library.into());
@@ -52,17 +73,21 @@ impl Image {
     pub(crate) fn write(&self, jobs: &[Job]) -> Result<NamedTempFile> {
         let mut archive = Archive { out: BufWriter::new(NamedTempFile::with_prefix("invar-guest-")?), entries: 0 };
         let mut folders = BTreeSet::new();
-        let paths = self.files.keys().map(String::as_str).chain(["/proc/", "/sys/", "/dev/", "/tmp/"]);
+        let paths = self.files.keys().chain(self.copies.keys()).map(String::as_str);
+        let paths = paths.chain(["/proc/", "/sys/", "/dev/", "/tmp/"]);
         for path in paths {
             let parents = path.match_indices('/').map(|(at, _)| &path[..at]).filter(|folder| !folder.is_empty());
             folders.extend(parents);
         }
-        for folder in folders {
+        for folder in folders.into_iter().filter(|&folder| !self.copies.contains_key(folder)) {
             archive.entry(folder, 0o040_755, &[])?;
         }
-        for (path, source) in &self.files {
+        for (path, source) in self.files.iter().filter(|&(path, _)| !self.copies.contains_key(path)) {
             let content = fs::read(source).map_err(|error| format!("{}: {error}", source.display()))?;
             archive.entry(path, 0o100_755, &content)?;
+        }
+        for (path, source) in &self.copies {
+            archive.copy(path, source).map_err(|error| format!("{}: {error}", source.display()))?;
         }
         let list: String = jobs.iter().map(|job| job.to_line() + "\n").collect();
         archive.entry(init::JOBS, 0o100_644, list.as_bytes())?;
@@ -77,8 +102,25 @@ struct Archive {
 
 impl Archive {
     fn entry(&mut self, path: &str, mode: u32, content: &[u8]) -> Result<()> {
+        self.owned(path, mode, (0, 0), content)
+    }
+
+    /// What `source` is here; sockets and the like stay out.
+    fn copy(&mut self, path: &str, source: &Path) -> Result<()> {
+        let data = source.symlink_metadata()?;
+        let content = match data.file_type() {
+            kind if kind.is_dir() => vec![],
+            kind if kind.is_file() => fs::read(source)?,
+            kind if kind.is_symlink() => fs::read_link(source)?.as_os_str().as_bytes().to_owned(),
+            _ => return Ok(()),
+        };
+        self.owned(path, data.mode(), (data.uid(), data.gid()), &content)
+    }
+
+    fn owned(&mut self, path: &str, mode: u32, (user, group): (u32, u32), content: &[u8]) -> Result<()> {
         self.entries += 1;
         let entry = cpio::NewcBuilder::new(path.trim_start_matches('/')).ino(self.entries).mode(mode).nlink(1);
+        let entry = entry.uid(user).gid(group);
         let mut writer = entry.write(&mut self.out, content.len().try_into()?);
         writer.write_all(content)?;
         writer.finish()?;

@@ -37,6 +37,9 @@ enum Command {
         /// Show what the programs write, and what the kernel counted, also of those that end well.
         #[arg(long)]
         show_output: bool,
+        /// A folder to have in the guest, and where; programs in it have their libraries. Not below /tmp, which is empty.
+        #[arg(long, value_name = "PATH=FOLDER")]
+        tree: Vec<String>,
         /// Programs, each with its arguments, separated by spaces; `NAME=VALUE` in front sets its environment.
         #[arg(required = true)]
         programs: Vec<String>,
@@ -51,10 +54,10 @@ fn main() -> ExitCode {
     }
     let done = match Command::parse() {
         Command::Get { source } => get(source.as_deref()),
-        Command::Run { line, icount, limit, show_output, programs } => {
+        Command::Run { line, icount, limit, show_output, tree, programs } => {
             let time = if icount { Time::Instructions } else { Time::Host };
             let limit = Duration::from_secs(limit);
-            run(&programs, show_output, |kernel| Machine { kernel, line, time, limit })
+            run(&programs, &tree, show_output, |kernel| Machine { kernel, line, time, limit })
         }
     };
     done.unwrap_or_else(|error| {
@@ -88,10 +91,19 @@ fn get(source: Option<&Path>) -> Result<ExitCode> {
     Ok(if missing == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn run(programs: &[String], show_output: bool, machine: impl FnOnce(PathBuf) -> Machine) -> Result<ExitCode> {
+fn run(
+    programs: &[String],
+    trees: &[String],
+    show_output: bool,
+    machine: impl FnOnce(PathBuf) -> Machine,
+) -> Result<ExitCode> {
     let kernel =
         Cache::of_this_user().kernel().ok_or_else(|| format!("there is no kernel that grants; to have one: {HOW}"))?;
     let mut image = Image::new(&std::env::current_exe()?)?;
+    for tree in trees {
+        let (path, folder) = tree.split_once('=').ok_or_else(|| format!("--tree {tree}: not PATH=FOLDER"))?;
+        image.tree(path.trim_end_matches('/').to_owned(), Path::new(folder))?;
+    }
     let mut jobs = Vec::new();
     for line in programs {
         let mut words = line.split_whitespace().peekable();

@@ -3,7 +3,9 @@
 use crate::kernels::{Kernel, job};
 use crate::programs::{image, program};
 use crate::test;
+use invar_guest::console::End;
 use libtest_mimic::Trial;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::Command;
 use std::time::Duration;
 
@@ -12,6 +14,7 @@ pub fn tests() -> Vec<Trial> {
         test("a repeated run is the same, byte by byte", Kernel::On.missing(), a_repeated_run_is_the_same),
         test("a guest that hangs is stopped", Kernel::On.missing(), a_guest_that_hangs_is_stopped),
         test("the command reports like a test run", Kernel::On.missing(), the_command_reports),
+        test("a folder is there as it is here", Kernel::On.missing(), a_folder_is_there),
         test("a guest that goes down is not taken for one that is well", Kernel::On.missing(), a_guest_that_goes_down),
     ]
 }
@@ -43,6 +46,24 @@ fn the_command_reports() {
     assert_eq!(output.status.code(), Some(101), "{said}");
     assert!(said.contains("running 2 tests") && said.contains("1 passed; 1 failed"), "{said}");
     assert!(said.contains("operations\t") && said.contains("no such way"), "{said}");
+}
+
+/// A program by a link, in a folder that only its owner may enter, with its libraries; one that may not be executed.
+fn a_folder_is_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let inner = folder.path().join("inner");
+    std::fs::create_dir(&inner).unwrap();
+    for (name, mode) in [("program", 0o700), ("file", 0o600)] {
+        std::fs::copy(program("contend").unwrap(), inner.join(name)).unwrap();
+        std::fs::set_permissions(inner.join(name), PermissionsExt::from_mode(mode)).unwrap();
+    }
+    symlink("inner/program", folder.path().join("link")).unwrap();
+    let mut image = image().unwrap();
+    image.tree("/there".into(), folder.path()).unwrap();
+    let jobs = [job("link", &[], &["/there/link", "spin", "1", "1"]), job("file", &[], &["/there/inner/file"])];
+    let run = Kernel::OffAtBoot.machine().run(&image, &jobs).unwrap_or_else(|error| panic!("{error}"));
+    assert!(run.output("link").unwrap_or_else(|error| panic!("{error}")).contains("operations\t"));
+    assert_eq!(run.outcome("file").unwrap().end, End::Error(13), "EACCES");
 }
 
 fn a_guest_that_goes_down() {
