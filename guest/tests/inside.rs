@@ -98,7 +98,10 @@ impl Case {
             lines.filter(|(it, _)| *it == name).map(|(_, value)| value).next().unwrap_or_default()
         };
         if end == OK {
-            assert_eq!((said("steps"), said("child")), (self.steps, self.child), "{}", outcome.output);
+            // Where there is another process, who of both runs first is the scheduler's affair.
+            let preempted = self.steps.replacen("requested, requested", "requested, idle", 1);
+            let steps = if self.child.is_empty() || said("steps") != preempted { self.steps } else { &preempted };
+            assert_eq!((said("steps"), said("child")), (steps, self.child), "{}", outcome.output);
         }
         let counts = outcome.counts.expect("counts");
         assert!(!self.granted || counts.granted > 0, "{counts}");

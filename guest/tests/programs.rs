@@ -14,6 +14,7 @@ pub fn image() -> Result<Image> {
     }
     if no_make().is_none() {
         image.program(&program(C_PROGRAM)?)?;
+        image.file(format!("/bin/{LIBINVAR}"), &program(C_PROGRAM)?.with_file_name(LIBINVAR));
     }
     image.file(HOOKED.into(), &hooked_program("enrol")?);
     image.file(LIBRARY.into(), &program("libinvar_guest_programs.so")?);
@@ -28,6 +29,8 @@ pub const HOOKED: &str = "/bin/enrol-hooked";
 
 /// `guest/programs/c/contend.c`.
 pub const C_PROGRAM: &str = "contend-c";
+
+const LIBINVAR: &str = "libinvar.so.0";
 
 /// Why there are no programs in C.
 pub fn no_make() -> Option<String> {
@@ -48,9 +51,9 @@ fn c_program(how: &str) -> Programs {
     std::fs::create_dir_all(&result).map_err(|error| format!("{}: {error}", result.display()))?;
     cc.arg(result.join(C_PROGRAM)).arg(project.join("guest/programs/c/contend.c"));
     cc.arg("-I").arg(project.join("capi/include")).arg("-L").arg(&folder);
-    // As invar.pc has it; and the loader looks where the library was built, here and in the guest.
+    // As invar.pc has it; and the loader looks beside the program, here and in the guest.
     cc.args(["-Wl,-u,invar_load", "-Wl,--push-state,--no-as-needed", "-linvar", "-Wl,--pop-state"]);
-    cc.arg(format!("-Wl,-rpath,{}", folder.display()));
+    cc.arg("-Wl,-rpath,$ORIGIN");
     if how == "-static" {
         cc.args(["-Wl,--wrap=pthread_create", "-Wl,--wrap=thrd_create"]);
     }
@@ -60,6 +63,8 @@ fn c_program(how: &str) -> Programs {
             return Err(format!("{command:?}\n{}", String::from_utf8_lossy(&output.stderr)));
         }
     }
+    let copied = std::fs::copy(folder.join(LIBINVAR), result.join(LIBINVAR));
+    copied.map_err(|error| format!("{LIBINVAR}: {error}"))?;
     Ok(result)
 }
 
