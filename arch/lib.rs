@@ -10,12 +10,13 @@
 //! | `__site!` | emits one checked site and its record |
 //! | [`checked`], [`bound`] | the bytes of a site before and after binding |
 //! | [`synchronise`] | makes this CPU see the code that was just written |
-//! | [`syscall`] | a raw system call: `-errno` on failure, `errno` untouched |
+//! | [`syscall`], [`syscall_for_resolvers`] | a raw system call: `-errno` on failure, `errno` untouched |
 //! | `PRCTL` | every machine and number by which `prctl(2)` can be called |
 //! | [`libc_area`], [`own_area_offset`], [`area`] | where the C library's and our own rseq area lie |
 //! | [`set_area`], [`request`], [`withdraw`] | the slice protocol for an unbound site, and its cold path |
 //! | [`start`], [`Call`] | a thread's start routine that does something before another |
 //! | `cpu_keys!`, [`cpu_features`], [`feature_mask`] | the CPU features that a program would choose by |
+//! | `__symbol!`, `__address_of!`, `IFUNC` | a symbol that the loader binds, and whether it does |
 //!
 //! # portable
 //!
@@ -45,10 +46,11 @@ pub use machine::{request_out_of_line, withdraw_out_of_line};
 #[cfg_attr(not(target_arch = "x86_64"), path = "portable/cpu.rs")]
 mod cpu;
 
-pub use cpu::{FEATURE_SOURCE, FEATURES, cpu_features, level};
+pub use cpu::{FEATURE_SOURCE, FEATURES, cpu_features, cpu_features_for_resolvers, level};
 pub use machine::{
-    NAME, Observer, PATCHES, PRCTL, RSEQ_SIGNATURE, area, bound, checked, libc_area, observe, own_area_offset, request,
-    request_area, set_area, start, synchronise, syscall, take_back, thread_pointer, ticks, withdraw, yield_number,
+    IFUNC, NAME, Observer, PATCHES, PRCTL, RSEQ_SIGNATURE, area, bound, checked, libc_area, observe, own_area_offset,
+    request, request_area, set_area, start, synchronise, syscall, syscall_for_resolvers, take_back, thread_pointer,
+    ticks, withdraw, yield_number,
 };
 
 /// A function that takes one word, and the word: what [`start`] goes on with.
@@ -228,3 +230,25 @@ const fn feature(name: &[u8]) -> Option<u32> {
     }
     None
 }
+
+/// The name of the built-in key for exactly these features, without `cpu.`, and zeros behind it; all zeros if there is none.
+pub const fn cpu_key_name(features: u64) -> [u8; 16] {
+    let mut at = 0;
+    while at < CPU_KEYS.len() {
+        let name = CPU_KEYS[at].as_bytes();
+        if feature_mask(CPU_KEYS[at]) == features {
+            let mut padded = [0; 16];
+            padded.split_at_mut(name.len()).0.copy_from_slice(name);
+            return padded;
+        }
+        at += 1;
+    }
+    [0; 16]
+}
+
+macro_rules! key_names {
+    ($($key:ident $name:literal $doc:literal,)*) => {
+        const CPU_KEYS: &[&str] = &[$($name),*];
+    };
+}
+cpu_keys!(key_names);

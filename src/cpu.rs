@@ -6,7 +6,7 @@
 #![allow(unused_imports)] // where no feature is known
 
 use crate::features::proves;
-use crate::key::{Key, KeyRecord, Verdict, flags};
+use crate::key::{CPU, Key, KeyRecord, Verdict, flags};
 use invar_arch as arch;
 
 macro_rules! declare {
@@ -15,7 +15,7 @@ macro_rules! declare {
             $(
                 #[doc = $doc]
                 #[link_name = concat!("invar_cpu_", stringify!($key))]
-                pub safe static $key: Key<bool, { arch::feature_mask($name) }>;
+                pub safe static $key: Key<bool, { arch::feature_mask($name) | CPU }>;
             )*
         }
 

@@ -18,6 +18,9 @@ pub struct Key<T: Value, const PROVES: u64 = 0> {
     value: PhantomData<fn() -> T>,
 }
 
+/// In the `PROVES` of a key that is on if and only if the CPU has these features, unless a setting lowered it.
+pub(crate) const CPU: u64 = 1 << 63;
+
 /// A type that a key can have: `bool`, or an enum declared with [`values!`](crate::values!).
 pub trait Value: Copy + PartialEq + 'static {
     /// Names of the values, as settings and reports use them, from the least demanding to the most. The first
@@ -261,6 +264,8 @@ pub(crate) mod flags {
     pub(crate) const PROVES: u8 = 1;
     /// Slice sites may depend on this key, and `NAME=force` is a setting for it.
     pub(crate) const SLICE: u8 = 2;
+    /// The loader has bound a symbol by this key: the probe alone decides, after all keys without this flag.
+    pub(crate) const SYMBOL: u8 = 4;
 }
 
 /// One key of a module's key table, as it stands in the file. All distances count from their own field.
@@ -311,7 +316,12 @@ pub(crate) mod expansion {
 
         /// The CPU features that a value other than the first proves.
         pub const fn proves(&self) -> u64 {
-            PROVES
+            PROVES & !CPU
+        }
+
+        /// The features with which the key has this value, for one that depends on nothing else; 0 for any other.
+        pub const fn is_features(&self, value: u8) -> u64 {
+            if PROVES & CPU != 0 && value == 1 { PROVES & !CPU } else { 0 }
         }
     }
 
@@ -335,6 +345,9 @@ pub(crate) mod expansion {
     pub const fn flags(proves: u64, slice: bool) -> u8 {
         (if proves == 0 { 0 } else { super::flags::PROVES }) | (if slice { super::flags::SLICE } else { 0 })
     }
+
+    /// The flags of a symbol's key.
+    pub const SYMBOL: u8 = super::flags::SYMBOL;
 
     /// The length of [`names`].
     pub const fn names_length<T: Value>(name: &str) -> usize {

@@ -91,6 +91,7 @@ mod dispatch;
 mod features;
 #[cfg(feature = "hook")]
 mod hook;
+mod ifunc;
 mod key;
 mod module;
 #[cfg(feature = "profile")]
@@ -117,6 +118,7 @@ pub use write::Writer;
 /// What the macros expand to. Not part of the interface.
 #[doc(hidden)]
 pub mod __private {
+    pub use crate::ifunc::expansion::*;
     pub use crate::key::expansion::*;
-    pub use invar_arch::{__site, feature_mask};
+    pub use invar_arch::{__address_of, __site, __symbol, __symbol_link_name, IFUNC, feature_mask};
 }

@@ -298,6 +298,19 @@ impl<'a> Module<'a> {
         start..ranges().map(|range| range.end).max().unwrap_or(start)
     }
 
+    /// Whether the module can never be unloaded: the program, or a library that was linked with `-z nodelete`.
+    #[cfg(feature = "capi")]
+    pub(crate) fn stays(&self) -> bool {
+        // System V ABI, "Dynamic Section", and elf.h: entries of two words, the last of which has tag 0.
+        const DT_FLAGS_1: usize = 0x6fff_fffb;
+        const DF_1_NODELETE: usize = 8;
+        let mut words = self.segments.of_type(libc::PT_DYNAMIC).flat_map(|(range, _)| {
+            let count = range.len() / size_of::<[usize; 2]>();
+            self.segments.slice::<[usize; 2]>(range.start, count).unwrap_or_default()
+        });
+        self.is_program() || words.any(|&[tag, value]| tag == DT_FLAGS_1 && value & DF_1_NODELETE != 0)
+    }
+
     /// Whether this is the program itself, which the loader lists without a path.
     pub(crate) fn is_program(&self) -> bool {
         self.path.is_empty()
@@ -397,6 +410,9 @@ impl<'a> Segments<'a> {
 unsafe trait Plain {}
 // SAFETY: numbers alone.
 unsafe impl Plain for u8 {}
+#[cfg(feature = "capi")]
+// SAFETY: numbers alone.
+unsafe impl Plain for [usize; 2] {}
 // SAFETY: numbers alone.
 unsafe impl Plain for SiteRecord {}
 // SAFETY: numbers alone.

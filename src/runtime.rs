@@ -69,17 +69,13 @@ fn load_module(own: &Module<'_>, settings: &Settings) {
         decide_for_program(settings, &mut verdict);
     }
     adopt(own, &mut verdict);
-    for key in own.keys() {
-        // The slice key may be there twice, for sites in Rust and in C, and is probed once: that registers an area.
-        let twin = if SLICES && is_slice_key(&key) { own.key_begun(key.name(), 0) } else { None };
-        if key.state.begin() {
-            if !twin.is_some_and(|(_, twin)| twin.state.copy(&mut verdict)) {
-                decide(&key, settings, &mut verdict);
-            }
-            if key.flags & flags::PROVES != 0 {
-                adopt_lower(own, &key, &mut verdict);
-            }
-            seal(&key, &mut verdict);
+    // Before those of the same name that C has: without libinvar they know no probe.
+    if SLICES && let Some(key) = own.key_at(slice::state_address()) {
+        decide_own(own, &key, settings, &mut verdict);
+    }
+    for symbols in [0, flags::SYMBOL] {
+        for key in own.keys().filter(|key| key.flags & flags::SYMBOL == symbols) {
+            decide_own(own, &key, settings, &mut verdict);
         }
     }
     slice::load();
@@ -102,6 +98,24 @@ fn load_module(own: &Module<'_>, settings: &Settings) {
     }
 }
 
+/// Decides and seals one of our own keys, if nobody has.
+#[cold]
+fn decide_own(own: &Module<'_>, key: &ModuleKey<'_>, settings: &Settings, verdict: &mut Verdict) {
+    // The slice key may be there twice, for sites in Rust and in C, and is probed once: that registers an area.
+    let twin = if SLICES && is_slice_key(key) { own.key_begun(key.name(), 0) } else { None };
+    if !key.state.begin() {
+        return;
+    }
+    let copied = twin.is_some_and(|(_, twin)| twin.state.copy(verdict)) && verdict.origin() != Origin::Failed;
+    if !copied {
+        decide(key, settings, verdict);
+    }
+    if key.flags & flags::PROVES != 0 {
+        adopt_lower(own, key, verdict);
+    }
+    seal(key, verdict);
+}
+
 /// Decides the program's slice key in its stead: constructors of libraries that it was linked with run before its own,
 /// and only the program can register an area, as only it is never unloaded.
 #[cold]
@@ -113,7 +127,7 @@ fn decide_for_program(settings: &Settings, verdict: &mut Verdict) {
         if is_slice_key(&key) && settings.key(key.name()) != Some(b"force") && key.state.begin() {
             if !decided {
                 decide(&key, settings, verdict);
-                decided = true;
+                decided = verdict.origin() != Origin::Failed;
             }
             key.state.seal(verdict);
         }
@@ -129,7 +143,7 @@ fn adopt(own: &Module<'_>, verdict: &mut Verdict) {
         }
         // Copies of the runtime have their keys in one order: the next is likely to be found where the last one was.
         let mut place = 0;
-        for ours in own.keys().filter(|ours| ours.flags & flags::PROVES == 0) {
+        for ours in own.keys().filter(|ours| ours.flags & (flags::PROVES | flags::SYMBOL) == 0) {
             let Some((at, theirs)) = other.key_begun(ours.name(), place) else { continue };
             place = at + 1;
             if ours.state.begin() {
@@ -177,6 +191,9 @@ fn adopt_key(ours: &ModuleKey<'_>, theirs: &ModuleKey<'_>, verdict: &mut Verdict
 /// Decides a key that nobody decided before.
 #[cold]
 fn decide(key: &ModuleKey<'_>, settings: &Settings, verdict: &mut Verdict) {
+    if key.flags & flags::SYMBOL != 0 {
+        return probe(key, verdict);
+    }
     let wanted = settings.key(key.name());
     let value = wanted.and_then(|wanted| (0..key.values).find(|&value| key.value_name(value) == wanted));
     // The first value needs nothing, so there is nothing to probe.
@@ -258,10 +275,14 @@ fn fail(verdict: &mut Verdict, reason: &str) {
 /// describe no site do not count.
 #[cold]
 fn require(own: &Module<'_>) {
-    let slices = || own.sites.iter().any(|site| site.is_slice_of(slice::state_address()));
+    // The key may be there more than once: for sites in Rust, and in C.
+    let is_absent = |key: ModuleKey<'_>| {
+        let state = core::ptr::from_ref(key.state) as usize;
+        is_slice_key(&key) && key.state.value() == 0 && own.sites.iter().any(|site| site.is_slice_of(state))
+    };
     let why: &[u8] = if own.outcome.reason.load(Relaxed) != 0 || own.outcome.left.load(Relaxed) != 0 {
         b"a site is not bound"
-    } else if SLICES && !slice::SLICE.get() && slices() {
+    } else if SLICES && own.keys().any(is_absent) {
         b"the slice extension is absent"
     } else {
         return;

@@ -53,11 +53,26 @@ impl File {
         unsafe { call(libc::SYS_openat, args) }.map(Self)
     }
 
-    /// Gives a new file this length, all zeros.
+    /// Gives a new file this length, all zeros, and room for it: a page of a mapped file that finds none later is a SIGBUS.
     #[cfg(feature = "profile")]
-    pub(crate) fn resize(&self, bytes: usize) -> Result<()> {
+    pub(crate) fn reserve(&self, bytes: usize) -> Result<()> {
+        let mut limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+        let args = [0, libc::RLIMIT_FSIZE as usize, 0, &raw mut limit as usize, 0, 0];
+        // SAFETY: fills in one rlimit.
+        let _ = unsafe { call(libc::SYS_prlimit64, args) };
+        // What goes beyond it gets a signal as well.
+        if limit.rlim_cur < bytes as libc::rlim_t {
+            return Err(Errno(libc::EFBIG));
+        }
         // SAFETY: our own descriptor.
-        unsafe { call(libc::SYS_ftruncate, [self.0, bytes, 0, 0, 0, 0]) }.map(drop)
+        match unsafe { call(libc::SYS_fallocate, [self.0, 0, 0, bytes, 0, 0]) } {
+            // A file system that cannot say.
+            Err(Errno(libc::EOPNOTSUPP | libc::ENOSYS)) => {
+                // SAFETY: our own descriptor.
+                unsafe { call(libc::SYS_ftruncate, [self.0, bytes, 0, 0, 0, 0]) }.map(drop)
+            }
+            result => result.map(drop),
+        }
     }
 
     /// Lets writes wait for whoever reads, in a file that was opened with `O_NONBLOCK`.
@@ -251,6 +266,24 @@ pub(crate) fn keep(file: Option<&File>, bytes: usize) -> Result<usize> {
     let protection = libc::PROT_READ | libc::PROT_WRITE;
     // SAFETY: a new mapping where nothing is mapped.
     unsafe { call(libc::SYS_mmap, [0, bytes, protection as usize, flags as usize, descriptor, 0]) }
+}
+
+/// A page of the process's own that is zero again in each child of `fork`: Linux 4.14.
+#[cfg(feature = "profile")]
+pub(crate) fn blank_after_fork() -> Result<usize> {
+    const MADV_WIPEONFORK: usize = 18;
+    let page = keep(None, page_size())?;
+    // SAFETY: our own page, of which nobody relies on anything.
+    unsafe { call(libc::SYS_madvise, [page, page_size(), MADV_WIPEONFORK, 0, 0, 0]) }.map(|_| page)
+}
+
+/// Removes a file, if it is there.
+#[cfg(feature = "profile")]
+pub(crate) fn remove(path: &[u8]) {
+    if path.last() == Some(&0) {
+        // SAFETY: `path` ends in NUL.
+        let _ = unsafe { call(libc::SYS_unlinkat, [libc::AT_FDCWD as usize, path.as_ptr() as usize, 0, 0, 0, 0]) };
+    }
 }
 
 /// Changes the protection of whole pages.

@@ -3,11 +3,11 @@
 
 mod common;
 
+use common::c::{CAPI, LINK, compiler, libinvar, make, missing, must};
 use common::{command, run, scratch, sites, test};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Output};
-use std::sync::OnceLock;
+use std::process::{Command, ExitCode};
 
 fn main() -> ExitCode {
     let mut tests = vec![
@@ -72,63 +72,15 @@ const WAYS: [[&str; 3]; 14] = [
     ["g++ -xc++ -O0", "-static", "-fuse-ld=bfd"],
 ];
 
-const CAPI: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/capi");
 const SOURCES: [&str; 2] = ["keys.c", "elsewhere.c"];
-/// As `invar.pc` has it, for what is not installed.
-const LINK: [&str; 4] = ["-Wl,-u,invar_load", "-Wl,--push-state,--no-as-needed", "-linvar", "-Wl,--pop-state"];
-
-/// Why this tool cannot be used here.
-fn missing(tool: &str) -> Option<String> {
-    let found = Command::new(tool).arg("--version").output().is_ok_and(|output| output.status.success());
-    (!found).then(|| format!("no {tool}"))
-}
 
 /// The same for tests that need libinvar to bind something.
 fn needs(compiler: &str) -> Option<String> {
     sites().or_else(|| missing("make")).or_else(|| missing(compiler))
 }
 
-fn must(command: &mut Command) -> Output {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let said = [&*output.stdout, &*output.stderr].map(String::from_utf8_lossy).concat();
-    assert!(output.status.success(), "{command:?}\n{said}");
-    output
-}
-
-/// In a folder of this name, of the tests' own.
-fn make(folder: &str, arguments: &[&str]) -> Output {
-    let mut make = Command::new("make");
-    for (name, _) in std::env::vars_os() {
-        let name = name.to_string_lossy().into_owned();
-        let cargos = name.starts_with("CARGO") && name != "CARGO_HOME" && !name.starts_with("CARGO_NET_");
-        if cargos || matches!(&*name, "RUSTFLAGS" | "MAKEFLAGS" | "LD_LIBRARY_PATH") {
-            make.env_remove(&name);
-        }
-    }
-    let build = format!("BUILD={}", scratch().join(folder).display());
-    let target = format!("CARGO_TARGET={}", scratch().join("capi-cargo").display());
-    must(make.args(["-C", CAPI, &build, &target, &format!("CARGO={}", env!("CARGO"))]).args(arguments))
-}
-
-/// The folder in which libinvar is.
-fn libinvar() -> &'static Path {
-    static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| {
-        make("capi", &[]);
-        scratch().join("capi")
-    })
-}
-
 fn sources() -> [String; 2] {
     SOURCES.map(|name| format!("{}/tests/programs/c/{name}", env!("CARGO_MANIFEST_DIR")))
-}
-
-/// A compiler with these words.
-fn compiler(words: &str) -> Command {
-    let mut words = words.split_ascii_whitespace();
-    let mut command = Command::new(words.next().expect("a compiler"));
-    command.args(words).arg(format!("-I{CAPI}/include"));
-    command
 }
 
 /// Builds the program of `tests/programs/c`; with libinvar, or without.
@@ -182,6 +134,9 @@ fn keys_are_bound(way: [&'static str; 3]) {
         assert!(sites.iter().all(|site| site.contains(expected)), "{said}");
         assert!(program.contains("slice enter slice") && program.contains("slice leave slice"), "{said}");
     }
+    let required = command(&program).env("LD_LIBRARY_PATH", libinvar()).env("INVAR", "require").output().unwrap();
+    let absent = String::from_utf8_lossy(&required.stderr).contains("the slice extension is absent");
+    assert!(required.status.code() == Some(invar::EXIT_REQUIRED) && absent || run(&[]).1.contains("key slice = on"));
     let (facts, _) = run(&[]);
     assert_eq!((&*facts["elsewhere"], &*facts["key"]), ("3", "0 says so"));
 
@@ -276,6 +231,7 @@ fn installed() {
     must(cc.args(["-O2"]).args(sources()).args(flags.split_ascii_whitespace()).arg("-o").arg(&program));
     let (facts, _) = story(command(&program).env("LD_LIBRARY_PATH", root.join("usr/lib")));
     assert_eq!(facts["libinvar"], "there");
+    assert!(root.join("usr/include/invar-ifunc.h").exists());
     assert_eq!(config(&["--modversion"]), env!("CARGO_PKG_VERSION"));
 }
 

@@ -2,9 +2,9 @@
 
 mod common;
 
-use common::{ANYWHERE, Build, Tale, Temporary, command, output, run, scratch, sites, tale, test};
+use common::{ANYWHERE, Build, Tale, Temporary, command, no_setuid, output, run, set_user, sites, tale, test};
 use invar::{EXIT_REQUIRED, SETTINGS};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Output, Stdio};
@@ -100,6 +100,16 @@ fn what_is_counted_is_said() {
     assert_eq!([&*value, &*origin], ["off", "failed"]);
     assert_eq!(evidence, "in /proc/none/x: cannot be made, errno 2");
     tale.program().assert_bound();
+
+    // There is no room: it would be a signal, now or at a section.
+    let cut = Temporary::path("profile");
+    let program = Build::release().program("story");
+    let mut limited = command("sh");
+    limited.args(["-c", "ulimit -f 100 && exec \"$0\""]).arg(program).env("INVAR_KEYS", "slice=force");
+    let limited = common::tale(limited.env("INVAR_SLICE", "profile").env("INVAR_PROFILE", &cut.0));
+    let key = limited.program().key("slice.counting");
+    assert_eq!((&*key.value, &key.evidence), ("off", &format!("in {}: cannot be made, errno 27", cut.0.display())));
+    assert!(!cut.0.exists(), "nothing is left behind");
 }
 
 fn unbound_sites_follow_their_keys() {
@@ -313,34 +323,6 @@ fn bad_settings_are_named_and_ignored() {
     for (name, value) in [("INVAR", ""), ("INVAR_KEYS", ""), ("INVAR_LATER", "1"), ("INVARIANT", "1")] {
         assert_eq!(story(&[(name, value)]).errors, "", "{name}={value}");
     }
-}
-
-/// An unprivileged user.
-const NOBODY: u32 = 65534;
-
-/// Why a program cannot be given raised privileges here, from a try.
-fn no_setuid() -> Option<String> {
-    // SAFETY: no arguments, no effects.
-    if unsafe { libc::geteuid() } != 0 {
-        return Some("needs root, to make a program setuid".into());
-    }
-    let copy = Temporary::executable("setuid-id", &std::fs::read("/usr/bin/id").unwrap_or_default());
-    let user = set_user(&copy).arg("-u").output();
-    match user {
-        Ok(user) if user.stdout == format!("{NOBODY}\n").as_bytes() => None,
-        _ => Some(format!("a setuid program does not change its user in {}", scratch().display())),
-    }
-}
-
-/// Makes a program setuid: to a user with fewer privileges than ours, which is a change of privileges like any
-/// other, and nothing that anybody could use who found it.
-fn set_user(file: &Temporary) -> Command {
-    chown(&file.0, Some(NOBODY), None).unwrap();
-    std::fs::set_permissions(&file.0, std::fs::Permissions::from_mode(0o4755)).unwrap();
-    assert_eq!(file.0.metadata().unwrap().uid(), NOBODY);
-    let mut command = command(&file.0);
-    command.arg0("setuid");
-    command
 }
 
 fn raised_privileges_take_no_settings() {

@@ -20,6 +20,11 @@ pub fn cpu_features() -> u64 {
     0
 }
 
+/// No feature is known.
+pub fn cpu_features_for_resolvers() -> u64 {
+    0
+}
+
 /// No level is known.
 pub const fn level(_name: &[u8]) -> Option<u64> {
     None

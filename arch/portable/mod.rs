@@ -3,6 +3,10 @@
 //! A site is a load and a compare, leaves no record and is never written to. The slice extension counts as
 //! absent, since its protocol needs instructions that touch a thread's area in one step.
 
+mod symbol;
+
+pub use symbol::IFUNC;
+
 use crate::{Code, Site};
 
 /// This folder's name.
@@ -49,6 +53,16 @@ pub unsafe fn syscall(number: usize, args: [usize; 6]) -> isize {
         let result = libc::syscall(number as _, args[0], args[1], args[2], args[3], args[4], args[5]);
         if result == -1 { -(*libc::__errno_location() as isize) } else { result as isize }
     }
+}
+
+/// There are no resolvers.
+///
+/// # Safety
+///
+/// As [`syscall`]'s.
+pub unsafe fn syscall_for_resolvers(number: usize, first: usize, second: usize, third: usize) -> isize {
+    // SAFETY: as the caller vouches.
+    unsafe { syscall(number, [first, second, third, 0, 0, 0]) }
 }
 
 /// The slice extension is absent here: nobody has to be kept from switching it off.

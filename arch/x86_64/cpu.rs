@@ -144,7 +144,15 @@ const IMPLIED: [(u64, u64); 16] = {
 
 /// The features of this CPU under this operating system, a bit for each name of [`FEATURES`].
 pub fn cpu_features() -> u64 {
-    let registers = libc_registers().unwrap_or_else(cpuid_registers);
+    features(&libc_registers().unwrap_or_else(cpuid_registers))
+}
+
+/// The same without a call of libc's, and without anything that must be relocated first.
+pub fn cpu_features_for_resolvers() -> u64 {
+    features(&cpuid_registers())
+}
+
+fn features(registers: &[u32; 5]) -> u64 {
     let one = registers[ECX_1 as usize];
     // SAFETY: `xgetbv` exists where cpuid reports OSXSAVE.
     let saved = if one >> 27 & 1 == 1 { unsafe { xcr0() as u8 } } else { 0 };
@@ -159,7 +167,7 @@ pub fn cpu_features() -> u64 {
 
 /// The features without those that lack what they build on.
 fn without_gaps(mut features: u64) -> u64 {
-    for (feature, needed) in IMPLIED {
+    for &(feature, needed) in &IMPLIED {
         if features & needed != needed {
             features &= !feature;
         }

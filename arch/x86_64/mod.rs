@@ -3,6 +3,7 @@
 mod area;
 mod observe;
 mod site;
+mod symbol;
 mod system;
 mod thread;
 
@@ -14,7 +15,8 @@ pub use area::{
 pub use area::{request_out_of_line, withdraw_out_of_line};
 pub use observe::{Observer, observe};
 pub use site::{bound, checked};
-pub use system::{PRCTL, synchronise, syscall, ticks};
+pub use symbol::IFUNC;
+pub use system::{PRCTL, synchronise, syscall, syscall_for_resolvers, ticks};
 pub use thread::start;
 
 /// This folder's name.

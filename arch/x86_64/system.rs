@@ -30,6 +30,29 @@ pub unsafe fn syscall(number: usize, args: [usize; 6]) -> isize {
     result
 }
 
+/// The same with three arguments, and without an array of them, for resolvers of symbols.
+///
+/// # Safety
+///
+/// The call with these arguments must be sound.
+pub unsafe fn syscall_for_resolvers(number: usize, first: usize, second: usize, third: usize) -> isize {
+    let result: isize;
+    // SAFETY: the kernel keeps every register but these; the caller vouches for the call itself.
+    unsafe {
+        asm!(
+            "syscall",
+            inlateout("rax") number as isize => result,
+            in("rdi") first,
+            in("rsi") second,
+            in("rdx") third,
+            lateout("rcx") _,
+            lateout("r11") _,
+            options(nostack),
+        );
+    }
+    result
+}
+
 /// Every way into `prctl(2)`: the machine as a seccomp filter sees it, and the call's number there. Any of them is open to
 /// any process: a 64-bit one can make 32-bit calls by `int 0x80`, and x32 calls by a bit in the number.
 ///

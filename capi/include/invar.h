@@ -292,8 +292,10 @@ __attribute__((unused)) static void invar_probe_slice_(struct invar_verdict *ver
 {
 	if (invar_probe_slice)
 		invar_probe_slice(verdict, record);
-	else
+	else {
+		verdict->origin = INVAR_ORIGIN_FAILED;
 		invar_evidence(verdict, "libinvar is not there to probe");
+	}
 }
 
 /* Its record, wherever a section begins. */

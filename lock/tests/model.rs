@@ -213,6 +213,7 @@ const ADAPTIVE_MUTEX: Lock<AtomicU32, ()> = Lock {
         let word = word.load(Relaxed);
         assert!(!in_vain || word >= adaptive::DEGREE, "the mark is lost");
         assert_eq!(word % adaptive::DEGREE, 0, "free");
+        assert!(word <= adaptive::HOT, "hotter than it may be");
     },
 };
 const ADAPTIVE_SPIN_LOCK: Lock<AtomicU32, ()> = Lock {
@@ -245,6 +246,7 @@ fn adaptive_mutex_three_threads() {
 fn adaptive_spin_lock_two_threads() {
     model(2, 2, ADAPTIVE_SPIN_LOCK);
     model(2, 2, Lock { new: cooling, ..ADAPTIVE_SPIN_LOCK });
+    model(2, 1, Lock { new: || AtomicU32::new(adaptive::HOT), ..ADAPTIVE_SPIN_LOCK });
 }
 
 #[test]

@@ -63,6 +63,23 @@ pub struct Counts {
 /// This module's view of the process's table; null where nothing is counted.
 static TABLE: AtomicPtr<Table> = AtomicPtr::new(core::ptr::null_mut());
 
+/// This process's number, in memory that a child of `fork` finds blank; null where there is none.
+static PROCESS: AtomicPtr<AtomicU64> = AtomicPtr::new(core::ptr::null_mut());
+
+/// The process's number: by a system call once, and where the kernel is too old for such memory that of the parent.
+fn process() -> u64 {
+    // SAFETY: null, or memory that is never unmapped.
+    let Some(known) = (unsafe { PROCESS.load(Relaxed).as_ref() }) else { return 0 };
+    match known.load(Relaxed) {
+        0 => {
+            let process = sys::process_id();
+            known.store(process, Relaxed);
+            process
+        }
+        process => process,
+    }
+}
+
 fn table() -> Option<&'static Table> {
     // SAFETY: null, or a table that is never unmapped.
     unsafe { TABLE.load(Relaxed).as_ref() }
@@ -99,15 +116,19 @@ pub(crate) fn load(own: &Module<'_>) -> bool {
     let table = verdict.data as usize as *mut Table;
     // SAFETY: what a key of this name carries is a table, in memory that is never unmapped.
     let Some(known) = (unsafe { table.as_ref() }) else { return false };
-    if known.header.magic.load(Relaxed) != MAGIC || !arch::observe(watch::entered, watch::left) {
+    if known.header.magic.load(Relaxed) != MAGIC {
         return false;
     }
     let granting = SLICE.verdict().is_some_and(|verdict| verdict.origin() != Origin::Forced);
     known.header.grants.store(granting.into(), Relaxed);
     let mut buffer = [0; 1024];
     known.add_module(own.range(), if own.is_program() { sys::program_path(&mut buffer) } else { own.path.to_bytes() });
+    if let Ok(blank) = sys::blank_after_fork() {
+        PROCESS.store(blank as *mut AtomicU64, Relaxed);
+        process();
+    }
     TABLE.store(table, Relaxed);
-    true
+    arch::observe(watch::entered, watch::left)
 }
 
 /// The key's probe: it is what the settings say, if there can be a table.
@@ -159,8 +180,13 @@ fn in_file(pattern: &Path, evidence: &mut Evidence) -> sys::Result<usize> {
     };
     evidence.text("in ").text(path.as_str());
     let file = file?;
-    file.resize(size_of::<Table>())?;
-    sys::keep(Some(&file), size_of::<Table>())
+    let table = file.reserve(size_of::<Table>()).and_then(|()| sys::keep(Some(&file), size_of::<Table>()));
+    if table.is_err() {
+        let mut name = path;
+        name.put(b"\0");
+        sys::remove(name.as_bytes());
+    }
+    table
 }
 
 #[cold]

@@ -68,8 +68,8 @@ struct Module {
 /// What one thread did; the first counts for all that found no place of their own.
 #[repr(C)]
 pub(crate) struct Thread {
-    /// Its thread pointer: what another thread has after it ends.
-    pointer: AtomicU64,
+    /// Its thread pointer, which another thread has after it ends, and the process, since a child of `fork` has the same.
+    identity: AtomicU64,
     /// Its number, as `gettid(2)` gives it.
     pub(crate) number: AtomicU64,
     pub(crate) requests: AtomicU64,
@@ -79,7 +79,7 @@ pub(crate) struct Thread {
     /// How many sections are open.
     pub(crate) depth: AtomicU64,
     reserved: AtomicU64,
-    pub(crate) open: [Section; OPEN],
+    open: [Section; OPEN],
 }
 
 /// An open section.
@@ -135,7 +135,8 @@ impl Table {
             self.header.modules_lost.fetch_add(1, Relaxed);
             return;
         };
-        for (to, &from) in module.path[..PATH - 1].iter().zip(path) {
+        // A library that was loaded where another had been takes its record.
+        for (to, &from) in module.path[..PATH - 1].iter().zip(path.iter().chain([&0])) {
             to.store(from, Relaxed);
         }
         module.end.store(range.end as u64, Relaxed);
@@ -159,10 +160,10 @@ impl Table {
     }
 
     /// The calling thread's place, and whether it is its own. `number` is asked the first time.
-    pub(crate) fn thread(&self, number: impl FnOnce() -> u32) -> (&Thread, bool) {
-        let pointer = arch::thread_pointer() as u64;
+    pub(crate) fn thread(&self, process: u64, number: impl FnOnce() -> u32) -> (&Thread, bool) {
+        let identity = arch::thread_pointer() as u64 ^ process << 40;
         let [others, threads @ ..] = &self.threads;
-        match place(threads, pointer, |thread| &thread.pointer) {
+        match place(threads, identity, |thread| &thread.identity) {
             Some((_, thread)) => {
                 if thread.number.load(Relaxed) == 0 {
                     thread.number.store(number().into(), Relaxed);
@@ -185,7 +186,15 @@ impl Table {
     /// Every thread that has a place, and the common one.
     pub(crate) fn threads(&self) -> impl Iterator<Item = &Thread> {
         let common = self.threads.iter().take(1);
-        common.chain(self.threads.iter().skip(1).filter(|thread| thread.pointer.load(Relaxed) != 0))
+        common.chain(self.threads.iter().skip(1).filter(|thread| thread.identity.load(Relaxed) != 0))
+    }
+}
+
+impl Thread {
+    /// The section at this depth. There is room for a few, so that one which was forgotten, or whose thread ended inside, is
+    /// written over in the end.
+    pub(crate) fn open(&self, depth: u64) -> &Section {
+        &self.open[depth as usize % OPEN]
     }
 }
 

@@ -21,48 +21,43 @@ pub(crate) extern "C" fn entered(site: usize) {
     };
     // SAFETY: as above.
     let inside = granted || unsafe { request.read_volatile() } != 0;
-    let (thread, own) = table.thread(|| if granted { 0 } else { sys::thread_id() });
+    let (thread, own) = table.thread(super::process(), || if inside { 0 } else { sys::thread_id() });
     add(&thread.requests);
+    let place = if super::sites_count() { table.site(site) } else { 0 };
+    let known = table.site_at(place);
+    match known {
+        Some(site) => {
+            add(&site.requests);
+            if !rseq::is_enrolled() {
+                add(&site.not_enrolled);
+            }
+        }
+        None if super::sites_count() => add(&table.header.sites_lost),
+        None => {}
+    }
     let mut began = None;
     if own {
         let depth = thread.depth.load(Relaxed);
-        if inside && let Some(outer) = depth.checked_sub(1).and_then(|depth| thread.open.get(depth as usize)) {
-            outer.cut_short.store(1, Relaxed);
+        if inside && let Some(outer) = depth.checked_sub(1) {
+            thread.open(outer).cut_short.store(1, Relaxed);
         }
-        if let Some(section) = thread.open.get(depth as usize) {
-            open(table, section, site, !granted);
+        // First the depth: a signal handler's sections are beside this one, then.
+        thread.depth.store(depth.wrapping_add(1), Relaxed);
+        {
+            let section = thread.open(depth);
+            section.site.store(place, Relaxed);
+            section.cut_short.store(0, Relaxed);
+            // At sites that have lost a section before, to know why if they lose another.
+            let asks = !inside && known.is_some_and(|site| site.lost.load(Relaxed) > 0);
+            section.cpu_time.store(if asks { sys::thread_time() } else { 0 }, Relaxed);
             began = Some(&section.began);
         }
-        thread.depth.store(depth + 1, Relaxed);
     }
     if let Some(began) = began {
         began.store(arch::ticks(), Relaxed);
     }
     // SAFETY: as above.
     unsafe { request.write_volatile(1) };
-}
-
-/// Notes what is known of a section before it begins. The CPU time is asked for at sites that have lost a section before,
-/// to know why if they lose another.
-fn open(table: &Table, section: &Section, address: usize, may_call: bool) {
-    let place = if super::sites_count() { table.site(address) } else { 0 };
-    let mut cpu_time = 0;
-    match table.site_at(place) {
-        Some(site) => {
-            add(&site.requests);
-            if !rseq::is_enrolled() {
-                add(&site.not_enrolled);
-            }
-            if may_call && site.lost.load(Relaxed) > 0 {
-                cpu_time = sys::thread_time();
-            }
-        }
-        None if super::sites_count() => add(&table.header.sites_lost),
-        None => {}
-    }
-    section.site.store(place, Relaxed);
-    section.cpu_time.store(cpu_time, Relaxed);
-    section.cut_short.store(0, Relaxed);
 }
 
 /// In the place of a request's withdrawal.
@@ -75,7 +70,7 @@ pub(crate) extern "C" fn left(_site: usize) {
     let yielded = granted && give_up_cpu();
 
     let Some(table) = super::table() else { return };
-    let (thread, own) = table.thread(sys::thread_id);
+    let (thread, own) = table.thread(super::process(), sys::thread_id);
     let section = if own { close(thread) } else { None };
     let site = section.and_then(|section| table.site_at(section.site.load(Relaxed)));
     if let (Some(section), Some(site)) = (section, site) {
@@ -102,11 +97,11 @@ pub(crate) extern "C" fn left(_site: usize) {
     }
 }
 
-/// The section that the thread opened last, if it is among those that are timed.
+/// The section that the thread opened last.
 fn close(thread: &Thread) -> Option<&Section> {
     let depth = thread.depth.load(Relaxed).checked_sub(1)?;
     thread.depth.store(depth, Relaxed);
-    thread.open.get(depth as usize)
+    Some(thread.open(depth))
 }
 
 /// Gives up the CPU that a grant lent; whether the kernel says that this was in time.
@@ -130,7 +125,7 @@ fn explain<'a>(table: &Table, section: &Section, site: &'a Site) -> Option<&'a A
     let Header { slice, disturbed: [sections, time], .. } = &table.header;
     let kernels = time.load(Relaxed).checked_div(sections.load(Relaxed)).unwrap_or(0);
     let used = cpu_time(section)?;
-    Some(if used >= slice.load(Relaxed) + kernels { &site.too_long } else { &site.interrupted })
+    Some(if used >= slice.load(Relaxed).saturating_add(kernels) { &site.too_long } else { &site.interrupted })
 }
 
 /// Learns from a section that was in time what interrupts, the kernel and the clock take.

@@ -166,14 +166,15 @@ fn flags(area: isize) -> u32 {
 }
 
 /// Distance of our own area from each thread's pointer, in the program; a library has none. And the program itself is
-/// never unloaded, while that a library stays cannot be known from inside; but libinvar is linked so that it stays.
+/// never unloaded, while that a library stays cannot be known from inside; but libinvar is linked so that it does.
 pub(crate) fn own_area() -> Option<isize> {
-    if cfg!(feature = "capi") {
-        return Some(arch::own_area_offset());
-    }
     // SAFETY: our own code's module.
     let own = unsafe { module::find(|module| module.contains(own_area as fn() -> Option<isize> as usize)) }?;
-    own.is_program().then(arch::own_area_offset)
+    #[cfg(feature = "capi")]
+    let stays = own.stays();
+    #[cfg(not(feature = "capi"))]
+    let stays = own.is_program();
+    stays.then(arch::own_area_offset)
 }
 
 /// rseq(2) for our own area at this offset.

@@ -4,6 +4,7 @@
 //! A test that cannot run here is shown as ignored, with its reason: give [`test`] what it needs.
 #![allow(dead_code, unreachable_pub)] // each test file is a crate of its own, and uses a part
 
+pub mod c;
 pub mod elf;
 pub mod refuse;
 
@@ -11,6 +12,7 @@ use libtest_mimic::{Arguments, Trial};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::ErrorKind;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Output};
@@ -241,6 +243,34 @@ impl Drop for Temporary {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.0);
     }
+}
+
+/// An unprivileged user.
+const NOBODY: u32 = 65534;
+
+/// Why a program cannot be given raised privileges here, from a try.
+pub fn no_setuid() -> Option<String> {
+    // SAFETY: no arguments, no effects.
+    if unsafe { libc::geteuid() } != 0 {
+        return Some("needs root, to make a program setuid".into());
+    }
+    let copy = Temporary::executable("setuid-id", &std::fs::read("/usr/bin/id").unwrap_or_default());
+    let user = set_user(&copy).arg("-u").output();
+    match user {
+        Ok(user) if user.stdout == format!("{NOBODY}\n").as_bytes() => None,
+        _ => Some(format!("a setuid program does not change its user in {}", scratch().display())),
+    }
+}
+
+/// Makes a program setuid: to a user with fewer privileges than ours, which is a change of privileges like any
+/// other, and nothing that anybody could use who found it.
+pub fn set_user(file: &Temporary) -> Command {
+    chown(&file.0, Some(NOBODY), None).unwrap();
+    std::fs::set_permissions(&file.0, std::fs::Permissions::from_mode(0o4755)).unwrap();
+    assert_eq!(file.0.metadata().unwrap().uid(), NOBODY);
+    let mut command = command(&file.0);
+    command.arg0("setuid");
+    command
 }
 
 /// A run of `program`: with no settings but those that the test adds, and so little CPU time to spend that one

@@ -51,7 +51,11 @@ pub fn of_files(paths: &[PathBuf], options: &Options, out: &mut dyn Write) -> Re
     let targets = Targets::open(options)?;
     let files = paths.iter().map(|path| read(path)).collect::<Result<Vec<_>>>()?;
     let mut profile = Profile::new(files)?;
-    if has_only_durations(&profile) {
+    if profile.processes.iter().all(|process| process.modules.is_empty()) {
+        profile
+            .remarks
+            .insert(0, "nothing was counted: the slice key was off; INVAR_KEYS=slice=force counts durations".into());
+    } else if has_only_durations(&profile) {
         profile.remarks.insert(0, format!("where these were counted, {ONLY_DURATIONS}"));
     }
     targets.show(&profile, None, options.format, out)

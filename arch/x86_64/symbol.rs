@@ -1,0 +1,69 @@
+//! Symbols that the loader binds: `STT_GNU_IFUNC` of the System V ABI's GNU extensions, with `R_X86_64_IRELATIVE`.
+
+/// Whether the C library of this target binds them. glibc does (sysdeps/x86_64/dl-irel.h), musl does not.
+pub const IFUNC: bool = cfg!(target_env = "gnu");
+
+/// Emits a symbol with C linkage: where `$ifunc`, a constant, is 1, one whose resolver is `$resolve`, else a function that goes
+/// on to `$ordinary`. Stands in a block of its own.
+///
+/// `no_mangle` has rustc export it, from a `cdylib` too; the type that rustc gives it yields to the one here (LLVM,
+/// `MCELFStreamer.cpp`, `CombineSymbolTypes`). Callers in Rust go by [`__symbol_link_name!`](crate::__symbol_link_name): that
+/// name is hidden, so that each module's is its own.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __symbol {
+    ($name:ident $arguments:tt $result:ty, $ifunc:expr, $resolve:path, $ordinary:path) => {
+        #[unsafe(naked)]
+        #[unsafe(no_mangle)]
+        extern "C" fn $name() {
+            ::core::arch::naked_asm!(
+                concat!(".globl ", $crate::__symbol_link_name!($name)),
+                concat!(".hidden ", $crate::__symbol_link_name!($name)),
+                ".if {ifunc}",
+                concat!(".type ", stringify!($name), ", @gnu_indirect_function"),
+                concat!(".type ", $crate::__symbol_link_name!($name), ", @gnu_indirect_function"),
+                ".else",
+                concat!(".type ", $crate::__symbol_link_name!($name), ", @function"),
+                ".endif",
+                concat!($crate::__symbol_link_name!($name), ":"),
+                "endbr64",
+                ".if {ifunc}",
+                "jmp {resolve}",
+                ".else",
+                "jmp {ordinary}",
+                ".endif",
+                ifunc = const $ifunc,
+                resolve = sym $resolve,
+                ordinary = sym $ordinary,
+            )
+        }
+    };
+}
+
+/// By which name callers in Rust link to it.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __symbol_link_name {
+    ($name:ident) => {
+        concat!("__invar_symbol_", stringify!($name))
+    };
+}
+
+/// The address of a function of this module's, by its distance: nothing that the loader would have to relocate first.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __address_of {
+    ($function:path) => {{
+        let address: *const ();
+        // SAFETY: computes an address.
+        unsafe {
+            ::core::arch::asm!(
+                "lea {address}, [rip + {function}]",
+                address = out(reg) address,
+                function = sym $function,
+                options(nomem, nostack, preserves_flags, pure),
+            )
+        };
+        address
+    }};
+}

@@ -1,0 +1,473 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0
+ *
+ * Functions that the loader binds once, by what the CPU can do: IFUNC symbols (STT_GNU_IFUNC).
+ *
+ *	static void *copy_anywhere(void *to, const void *from, size_t length) { ... }
+ *	__attribute__((target("avx2"))) static void *copy_avx2(void *to, const void *from, size_t length) { ... }
+ *	__attribute__((target("avx512f"))) static void *copy_avx512(void *to, const void *from, size_t length) { ... }
+ *
+ *	INVAR_IFUNC(void *, mylib_copy, (void *to, const void *from, size_t length), (to, from, length),
+ *		    copy_anywhere, avx2, copy_avx2, avx512f, copy_avx512);
+ *
+ * Callers declare mylib_copy as any function. Nothing else is needed: it is chosen without libinvar too. Where libinvar is, its
+ * report has a key of the function's name, whose value is the variant, and says what sort of symbol it is.
+ *
+ * An IFUNC is chosen before the object that has it is relocated, before constructors and, in a static program, before there
+ * is a thread pointer. So its resolver makes raw system calls and asks cpuid, calls nothing, and is kept clear of sanitizers, stack
+ * protectors and profilers. It obeys INVAR=off and INVAR_KEYS=cpu.NAME=off as they were when the process was started: it reads
+ * /proc/self/environ, three system calls for each source file with an INVAR_IFUNC (three more, and three for /proc/self/auxv, for
+ * each function where there are settings), and asks cpuid five times.
+ *
+ * Where there is no IFUNC (musl, another architecture, or INVAR_NO_IFUNC defined) it is an ordinary function, whose branches on its
+ * key are bound in place by libinvar; a constructor decides the key where libinvar does not. What depends on anything but the CPU,
+ * as a key of your own whose probe calls libc, is INVAR_DISPATCH's in any case.
+ *
+ * A program that calls an IFUNC of a library must be linked with that library, so that the loader has relocated it before.
+ */
+#ifndef INVAR_IFUNC_H
+#define INVAR_IFUNC_H
+
+#include <invar.h>
+
+/* The C library must know R_X86_64_IRELATIVE: glibc does (2.11.1, sysdeps/x86_64/dl-irel.h), musl does not. */
+#if INVAR_SITES && defined __GLIBC__ && !defined INVAR_NO_IFUNC
+#define INVAR_IFUNCS 1
+#else
+#define INVAR_IFUNCS 0
+#endif
+
+/* Defines a function with external linkage, in C++ extern "C", which is the last of up to four variants whose CPU feature is there, else
+ * `base`: INVAR_IFUNC(type, function, parameters, arguments, base, FEATURE, variant, ...), from the least demanding to the most.
+ *
+ * FEATURE is the name of a cpu.* key of the runtime's, with _ for what no identifier has, as sse4_1 or x86_64_v3; any other does not
+ * compile. Variants are static functions, or hidden ones. That a variant needs no more than its feature is yours to see to. */
+#define INVAR_IFUNC(type, function, parameters, arguments, ...) \
+	INVAR_IFUNC_(INVAR_VARIANTS_(__VA_ARGS__, 4, ?, 3, ?, 2, ?, 1, ?, 0, ?), type, function, parameters, arguments, __VA_ARGS__)
+
+/* What stands behind the macro. No part of the interface. */
+
+/* The features, as bits in the order of arch/x86_64/cpu.rs; and the levels of the psABI (table 3.1). */
+#define INVAR_CPU_sse3 (UINT32_C(1) << 0)
+#define INVAR_CPU_pclmulqdq (UINT32_C(1) << 1)
+#define INVAR_CPU_ssse3 (UINT32_C(1) << 2)
+#define INVAR_CPU_fma (UINT32_C(1) << 3)
+#define INVAR_CPU_sse4_1 (UINT32_C(1) << 5)
+#define INVAR_CPU_sse4_2 (UINT32_C(1) << 6)
+#define INVAR_CPU_movbe (UINT32_C(1) << 7)
+#define INVAR_CPU_popcnt (UINT32_C(1) << 8)
+#define INVAR_CPU_aes (UINT32_C(1) << 9)
+#define INVAR_CPU_avx (UINT32_C(1) << 11)
+#define INVAR_CPU_f16c (UINT32_C(1) << 12)
+#define INVAR_CPU_bmi1 (UINT32_C(1) << 13)
+#define INVAR_CPU_avx2 (UINT32_C(1) << 14)
+#define INVAR_CPU_bmi2 (UINT32_C(1) << 15)
+#define INVAR_CPU_ermsb (UINT32_C(1) << 16)
+#define INVAR_CPU_avx512f (UINT32_C(1) << 17)
+#define INVAR_CPU_avx512dq (UINT32_C(1) << 18)
+#define INVAR_CPU_adx (UINT32_C(1) << 19)
+#define INVAR_CPU_avx512cd (UINT32_C(1) << 20)
+#define INVAR_CPU_sha (UINT32_C(1) << 21)
+#define INVAR_CPU_avx512bw (UINT32_C(1) << 22)
+#define INVAR_CPU_avx512vl (UINT32_C(1) << 23)
+#define INVAR_CPU_avx512vbmi (UINT32_C(1) << 24)
+#define INVAR_CPU_gfni (UINT32_C(1) << 25)
+#define INVAR_CPU_vaes (UINT32_C(1) << 26)
+#define INVAR_CPU_vpclmulqdq (UINT32_C(1) << 27)
+#define INVAR_CPU_avx512vnni (UINT32_C(1) << 28)
+#define INVAR_CPU_fsrm (UINT32_C(1) << 29)
+#define INVAR_CPU_lzcnt (UINT32_C(1) << 31)
+/* With cmpxchg16b (bit 4) and lahfsahf (30); osxsave (10). */
+#define INVAR_CPU_x86_64_v2 UINT32_C(0x40000175)
+#define INVAR_CPU_x86_64_v3 (INVAR_CPU_x86_64_v2 | UINT32_C(0x8000fc88))
+#define INVAR_CPU_x86_64_v4 (INVAR_CPU_x86_64_v3 | UINT32_C(0x00d60000))
+
+/* What a resolver may consist of. */
+#ifdef __has_attribute
+#if __has_attribute(no_stack_protector)
+#define INVAR_NO_PROTECTOR_ __attribute__((no_stack_protector))
+#endif
+#if __has_attribute(no_profile_instrument_function)
+#define INVAR_NO_PROFILE_ __attribute__((no_profile_instrument_function))
+#endif
+#if __has_attribute(no_sanitize_coverage)
+#define INVAR_NO_COVERAGE_ __attribute__((no_sanitize_coverage))
+#endif
+/* Clang's thread sanitizer has calls at the begin and end of every function without it: from clang 14 on. */
+#if __has_attribute(disable_sanitizer_instrumentation)
+#define INVAR_NO_CALLS_ __attribute__((disable_sanitizer_instrumentation))
+#endif
+#if __has_attribute(uninitialized)
+#define INVAR_UNINITIALIZED_ __attribute__((uninitialized))
+#endif
+#endif
+#ifndef INVAR_NO_PROTECTOR_
+#define INVAR_NO_PROTECTOR_ __attribute__((optimize("no-stack-protector")))
+#endif
+#ifndef INVAR_NO_PROFILE_
+#define INVAR_NO_PROFILE_
+#endif
+#ifndef INVAR_NO_COVERAGE_
+#define INVAR_NO_COVERAGE_
+#endif
+#ifndef INVAR_NO_CALLS_
+#define INVAR_NO_CALLS_
+#endif
+#ifndef INVAR_UNINITIALIZED_
+#define INVAR_UNINITIALIZED_
+#endif
+#ifdef __clang__
+#define INVAR_NO_SANITIZE_ \
+	__attribute__((no_sanitize("address", "hwaddress", "memory", "thread", "undefined", "coverage"))) INVAR_NO_CALLS_
+#else
+#define INVAR_NO_SANITIZE_ __attribute__((no_sanitize("address,hwaddress,thread,undefined")))
+#endif
+#define INVAR_RAW_ \
+	__attribute__((noinline, unused, no_instrument_function)) INVAR_NO_SANITIZE_ INVAR_NO_PROTECTOR_ INVAR_NO_PROFILE_ \
+	INVAR_NO_COVERAGE_ static
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined __x86_64__ && defined __linux__ && defined __LP64__
+
+INVAR_RAW_ void invar_cpuid_(uint32_t leaf, uint32_t *registers)
+{
+	__asm__("cpuid" : "=a"(registers[0]), "=b"(registers[1]), "=c"(registers[2]), "=d"(registers[3]) : "a"(leaf), "c"(0));
+}
+
+/* The features of this CPU under this operating system, as the runtime's cpu_features() has them. */
+INVAR_RAW_ uint32_t invar_cpu_features_(void)
+{
+	/* Which register, which bit, and what of the state must be saved: arch/x86_64/cpu.rs. */
+	static const unsigned char where[32][3] = {
+		{0, 0, 0}, {0, 1, 0}, {0, 9, 0}, {0, 12, 6}, {0, 13, 0}, {0, 19, 0}, {0, 20, 0}, {0, 22, 0},
+		{0, 23, 0}, {0, 25, 0}, {0, 27, 0}, {0, 28, 6}, {0, 29, 6}, {1, 3, 0}, {1, 5, 6}, {1, 8, 0},
+		{1, 9, 0}, {1, 16, 0xe6}, {1, 17, 0xe6}, {1, 19, 0}, {1, 28, 0xe6}, {1, 29, 0}, {1, 30, 0xe6}, {1, 31, 0xe6},
+		{2, 1, 0xe6}, {2, 8, 0}, {2, 9, 6}, {2, 10, 6}, {2, 11, 0xe6}, {3, 4, 0}, {4, 0, 0}, {4, 5, 0}};
+	/* What builds on what. */
+	static const uint32_t implied[16][2] = {
+		{INVAR_CPU_ssse3, INVAR_CPU_sse3},
+		{INVAR_CPU_sse4_1, INVAR_CPU_ssse3},
+		{INVAR_CPU_sse4_2, INVAR_CPU_sse4_1},
+		{INVAR_CPU_avx, INVAR_CPU_sse4_2},
+		{INVAR_CPU_avx2, INVAR_CPU_avx},
+		{INVAR_CPU_f16c, INVAR_CPU_avx},
+		{INVAR_CPU_fma, INVAR_CPU_avx},
+		{INVAR_CPU_vaes, INVAR_CPU_aes | INVAR_CPU_avx2},
+		{INVAR_CPU_vpclmulqdq, INVAR_CPU_pclmulqdq | INVAR_CPU_avx},
+		{INVAR_CPU_avx512f, INVAR_CPU_avx2 | INVAR_CPU_fma | INVAR_CPU_f16c},
+		{INVAR_CPU_avx512bw, INVAR_CPU_avx512f},
+		{INVAR_CPU_avx512cd, INVAR_CPU_avx512f},
+		{INVAR_CPU_avx512dq, INVAR_CPU_avx512f},
+		{INVAR_CPU_avx512vl, INVAR_CPU_avx512f},
+		{INVAR_CPU_avx512vnni, INVAR_CPU_avx512f},
+		{INVAR_CPU_avx512vbmi, INVAR_CPU_avx512bw}};
+	uint32_t registers[4], said[5], saved = 0, ignored, features = 0;
+	int at;
+
+	invar_cpuid_(1, registers);
+	said[0] = registers[2];
+	said[1] = said[2] = said[3] = said[4] = 0;
+	invar_cpuid_(0, registers);
+	if (registers[0] >= 7) {
+		invar_cpuid_(7, registers);
+		said[1] = registers[1];
+		said[2] = registers[2];
+		said[3] = registers[3];
+	}
+	invar_cpuid_(0x80000000, registers);
+	if (registers[0] > 0x80000000) {
+		invar_cpuid_(0x80000001, registers);
+		said[4] = registers[2];
+	}
+	if (said[0] >> 27 & 1)
+		__asm__("xgetbv" : "=a"(saved), "=d"(ignored) : "c"(0));
+	for (at = 0; at < 32; at++)
+		if ((said[where[at][0]] >> where[at][1] & 1) && (saved & where[at][2]) == where[at][2])
+			features |= UINT32_C(1) << at;
+	for (at = 0; at < 16; at++)
+		if ((features & implied[at][1]) != implied[at][1])
+			features &= ~implied[at][0];
+	return features;
+}
+
+/* read, open and close: numbers 0, 257 (openat) and 3. */
+INVAR_RAW_ long invar_call_(long number, long first, const void *second, long third)
+{
+	__asm__ volatile("syscall" : "+a"(number) : "D"(first), "S"(second), "d"(third) : "rcx", "r11", "memory");
+	return number;
+}
+
+/* AT_FDCWD; O_RDONLY | O_CLOEXEC. */
+INVAR_RAW_ long invar_open_(const char *path)
+{
+	return invar_call_(257, -100, path, 02000000);
+}
+
+/* Whether a setting's word of this length is `name` behind `before`; _ in it stands for a dot or dash. Reads that are volatile are not
+ * made into calls of libc's functions. */
+INVAR_RAW_ int invar_is_(const volatile char *word, unsigned length, const volatile char *before, const volatile char *name)
+{
+	for (; *before; before++, word++, length--)
+		if (!length || *word != *before)
+			return 0;
+	for (; *name; name++, word++, length--)
+		if (!length || (*name == '_' ? *word != '.' && *word != '-' : *word != *name))
+			return 0;
+	return !length;
+}
+
+/* AT_SECURE (23), with which settings do not count; also where it cannot be told. */
+INVAR_RAW_ int invar_secure_(void)
+{
+	INVAR_UNINITIALIZED_ unsigned long entry[2];
+	long file = invar_open_("/proc/self/auxv");
+	int secure = 1;
+
+	if (file < 0)
+		return 1;
+	while (invar_call_(0, file, entry, sizeof entry) == (long)sizeof entry && entry[0])
+		if (entry[0] == 23) {
+			secure = entry[1] != 0;
+			break;
+		}
+	invar_call_(3, file, 0, 0);
+	return secure;
+}
+
+enum { INVAR_SETTINGS_ = 1, INVAR_UNREADABLE_ = 2 };
+
+/* Which of these features, whose names have a NUL behind each, are switched off: bit 0 for the first. As Settings::take and Settings::key
+ * of src/settings.rs read the environment. `found` tells whether there are settings at all. */
+INVAR_RAW_ unsigned invar_lowered_(const char *names, unsigned count, unsigned char *found)
+{
+	enum { NAME, MODE, KEYS, OTHER } in = NAME;
+	INVAR_UNINITIALIZED_ char buffer[2048];
+	INVAR_UNINITIALIZED_ char word[64];
+	unsigned lowered = 0, off = 0, length = 0, equals = 0, fresh = 0, at;
+	long file = invar_open_("/proc/self/environ"), size, next;
+
+	if (file < 0) {
+		*found |= INVAR_UNREADABLE_;
+		return 0;
+	}
+	do {
+		size = invar_call_(0, file, buffer, sizeof buffer);
+		if (size < 0)
+			*found |= INVAR_UNREADABLE_;
+		for (next = 0; next < size; next++) {
+			char byte = buffer[next];
+
+			/* The last INVAR_KEYS counts, unless it is empty. */
+			if (byte && in == KEYS && fresh)
+				lowered = fresh = 0;
+			if (byte && !(byte == ',' && in == KEYS)) {
+				if (byte == '=' && !equals)
+					equals = length;
+				/* One that is longer is none that is looked for. */
+				if (length < sizeof word)
+					((volatile char *)word)[length++] = byte;
+				if (in != NAME || byte != '=')
+					continue;
+				length--;
+				in = invar_is_(word, length, "INVAR", "") ? MODE
+				     : invar_is_(word, length, "INVAR_KEYS", "") ? KEYS : OTHER;
+				if (in == MODE || in == KEYS)
+					*found |= INVAR_SETTINGS_;
+				length = equals = 0;
+				fresh = 1;
+				continue;
+			}
+			if (in == MODE) {
+				if (invar_is_(word, length, "off", ""))
+					off = 1;
+				else if (invar_is_(word, length, "auto", "") || invar_is_(word, length, "require", ""))
+					off = 0;
+			} else if (in == KEYS && equals) {
+				const volatile char *name = names;
+
+				for (at = 0; at < count; at++) {
+					if (invar_is_(word, equals, "cpu.", (const char *)name)) {
+						lowered &= ~(1u << at);
+						if (invar_is_(word + equals + 1, length - equals - 1, "off", ""))
+							lowered |= 1u << at;
+					}
+					while (*name++)
+						;
+				}
+			}
+			length = equals = 0;
+			if (!byte)
+				in = NAME;
+		}
+	} while (size == (long)sizeof buffer);
+	invar_call_(3, file, 0, 0);
+	if (off)
+		lowered = ~0u;
+	return lowered && !invar_secure_() ? lowered : 0;
+}
+
+#else
+
+INVAR_RAW_ uint32_t invar_cpu_features_(void)
+{
+	return 0;
+}
+
+INVAR_RAW_ unsigned invar_lowered_(const char *names, unsigned count, unsigned char *found)
+{
+	(void)names, (void)count, (void)found;
+	return 0;
+}
+
+#endif
+
+/* What has been found out in this file: features, that they were asked for, and that there are no settings. */
+__attribute__((unused)) static uint64_t invar_facts_;
+
+/* What has been chosen for one function: one more than the position of its variant; then why. */
+enum { INVAR_CHOSEN_ = 0x0f, INVAR_CHOSEN_LOWERED_ = 0x10, INVAR_CHOSEN_UNREADABLE_ = 0x20 };
+
+INVAR_RAW_ unsigned invar_choose_(unsigned char *chosen, const char *names, const uint32_t *needs, unsigned count)
+{
+	const uint64_t asked = UINT64_C(1) << 32, plain = UINT64_C(1) << 33;
+	uint64_t facts = __atomic_load_n(&invar_facts_, __ATOMIC_RELAXED);
+	unsigned choice = __atomic_load_n(chosen, __ATOMIC_RELAXED), lowered = 0, at;
+	unsigned char found = 0;
+
+	if (choice)
+		return choice;
+	if (!(facts & asked))
+		facts |= asked | invar_cpu_features_();
+	if (!(facts & plain)) {
+		lowered = invar_lowered_(names, count, &found);
+		if (!found)
+			facts |= plain;
+	}
+	for (at = count; at; at--)
+		if (!(needs[at - 1] & ~(uint32_t)facts)) {
+			if (!(lowered >> (at - 1) & 1))
+				break;
+			choice = INVAR_CHOSEN_LOWERED_;
+		}
+	choice |= (at + 1) | (found & INVAR_UNREADABLE_ ? INVAR_CHOSEN_UNREADABLE_ : 0);
+	__atomic_store_n(&invar_facts_, facts, __ATOMIC_RELAXED);
+	__atomic_store_n(chosen, (unsigned char)choice, __ATOMIC_RELAXED);
+	return choice;
+}
+
+/* The probe of a function's key: what its resolver has chosen, or will. */
+__attribute__((unused)) static void invar_probe_ifunc_(struct invar_verdict *verdict, unsigned choice)
+{
+	verdict->value = (uint8_t)((choice & INVAR_CHOSEN_) - 1);
+	invar_evidence(verdict, INVAR_IFUNCS ? "an IFUNC symbol" : "an ordinary symbol, as there is no IFUNC here");
+	invar_evidence(verdict, ", by cpuid");
+	if (choice & INVAR_CHOSEN_LOWERED_)
+		invar_evidence(verdict, "; lowered by INVAR or INVAR_KEYS");
+	if (choice & INVAR_CHOSEN_UNREADABLE_)
+		invar_evidence(verdict, "; /proc/self/environ cannot be read: without settings");
+}
+
+#ifdef __cplusplus
+}
+#define INVAR_EXTERN_C_ extern "C"
+#else
+#define INVAR_EXTERN_C_ extern
+#endif
+
+/* How many variants there are behind the base. */
+#define INVAR_VARIANTS_(base, f1, v1, f2, v2, f3, v3, f4, v4, count, ...) count
+#define INVAR_IFUNC_(count, ...) INVAR_PASTE_(INVAR_IFUNC_, count)(__VA_ARGS__)
+#define INVAR_PASTE_(first, second) INVAR_PASTED_(first, second)
+#define INVAR_PASTED_(first, second) first##second
+
+#define INVAR_IFUNC_1(type, f, ps, as, base, f1, v1) \
+	INVAR_IFUNC_KEY_(f, 1, #f1, (INVAR_CPU_##f1), #base "\0" #v1) \
+	INVAR_IFUNC_SYMBOL_(type, f, ps, as, base, INVAR_CASE_(1, v1), INVAR_IF_(f, 1, v1, as))
+#define INVAR_IFUNC_2(type, f, ps, as, base, f1, v1, f2, v2) \
+	INVAR_IFUNC_KEY_(f, 2, #f1 "\0" #f2, (INVAR_CPU_##f1, INVAR_CPU_##f2), #base "\0" #v1 "\0" #v2) \
+	INVAR_IFUNC_SYMBOL_(type, f, ps, as, base, INVAR_CASE_(1, v1) INVAR_CASE_(2, v2), \
+			    INVAR_IF_(f, 1, v1, as) INVAR_IF_(f, 2, v2, as))
+#define INVAR_IFUNC_3(type, f, ps, as, base, f1, v1, f2, v2, f3, v3) \
+	INVAR_IFUNC_KEY_(f, 3, #f1 "\0" #f2 "\0" #f3, (INVAR_CPU_##f1, INVAR_CPU_##f2, INVAR_CPU_##f3), \
+			 #base "\0" #v1 "\0" #v2 "\0" #v3) \
+	INVAR_IFUNC_SYMBOL_(type, f, ps, as, base, INVAR_CASE_(1, v1) INVAR_CASE_(2, v2) INVAR_CASE_(3, v3), \
+			    INVAR_IF_(f, 1, v1, as) INVAR_IF_(f, 2, v2, as) INVAR_IF_(f, 3, v3, as))
+#define INVAR_IFUNC_4(type, f, ps, as, base, f1, v1, f2, v2, f3, v3, f4, v4) \
+	INVAR_IFUNC_KEY_(f, 4, #f1 "\0" #f2 "\0" #f3 "\0" #f4, \
+			 (INVAR_CPU_##f1, INVAR_CPU_##f2, INVAR_CPU_##f3, INVAR_CPU_##f4), \
+			 #base "\0" #v1 "\0" #v2 "\0" #v3 "\0" #v4) \
+	INVAR_IFUNC_SYMBOL_(type, f, ps, as, base, \
+			    INVAR_CASE_(1, v1) INVAR_CASE_(2, v2) INVAR_CASE_(3, v3) INVAR_CASE_(4, v4), \
+			    INVAR_IF_(f, 1, v1, as) INVAR_IF_(f, 2, v2, as) INVAR_IF_(f, 3, v3, as) INVAR_IF_(f, 4, v4, as))
+
+/* Flag 4: the symbol is bound already (docs/site-abi.md). No pointer is in any of this data: it would not be relocated yet. */
+#define INVAR_IFUNC_KEY_(function, count, names, masks, values) \
+	static unsigned char invar_chosen_##function; \
+	INVAR_RAW_ unsigned invar_choose_##function(void) \
+	{ \
+		static const uint32_t needs[] = {INVAR_UNPACK_ masks}; \
+		return invar_choose_(&invar_chosen_##function, names, needs, count); \
+	} \
+	static void invar_look_##function(struct invar_verdict *verdict) \
+	{ \
+		invar_probe_ifunc_(verdict, invar_choose_##function()); \
+	} \
+	INVAR_HIDDEN struct invar_verdict invar_key_##function; \
+	INVAR_KEY_RECORD_(function, invar_key_##function, #function "\0" values, invar_look_##function, count + 1, 4)
+#define INVAR_UNPACK_(...) __VA_ARGS__
+
+#define INVAR_IF_(function, position, variant, arguments) \
+	if (invar_branch_is(function, position)) \
+		return variant arguments;
+
+#if INVAR_IFUNCS
+
+/* A variant that could be another module's does not assemble. The second function sees to the types, and is never there. */
+#define INVAR_CASE_(position, variant) \
+	case position: \
+		__asm__("lea %c1(%%rip), %0" : "=r"(address) : "i"(variant)); \
+		break;
+#define INVAR_IFUNC_SYMBOL_(type, function, parameters, arguments, base, cases, branches) \
+	INVAR_RAW_ type (*invar_resolve_##function(void)) parameters __asm__("invar_resolve_" #function); \
+	INVAR_RAW_ type (*invar_resolve_##function(void)) parameters \
+	{ \
+		type (*address) parameters; \
+		switch ((invar_choose_##function() & INVAR_CHOSEN_) - 1) { \
+		cases \
+		default: \
+			__asm__("lea %c1(%%rip), %0" : "=r"(address) : "i"(base)); \
+		} \
+		return address; \
+	} \
+	INVAR_EXTERN_C_ type function parameters __attribute__((ifunc("invar_resolve_" #function))); \
+	__attribute__((unused)) static inline type invar_types_##function parameters \
+	{ \
+		branches \
+		return base arguments; \
+	} \
+	INVAR_SEMICOLON_
+
+#else
+
+#define INVAR_CASE_(position, variant)
+#define INVAR_IFUNC_SYMBOL_(type, function, parameters, arguments, base, cases, branches) \
+	__attribute__((constructor)) static void invar_decide_##function(void) \
+	{ \
+		if (!invar_key_##function.status) { \
+			invar_look_##function(&invar_key_##function); \
+			invar_key_##function.status = 2; \
+		} \
+	} \
+	INVAR_EXTERN_C_ type function parameters; \
+	type function parameters \
+	{ \
+		branches \
+		return base arguments; \
+	} \
+	INVAR_SEMICOLON_
+
+#endif
+
+#endif

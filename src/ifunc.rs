@@ -1,0 +1,538 @@
+//! Symbols that the loader binds once: C functions with one variant for each value of some keys.
+//!
+//! A resolver runs before its module is relocated, before constructors and, in a static program, before there is a thread
+//! pointer. What it calls is in this file and in `arch`: system calls and the CPU's own word, no function of libc's and
+//! nothing that the compiler would make into one, as comparing slices, or clearing or copying many bytes.
+#![allow(unsafe_code)]
+
+use core::mem::MaybeUninit;
+use core::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+use invar_arch as arch;
+
+/// Declares a function with C linkage that is one of several variants, chosen by keys when the module is loaded.
+///
+/// ```
+/// invar::ifunc! {
+///     /// How many bytes of a text are spaces.
+///     ///
+///     /// # Safety
+///     ///
+///     /// `length` bytes must be readable at `text`.
+///     pub unsafe extern "C" fn example_spaces(text: *const u8, length: usize) -> usize {
+///         invar::cpu::AVX2 => #[target_feature(enable = "avx2")] spaces_avx2,
+///         _ => spaces_anywhere,
+///     }
+/// }
+///
+/// # #[cfg(target_arch = "x86_64")]
+/// #[target_feature(enable = "avx2")]
+/// unsafe fn spaces_avx2(text: *const u8, length: usize) -> usize {
+///     # unsafe { core::slice::from_raw_parts(text, length) }.iter().filter(|&&byte| byte == b' ').count() /*
+///     ...
+///     # */
+/// }
+/// unsafe fn spaces_anywhere(text: *const u8, length: usize) -> usize {
+///     # unsafe { core::slice::from_raw_parts(text, length) }.iter().filter(|&&byte| byte == b' ').count() /*
+///     ...
+///     # */
+/// }
+///
+/// assert_eq!(unsafe { example_spaces(b"a b c".as_ptr(), 5) }, 2);
+/// ```
+///
+/// Arms are those of [`dispatch!`](crate::dispatch!), with the same rule: a variant with `#[target_feature]` names its features, and
+/// the key must prove them, else it does not compile. A variant may be an `unsafe fn` if the function is; then nobody but you
+/// sees to it that it needs no features which its arm does not name.
+///
+/// The symbol has the function's name and is exported like any `#[no_mangle]` function, from executables with
+/// `-Crelocation-model` of any sort, static libraries and `cdylib`s; other modules call it by that name. It is declared here like
+/// a function of an `extern` block, and is no `const` item: a path to it is a function pointer that the loader fills in.
+///
+/// **Where all keys are [`cpu`](crate::cpu)'s, and libc knows `STT_GNU_IFUNC`** (glibc), it is such a symbol: a caller in another module
+/// goes where any call to a library goes, directly to the variant. The resolver asks the CPU itself, and reads in
+/// `/proc/self/environ` whether a setting turns off a key that it would go by, so that it says what the keys will say; three system
+/// calls for a module. Settings that the program changed after it was started are not seen there.
+///
+/// **Elsewhere, or with another key**, whose probe may call libc and needs a thread pointer, it is an ordinary function, whose
+/// branches on the keys are bound in place; before the module's constructor it is the last arm's variant.
+///
+/// The [`report()`](crate::report()) has a key of the function's name, whose value is the variant, and says which sort it is; and should
+/// resolver and keys ever differ, that too. `INVAR_KEYS` does not set this key, only those in the arms.
+///
+/// A key that proves less does not compile:
+///
+/// ```compile_fail
+/// invar::ifunc! {
+///     extern "C" fn example_wrong(x: u32) -> u32 {
+///         invar::cpu::AVX2 => #[target_feature(enable = "avx512f")] wide,
+///         _ => narrow,
+///     }
+/// }
+/// #[target_feature(enable = "avx512f")]
+/// fn wide(x: u32) -> u32 { x }
+/// fn narrow(x: u32) -> u32 { x }
+/// example_wrong(1);
+/// ```
+#[macro_export]
+macro_rules! ifunc {
+    ($(#[$meta:meta])* $vis:vis unsafe extern "C" fn $name:ident($($argument:ident: $type:ty),* $(,)?) $(-> $result:ty)? {
+        $($arms:tt)*
+    }) => {
+        $crate::__ifunc! { @arms { [$(#[$meta])*] [$vis] [unsafe] $name ($($argument: $type),*) } [$($result)?] [] [] $($arms)* }
+    };
+    ($(#[$meta:meta])* $vis:vis extern "C" fn $name:ident($($argument:ident: $type:ty),* $(,)?) $(-> $result:ty)? {
+        $($arms:tt)*
+    }) => {
+        $crate::__ifunc! { @arms { [$(#[$meta])*] [$vis] [safe] $name ($($argument: $type),*) } [$($result)?] [] [] $($arms)* }
+    };
+}
+
+/// Brings the arms of an [`ifunc!`](crate::ifunc!) into one form, and the variants' names in a row from the last arm to the first; then
+/// declares the function.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __ifunc {
+    (@arms $head:tt [] $($rest:tt)*) => { $crate::__ifunc! { @arms $head [()] $($rest)* } };
+    (@arms $head:tt $result:tt $arms:tt $names:tt _ => $variant:path $(,)?) => {
+        $crate::__ifunc! { @function $head $result $arms $names $variant }
+    };
+    (@arms $head:tt $result:tt $arms:tt $names:tt $($key:ident)::+ => $($rest:tt)+) => {
+        $crate::__ifunc! { @arms $head $result $arms $names $($key)::+ == true => $($rest)+ }
+    };
+    (@arms $head:tt $result:tt [$($arms:tt)*] [$($names:tt)*]
+        $($key:ident)::+ == $value:expr => #[target_feature(enable = $features:literal)] $variant:path, $($rest:tt)+
+    ) => {
+        $crate::__ifunc! { @arms $head $result
+            [$($arms)* { ($($key)::+) ($value) (#[target_feature(enable = $features)])
+                (const { $crate::__private::prove($($key)::+.proves(), $value as u8, $features) };) ($variant) }]
+            [[$variant] $($names)*] $($rest)+
+        }
+    };
+    (@arms $head:tt $result:tt [$($arms:tt)*] [$($names:tt)*] $($key:ident)::+ == $value:expr => $variant:path, $($rest:tt)+) => {
+        $crate::__ifunc! { @arms $head $result
+            [$($arms)* { ($($key)::+) ($value) () () ($variant) }]
+            [[$variant] $($names)*] $($rest)+
+        }
+    };
+
+    (@function { [$($meta:tt)*] [$vis:vis] [$safety:ident] $name:ident $arguments:tt } [$result:ty]
+        [$({ ($($key:ident)::+) ($value:expr) ($($enable:tt)*) ($($proof:tt)*) ($variant:path) })*] [$([$names:path])*] $last:path
+    ) => {
+        $crate::__ifunc! { @extern [$($meta)*] [$vis] [$safety] $name $arguments $result }
+
+        // Items are not hygienic: their names are none that a program would have.
+        const _: () = {
+            // Those of the CPU that each arm depends on; none where an arm depends on anything else.
+            static __INVAR_ARMS: [$crate::__private::Arm; [$(stringify!($variant)),*].len()] =
+                [$($crate::__private::Arm::new($($key)::+.is_features($value as u8))),*];
+            const __INVAR_IFUNC: bool = $crate::__private::IFUNC $(&& $($key)::+.is_features($value as u8) != 0)*;
+            static __INVAR_CHOSEN: $crate::__private::Chosen = $crate::__private::Chosen::new();
+
+            $crate::__ifunc! { @symbol $name $arguments $result }
+
+            extern "C" fn __invar_resolve() -> *const () {
+                let (chosen, mut _arm) = ($crate::__private::choose(&__INVAR_CHOSEN, &__INVAR_ARMS), 0);
+                $(
+                    if chosen == _arm {
+                        $crate::__ifunc! { @variant $arguments [$result] ($($enable)*) $variant }
+                        $($proof)*
+                        return $crate::__private::__address_of!(__invar_variant);
+                    }
+                    _arm += 1;
+                )*
+                $crate::__ifunc! { @variant $arguments [$result] () $last }
+                $crate::__private::__address_of!(__invar_variant)
+            }
+
+            $crate::__ifunc! { @ordinary $arguments $arguments $result
+                [$({ ($($key)::+) ($value) ($($enable)*) ($variant) })*] $last
+            }
+
+            #[derive(Clone, Copy, PartialEq)]
+            struct __InvarVariant(u8);
+            impl $crate::Value for __InvarVariant {
+                const NAMES: &'static [&'static str] = &[stringify!($last), $(stringify!($names)),*];
+                const BY_MACRO: $crate::__private::ByMacro = $crate::__private::ByMacro;
+                fn to_byte(self) -> u8 {
+                    self.0
+                }
+                fn from_byte(byte: u8) -> ::core::option::Option<Self> {
+                    ::core::option::Option::Some(Self(byte))
+                }
+            }
+            static __INVAR_KEY: $crate::Key<__InvarVariant> = $crate::Key::new();
+            extern "C" fn __invar_probe(verdict: &mut $crate::Verdict, _: &$crate::__private::KeyRecord) {
+                $crate::__key_record!(@emit false, [stringify!($name)], __INVAR_KEY, __InvarVariant, __invar_probe,
+                    $crate::__private::SYMBOL);
+                let mut by_keys = 0;
+                let _ = [$($($key)::+.get() == $value),*].iter().find(|&&holds| {
+                    by_keys += u8::from(!holds);
+                    holds
+                });
+                $crate::__private::probe_symbol(verdict, __INVAR_IFUNC, &__INVAR_CHOSEN, &__INVAR_ARMS, by_keys);
+            }
+            #[used]
+            static __INVAR_KEEP: extern "C" fn(&mut $crate::Verdict, &$crate::__private::KeyRecord) = __invar_probe;
+        };
+    };
+
+    // What is called in Rust.
+    (@extern [$($meta:tt)*] [$vis:vis] [$safety:ident] $name:ident ($($argument:ident: $type:ty),*) $result:ty) => {
+        unsafe extern "C" {
+            $($meta)*
+            #[link_name = $crate::__private::__symbol_link_name!($name)]
+            $vis $safety fn $name($($argument: $type),*) -> $result;
+        }
+    };
+
+    (@symbol $name:ident $arguments:tt $result:ty) => {
+        $crate::__private::__symbol! {
+            $name $arguments $result, __INVAR_IFUNC as u8, __invar_resolve, __invar_ordinary::<__INVAR_IFUNC>
+        }
+    };
+
+    // A variant in the C calling convention.
+    (@variant ($($argument:ident: $type:ty),*) [$result:ty] ($($enable:tt)*) $variant:path) => {
+        $($enable)*
+        unsafe extern "C" fn __invar_variant($($argument: $type),*) -> $result {
+            // SAFETY: as the caller vouches, if there is anything to vouch for.
+            #[allow(unused_unsafe)]
+            unsafe {
+                $variant($($argument),*)
+            }
+        }
+    };
+
+    // The symbol where it is an ordinary one; else without a site.
+    (@ordinary $all:tt ($($argument:ident: $type:ty),*) $result:ty
+        [$({ ($($key:ident)::+) ($value:expr) ($($enable:tt)*) ($variant:path) })*] $last:path
+    ) => {
+        unsafe extern "C" fn __invar_ordinary<const IFUNC: bool>($($argument: $type),*) -> $result {
+            if IFUNC {
+                unreachable!();
+            }
+            $(
+                if $crate::branch!($($key)::+ == $value) {
+                    $crate::__ifunc! { @return $all [$result] ($($enable)*) $variant }
+                }
+            )*
+            $crate::__ifunc! { @return $all [$result] () $last }
+        }
+    };
+    (@return ($($argument:ident: $type:ty),*) [$result:ty] ($($enable:tt)*) $variant:path) => {
+        $crate::__ifunc! { @variant ($($argument: $type),*) [$result] ($($enable)*) $variant }
+        // SAFETY: the caller vouches for the arguments; the key has this value only on a CPU that has these features.
+        return unsafe { __invar_variant($($argument),*) };
+    };
+}
+
+/// What [`ifunc!`](crate::ifunc!) expands to, and nobody else should use.
+#[doc(hidden)]
+pub(crate) mod expansion {
+    use super::*;
+
+    /// What an arm depends on, without a pointer: that would not be relocated yet.
+    #[derive(Debug)]
+    pub struct Arm {
+        pub(super) needs: u64,
+        /// Of its key, without `cpu.`, and zeros behind it.
+        pub(super) name: [u8; 16],
+    }
+
+    impl Arm {
+        /// An arm for the built-in key of these features; one that never holds if there are none.
+        pub const fn new(features: u64) -> Self {
+            match features {
+                0 => Self { needs: u64::MAX, name: [0; 16] },
+                _ => Self { needs: features, name: arch::cpu_key_name(features) },
+            }
+        }
+    }
+
+    /// What was chosen for one symbol: 0 for nothing yet, else one more than the arm's number, and why.
+    #[derive(Debug)]
+    pub struct Chosen(pub(super) AtomicU8);
+
+    impl Chosen {
+        /// Nothing yet.
+        #[allow(clippy::new_without_default)]
+        pub const fn new() -> Self {
+            Self(AtomicU8::new(0))
+        }
+    }
+
+    /// The number of the arm that a resolver takes, the same at every call; beyond all for the last.
+    pub fn choose(chosen: &Chosen, arms: &[Arm]) -> u8 {
+        let known = chosen.0.load(Relaxed);
+        let choice = if known == 0 { super::choose(arms) } else { known };
+        chosen.0.store(choice, Relaxed);
+        (choice & ARM) - 1
+    }
+
+    /// Says to which variant a symbol is bound, and whether its keys would have it so.
+    pub fn probe_symbol(verdict: &mut crate::Verdict, ifunc: bool, chosen: &Chosen, arms: &[Arm], by_keys: u8) {
+        let arm = if ifunc { choose(chosen, arms) } else { by_keys };
+        let why = chosen.0.load(Relaxed);
+        verdict.value = arms.len() as u8 - arm;
+        let evidence = &mut verdict.evidence;
+        evidence.text(match (ifunc, arch::IFUNC) {
+            (true, _) => "an IFUNC symbol, by ",
+            (false, false) => "an ordinary symbol, as there is no IFUNC here",
+            (false, true) => "an ordinary symbol, as not all of its keys are the CPU's",
+        });
+        if ifunc {
+            evidence.text(arch::FEATURE_SOURCE);
+        }
+        if why & LOWERED != 0 {
+            evidence.text("; lowered by INVAR or INVAR_KEYS");
+        }
+        if why & UNREADABLE != 0 {
+            evidence.text("; /proc/self/environ cannot be read: without settings");
+        }
+        if arm != by_keys {
+            evidence.text("; its keys were decided otherwise, after the loader had bound it");
+        }
+    }
+}
+
+use expansion::Arm;
+
+// What `Chosen` has.
+const ARM: u8 = 0x3f;
+const LOWERED: u8 = 0x40;
+const UNREADABLE: u8 = 0x80;
+
+/// What is known in this module: the CPU's features, that it was asked, and that there are no settings.
+static FACTS: AtomicU64 = AtomicU64::new(0);
+const ASKED: u64 = 1 << 63;
+const NO_SETTINGS: u64 = 1 << 62;
+
+#[cold]
+fn choose(arms: &[Arm]) -> u8 {
+    let mut facts = FACTS.load(Relaxed);
+    if facts & ASKED == 0 {
+        facts |= ASKED | arch::cpu_features_for_resolvers();
+    }
+    let mut settings = Settings { off: false, lowered: 0, found: false, unreadable: false };
+    if facts & NO_SETTINGS == 0 {
+        settings.read(arms);
+        if !settings.found && !settings.unreadable {
+            facts |= NO_SETTINGS;
+        }
+    }
+    FACTS.store(facts, Relaxed);
+
+    let (mut number, mut why) = (1, 0);
+    for (at, arm) in arms.iter().enumerate() {
+        if arm.needs & !facts == 0 {
+            if !settings.off && settings.lowered >> at & 1 == 0 {
+                break;
+            }
+            why = LOWERED;
+        }
+        number += 1;
+    }
+    number | why | if settings.unreadable { UNREADABLE } else { 0 }
+}
+
+/// What the environment says of some arms' keys: [`crate::settings`], read by system calls and byte by byte.
+struct Settings {
+    off: bool,
+    /// A bit for each arm.
+    lowered: u64,
+    found: bool,
+    unreadable: bool,
+}
+
+/// Which part of the environment a word belongs to.
+#[derive(Clone, Copy, PartialEq)]
+enum Part {
+    Name,
+    Mode,
+    Keys,
+    Other,
+}
+
+/// The begin of a word, of which no more is needed to tell words apart.
+struct Word<'a> {
+    bytes: &'a mut MaybeUninit<[u8; WORD]>,
+    length: usize,
+}
+
+const WORD: usize = 64;
+
+impl Settings {
+    fn read(&mut self, arms: &[Arm]) {
+        // Not a part of the reader: it would be copied there.
+        let mut bytes = MaybeUninit::uninit();
+        let word = Word { bytes: &mut bytes, length: 0 };
+        let mut reader = Reader { part: Part::Name, word, equals: None, fresh: false };
+        match each_byte(b"/proc/self/environ\0", |byte| {
+            reader.take(byte, self, arms);
+            true
+        }) {
+            true if self.off || self.lowered != 0 => {
+                if is_secure() {
+                    (self.off, self.lowered) = (false, 0);
+                }
+            }
+            true => {}
+            false => self.unreadable = true,
+        }
+    }
+}
+
+struct Reader<'a> {
+    part: Part,
+    word: Word<'a>,
+    /// Where the first `=` of a word of `INVAR_KEYS` is.
+    equals: Option<usize>,
+    /// Whether nothing of this `INVAR_KEYS` has been read.
+    fresh: bool,
+}
+
+impl Reader<'_> {
+    fn take(&mut self, byte: u8, settings: &mut Settings, arms: &[Arm]) {
+        let ends = byte == 0 || (byte == b',' && self.part == Part::Keys);
+        let names = byte == b'=' && self.part == Part::Name;
+        if byte != 0 && self.part == Part::Keys && self.fresh {
+            // The last one counts, unless it is empty.
+            settings.lowered = 0;
+            self.fresh = false;
+        }
+        if !ends && !names {
+            if byte == b'=' && self.equals.is_none() {
+                self.equals = Some(self.word.length);
+            }
+            self.word.push(byte);
+            return;
+        }
+        match self.part {
+            Part::Name if names => {
+                let (mode, keys) = (self.word.is(b"INVAR"), self.word.is(b"INVAR_KEYS"));
+                self.part = if mode {
+                    Part::Mode
+                } else if keys {
+                    Part::Keys
+                } else {
+                    Part::Other
+                };
+                settings.found |= mode || keys;
+                self.fresh = true;
+            }
+            Part::Mode if self.word.is(b"off") => settings.off = true,
+            Part::Mode if self.word.is(b"auto") || self.word.is(b"require") => settings.off = false,
+            Part::Keys => self.key(settings, arms),
+            _ => {}
+        }
+        (self.word.length, self.equals) = (0, None);
+        if byte == 0 {
+            self.part = Part::Name;
+        }
+    }
+
+    fn key(&self, settings: &mut Settings, arms: &[Arm]) {
+        let Some(equals) = self.equals else { return };
+        for (at, arm) in arms.iter().enumerate() {
+            let mut length = 0;
+            while length < arm.name.len() && arm.name[length] != 0 {
+                length += 1;
+            }
+            let named = equals == 4 + length && self.word.has(0, b"cpu.", 4) && self.word.has(4, &arm.name, length);
+            if named {
+                let off = self.word.length == equals + 4 && self.word.has(equals + 1, b"off", 3);
+                settings.lowered = settings.lowered & !(1 << at) | u64::from(off) << at;
+            }
+        }
+    }
+}
+
+impl Word<'_> {
+    fn push(&mut self, byte: u8) {
+        if self.length < WORD {
+            // SAFETY: in bounds.
+            unsafe { self.bytes.as_mut_ptr().cast::<u8>().add(self.length).write(byte) };
+            self.length += 1;
+        }
+    }
+
+    fn is(&self, other: &[u8]) -> bool {
+        self.length == other.len() && self.has(0, other, other.len())
+    }
+
+    /// Whether the first bytes of `other` stand at `start`.
+    fn has(&self, start: usize, other: &[u8], length: usize) -> bool {
+        if start + length > self.length {
+            return false;
+        }
+        let mut at = 0;
+        while at < length {
+            // SAFETY: in what was pushed.
+            if unsafe { self.bytes.as_ptr().cast::<u8>().add(start + at).read() } != other[at] {
+                return false;
+            }
+            at += 1;
+        }
+        true
+    }
+}
+
+/// Calls `take` with each byte of a file, until it has enough; `false` if the file cannot be read.
+fn each_byte(path: &[u8], mut take: impl FnMut(u8) -> bool) -> bool {
+    const AT_ONCE: usize = 2048;
+    let mut buffer = MaybeUninit::<[u8; AT_ONCE]>::uninit();
+    let flags = (libc::O_RDONLY | libc::O_CLOEXEC) as usize;
+    // SAFETY: both paths end in NUL.
+    let file = unsafe { call(libc::SYS_openat, libc::AT_FDCWD as usize, path.as_ptr() as usize, flags) };
+    if file < 0 {
+        return false;
+    }
+    let mut more = true;
+    let mut readable = true;
+    while more {
+        // SAFETY: the kernel writes at most so many bytes to the buffer.
+        let length = unsafe { call(libc::SYS_read, file as usize, buffer.as_mut_ptr() as usize, AT_ONCE) };
+        readable = length >= 0;
+        more = length == AT_ONCE as isize;
+        let mut at = 0;
+        while at < length {
+            // SAFETY: one of the bytes that the kernel wrote.
+            if !take(unsafe { buffer.as_ptr().cast::<u8>().offset(at).read() }) {
+                more = false;
+                break;
+            }
+            at += 1;
+        }
+    }
+    // SAFETY: our own descriptor.
+    unsafe { call(libc::SYS_close, file as usize, 0, 0) };
+    readable
+}
+
+/// `sys::call` for resolvers: without optimisation, an array of arguments would be copied by libc's `memcpy`.
+///
+/// # Safety
+///
+/// The call with these arguments must be sound.
+unsafe fn call(number: libc::c_long, first: usize, second: usize, third: usize) -> isize {
+    // SAFETY: as the caller vouches.
+    unsafe { arch::syscall_for_resolvers(number as usize, first, second, third) }
+}
+
+/// Whether settings do not count, as `AT_SECURE` says; also where that cannot be told.
+fn is_secure() -> bool {
+    const BYTES: u32 = usize::BITS / 8;
+    let (mut kind, mut value, mut at, mut secure) = (0_usize, 0_usize, 0, true);
+    each_byte(b"/proc/self/auxv\0", |byte| {
+        // The lowest byte of a word comes first.
+        let word = if at < BYTES { &mut kind } else { &mut value };
+        *word = *word >> 8 | (byte as usize) << (usize::BITS - 8);
+        at = (at + 1) % (2 * BYTES);
+        let found = at == 0 && kind == libc::AT_SECURE as usize;
+        if found {
+            secure = value != 0;
+        }
+        !found
+    });
+    secure
+}

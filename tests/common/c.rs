@@ -1,0 +1,56 @@
+//! Building with C and C++ compilers, and building libinvar by its Makefile.
+
+use super::scratch;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+/// The folder of libinvar's sources.
+pub const CAPI: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/capi");
+/// As `invar.pc` has it, for what is not installed.
+pub const LINK: [&str; 4] = ["-Wl,-u,invar_load", "-Wl,--push-state,--no-as-needed", "-linvar", "-Wl,--pop-state"];
+
+/// Why this tool cannot be used here.
+pub fn missing(tool: &str) -> Option<String> {
+    let found = Command::new(tool).arg("--version").output().is_ok_and(|output| output.status.success());
+    (!found).then(|| format!("no {tool}"))
+}
+
+pub fn must(command: &mut Command) -> Output {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let said = [&*output.stdout, &*output.stderr].map(String::from_utf8_lossy).concat();
+    assert!(output.status.success(), "{command:?}\n{said}");
+    output
+}
+
+/// In a folder of this name, of the tests' own.
+pub fn make(folder: &str, arguments: &[&str]) -> Output {
+    let mut make = Command::new("make");
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy().into_owned();
+        let cargos = name.starts_with("CARGO") && name != "CARGO_HOME" && !name.starts_with("CARGO_NET_");
+        if cargos || matches!(&*name, "RUSTFLAGS" | "MAKEFLAGS" | "LD_LIBRARY_PATH") {
+            make.env_remove(&name);
+        }
+    }
+    let build = format!("BUILD={}", scratch().join(folder).display());
+    let target = format!("CARGO_TARGET={}", scratch().join("capi-cargo").display());
+    must(make.args(["-C", CAPI, &build, &target, &format!("CARGO={}", env!("CARGO"))]).args(arguments))
+}
+
+/// The folder in which libinvar is.
+pub fn libinvar() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        make("capi", &[]);
+        scratch().join("capi")
+    })
+}
+
+/// A compiler with these words.
+pub fn compiler(words: &str) -> Command {
+    let mut words = words.split_ascii_whitespace();
+    let mut command = Command::new(words.next().expect("a compiler"));
+    command.args(words).arg(format!("-I{CAPI}/include"));
+    command
+}

@@ -1,0 +1,101 @@
+//! The routine of `../c/copy.h` in Rust.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// Calls of each variant.
+#[unsafe(no_mangle)]
+#[allow(non_upper_case_globals)]
+pub static mylib_ran: [AtomicU64; 3] = [const { AtomicU64::new(0) }; 3];
+
+invar::ifunc! {
+    /// Copies as `memcpy` does.
+    ///
+    /// # Safety
+    ///
+    /// As `memcpy`'s.
+    pub unsafe extern "C" fn mylib_copy(to: *mut u8, from: *const u8, length: usize) -> *mut u8 {
+        invar::cpu::AVX512BW => #[target_feature(enable = "avx512bw")] copy_avx512,
+        invar::cpu::AVX2 => #[target_feature(enable = "avx2")] copy_avx2,
+        _ => copy_anywhere,
+    }
+}
+
+invar::key! {
+    /// A key of the program's own.
+    #[name = "copy.backwards"]
+    static BACKWARDS: bool = |evidence| {
+        // Needs a thread pointer and libc.
+        evidence.number(std::thread::available_parallelism().map_or(1, |cpus| cpus.get()) as i64).text(" CPUs");
+        Ok(true)
+    };
+}
+
+invar::ifunc! {
+    /// Adds, and says by which variant.
+    pub extern "C" fn mylib_add(x: u32, y: u32) -> u32 {
+        BACKWARDS => add_backwards,
+        invar::cpu::AVX2 => #[target_feature(enable = "avx2")] add_avx2,
+        _ => add,
+    }
+}
+
+fn add_backwards(x: u32, y: u32) -> u32 {
+    y + x + 1000
+}
+
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2"))]
+fn add_avx2(x: u32, y: u32) -> u32 {
+    x + y + 2000
+}
+
+fn add(x: u32, y: u32) -> u32 {
+    x + y
+}
+
+unsafe fn copy_anywhere(to: *mut u8, from: *const u8, length: usize) -> *mut u8 {
+    mylib_ran[0].fetch_add(1, Relaxed);
+    for at in 0..length {
+        // SAFETY: as the caller vouches. Volatile, so as not to become a call of memcpy.
+        unsafe { to.add(at).write_volatile(from.add(at).read()) };
+    }
+    to
+}
+
+#[target_feature(enable = "avx2")]
+unsafe fn copy_avx2(to: *mut u8, from: *const u8, length: usize) -> *mut u8 {
+    use std::arch::x86_64::{_mm256_loadu_si256, _mm256_storeu_si256};
+    mylib_ran[1].fetch_add(1, Relaxed);
+    let mut at = 0;
+    while at < length {
+        // SAFETY: as the caller vouches.
+        unsafe {
+            if at + 32 <= length {
+                _mm256_storeu_si256(to.add(at).cast(), _mm256_loadu_si256(from.add(at).cast()));
+                at += 32;
+            } else {
+                to.add(at).write_volatile(from.add(at).read());
+                at += 1;
+            }
+        }
+    }
+    to
+}
+
+#[target_feature(enable = "avx512bw")]
+unsafe fn copy_avx512(to: *mut u8, from: *const u8, length: usize) -> *mut u8 {
+    use std::arch::x86_64::{_mm512_mask_storeu_epi8, _mm512_maskz_loadu_epi8};
+    mylib_ran[2].fetch_add(1, Relaxed);
+    for at in (0..length).step_by(64) {
+        let bytes = if length - at < 64 { (1 << (length - at)) - 1 } else { u64::MAX };
+        // SAFETY: as the caller vouches; no more bytes than the mask has.
+        unsafe {
+            _mm512_mask_storeu_epi8(to.add(at).cast(), bytes, _mm512_maskz_loadu_epi8(bytes, from.add(at).cast()));
+        }
+    }
+    to
+}
+
+/// What the keys say.
+pub fn keys() -> [bool; 2] {
+    [invar::cpu::AVX512BW.get(), invar::cpu::AVX2.get()]
+}
