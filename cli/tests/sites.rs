@@ -28,6 +28,11 @@ fn main() -> ExitCode {
         test("a program without sites says so", needs("/bin/true"), a_program_without_sites_says_so),
         test("its own process is bound", needs("/proc/self/mem"), its_own_process_is_bound),
         test("a process that is told to stay checked is", sites(), a_process_that_is_told_to_stay_checked_is),
+        test(
+            "a process that the binder in C has bound is",
+            sites().or_else(|| needs("/usr/bin/cc")),
+            a_process_that_the_binder_in_c_has_bound_is,
+        ),
         test("a forced slice shows the request byte", sites(), a_forced_slice_shows_the_request_byte),
         test("a process outlives its file", needs("/proc/self/mem"), a_process_outlives_its_file),
         test("a process outlives the replacement of its file", sites(), a_process_outlives_a_replacement),
@@ -168,6 +173,31 @@ fn a_process_that_is_told_to_stay_checked_is() {
     let document = invar(["sites", "--json", &process.pid()]).json();
     assert_eq!(document["modules"][0]["outcome"]["reason"], "by setting");
     assert!(site_list(&document).iter().all(|site| site["status"] == "checked"), "{document:#}");
+}
+
+/// A program without a C library, which has not even a loader that would list its modules.
+fn a_process_that_the_binder_in_c_has_bound_is() {
+    let program = Temporary::unused("demo");
+    let build = concat!(env!("CARGO_MANIFEST_DIR"), "/../capi/binder/demo/build");
+    assert!(std::process::Command::new(build).arg(program.path()).status().expect("a shell").success());
+    let records = site_list(&invar(["sites", "--json", program.path()]).json()).len();
+    let process = Waiting::start(program.path());
+    let document = invar(["sites", "--json", &process.pid()]).json();
+    let module = &document["modules"][0];
+    assert_eq!(
+        (&module["outcome"]["loaded"], &module["outcome"]["bound"]),
+        (&true.into(), &records.into()),
+        "{module:#}"
+    );
+    assert_eq!(module["outcome"]["writers"][0], "mem", "{module:#}");
+    let list = site_list(&document);
+    assert_eq!((list.len(), records >= 4), (records, true));
+    assert!(list.iter().all(|site| site["status"] == "bound"), "{module:#}");
+    assert_eq!(
+        (&module["keys"][0]["name"], &module["keys"][0]["origin"]),
+        (&"slice".into(), &"probe".into()),
+        "{module:#}"
+    );
 }
 
 fn a_forced_slice_shows_the_request_byte() {

@@ -5,6 +5,7 @@
 #![allow(unreachable_pub)] // this is one program
 #![forbid(unsafe_code)]
 
+mod binder;
 mod c;
 mod enrol;
 mod grants;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         inside::tests(),
         preload::tests(),
         profile::tests(),
+        binder::tests(),
         seccomp::tests(),
         guard::tests(),
         grants::tests(),

@@ -1,6 +1,8 @@
 //! Building with C and C++ compilers, and building libinvar by its Makefile.
 
 use super::scratch;
+#[allow(unused_imports)] // not every test needs both
+pub use super::{missing_tool as missing, must};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
@@ -9,19 +11,6 @@ use std::sync::OnceLock;
 pub const CAPI: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/capi");
 /// As `invar.pc` has it, for what is not installed.
 pub const LINK: [&str; 4] = ["-Wl,-u,invar_load", "-Wl,--push-state,--no-as-needed", "-linvar", "-Wl,--pop-state"];
-
-/// Why this tool cannot be used here.
-pub fn missing(tool: &str) -> Option<String> {
-    let found = Command::new(tool).arg("--version").output().is_ok_and(|output| output.status.success());
-    (!found).then(|| format!("no {tool}"))
-}
-
-pub fn must(command: &mut Command) -> Output {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let said = [&*output.stdout, &*output.stderr].map(String::from_utf8_lossy).concat();
-    assert!(output.status.success(), "{command:?}\n{said}");
-    output
-}
 
 /// In a folder of this name, of the tests' own.
 pub fn make(folder: &str, arguments: &[&str]) -> Output {

@@ -36,6 +36,85 @@ pub fn test(name: &str, missing: Option<String>, body: impl FnOnce() + Send + 's
     }
 }
 
+/// The same test twice: with programs that bind themselves, and with the binder in C (`capi/binder`), which is in front of each
+/// of them and binds all its modules before their own runtime can.
+pub fn with_either_binder(
+    name: &str,
+    missing: Option<String>,
+    body: impl FnOnce() + Clone + Send + 'static,
+) -> [Trial; 2] {
+    let in_c = missing.clone().or_else(sites).or_else(|| missing_tool("cc"));
+    let the_same = body.clone();
+    [test(name, missing, body), test(&format!("{name}, bound in C"), in_c, || in_front(the_same))]
+}
+
+/// With the binder in C in front of the programs that are run.
+pub fn in_front<T>(body: impl FnOnce() -> T) -> T {
+    struct Back;
+    impl Drop for Back {
+        fn drop(&mut self) {
+            FRONT.set(false);
+        }
+    }
+    FRONT.set(true);
+    let _back = Back;
+    body()
+}
+
+/// Whether the binder in C is in front of this test's programs.
+pub fn bound_in_c() -> bool {
+    FRONT.get()
+}
+
+thread_local! {
+    /// A test runs in one thread, and starts its programs there.
+    static FRONT: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+/// The binder in C, as a library to be preloaded (`tests/programs/c/front.c`).
+fn front() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/programs/c");
+        let built = Temporary::path("front.so");
+        let words = ["-shared", "-fPIC", &*format!("{folder}/front.c"), BINDER];
+        must(binder_compiler("cc -O2").args(words).arg("-o").arg(&built.0));
+        let path = scratch().join("front.so");
+        replace(&path, &fs::read(&built.0).unwrap());
+        path
+    })
+}
+
+/// The reference binder.
+pub const BINDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/capi/binder/binder.c");
+
+/// A compiler with these words, and with what its README asks for.
+pub fn binder_compiler(words: &str) -> Command {
+    let mut words = words.split_ascii_whitespace();
+    let compiler = words.next().expect("a compiler");
+    let mut command = Command::new(compiler);
+    command.args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-fno-builtin", "-fno-stack-protector"]).args(words);
+    if !compiler.starts_with("clang") {
+        command.arg("-fno-tree-loop-distribute-patterns");
+    }
+    command.args(["include", "binder"].map(|folder| format!("-I{}/capi/{folder}", env!("CARGO_MANIFEST_DIR"))));
+    command
+}
+
+/// Why this tool cannot be used here.
+pub fn missing_tool(tool: &str) -> Option<String> {
+    let found = Command::new(tool).arg("--version").output().is_ok_and(|output| output.status.success());
+    (!found).then(|| format!("no {tool}"))
+}
+
+/// Runs a command, which must succeed.
+pub fn must(command: &mut Command) -> Output {
+    let output = output(command);
+    let said = [&*output.stdout, &*output.stderr].map(String::from_utf8_lossy).concat();
+    assert!(output.status.success(), "{command:?}\n{said}");
+    output
+}
+
 /// For tests that run anywhere.
 pub const ANYWHERE: Option<String> = None;
 
@@ -281,6 +360,9 @@ pub fn command(program: impl AsRef<Path>) -> Command {
         if name.to_string_lossy().starts_with("INVAR") || name == "LD_LIBRARY_PATH" {
             command.env_remove(name);
         }
+    }
+    if bound_in_c() {
+        command.env("LD_PRELOAD", front());
     }
     // SAFETY: one system call in the child, on numbers.
     unsafe {

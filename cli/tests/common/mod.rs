@@ -169,7 +169,8 @@ impl Temporary {
         file
     }
 
-    fn unused(name: &str) -> Self {
+    /// With nothing there yet.
+    pub fn unused(name: &str) -> Self {
         Self(Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id())))
     }
 

@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0
+ * In the order of docs/site-abi.md: note, keys, forms, binding. System calls: Linux, arch/x86/entry/syscalls/syscall_64.tbl. */
+#define INVAR_PORTABLE /* no sites in here */
+#include "binder.h"
+
+struct header { uint32_t type, flags; uint64_t offset, vaddr, paddr, filesz, memsz, align; };
+struct site_record { int32_t site, target, state; uint8_t length, kind, value, flags; };
+struct tables { const struct site_record *sites; const struct invar_key_record *keys; size_t sites_count, keys_count; struct invar_outcome *outcome; };
+typedef volatile uint64_t __attribute__((may_alias)) word;
+__extension__ typedef unsigned __int128 code;	/* the first byte of a site is the lowest */
+static const struct invar_verdict blank;
+enum { PT_LOAD = 1, PT_NOTE = 4, PT_GNU_RELRO = 0x6474e552, PF_X = 1, PF_W = 2, PF_R = 4, SEALED = 2, PROVES = 1, SLICE = 2 };
+enum { BRANCH = 1, SLICE_ENTER = 2, SLICE_LEAVE = 3, SETTING = 1, THREADS = 3, THREADS_UNKNOWN = 4, REFUSED = 5, EIO = 5, EINTR = 4 };
+#define EACH_HEADER(h, m) for (const struct header *h = (m)->headers, *h##_end = h + (m)->count; h < h##_end; h++)
+
+static long call(long number, long a, long b, long c, long d, long e)
+{
+	register long r10 __asm__("r10") = d, r8 __asm__("r8") = e;
+	long result = -EINTR;
+	while (result == -EINTR)
+		__asm__ volatile("syscall" : "=a"(result) : "0"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8) : "rcx", "r11", "memory");
+	return result;
+}
+
+/* Volatile, here and below, so that no compiler makes a call of a loop. */
+static int same(const volatile void *memory, const void *bytes, size_t length)
+{
+	while (length && ((const volatile uint8_t *)memory)[length - 1] == ((const uint8_t *)bytes)[length - 1])
+		length--;
+	return length == 0;
+}
+
+/* The flags of the segment that holds this range whole and has these; 0 if none does, or the range is not writable for long (RELRO). */
+static uint32_t holds(const struct invar_module *m, uintptr_t at, uint64_t length, uint32_t flags)
+{
+	uint32_t found = 0;
+	EACH_HEADER(h, m) {
+		uint64_t from = at - (m->base + h->vaddr);
+		if (h->type == PT_LOAD && (h->flags & flags) == flags && from <= h->memsz && length <= h->memsz - from)
+			found = h->flags;
+		if (h->type == PT_GNU_RELRO && flags & PF_W && (from < h->memsz || -from < length))
+			return 0;
+	}
+	return found;
+}
+
+/* The records of 16 bytes between two distances; null if they are not the module's. */
+static const void *table(const struct invar_module *m, const int32_t *field, size_t *count)
+{
+	uintptr_t start = invar_at(field), stop = invar_at(field + 1);
+	*count = (stop - start) / 16;
+	int wrong = stop < start || (*count && (start % 4 || !holds(m, start, *count * 16, PF_R)));
+	return wrong ? 0 : *count ? (const void *)start : m;
+}
+
+static int find_tables(const struct invar_module *m, struct tables *t)
+{
+	EACH_HEADER(h, m) {
+		const uint32_t *note = (const uint32_t *)(m->base + h->vaddr);
+		uint64_t left = h->type == PT_NOTE && holds(m, (uintptr_t)note, h->memsz, PF_R) ? h->memsz : 0, length;
+		for (; left >= 12; left -= length, note += length / 4) {
+			const int32_t *field = (const int32_t *)(note + 5);
+			length = 12 + ((note[0] + 3ULL) & ~3ULL) + ((note[1] + 3ULL) & ~3ULL);
+			if (length > left)
+				break;
+			if (note[0] != 6 || note[1] != 24 || note[2] != 1 || !same(note + 3, "invar", 6))
+				continue;
+			t->sites = table(m, field, &t->sites_count);
+			t->keys = table(m, field + 2, &t->keys_count);
+			t->outcome = (struct invar_outcome *)invar_at(field + 4);
+			return t->sites && t->keys && (uintptr_t)t->outcome % 8 == 0 && holds(m, (uintptr_t)t->outcome, 32, PF_R | PF_W);
+		}
+	}
+	return 0;
+}
+
+static struct invar_verdict *state_of(const struct invar_key_record *k) { return (struct invar_verdict *)invar_at(&k->state); }
+static const char *names_of(const struct invar_key_record *k) { return (const char *)invar_at(&k->names); }
+static int status_of(const struct invar_key_record *k) { return __atomic_load_n(&state_of(k)->status, __ATOMIC_ACQUIRE); }
+
+/* Whether all that a key's record names is there, and where it has to be. */
+static int is_key(const struct invar_module *m, const struct invar_key_record *k)
+{
+	const char *names = names_of(k);
+	unsigned at, ends = 0;
+	if (k->values < 2 || k->values > 64 || !k->names_length || !holds(m, (uintptr_t)names, k->names_length, PF_R) ||
+	    !holds(m, invar_at(&k->probe), 1, PF_X) || invar_at(&k->state) % 8 || !holds(m, invar_at(&k->state), 256, PF_R | PF_W))
+		return 0;
+	for (at = 0; at < k->names_length; ends += names[at++] == 0)
+		if (names[at] && (names[at] < '!' || names[at] > '~'))
+			return 0;
+	return ends == k->values + 1u && names[at - 1] == 0;
+}
+
+static int has_name(const struct invar_key_record *k, const char *name)
+{
+	const char *own = names_of(k);
+	for (; *own && *own == *name; name++)
+		own++;
+	return *own == *name;
+}
+
+/* The key of this name that the first of the other modules has begun to decide. */
+static const struct invar_key_record *others(const struct invar_module *m, const struct invar_key_record *k)
+{
+	struct tables t;
+	for (const struct invar_module *o = m->modules; o; o = o->next)
+		if (o->headers != m->headers && find_tables(o, &t))
+			for (const struct invar_key_record *of = t.keys; of < t.keys + t.keys_count; of++)
+				if (is_key(o, of) && status_of(of) && has_name(of, names_of(k)))
+					return of;
+	return 0;
+}
+
+/* From this word on; data and evidence begin with the second. */
+static void copy(struct invar_verdict *to, const struct invar_verdict *from, unsigned word_number)
+{
+	for (; word_number < sizeof *to / sizeof(word); word_number++)
+		((word *)to)[word_number] = ((const word *)from)[word_number];
+}
+
+/* Decides a key and seals it, unless somebody has begun to, or its state is memory that is in use. */
+static void decide(const struct invar_module *m, const struct invar_key_record *k, int has_request)
+{
+	const struct invar_key_record *from = others(m, k);
+	struct invar_verdict *state = state_of(k), verdict, *theirs = from ? state_of(from) : 0;
+	if (!same(state, &blank, 256) || !__atomic_compare_exchange_n(&state->status, &(uint8_t){ 0 }, 1, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+		return;
+	copy(&verdict, &blank, 0);
+	if (!from || k->flags & PROVES)
+		(m->decide ? m->decide : (invar_decide)invar_at(&k->probe))(&verdict, k);
+	const char *why = verdict.value < k->values ? 0 : "the probe's value is none that the key has";
+	if (why || verdict.origin == INVAR_ORIGIN_FAILED)
+		verdict.value = 0;
+	if (from && status_of(from) != SEALED)
+		why = "another module is deciding this key: its probe loads this one";
+	else if (from && !(k->flags & PROVES && theirs->value > verdict.value)) {
+		copy(&verdict, theirs, 0);
+		verdict.origin = theirs->origin == INVAR_ORIGIN_FORCED ? INVAR_ORIGIN_FORCED : INVAR_ORIGIN_ADOPTED;
+		why = k->names_length == from->names_length && same(names_of(k), names_of(from), k->names_length) && verdict.value < k->values
+			      ? 0 : "another module decided a key of this name with other values";
+	}
+	if (verdict.value && k->flags & SLICE && !has_request)
+		why = "this module has no memory for slice sites that is safe to write";
+	if (why) {
+		copy(&verdict, &blank, 0);
+		verdict.origin = INVAR_ORIGIN_FAILED;
+		invar_evidence(&verdict, why);
+	}
+	copy(state, &verdict, 1);
+	state->origin = verdict.origin;
+	__atomic_store_n(&state->value, verdict.value, __ATOMIC_RELAXED);
+	__atomic_store_n(&state->status, SEALED, __ATOMIC_RELEASE);
+}
+
+/* By a displacement of this many bits. */
+static int reaches(uintptr_t from, uintptr_t to, unsigned bits) { return (to - from + (1ULL << (bits - 1))) >> bits == 0; }
+
+/* One instruction that does nothing, 4, or 8 bytes long and more (Intel SDM volume 2, NOP, table 4-12). */
+static code nop(unsigned length)
+{
+	return length < 8 ? 0x401f0f : (0x666666666666 & ((1ULL << 8 * (length - 8)) - 1)) | (code)0x841f0f << 8 * (length - 8);
+}
+
+static code jump(uintptr_t at, uintptr_t target, unsigned length, unsigned condition)
+{
+	code to = (uint32_t)(target - at - length);
+	return length > 10 ? 0x800f | condition << 8 | to << 16 : 0x70 | condition | (to & 0xff) << 8;
+}
+
+/* Both forms of a record's site, for a key that has this value; 0 if there are none. */
+static int forms(const struct site_record *r, uint8_t value, int32_t request, code *checked, code *bound)
+{
+	uintptr_t at = invar_at(&r->site), target = invar_at(&r->target), state = invar_at(&r->state);
+	unsigned leaves = r->kind == SLICE_LEAVE, shortest = 9 + leaves, far = r->length == shortest + 4;
+	code store = 0x2504c664 | (code)(uint32_t)request << 32 | (code)1 << 64;
+	if ((r->length != shortest && !far) || !reaches(at + 7 + leaves, state, 32) || !reaches(at + r->length, target, far ? 32 : 8) ||
+	    (r->kind == BRANCH && value != r->value && !reaches(at + 5, target, 32)))
+		return 0;
+	*checked = 0x3d80 | (code)(uint32_t)(state - at - 7 - leaves) << 16 | (code)r->value << 48 | jump(at, target, r->length, 5) << 56;
+	*checked = *checked << 8 * leaves | 0x3e * leaves;
+	if (value == r->value)
+		*bound = nop(r->length);
+	else if (r->kind == BRANCH)
+		*bound = 0xe9 | (code)(uint32_t)(target - at - 5) << 8 | nop(r->length - 5u) << 40;
+	else if (r->kind == SLICE_ENTER)
+		*bound = far ? 0x66666666 | store << 32 : store;
+	else
+		*bound = 0x252cd064 | (code)(uint32_t)request << 32 | jump(at, target, r->length, 3) << 64;
+	return r->kind == BRANCH || value == r->value || request;
+}
+
+/* Writes a site's code; 0, or a negative error number. The page stays executable meanwhile: it may be the one that runs. */
+static long write_code(unsigned writer, long file, uintptr_t at, const code *bytes, unsigned length, uint32_t flags)
+{
+	long page = (long)(at & ~4095UL), size = (long)at + length - page, protection = flags >> 2 | (flags & PF_W) | (flags & PF_X) << 2;
+	long error = writer == INVAR_WRITER_MEM ? call(18 /* pwrite64 */, file, (long)bytes, length, (long)at, 0)
+						: call(10 /* mprotect */, page, size, 7, 0, 0);
+	if (writer == INVAR_WRITER_MEM)
+		return error == length ? 0 : error < 0 ? error : -EIO;
+	for (unsigned byte = 0; !error && byte < length; byte++)
+		((volatile uint8_t *)at)[byte] = ((const uint8_t *)bytes)[byte];
+	long restored = call(10, page, size, protection, 0, 0);
+	return error ? error : restored;
+}
+
+/* Binds what this writer can, and counts; 0, or a negative error number. */
+static long pass(const struct invar_module *m, const struct tables *t, unsigned writer)
+{
+	long file = writer == INVAR_WRITER_MPROTECT ? -1 : call(257 /* openat */, 0, (long)"/proc/self/mem", 02000002 /* O_RDWR | O_CLOEXEC */, 0, 0);
+	long error = file < 0 && writer == INVAR_WRITER_MEM ? file : 0;
+	const struct invar_key_record *end = t->keys + t->keys_count, *k = end;
+	t->outcome->bound = t->outcome->left = 0;
+	for (const struct site_record *r = t->sites; !error && r < t->sites + t->sites_count; r++) {
+		uintptr_t at = invar_at(&r->site), state = invar_at(&r->state);
+		uint32_t flags = holds(m, at, r->length, PF_R | PF_X);
+		code checked, bound;
+		if (k == end || invar_at(&k->state) != state)	/* most sites have the key of the one before */
+			for (k = t->keys; k < end && (invar_at(&k->state) != state || !is_key(m, k));)
+				k++;
+		if (!flags || !holds(m, invar_at(&r->target), 1, PF_X) || k == end || status_of(k) != SEALED ||
+		    r->flags || r->kind < BRANCH || r->kind > SLICE_LEAVE || (r->kind != BRANCH && (!(k->flags & SLICE) || r->value)) ||
+		    !forms(r, state_of(k)->value, t->outcome->request_offset, &checked, &bound))
+			continue;
+		if (same((void *)at, &checked, r->length) && !(error = write_code(writer, file, at, &bound, r->length, flags)))
+			t->outcome->writers |= (uint8_t)writer;
+		*(same((void *)at, &bound, r->length) ? &t->outcome->bound : &t->outcome->left) += 1;
+	}
+	call(3 /* close */, file, 0, 0, 0, 0);
+	return error;
+}
+
+int invar_bind(struct invar_module *m)
+{
+	struct tables t;
+	m->outcome = find_tables(m, &t) ? t.outcome : 0;
+	if (!m->outcome || __atomic_load_n(&t.outcome->phase, __ATOMIC_ACQUIRE))
+		return m->outcome ? INVAR_BOUND_EARLIER : INVAR_NO_TABLES;
+	t.outcome->request_offset = m->spare_request;
+	for (int slice = 1; slice >= 0; slice--)	/* first the key that says where requests go */
+		for (const struct invar_key_record *k = t.keys; k < t.keys + t.keys_count; k++) {
+			if (!is_key(m, k) || (k->flags & SLICE && has_name(k, "slice")) != slice)
+				continue;
+			decide(m, k, slice || t.outcome->request_offset);
+			if (slice && status_of(k) == SEALED && state_of(k)->value)
+				t.outcome->request_offset = (int32_t)state_of(k)->data + 28;
+		}
+	uint32_t status[64];	/* struct statx: number of links at 16; Linux, fs/proc/base.c, proc_task_getattr: two and the threads */
+	long error = m->one_thread ? 0 : call(332 /* statx */, 0, (long)"/proc/self/task", 0, 4 /* STATX_NLINK */, (long)status);
+	uint32_t threads = m->one_thread ? 1 : error ? 0 : status[4] - 2;
+	uint8_t reason = !t.sites_count ? 0 : !m->writers ? SETTING : !threads ? THREADS_UNKNOWN : threads > 1 ? THREADS : REFUSED;
+	for (unsigned writer = INVAR_WRITER_MEM; reason == REFUSED && writer <= INVAR_WRITER_MPROTECT; writer++)
+		if (m->writers & writer && !(error = pass(m, &t, writer)))
+			reason = 0;
+	__asm__ volatile("xorl %%eax, %%eax\n\tcpuid" : : : "rax", "rbx", "rcx", "rdx", "memory");	/* execute what was written */
+	t.outcome->reason = reason;
+	t.outcome->detail = reason == THREADS ? threads : reason > THREADS ? (uint32_t)-error : 0;
+	__atomic_store_n(&t.outcome->phase, 1, __ATOMIC_RELEASE);
+	return reason;
+}
