@@ -4,7 +4,7 @@
 mod common;
 
 use common::c::{CAPI, LINK, compiler, libinvar, make, missing, must};
-use common::{command, run, scratch, sites, test};
+use common::{Temporary, command, run, scratch, sites, test};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -23,6 +23,7 @@ fn main() -> ExitCode {
         test("CMake finds it", needs("cc").or_else(|| missing("cmake")), cmake_finds_it),
         test("preloaded, it binds a program that was not linked with it", needs("cc"), preloaded),
         test("threads are enrolled at their creation", needs("cc"), threads_are_enrolled_at_creation),
+        test("forked processes are counted apart", needs("cc"), forked_processes_are_counted_apart),
         test("sections in C are counted by site", needs("cc"), sections_are_counted),
     ];
     tests.extend(LANGUAGES.map(|language| {
@@ -355,6 +356,25 @@ fn threads_are_enrolled_at_creation() {
     check(&mut command(build("static", &["-static"], true)));
     let wrapped = build("wrapped", &["-static", "-Wl,--wrap=pthread_create", "-Wl,--wrap=thrd_create"], true);
     check(&mut command(wrapped));
+}
+
+/// Children of `fork` have the same thread pointer, and are told apart all the same.
+fn forked_processes_are_counted_apart() {
+    let program = scratch().join("c-forks");
+    let source = format!("{}/tests/programs/c/forks.c", env!("CARGO_MANIFEST_DIR"));
+    let mut cc = compiler("cc -std=c11 -D_GNU_SOURCE -O1 -fno-unroll-loops");
+    must(cc.arg(source).arg(format!("-L{}", libinvar().display())).args(LINK).arg("-o").arg(&program));
+    let profile = Temporary::path("profile");
+    let settings = [("INVAR_KEYS", "slice=force"), ("INVAR_SLICE", "profile")];
+    let mut forks = command(&program);
+    must(forks.env("LD_LIBRARY_PATH", libinvar()).envs(settings).env("INVAR_PROFILE", &profile.0));
+    let table = std::fs::read(&profile.0).unwrap();
+    // docs/profile.md: requests, and how many are in the histogram, of each site.
+    let number = |at: usize| u64::from_le_bytes(table[at..at + 8].try_into().unwrap());
+    let sites = (0..1024).map(|at| 327_936 + 512 * at).filter(|&at| number(at) != 0);
+    let held = |at: usize| table[at + 128..at + 512].chunks(4).map(|n| u32::from_le_bytes(n.try_into().unwrap())).sum();
+    let found: Vec<(u64, u32)> = sites.map(|at| (number(at + 8), held(at))).collect();
+    assert_eq!(found, [(100_000, 100_000); 2]);
 }
 
 fn sections_are_counted() {
