@@ -251,7 +251,7 @@ fn compares(image: &Image) -> Vec<u64> {
 
 /// What the runtime may add to a small library, in KiB, by the library's features: with keys of its own, with slices
 /// too, with everything.
-const LIMITS: [(&str, u64); 3] = [("bound", 16), ("slice", 26), ("all", 47)];
+const LIMITS: [(&str, u64); 3] = [("bound", 16), ("slice", 27), ("all", 47)];
 
 /// The small library with these features, built for size.
 fn small(features: &str) -> Build {

@@ -17,6 +17,9 @@ use goblin::elf::{Elf, header, reloc};
 use iced_x86::{Decoder, DecoderOptions, FlowControl, OpKind, Register};
 use libtest_mimic::Trial;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -37,11 +40,13 @@ fn main() -> ExitCode {
             header_is_clean(language)
         })
     }));
-    tests.extend(RUST.map(|(name, settings, flags)| {
+    let rust = if full_matrix() { &RUST[..] } else { &RUST[..4] };
+    tests.extend(rust.iter().map(|&(name, settings, flags)| {
         test(&format!("Rust, {name}"), missing_linker(flags), move || rust_is_bound(name, settings, flags))
     }));
     tests.push(test("C and Rust know the same CPU", needs("gcc"), c_and_rust_know_the_same_cpu));
     tests.push(test("a program in C uses a library in Rust", needs("gcc"), c_uses_rust));
+    tests.push(test("the last setting counts", needs("gcc"), the_last_setting_counts));
     tests.push(test("resolvers read settings as keys do", needs("gcc"), resolvers_read_settings_as_keys_do));
     tests.push(test(
         "a resolver that cannot read settings is reported",
@@ -533,21 +538,21 @@ fn c_and_rust_know_the_same_cpu() {
 
 type Setting = (&'static str, &'static str);
 
-/// Profile settings, and options of rustc.
+/// Profile settings, and options of rustc. The first four are built every time.
 const RUST: [(&str, &[Setting], &[&str]); 7] = [
-    ("debug, rust-lld", &[("opt-level", "0"), ("debug-assertions", "true")], &[]),
     ("debug, static", &[("opt-level", "0"), ("debug-assertions", "true")], &["-Ctarget-feature=+crt-static"]),
-    (
-        "optimised, bfd, static",
-        &[],
-        &["-Clinker-features=-lld", "-Clink-arg=-fuse-ld=bfd", "-Ctarget-feature=+crt-static"],
-    ),
     ("optimised, gold, lazy", &[], &["-Clinker-features=-lld", "-Clink-arg=-fuse-ld=gold", "-Crelro-level=partial"]),
     ("optimised, mold, fat LTO", &[("lto", "fat")], &["-Clinker-features=-lld", "-Clink-arg=-fuse-ld=mold"]),
     (
         "small, lld, thin LTO, non-PIE",
         &[("opt-level", "s"), ("lto", "thin"), ("panic", "abort")],
         &["-Crelocation-model=static"],
+    ),
+    ("debug, rust-lld", &[("opt-level", "0"), ("debug-assertions", "true")], &[]),
+    (
+        "optimised, bfd, static",
+        &[],
+        &["-Clinker-features=-lld", "-Clink-arg=-fuse-ld=bfd", "-Ctarget-feature=+crt-static"],
     ),
     (
         "small, bfd, one unit",
@@ -676,7 +681,7 @@ fn resolvers_read_settings_as_keys_do() {
 
 /// Where `/proc` cannot be read, the symbol is bound by the CPU alone, and the report says that the keys would have it otherwise.
 fn a_resolver_that_cannot_read_settings_is_reported() {
-    let program = rust_program("debug, static", RUST[1].1, RUST[1].2);
+    let program = rust_program("debug, static", RUST[0].1, RUST[0].2);
     let mut command = command(&program);
     // SAFETY: system calls on numbers.
     unsafe { command.env("INVAR", "off").pre_exec(|| refuse::filter(libc::SYS_openat, None, refuse::REFUSE)) };
@@ -688,15 +693,52 @@ fn a_resolver_that_cannot_read_settings_is_reported() {
     assert!(output.contains(&format!("variant\t{} 3000", expected(&[]))), "{output}");
 }
 
+/// A setuid program of a user with fewer privileges cannot read its own environment in `/proc`; a setgid one can, and must not heed it.
 fn raised_privileges_take_no_settings() {
     let c = c_program("setuid", "gcc -O2", &["copy.c", "copies.c"]);
     let rust = rust_program("optimised", &[], &[]);
     for program in [c, rust] {
         let copy = Temporary::executable("setuid-copies", &std::fs::read(program).unwrap());
-        let output = String::from_utf8(must(set_user(&copy).env("INVAR", "off")).stdout).unwrap();
-        assert!(output.contains(&format!("variant\t{} 3000", expected(&[]))), "{output}");
-        let output = String::from_utf8(must(command(&copy.0).env("INVAR", "off").uid(65534)).stdout).unwrap();
-        assert!(output.contains("variant\tanywhere 3000"), "with the same privileges: {output}");
+        let variant = |command: &mut Command| {
+            let output = String::from_utf8(must(command.env("INVAR", "off")).stdout).unwrap();
+            let variant = output.lines().find_map(|line| line.strip_prefix("variant\t"));
+            variant.expect("a variant").to_owned()
+        };
+        assert_eq!(variant(&mut command(&copy.0)), "anywhere 3000", "with the same privileges");
+        let all = format!("{} 3000", expected(&[]));
+        assert_eq!(variant(&mut set_user(&copy)), all);
+        chown(&copy.0, Some(0), Some(65534)).unwrap();
+        std::fs::set_permissions(&copy.0, std::fs::Permissions::from_mode(0o2755)).unwrap();
+        assert_eq!(variant(&mut command(&copy.0)), all);
+    }
+}
+
+/// A variable can be there twice.
+fn the_last_setting_counts() {
+    let c = c_program("twice", "gcc -O2", &["copy.c", "copies.c"]);
+    let rust = rust_program("optimised", &[], &[]);
+    for (environment, without) in [
+        (&[c"INVAR_KEYS=cpu.avx512bw=off", c"INVAR_KEYS=x=y"][..], &[][..]),
+        (&[c"INVAR_KEYS=x=y", c"INVAR_KEYS=cpu.avx512bw=off"], &["avx512bw"]),
+        (&[c"INVAR_KEYS=cpu.avx512bw=off", c"INVAR_KEYS="], &["avx512bw"]),
+        (&[c"INVAR=off", c"INVAR=auto"], &[]),
+        (&[c"INVAR=auto", c"INVAR=off", c"INVAR=none"], &["avx512bw", "avx2"]),
+    ] {
+        for program in [&c, &rust] {
+            let path = CString::new(program.as_os_str().as_bytes()).unwrap();
+            let strings: Vec<_> = environment.iter().map(|string| string.as_ptr() as usize).chain([0]).collect();
+            let mut command = command(program);
+            // SAFETY: one system call, on strings that outlive it; both vectors end in null.
+            unsafe {
+                command.pre_exec(move || {
+                    libc::execve(path.as_ptr(), [path.as_ptr(), std::ptr::null()].as_ptr(), strings.as_ptr().cast());
+                    Err(std::io::Error::last_os_error())
+                })
+            };
+            let output = String::from_utf8(must(&mut command).stdout).unwrap();
+            assert!(output.contains(&format!("variant\t{} 3000", expected(without))), "{environment:?} {output}");
+            assert!(!output.contains("decided otherwise"), "{output}");
+        }
     }
 }
 

@@ -1,10 +1,11 @@
-/* Two children of fork, each in sections of its own at the same time. */
+/* Four children of fork, each in sections of its own at the same time. */
 
 #include <invar.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define SECTIONS 100000
+#define SHORT 300000
+#define LONG 30000
 
 static volatile long sum;
 
@@ -12,7 +13,7 @@ static void one(void)
 {
 	int i;
 
-	for (i = 0; i < SECTIONS; i++) {
+	for (i = 0; i < SHORT; i++) {
 		invar_slice_enter();
 		sum += 1;
 		invar_slice_leave();
@@ -23,9 +24,9 @@ static void other(void)
 {
 	int i, step;
 
-	for (i = 0; i < SECTIONS; i++) {
+	for (i = 0; i < LONG; i++) {
 		invar_slice_enter();
-		for (step = 0; step < 20; step++)
+		for (step = 0; step < 2000; step++)
 			sum += 2;
 		invar_slice_leave();
 	}
@@ -35,9 +36,9 @@ int main(void)
 {
 	int child, status, failed = 0;
 
-	for (child = 0; child < 2; child++)
+	for (child = 0; child < 4; child++)
 		if (fork() == 0) {
-			(child ? other : one)();
+			(child % 2 ? other : one)();
 			_exit(0);
 		}
 	while (wait(&status) > 0)
