@@ -40,18 +40,18 @@ fn counted(kernel: Kernel) {
     assert_eq!(all["yields"], kernels.yielded, "{said}");
     // Each grant was there at the end of its section, or lost; hardly any request is lost to anything else.
     let granted_or_lost = all["grants"] + all["lost"] - nested["nested"];
-    assert!(granted_or_lost.abs_diff(kernels.granted) <= 3, "{said}");
+    assert!(granted_or_lost.abs_diff(kernels.granted) <= 6, "{said}");
 
     assert_eq!(facts["granted"], format!("sites=1 {}", sections(16, 16)), "{said}");
     for case in [&short, &too_long, &with_call, &not_enrolled] {
         assert_eq!((case["sites"], case["held"]), (1, case["requests"]), "{said}");
     }
-    assert!(short["grants"] >= 10 && short["lost"] <= 2, "{said}");
+    assert!(short["grants"] >= 10 && short["lost"] <= 5, "{said}");
     let explained = |case: &BTreeMap<&str, u64>| case["too_long"] + case["interrupted"];
     for (case, reason) in [(&too_long, "too_long"), (&with_call, "interrupted")] {
         // The first loss of a site has no reason.
         assert_eq!(explained(case) + 1, case["lost"], "{said}");
-        assert!(case["lost"] > 8 && case[reason] * 10 >= explained(case) * 8, "{reason}: {said}");
+        assert!(case["lost"] > 4 && case[reason] * 10 >= explained(case) * 7, "{reason}: {said}");
     }
     assert_eq!((nested["requests"], nested["lost"], nested["nested"]), (20, 10, 10), "{said}");
     assert_eq!((not_enrolled["not_enrolled"], not_enrolled["lost"]), (2000, 0), "{said}");
