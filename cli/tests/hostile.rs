@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{ANYWHERE, HAS_SITES, INVAR, run_singly, sites, test};
+use common::{ANYWHERE, HAS_SITES, INVAR, cases, run_singly, sites, test};
 use goblin::elf::program_header::{PT_LOAD, PT_NOTE};
 use goblin::elf::section_header::SHT_SYMTAB;
 use invar_cli::error::Error;
@@ -11,7 +11,6 @@ use invar_cli::file::Bytes;
 use invar_cli::sites::of_file;
 use invar_cli::text::Format;
 use proptest::prelude::*;
-use proptest::test_runner::{Config, RngSeed};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ops::Range;
 use std::path::Path;
@@ -167,18 +166,6 @@ fn any_length_is_listed_or_refused() {
     // What is left of the text is listed, and the rest as it is.
     let text = listed(&FILE[..FILE.len() - 1]);
     assert!(text.contains("the file is cut off"), "{text}");
-}
-
-/// The same cases in every run, unless `PROPTEST_RNG_SEED` says otherwise; leaves no file in the source tree.
-fn cases(number: u32) -> Config {
-    let mut config = Config { failure_persistence: None, ..Config::default() };
-    if config.rng_seed == RngSeed::Random {
-        config.rng_seed = RngSeed::Fixed(1);
-    }
-    if std::env::var_os("PROPTEST_CASES").is_none() {
-        config.cases = number;
-    }
-    config
 }
 
 /// A place in one of these ranges.

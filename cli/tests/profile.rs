@@ -5,14 +5,13 @@
 
 mod common;
 
-use common::{ANYWHERE, INVAR, Said, Temporary, command, invar, needs, run, sites, test};
+use common::{ANYWHERE, INVAR, Said, Temporary, cases, command, invar, needs, run, sites, test};
 use invar::slice::enter;
 use invar_cli::profile::layout::{BUCKETS, Table, bounds};
 use invar_cli::profile::sites::{File, Profile};
 use invar_cli::profile::source::{Frame, Place};
 use invar_cli::profile::{listing, plot};
 use proptest::prelude::*;
-use proptest::test_runner::{Config, RngSeed};
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::os::unix::process::CommandExt;
@@ -919,18 +918,6 @@ fn any_length_is_shown_or_refused() {
         survives(&whole[..length]);
     }
     Table::parse(&whole).expect("the whole");
-}
-
-/// The same cases in every run, unless `PROPTEST_RNG_SEED` says otherwise; leaves no file in the source tree.
-fn cases(number: u32) -> Config {
-    let mut config = Config { failure_persistence: None, ..Config::default() };
-    if config.rng_seed == RngSeed::Random {
-        config.rng_seed = RngSeed::Fixed(1);
-    }
-    if std::env::var_os("PROPTEST_CASES").is_none() {
-        config.cases = number;
-    }
-    config
 }
 
 fn number() -> impl Strategy<Value = u64> {

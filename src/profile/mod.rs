@@ -123,7 +123,10 @@ pub(crate) fn load(own: &Module<'_>) -> bool {
     known.header.grants.store(granting.into(), Relaxed);
     let mut buffer = [0; 1024];
     known.add_module(own.range(), if own.is_program() { sys::program_path(&mut buffer) } else { own.path.to_bytes() });
-    if let Ok(blank) = sys::blank_after_fork() {
+    // libinvar is here once for each module that it loads.
+    if PROCESS.load(Relaxed).is_null()
+        && let Ok(blank) = sys::blank_after_fork()
+    {
         PROCESS.store(blank as *mut AtomicU64, Relaxed);
         process();
     }

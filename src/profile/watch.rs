@@ -35,7 +35,6 @@ pub(crate) extern "C" fn entered(site: usize) {
         None if super::sites_count() => add(&table.header.sites_lost),
         None => {}
     }
-    let mut began = None;
     if own {
         let depth = thread.depth.load(Relaxed);
         if inside && let Some(outer) = depth.checked_sub(1) {
@@ -43,18 +42,13 @@ pub(crate) extern "C" fn entered(site: usize) {
         }
         // First the depth: a signal handler's sections are beside this one, then.
         thread.depth.store(depth.wrapping_add(1), Relaxed);
-        {
-            let section = thread.open(depth);
-            section.site.store(place, Relaxed);
-            section.cut_short.store(0, Relaxed);
-            // At sites that have lost a section before, to know why if they lose another.
-            let asks = !inside && known.is_some_and(|site| site.lost.load(Relaxed) > 0);
-            section.cpu_time.store(if asks { sys::thread_time() } else { 0 }, Relaxed);
-            began = Some(&section.began);
-        }
-    }
-    if let Some(began) = began {
-        began.store(arch::ticks(), Relaxed);
+        let section = thread.open(depth);
+        section.site.store(place, Relaxed);
+        section.cut_short.store(0, Relaxed);
+        // At sites that have lost a section before, to know why if they lose another.
+        let asks = !inside && known.is_some_and(|site| site.lost.load(Relaxed) > 0);
+        section.cpu_time.store(if asks { sys::thread_time() } else { 0 }, Relaxed);
+        section.began.store(arch::ticks(), Relaxed);
     }
     // SAFETY: as above.
     unsafe { request.write_volatile(1) };
