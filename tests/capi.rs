@@ -333,6 +333,8 @@ fn threads_are_enrolled_at_creation() {
         for (name, value) in ends {
             assert_eq!(facts[name], value, "{name}: {report}");
         }
+        let listed = (!report.is_empty()).then_some("0 1 1 1");
+        assert_eq!(facts.get("listed").map(String::as_str), listed, "{facts:?}");
         report
     };
     const IN_FRONT: &str = "key slice.hook = on (probe): threads are enrolled when they are created";

@@ -157,6 +157,23 @@ struct invar_counts {
 /* INVAR_NOT_COUNTED, INVAR_INVALID. */
 INVAR_API int invar_slice_counts(struct invar_counts *counts);
 
+/* A thread, and what the kernel knows of its area. */
+struct invar_thread {
+	size_t size;			/* of what libinvar has filled in */
+	uint64_t address;		/* of the area */
+	uint32_t number;		/* as gettid(2) gives it */
+	int32_t area;			/* INVAR_OK; INVAR_NO_AREA: it has none; negative: nobody could be asked, and why */
+	uint8_t enabled;		/* it can be granted time */
+	uint8_t request;		/* it asks for time */
+	uint8_t asleep;			/* with a request: one that was left set, as sections make no system calls */
+	uint8_t reserved[5];
+};
+
+/* Calls `each` for every thread of the process, which a child process traces one after the other: each is stopped for
+ * some microseconds, and a few system calls may return EINTR for it (signal(7)). For people and tests. Not inside a
+ * section. INVAR_INVALID; negative where /proc is not there or there is no memory. */
+INVAR_API int invar_slice_audit(void (*each)(const struct invar_thread *thread, void *argument), void *argument);
+
 /* Writes what was decided and bound in all modules to a file descriptor, as text. INVAR_INVALID if it does not take
  * all of it. */
 INVAR_API int invar_report(int descriptor);

@@ -3,7 +3,7 @@
 #![no_std]
 
 use core::ffi::{CStr, c_char, c_int, c_void};
-use invar::slice::{self, NotEnrolled, NotGuarded};
+use invar::slice::{self, Area, NotEnrolled, NotGuarded};
 
 /// The runtime does not panic; what the compiler cannot know of that ends here.
 #[panic_handler]
@@ -181,6 +181,51 @@ unsafe extern "C" fn invar_slice_counts(counts: *mut Counts) -> c_int {
     // SAFETY: as the caller vouches; what a newer program has behind it stays as it is.
     unsafe { counts.cast::<u8>().copy_from_nonoverlapping((&raw const known).cast(), length) };
     Code::Ok as c_int
+}
+
+/// `struct invar_thread`.
+#[repr(C)]
+struct Thread {
+    size: usize,
+    address: u64,
+    number: u32,
+    area: c_int,
+    enabled: bool,
+    request: bool,
+    asleep: bool,
+    reserved: [u8; 5],
+}
+
+impl From<slice::Thread> for Thread {
+    fn from(thread: slice::Thread) -> Self {
+        let (area, address, enabled, request, asleep) = match thread.area {
+            Area::Registered { address, enabled, request, asleep } => {
+                (Code::Ok as c_int, address, enabled, request, asleep)
+            }
+            Area::Unknown(errno) => (-errno, 0, false, false, false),
+            _ => (Code::NoArea as c_int, 0, false, false, false),
+        };
+        let (size, address) = (size_of::<Self>(), address as u64);
+        Self { size, address, number: thread.number, area, enabled, request, asleep, reserved: [0; 5] }
+    }
+}
+
+/// `invar_slice_audit`: lists the threads.
+///
+/// # Safety
+///
+/// `each` must be callable with the argument.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn invar_slice_audit(
+    each: Option<unsafe extern "C" fn(*const Thread, *mut c_void)>,
+    argument: *mut c_void,
+) -> c_int {
+    let Some(each) = each else { return Code::Invalid as c_int };
+    // SAFETY: as the caller vouches.
+    match slice::audit(|thread| unsafe { each(&thread.into(), argument) }) {
+        Ok(()) => Code::Ok as c_int,
+        Err(errno) => -errno,
+    }
 }
 
 /// `invar_report`: writes what was decided and bound to a descriptor.

@@ -13,6 +13,7 @@
 static atomic_flag lock = ATOMIC_FLAG_INIT;
 static long sum;
 static atomic_int enrolled, enrolled_before;
+static pthread_barrier_t all;
 
 /* Whether the kernel looks at this thread's requests (Linux, include/uapi/linux/rseq.h: flags, bit 5). */
 static int is_enrolled(void)
@@ -21,6 +22,11 @@ static int is_enrolled(void)
 
 	__asm__ volatile("movl %%fs:16(%1), %0" : "=r"(flags) : "r"((intptr_t)(int32_t)invar_slice.data));
 	return flags >> 5 & 1;
+}
+
+static void list(const struct invar_thread *thread, void *enabled)
+{
+	*(int *)enabled += thread->area == INVAR_OK && thread->enabled && !thread->request;
 }
 
 static void *contend(void *unused)
@@ -48,6 +54,8 @@ static void *contend(void *unused)
 		}
 	}
 	enrolled += invar_slice_enrol() == INVAR_OK;
+	pthread_barrier_wait(&all);
+	pthread_barrier_wait(&all);
 	return unused;
 }
 
@@ -56,14 +64,19 @@ int main(void)
 	struct invar_counts counts = { .size = sizeof counts };
 	struct invar_verdict verdict;
 	pthread_t threads[THREADS];
-	int i, counted;
+	int i, counted, enabled = 0;
 
 	memset(&verdict, 0, sizeof verdict);
 	printf("key\t%d\n", invar_key("slice", &verdict, sizeof verdict));
 	printf("slice\t%d\n", verdict.value);
 	printf("evidence\t%.*s\n", verdict.evidence_length, verdict.evidence);
+	pthread_barrier_init(&all, NULL, THREADS + 1);
 	for (i = 0; i < THREADS; i++)
 		pthread_create(&threads[i], NULL, contend, NULL);
+	pthread_barrier_wait(&all);
+	i = invar_slice_audit(list, &enabled);
+	printf("listed\t%d %d\n", i, enabled);
+	pthread_barrier_wait(&all);
 	for (i = 0; i < THREADS; i++)
 		pthread_join(threads[i], NULL);
 	printf("sum\t%ld\n", sum);

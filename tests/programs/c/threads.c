@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <threads.h>
+#include <unistd.h>
 
 static _Thread_local int own;
 
@@ -24,8 +25,22 @@ static int counts(void *argument)
 	return *(int *)argument + 3;
 }
 
+struct listed {
+	int threads, self;
+};
+
+static void list(const struct invar_thread *thread, void *argument)
+{
+	struct listed *listed = argument;
+
+	listed->threads++;
+	if (thread->number == (uint32_t)getpid())
+		listed->self += thread->size == sizeof *thread && (thread->area == INVAR_OK) == (thread->address != 0);
+}
+
 int main(void)
 {
+	struct listed listed = { 0, 0 };
 	char base[8];
 	pthread_attr_t attributes;
 	pthread_t thread;
@@ -48,6 +63,10 @@ int main(void)
 		if (pthread_create(&thread, &attributes, returns, base) || pthread_join(thread, &result))
 			abort();
 	printf("many\t%d\n", i);
+	if (invar_slice_audit) {
+		i = invar_slice_audit(list, &listed);
+		printf("listed\t%d %d %d %d\n", i, listed.threads, listed.self, invar_slice_audit(NULL, NULL) == INVAR_INVALID);
+	}
 	fflush(stdout);
 	return invar_report ? invar_report(1) : 0;
 }
