@@ -3,13 +3,12 @@
 use crate::console::Job;
 use crate::{Result, init};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::io::{BufWriter, Write};
+use std::fs::{self, File};
+use std::io::{BufWriter, Seek, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use tempfile::NamedTempFile;
 
 /// What is to be in the guest's file system.
 #[derive(Clone, Default)]
@@ -69,9 +68,10 @@ impl Image {
         Ok(())
     }
 
-    /// Writes the archive that the kernel unpacks, with the jobs in it: the same bytes for the same content.
-    pub(crate) fn write(&self, jobs: &[Job]) -> Result<NamedTempFile> {
-        let mut archive = Archive { out: BufWriter::new(NamedTempFile::with_prefix("invar-guest-")?), entries: 0 };
+    /// Writes the archive that the kernel unpacks, with the jobs in it: the same bytes for the same content. The file has no
+    /// name, so that it goes with whoever has it open.
+    pub(crate) fn write(&self, jobs: &[Job]) -> Result<File> {
+        let mut archive = Archive { out: BufWriter::new(tempfile::tempfile()?), entries: 0 };
         let mut folders = BTreeSet::new();
         let paths = self.files.keys().chain(self.copies.keys()).map(String::as_str);
         let paths = paths.chain(["/proc/", "/sys/", "/dev/", "/tmp/"]);
@@ -91,12 +91,14 @@ impl Image {
         }
         let list: String = jobs.iter().map(|job| job.to_line() + "\n").collect();
         archive.entry(init::JOBS, 0o100_644, list.as_bytes())?;
-        Ok(cpio::newc::trailer(archive.out)?.into_inner()?)
+        let mut file = cpio::newc::trailer(archive.out)?.into_inner()?;
+        file.rewind()?;
+        Ok(file)
     }
 }
 
 struct Archive {
-    out: BufWriter<NamedTempFile>,
+    out: BufWriter<File>,
     entries: u32,
 }
 

@@ -53,8 +53,11 @@ impl Machine {
     pub fn run(&self, image: &Image, jobs: &[Job]) -> Result<Run> {
         let archive = image.write(jobs)?;
         let mut line = format!("console=ttyS0 quiet panic=-1 rdinit=/init {}", self.line);
-        let mut qemu = Command::new(QEMU);
-        qemu.args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-serial", "stdio"]);
+        // Killed with whoever waits for it, however that one ends.
+        let mut qemu = Command::new("setpriv");
+        qemu.args(["--pdeathsig", "KILL", QEMU]);
+        qemu.args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"]);
+        qemu.args(["-serial", "file:/dev/stdout"]);
         qemu.args(["-m", "512", "-smp", "1", "-accel", "tcg,thread=single"]);
         match self.time {
             Time::Host => {
@@ -67,8 +70,8 @@ impl Machine {
                 line += " norandmaps tsc=reliable";
             }
         }
-        qemu.arg("-kernel").arg(&self.kernel).arg("-initrd").arg(archive.path()).args(["-append", &line]);
-        qemu.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        qemu.arg("-kernel").arg(&self.kernel).args(["-initrd", "/dev/stdin", "-append", &line]);
+        qemu.stdin(archive).stdout(Stdio::piped()).stderr(Stdio::piped());
 
         let (console, stopped) = watch(&mut qemu, self.limit)?;
         Ok(Run { outcomes: console::read(&console), console, stopped })
@@ -88,7 +91,7 @@ impl Drop for Ended {
 /// What the program writes, until it ends or the limit is reached; and whether it is the latter.
 fn watch(command: &mut Command, limit: Duration) -> Result<(String, bool)> {
     let deadline = Instant::now() + limit;
-    let mut child = Ended(command.spawn().map_err(|error| format!("{QEMU}: {error}"))?);
+    let mut child = Ended(command.spawn().map_err(|error| format!("{:?}: {error}", command.get_program()))?);
     let (mut output, mut errors) = (child.0.stdout.take().unwrap(), child.0.stderr.take().unwrap());
     let (send, received) = channel();
     let reader = std::thread::spawn(move || {

@@ -4,9 +4,10 @@ use crate::kernels::{Kernel, job};
 use crate::programs::{image, program};
 use crate::test;
 use invar_guest::console::End;
+use invar_guest::machine::QEMU;
 use libtest_mimic::Trial;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 pub fn tests() -> Vec<Trial> {
@@ -16,6 +17,7 @@ pub fn tests() -> Vec<Trial> {
         test("the command reports like a test run", Kernel::On.missing(), the_command_reports),
         test("a folder is there as it is here", Kernel::On.missing(), a_folder_is_there),
         test("a guest that goes down is not taken for one that is well", Kernel::On.missing(), a_guest_that_goes_down),
+        test("a guest goes with who runs it", Kernel::On.missing(), a_guest_goes_with_who_runs_it),
     ]
 }
 
@@ -74,4 +76,33 @@ fn a_guest_that_goes_down() {
         .unwrap_or_else(|error| panic!("{error}"));
     let error = run.output("any").unwrap_err().to_string();
     assert!(error.starts_with("the guest went down before `any`") && error.contains("Kernel panic"), "{error}");
+}
+
+fn a_guest_goes_with_who_runs_it() {
+    let forever = format!("{} spin 1 1000000000", program("contend").unwrap().display());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_invar-guest"));
+    let mut runner = command.args(["run", &forever]).stdout(Stdio::null()).spawn().expect("the command");
+    let threads = format!("/proc/{}/task", runner.id());
+    // The program that a process executes; none if it has ended, waited for or not.
+    let executes = |process: &str| std::fs::read_link(format!("/proc/{process}/exe")).ok();
+    let emulator = sooner_or_later("an emulator", || {
+        let threads = std::fs::read_dir(&threads).into_iter().flatten().flatten();
+        let mut children = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
+        let child = children.find(|list| !list.is_empty())?.trim().to_owned();
+        executes(&child)?.ends_with(QEMU).then_some(child)
+    });
+    runner.kill().unwrap();
+    runner.wait().unwrap();
+    sooner_or_later("its end", || executes(&emulator).is_none().then_some(()));
+}
+
+/// Asks until there is an answer.
+fn sooner_or_later<T>(what: &str, mut answer: impl FnMut() -> Option<T>) -> T {
+    for _ in 0..2000 {
+        if let Some(answer) = answer() {
+            return answer;
+        }
+        std::thread::sleep(Duration::from_millis(30));
+    }
+    panic!("{what}: never");
 }

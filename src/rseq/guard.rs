@@ -157,10 +157,11 @@ const fn filter() -> [libc::sock_filter; LENGTH] {
     let mut lines = [line(RETURN, libc::SECCOMP_RET_ALLOW); LENGTH];
     lines[0] = load(offset_of!(data, nr));
     let mut entry = 0;
-    while entry < ENTRIES {
-        let (machine, number) = arch::PRCTL[entry];
+    let entries: &[(u32, u32)] = &arch::PRCTL;
+    while entry < entries.len() {
+        let (machine, number) = entries[entry];
         let (at, block) = (1 + entry, 1 + ENTRIES + 2 * entry);
-        lines[at] = jump(at, IF_EQUAL, number, block, if entry + 1 < ENTRIES { at + 1 } else { ALLOW });
+        lines[at] = jump(at, IF_EQUAL, number, block, if entry + 1 < entries.len() { at + 1 } else { ALLOW });
         lines[block] = load(offset_of!(data, arch));
         lines[block + 1] = jump(block + 1, IF_EQUAL, machine, ARGUMENTS, ALLOW);
         entry += 1;
