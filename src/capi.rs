@@ -4,7 +4,7 @@
 use crate::module;
 use crate::report::{of, text::print};
 use crate::sys::{self, File};
-use crate::text::{Sink, Text};
+use crate::text::Buffered;
 use crate::{Verdict, profile, runtime, slice};
 
 /// Decides and binds for the module whose outcome this is; `false` if there is none.
@@ -30,33 +30,9 @@ pub fn count_withdrawal(site: usize) {
 /// Writes the report to a descriptor, which stays open; `false` if not all of it was taken.
 pub fn report(descriptor: i32) -> bool {
     let Some(file) = File::duplicate(descriptor) else { return false };
-    let mut out = Written { file, text: Text::new(), taken: true };
+    let mut taken = true;
+    let mut out = Buffered::new(|text: &[u8]| taken = taken && sys::print(Some(&file), text));
     module::each_in_turn(|module| print(&of(module), &mut out));
     out.flush();
-    out.taken
-}
-
-/// Text on its way to a file.
-struct Written {
-    file: File,
-    text: Text<1024>,
-    taken: bool,
-}
-
-impl Sink for Written {
-    fn put(&mut self, bytes: &[u8]) {
-        for part in bytes.chunks(256) {
-            if self.text.as_bytes().len() + part.len() > 1024 {
-                self.flush();
-            }
-            self.text.put(part);
-        }
-    }
-}
-
-impl Written {
-    fn flush(&mut self) {
-        self.taken = self.taken && sys::print(Some(&self.file), self.text.as_bytes());
-        self.text = Text::new();
-    }
+    taken
 }

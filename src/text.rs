@@ -108,6 +108,40 @@ impl<const N: usize> Sink for Text<N> {
     }
 }
 
+/// Text on its way to where it is written, a kilobyte at a time.
+#[cfg(feature = "report")]
+pub(crate) struct Buffered<F: FnMut(&[u8])> {
+    text: Text<1024>,
+    write: F,
+}
+
+#[cfg(feature = "report")]
+impl<F: FnMut(&[u8])> Buffered<F> {
+    pub(crate) fn new(write: F) -> Self {
+        Self { text: Text::new(), write }
+    }
+
+    /// Writes what is not yet written.
+    #[cold]
+    pub(crate) fn flush(&mut self) {
+        (self.write)(self.text.as_bytes());
+        self.text.clear();
+    }
+}
+
+#[cfg(feature = "report")]
+impl<F: FnMut(&[u8])> Sink for Buffered<F> {
+    #[cold]
+    fn put(&mut self, bytes: &[u8]) {
+        for part in bytes.chunks(256) {
+            if self.text.as_bytes().len() + part.len() > 1024 {
+                self.flush();
+            }
+            self.text.put(part);
+        }
+    }
+}
+
 impl<const N: usize> Default for Text<N> {
     fn default() -> Self {
         Self::new()

@@ -133,6 +133,7 @@ fn keys_are_bound(way: [&'static str; 3]) {
         assert!(sites.len() >= 9, "{said}");
         let expected = if settings == [("INVAR", "off")] { ": checked" } else { ": bound to " };
         assert!(sites.iter().all(|site| site.contains(expected)), "{said}");
+        assert_eq!(program.matches("\n  key slice = ").count(), 1, "one key, however many object files have it: {said}");
         assert!(program.contains("slice enter slice") && program.contains("slice leave slice"), "{said}");
     }
     let required = command(&program).env("LD_LIBRARY_PATH", libinvar()).env("INVAR", "require").output().unwrap();

@@ -5,47 +5,22 @@ use super::text::print;
 use crate::module::Module;
 use crate::settings::{self, SETTINGS};
 use crate::sys::{self, File};
-use crate::text::{Sink, Text};
+use crate::text::{Buffered, Sink, Text};
 use core::ffi::CStr;
 
 /// Writes one module's report to where `INVAR_REPORT` says.
 #[cold]
 pub(crate) fn write(module: &Module<'_>, destination: &'static CStr) {
-    let file = if destination == c"stderr" { None } else { open(destination) };
-    let mut out = Buffered { destination, file, text: Text::new() };
+    let mut file = if destination == c"stderr" { None } else { open(destination) };
+    // What the file does not take, and all that follows, goes to standard error.
+    let mut out = Buffered::new(|text: &[u8]| {
+        if !sys::print(file.as_ref(), text) && file.take().is_some() {
+            complain(b"write to ", destination);
+            sys::print(None, text);
+        }
+    });
     print(&of(module), &mut out);
     out.flush();
-}
-
-/// Text on its way to a file, or to standard error.
-struct Buffered {
-    destination: &'static CStr,
-    file: Option<File>,
-    text: Text<1024>,
-}
-
-impl Sink for Buffered {
-    #[cold]
-    fn put(&mut self, bytes: &[u8]) {
-        for part in bytes.chunks(256) {
-            if self.text.as_bytes().len() + part.len() > 1024 {
-                self.flush();
-            }
-            self.text.put(part);
-        }
-    }
-}
-
-impl Buffered {
-    /// Writes it out; what the file does not take, and all that follows, goes to standard error.
-    #[cold]
-    fn flush(&mut self) {
-        if !sys::print(self.file.as_ref(), self.text.as_bytes()) && self.file.take().is_some() {
-            complain(b"write to ", self.destination);
-            sys::print(None, self.text.as_bytes());
-        }
-        self.text = Text::new();
-    }
 }
 
 /// The file to append to; standard error where it cannot be opened.
