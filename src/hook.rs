@@ -18,6 +18,7 @@ use invar_arch::{self as arch, Call};
 
 /// What both functions are to the linker: a thread's number, its attributes, its start routine and what that is called with.
 type PthreadCreate = unsafe extern "C" fn(*mut c_void, *const c_void, *const c_void, *mut c_void) -> c_int;
+#[cfg(not(all(target_feature = "crt-static", target_env = "musl")))]
 type ThrdCreate = unsafe extern "C" fn(*mut c_void, *const c_void, *mut c_void) -> c_int;
 
 /// POSIX.1-2024, `pthread_create`; the errors are those of the C library's.

@@ -7,6 +7,7 @@
 
 use crate::key::{KeyRecord, RawProbe, State};
 use crate::site::{SiteRecord, leads_to};
+use crate::sys;
 use core::ffi::{CStr, c_int, c_void};
 use core::ops::Range;
 use core::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering};
@@ -202,8 +203,11 @@ impl<'a> Module<'a> {
         // SAFETY: the loader's table has this many headers.
         let headers = unsafe { core::slice::from_raw_parts(info.dlpi_phdr, info.dlpi_phnum as usize) };
         let segments = Segments { base: info.dlpi_addr as usize, headers };
-        // SAFETY: the loader's name ends in NUL; it may be null for the program itself.
-        let path = if info.dlpi_name.is_null() { c"" } else { unsafe { CStr::from_ptr(info.dlpi_name) } };
+        // glibc lists the program without a name, musl by one of its own. The kernel says where the program's headers are;
+        // where the loader itself was executed, those of the loader.
+        let is_program = info.dlpi_name.is_null() || info.dlpi_phdr as u64 == sys::auxiliary(libc::AT_PHDR);
+        // SAFETY: the loader's name ends in NUL.
+        let path = if is_program { c"" } else { unsafe { CStr::from_ptr(info.dlpi_name) } };
         headers
             .iter()
             .filter(|header| header.p_type == libc::PT_NOTE)
@@ -311,7 +315,7 @@ impl<'a> Module<'a> {
         self.is_program() || words.any(|&[tag, value]| tag == DT_FLAGS_1 && value & DF_1_NODELETE != 0)
     }
 
-    /// Whether this is the program itself, which the loader lists without a path.
+    /// Whether this is the program itself.
     pub(crate) fn is_program(&self) -> bool {
         self.path.is_empty()
     }

@@ -1,7 +1,7 @@
 //! The C libraries, and how programs are started with them.
 
 use crate::kernels::job;
-use crate::programs::static_program;
+use crate::programs::{no_musl, static_program};
 use invar_guest::Result;
 use invar_guest::cache::{Cache, LOADER};
 use invar_guest::console::Job;
@@ -21,12 +21,15 @@ pub enum Libc {
     Unregistered(&'static Glibc),
     /// This machine's, in one file with the program.
     Static,
+    /// Rust's, in one file with the program; it registers no areas.
+    Musl,
 }
 
 impl Libc {
-    pub fn all() -> [Self; 5] {
+    pub fn all() -> [Self; 6] {
         let [oldest, middle, newest] = &GLIBCS;
-        [Self::Plain(oldest), Self::Unregistered(oldest), Self::Plain(middle), Self::Plain(newest), Self::Static]
+        let plain = [oldest, middle, newest].map(Self::Plain);
+        [plain[0], Self::Unregistered(oldest), plain[1], plain[2], Self::Static, Self::Musl]
     }
 
     pub fn name(self) -> String {
@@ -34,6 +37,7 @@ impl Libc {
             Self::Plain(glibc) => glibc.name(),
             Self::Unregistered(glibc) => format!("{} with rseq=0", glibc.name()),
             Self::Static => "static glibc".into(),
+            Self::Musl => "musl".into(),
         }
     }
 
@@ -42,6 +46,7 @@ impl Libc {
         match self {
             Self::Plain(glibc) | Self::Unregistered(glibc) => glibc.is(version),
             Self::Static => version == own_version(),
+            Self::Musl => version == "musl",
         }
     }
 
@@ -49,6 +54,7 @@ impl Libc {
     pub fn missing(self) -> Option<String> {
         match self {
             Self::Static => (!can_link_statically()).then(|| "no libc.a".into()),
+            Self::Musl => no_musl(),
             Self::Plain(glibc) | Self::Unregistered(glibc) => {
                 let here = glibc.is(&own_version()) || Cache::of_this_user().libc(glibc).is_some();
                 (!here).then(|| format!("no {}", glibc.name()))
@@ -61,9 +67,10 @@ impl Libc {
         let (glibc, environment) = match self {
             Self::Plain(glibc) => (glibc, [].as_slice()),
             Self::Unregistered(glibc) => (glibc, [UNREGISTERED].as_slice()),
-            Self::Static => {
-                let program = format!("/bin/{}-static", words[0]);
-                image.file(program.clone(), &static_program(words[0])?);
+            Self::Static | Self::Musl => {
+                let c_library = if matches!(self, Self::Musl) { "musl" } else { "gnu" };
+                let program = format!("/bin/{}-{c_library}", words[0]);
+                image.file(program.clone(), &static_program(words[0], c_library)?);
                 return Ok(job(name, &[], &[&[&*program], &words[1..]].concat()));
             }
         };

@@ -57,10 +57,10 @@ fn expected(kernel: Kernel, unregistered: bool, version: &str) -> Expected {
 fn check(kernel: Kernel, libc: Libc) {
     let (name, run) = (name(kernel, libc), kernel.run());
     let facts = facts(run, &name);
-    assert!(libc.is(facts["libc"]), "ran with glibc {}", facts["libc"]);
-    assert_eq!(facts["static"], matches!(libc, Libc::Static).to_string());
+    assert!(libc.is(facts["libc"]), "ran with {}", facts["libc"]);
+    assert_eq!(facts["static"], matches!(libc, Libc::Static | Libc::Musl).to_string());
 
-    let unregistered = matches!(libc, Libc::Unregistered(_));
+    let unregistered = matches!(libc, Libc::Unregistered(_) | Libc::Musl);
     let Expected { value, evidence, advice } = expected(kernel, unregistered, facts["libc"]);
     let said = facts["evidence"];
     assert_eq!((facts["slice"], facts["origin"]), (value, "probe"), "{said}");

@@ -75,24 +75,28 @@ pub fn program(name: &str) -> Result<PathBuf> {
         return Ok(BUILT.get_or_init(|| c_program("-no-pie")).as_ref().map_err(String::as_str)?.join(name));
     }
     static BUILT: OnceLock<Programs> = OnceLock::new();
-    Ok(BUILT.get_or_init(|| build("dynamic", &[], "")).as_ref().map_err(String::as_str)?.join(name))
+    Ok(BUILT.get_or_init(|| build("dynamic", "gnu", &[], "")).as_ref().map_err(String::as_str)?.join(name))
 }
 
-/// The same, linked into one file with its C library.
-pub fn static_program(name: &str) -> Result<PathBuf> {
+/// The same, linked into one file with its C library: `gnu` or `musl`.
+pub fn static_program(name: &str, c_library: &str) -> Result<PathBuf> {
     if name == C_PROGRAM {
         static BUILT: OnceLock<Programs> = OnceLock::new();
         return Ok(BUILT.get_or_init(|| c_program("-static")).as_ref().map_err(String::as_str)?.join(name));
     }
-    static BUILT: OnceLock<Programs> = OnceLock::new();
-    let built = BUILT.get_or_init(|| build("static", &["--bins"], "-Ctarget-feature=+crt-static"));
+    static GNU: OnceLock<Programs> = OnceLock::new();
+    static MUSL: OnceLock<Programs> = OnceLock::new();
+    let built = match c_library {
+        "musl" => MUSL.get_or_init(|| build("musl", "musl", &["--bin", "sections"], "")),
+        _ => GNU.get_or_init(|| build("static", "gnu", &["--bins"], "-Ctarget-feature=+crt-static")),
+    };
     Ok(built.as_ref().map_err(String::as_str)?.join(name))
 }
 
 /// The same with the hook on thread creation.
 fn hooked_program(name: &str) -> Result<PathBuf> {
     static BUILT: OnceLock<Programs> = OnceLock::new();
-    let built = BUILT.get_or_init(|| build("hooked", &["--features", "hook", "--bin", "enrol"], ""));
+    let built = BUILT.get_or_init(|| build("hooked", "gnu", &["--features", "hook", "--bin", "enrol"], ""));
     Ok(built.as_ref().map_err(String::as_str)?.join(name))
 }
 
@@ -100,9 +104,9 @@ fn hooked_program(name: &str) -> Result<PathBuf> {
 type Programs = std::result::Result<PathBuf, String>;
 
 /// Built as a user would, which has nothing to do with how these tests are built.
-fn build(name: &str, what: &[&str], rustflags: &str) -> Programs {
+fn build(name: &str, c_library: &str, what: &[&str], rustflags: &str) -> Programs {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    let triple = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    let triple = triple(c_library);
     let mut cargo = without_cargos(Command::new(env!("CARGO")));
     // With a target given, the options do not reach procedural macros and build scripts.
     cargo.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/programs"));
@@ -112,6 +116,19 @@ fn build(name: &str, what: &[&str], rustflags: &str) -> Programs {
     let output = cargo.output().expect("cargo");
     let built = output.status.success().then(|| target.join(triple).join("release"));
     built.ok_or_else(|| format!("the {name} programs were not built:\n{}", String::from_utf8_lossy(&output.stderr)))
+}
+
+fn triple(c_library: &str) -> String {
+    format!("{}-unknown-linux-{c_library}", std::env::consts::ARCH)
+}
+
+/// Why nothing can be built for musl.
+pub fn no_musl() -> Option<String> {
+    let mut rustc = without_cargos(Command::new("rustc"));
+    let said = rustc.args(["--print", "target-libdir", "--target", &triple("musl")]).output();
+    let folder = String::from_utf8_lossy(&said.map(|output| output.stdout).unwrap_or_default()).trim().to_owned();
+    let there = !folder.is_empty() && Path::new(&folder).exists();
+    (!there).then(|| format!("no {0}: rustup target add {0}", triple("musl")))
 }
 
 /// The command, without what cargo set for these tests.

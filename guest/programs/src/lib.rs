@@ -143,8 +143,11 @@ fn zero(result: libc::c_long) -> std::io::Result<()> {
     if result == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
 }
 
-/// The version of the C library that this process runs with.
+/// The version of the C library that this process runs with; musl has none to ask for.
 pub fn libc_version() -> String {
+    #[cfg(target_env = "musl")]
+    return "musl".into();
+    #[cfg(not(target_env = "musl"))]
     // SAFETY: a constant string.
     unsafe { CStr::from_ptr(libc::gnu_get_libc_version()) }.to_string_lossy().into_owned()
 }
