@@ -146,6 +146,7 @@ pub fn cases(number: u32) -> proptest::test_runner::Config {
 #[derive(Clone, Debug)]
 pub struct Build {
     name: String,
+    target: String,
     profile: &'static str,
     arguments: Vec<String>,
     rustflags: Vec<String>,
@@ -170,6 +171,7 @@ impl Build {
     fn new(name: &str, profile: &'static str) -> Self {
         Self {
             name: name.into(),
+            target: host(),
             profile,
             arguments: vec![],
             rustflags: vec![],
@@ -182,6 +184,12 @@ impl Build {
     pub fn named(mut self, name: &str) -> Self {
         self.name = name.replace([' ', '='], "-");
         self
+    }
+
+    /// With musl in it, as Rust brings it along.
+    pub fn musl(mut self) -> Self {
+        self.target = musl();
+        self.named("musl")
     }
 
     /// A cargo option.
@@ -238,7 +246,6 @@ impl Build {
         let lock = File::create(target.join("invar-tests.lock")).unwrap();
         lock.lock().unwrap();
 
-        let host = host();
         let mut cargo = Command::new(env!("CARGO"));
         for (name, _) in std::env::vars_os() {
             let name = name.to_string_lossy().into_owned();
@@ -254,7 +261,17 @@ impl Build {
         // With a target given, the options do not reach procedural macros and build scripts, which are shared.
         cargo
             .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/programs"))
-            .args(["rustc", "--quiet", "--locked", "--profile", self.profile, "--target", &host, "--package", package])
+            .args([
+                "rustc",
+                "--quiet",
+                "--locked",
+                "--profile",
+                self.profile,
+                "--target",
+                &self.target,
+                "--package",
+                package,
+            ])
             .args(&self.arguments)
             .arg("--target-dir")
             .arg(&target)
@@ -272,7 +289,7 @@ impl Build {
         );
         let folder = if self.profile == "dev" { "debug" } else { self.profile };
         fs::create_dir_all(result.parent().unwrap()).unwrap();
-        replace(result, &fs::read(target.join(host).join(folder).join(file)).expect("what cargo built"));
+        replace(result, &fs::read(target.join(&self.target).join(folder).join(file)).expect("what cargo built"));
     }
 }
 
@@ -287,6 +304,19 @@ fn host() -> String {
     let output = Command::new(rustc).arg("-vV").output().expect("rustc");
     let text = String::from_utf8(output.stdout).unwrap();
     text.lines().find_map(|line| line.strip_prefix("host: ")).expect("the host").to_owned()
+}
+
+fn musl() -> String {
+    format!("{}-unknown-linux-musl", std::env::consts::ARCH)
+}
+
+/// Why nothing can be built for musl here.
+pub fn missing_musl() -> Option<String> {
+    let rustc = std::env::var_os("RUSTC").unwrap_or("rustc".into());
+    let output = Command::new(rustc).args(["--print", "target-libdir", "--target", &musl()]).output().expect("rustc");
+    let folder = String::from_utf8(output.stdout).unwrap();
+    let there = output.status.success() && Path::new(folder.trim()).exists();
+    (!there).then(|| format!("no {0}: rustup target add {0}", musl()))
 }
 
 /// Writes an executable file in one step, whoever may be running the old one.
