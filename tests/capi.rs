@@ -56,7 +56,7 @@ const OPTIMISATIONS: [&str; 5] = ["-O0", "-O1", "-O2", "-O3", "-Os"];
 const MODELS: [&str; 3] = ["-fPIE", "-fPIC", "-fno-pie"];
 
 /// Compiler and options; how it is linked; by what.
-const WAYS: [[&str; 3]; 14] = [
+const WAYS: [[&str; 3]; 15] = [
     ["gcc -O2", "", "-fuse-ld=bfd"],
     ["gcc -O0", "-no-pie -fno-pie", "-fuse-ld=bfd"],
     ["gcc -O2 -flto", "", "-fuse-ld=bfd"],
@@ -71,6 +71,7 @@ const WAYS: [[&str; 3]; 14] = [
     ["g++ -xc++ -O2", "", "-fuse-ld=mold"],
     ["clang++ -xc++ -O2", "-no-pie -fno-pie", "-fuse-ld=lld"],
     ["g++ -xc++ -O0", "-static", "-fuse-ld=bfd"],
+    ["musl-gcc -O2", "-static", "-fuse-ld=bfd"],
 ];
 
 const SOURCES: [&str; 2] = ["keys.c", "elsewhere.c"];

@@ -84,15 +84,18 @@ impl<'a> ModuleReport<'a> {
         Writer::from_bits(self.module.outcome.writers.load(Relaxed))
     }
 
-    /// Its keys, each once: object files in C have a record each of the slice key that they share.
+    /// Its keys, each name once: object files in C have a record each of the slice key that they share, and an archive of
+    /// the runtime has one more.
     pub fn keys(&self) -> impl Iterator<Item = KeyReport<'a>> + use<'_, 'a> {
         self.module.keys().filter(|key| self.is_first(key)).map(|key| KeyReport { key })
     }
 
     #[cold]
     fn is_first(&self, key: &ModuleKey<'_>) -> bool {
-        let state = core::ptr::from_ref(key.state) as usize;
-        self.module.keys().find(|other| other.is_at(state)).is_some_and(|first| core::ptr::eq(first.record, key.record))
+        self.module
+            .keys()
+            .find(|other| other.name() == key.name())
+            .is_some_and(|first| core::ptr::eq(first.record, key.record))
     }
 
     /// Its sites, in the order of the table.
