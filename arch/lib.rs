@@ -48,9 +48,9 @@ mod cpu;
 
 pub use cpu::{FEATURE_SOURCE, FEATURES, cpu_features, cpu_features_for_resolvers, level};
 pub use machine::{
-    IFUNC, NAME, Observer, PATCHES, PRCTL, RSEQ_SIGNATURE, area, bound, checked, libc_area, observe, own_area_offset,
-    request, request_area, set_area, start, synchronise, syscall, syscall_for_resolvers, take_back, thread_pointer,
-    ticks, withdraw, yield_number,
+    IFUNC, NAME, Observer, PATCHES, PRCTL, RSEQ_SIGNATURE, SYS_RSEQ, area, bound, checked, libc_area, observe,
+    own_area_offset, request, request_area, set_area, start, synchronise, syscall, syscall_for_resolvers, take_back,
+    thread_pointer, ticks, withdraw, yield_number,
 };
 
 /// A function that takes one word, and the word: what [`start`] goes on with.

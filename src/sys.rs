@@ -19,6 +19,13 @@ pub(crate) unsafe fn call(number: libc::c_long, args: [usize; 6]) -> Result<usiz
     if (-4095..0).contains(&result) { Err(Errno(-result as i32)) } else { Ok(result as usize) }
 }
 
+/// mmap(2): on 32-bit machines it would take its arguments in memory, or does not exist.
+#[cfg(not(target_pointer_width = "32"))]
+const SYS_MMAP: libc::c_long = libc::SYS_mmap;
+/// mmap2(2), which counts the offset in pages: none is used here.
+#[cfg(target_pointer_width = "32")]
+const SYS_MMAP: libc::c_long = libc::SYS_mmap2;
+
 /// An open file, closed on drop.
 pub(crate) struct File(usize);
 
@@ -56,12 +63,12 @@ impl File {
     /// Gives a new file this length, all zeros, and room for it: a page of a mapped file that finds none later is a SIGBUS.
     #[cfg(feature = "profile")]
     pub(crate) fn reserve(&self, bytes: usize) -> Result<()> {
-        let mut limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+        let mut limit = libc::rlimit64 { rlim_cur: libc::RLIM64_INFINITY, rlim_max: libc::RLIM64_INFINITY };
         let args = [0, libc::RLIMIT_FSIZE as usize, 0, &raw mut limit as usize, 0, 0];
         // SAFETY: fills in one rlimit.
         let _ = unsafe { call(libc::SYS_prlimit64, args) };
         // What goes beyond it gets a signal as well.
-        if limit.rlim_cur < bytes as libc::rlim_t {
+        if limit.rlim_cur < bytes as u64 {
             return Err(Errno(libc::EFBIG));
         }
         // SAFETY: our own descriptor.
@@ -238,7 +245,7 @@ impl Scratch {
         let protection = libc::PROT_READ | libc::PROT_WRITE;
         let flags = flags | libc::MAP_ANONYMOUS;
         // SAFETY: a new mapping where nothing is mapped.
-        let address = unsafe { call(libc::SYS_mmap, [0, bytes, protection as usize, flags as usize, usize::MAX, 0]) }?;
+        let address = unsafe { call(SYS_MMAP, [0, bytes, protection as usize, flags as usize, usize::MAX, 0]) }?;
         Ok(Self { address, bytes })
     }
 
@@ -265,7 +272,7 @@ pub(crate) fn keep(file: Option<&File>, bytes: usize) -> Result<usize> {
     };
     let protection = libc::PROT_READ | libc::PROT_WRITE;
     // SAFETY: a new mapping where nothing is mapped.
-    unsafe { call(libc::SYS_mmap, [0, bytes, protection as usize, flags as usize, descriptor, 0]) }
+    unsafe { call(SYS_MMAP, [0, bytes, protection as usize, flags as usize, descriptor, 0]) }
 }
 
 /// A page of the process's own that is zero again in each child of `fork`: Linux 4.14.
@@ -393,9 +400,10 @@ pub(crate) fn thread_time() -> u64 {
 #[cfg(feature = "profile")]
 pub(crate) fn program_path(buffer: &mut [u8]) -> &[u8] {
     let path = c"/proc/self/exe";
-    let args = [path.as_ptr() as usize, buffer.as_mut_ptr() as usize, buffer.len(), 0, 0, 0];
+    let folder = libc::AT_FDCWD as usize;
+    let args = [folder, path.as_ptr() as usize, buffer.as_mut_ptr() as usize, buffer.len(), 0, 0];
     // SAFETY: the path ends in NUL; the kernel writes at most as many bytes to the buffer.
-    let length = unsafe { call(libc::SYS_readlink, args) }.unwrap_or(0);
+    let length = unsafe { call(libc::SYS_readlinkat, args) }.unwrap_or(0);
     &buffer[..length.min(buffer.len())]
 }
 

@@ -11,7 +11,7 @@
 mod common;
 
 use common::elf::{self, Image};
-use common::{ANYWHERE, Build, command, full_matrix, missing_musl, run, scratch, sites, tale, test};
+use common::{ANYWHERE, Build, command, full_matrix, missing_target, run, scratch, sites, tale, test};
 use libtest_mimic::Trial;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -20,8 +20,9 @@ use std::process::{Command, ExitCode, Stdio};
 fn main() -> ExitCode {
     let ways = if full_matrix() { all() } else { pairs().into_iter().chain(other_linkers()).collect() };
     let mut tests: Vec<Trial> = ways.into_iter().map(Way::test).collect();
-    tests.push(test("with musl, in one file", sites().or_else(missing_musl), || {
-        nothing_is_lost(&Build::release().musl().program("story"));
+    let musl = format!("{}-unknown-linux-musl", std::env::consts::ARCH);
+    tests.push(test("with musl, in one file", sites().or_else(|| missing_target(&musl)), move || {
+        nothing_is_lost(&Build::release().target(&musl, None).program("story"));
     }));
     tests.push(test("the choice has every pair", ANYWHERE, the_choice_has_every_pair));
     tests.push(test("the runtime adds less than 16 KiB to a library with keys", sites(), the_runtime_is_small));

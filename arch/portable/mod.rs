@@ -42,16 +42,22 @@ pub fn bound(_site: &Site, _value: u8, _request_offset: i32) -> Option<Code> {
 /// No code is ever written.
 pub fn synchronise() {}
 
-/// Makes one system call by way of libc; returns `-errno` on failure.
+/// Makes one system call by way of libc, whose `errno` stays as it was; returns `-errno` on failure.
 ///
 /// # Safety
 ///
 /// The call with these arguments must be sound.
 pub unsafe fn syscall(number: usize, args: [usize; 6]) -> isize {
-    // SAFETY: the caller vouches for the call; `__errno_location` is always valid to read.
+    // SAFETY: the caller vouches for the call; this thread's `errno` can be read and written.
     unsafe {
+        let errno = libc::__errno_location();
+        let before = *errno;
         let result = libc::syscall(number as _, args[0], args[1], args[2], args[3], args[4], args[5]);
-        if result == -1 { -(*libc::__errno_location() as isize) } else { result as isize }
+        if result != -1 {
+            return result as isize;
+        }
+        let why = core::mem::replace(&mut *errno, before);
+        -(why as isize)
     }
 }
 
@@ -70,6 +76,8 @@ pub const PRCTL: [(u32, u32); 0] = [];
 
 /// The slice extension is absent here.
 pub const RSEQ_SIGNATURE: u32 = 0;
+/// The slice extension is absent here.
+pub const SYS_RSEQ: libc::c_long = -1;
 
 /// The slice extension is absent here.
 pub fn libc_area() -> Option<(isize, u32)> {

@@ -8,8 +8,8 @@ mod system;
 mod thread;
 
 pub use area::{
-    RSEQ_SIGNATURE, area, libc_area, own_area_offset, request, request_area, set_area, take_back, thread_pointer,
-    withdraw, yield_number,
+    RSEQ_SIGNATURE, SYS_RSEQ, area, libc_area, own_area_offset, request, request_area, set_area, take_back,
+    thread_pointer, withdraw, yield_number,
 };
 #[doc(hidden)]
 pub use area::{request_out_of_line, withdraw_out_of_line};

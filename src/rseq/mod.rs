@@ -181,5 +181,5 @@ pub(crate) fn own_area() -> Option<isize> {
 fn rseq(area: isize, flags: usize) -> Result<()> {
     let area = arch::area(area) as usize;
     // SAFETY: our own thread-local area, in code that is never unloaded; the kernel writes to it from now on.
-    unsafe { sys::call(libc::SYS_rseq, [area, OWN_LENGTH, flags, arch::RSEQ_SIGNATURE as usize, 0, 0]) }.map(drop)
+    unsafe { sys::call(arch::SYS_RSEQ, [area, OWN_LENGTH, flags, arch::RSEQ_SIGNATURE as usize, 0, 0]) }.map(drop)
 }

@@ -186,10 +186,12 @@ impl Build {
         self
     }
 
-    /// With musl in it, as Rust brings it along.
-    pub fn musl(mut self) -> Self {
-        self.target = musl();
-        self.named("musl")
+    /// For another target, by a linker of its own.
+    pub fn target(mut self, target: &str, linker: Option<&str>) -> Self {
+        self.target = target.into();
+        let name = format!("CARGO_TARGET_{}_LINKER", target.replace('-', "_").to_uppercase());
+        self.settings.extend(linker.map(|linker| (name, linker.to_owned())));
+        self.named(target)
     }
 
     /// A cargo option.
@@ -306,17 +308,13 @@ fn host() -> String {
     text.lines().find_map(|line| line.strip_prefix("host: ")).expect("the host").to_owned()
 }
 
-fn musl() -> String {
-    format!("{}-unknown-linux-musl", std::env::consts::ARCH)
-}
-
-/// Why nothing can be built for musl here.
-pub fn missing_musl() -> Option<String> {
+/// Why nothing can be built for this target here.
+pub fn missing_target(target: &str) -> Option<String> {
     let rustc = std::env::var_os("RUSTC").unwrap_or("rustc".into());
-    let output = Command::new(rustc).args(["--print", "target-libdir", "--target", &musl()]).output().expect("rustc");
+    let output = Command::new(rustc).args(["--print", "target-libdir", "--target", target]).output().expect("rustc");
     let folder = String::from_utf8(output.stdout).unwrap();
     let there = output.status.success() && Path::new(folder.trim()).exists();
-    (!there).then(|| format!("no {0}: rustup target add {0}", musl()))
+    (!there).then(|| format!("no {target}: rustup target add {target}"))
 }
 
 /// Writes an executable file in one step, whoever may be running the old one.

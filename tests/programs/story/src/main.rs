@@ -139,7 +139,7 @@ fn bystander(x: u64) -> u64 {
     if invar::branch!(IDLE) { x * 7 } else { x + 7 }
 }
 
-#[cfg(not(invar_portable))]
+#[cfg(all(target_arch = "x86_64", not(invar_portable)))]
 mod by_cpu {
     invar::dispatch! {
         pub fn ones(words: &[u64]) -> u32 {
@@ -157,7 +157,7 @@ mod by_cpu {
         words.iter().map(|word| (0..64).map(|bit| (word >> bit & 1) as u32).sum::<u32>()).sum()
     }
 }
-#[cfg(invar_portable)]
+#[cfg(not(all(target_arch = "x86_64", not(invar_portable))))]
 mod by_cpu {
     pub fn ones(words: &[u64]) -> u32 {
         words.iter().map(|word| word.count_ones()).sum()
