@@ -127,11 +127,11 @@ impl Verdict {
         Self { value: 0, status: 0, origin: 0, reserved: [0; 5], data: 0, evidence: Evidence::new() }
     }
 
-    /// Begins anew, without evidence.
+    /// Begins anew, without evidence, and without what a probe may have left in the rest of it.
     #[cold]
     pub(crate) fn start(&mut self, value: u8, origin: Origin) {
-        (self.value, self.origin, self.data) = (value, origin as u8, 0);
-        self.evidence.clear();
+        *self = Self::undecided();
+        (self.value, self.origin) = (value, origin as u8);
     }
 
     /// Position of the value among its type's names.
@@ -224,6 +224,8 @@ impl State {
                 verdict.data = *self.data.get();
                 verdict.evidence.clone_from(&*self.evidence.get());
             }
+            verdict.evidence.limit();
+            verdict.status = SEALED;
         }
         sealed
     }

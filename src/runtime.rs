@@ -245,6 +245,7 @@ fn probe(key: &ModuleKey<'_>, verdict: &mut Verdict) {
     verdict.start(0, Origin::Probe);
     (key.probe)(verdict, key.record);
     // A probe in another language may answer anything.
+    verdict.evidence.limit();
     if verdict.value >= key.values {
         fail(verdict, "the probe's value is none that the key has");
     } else if verdict.origin != Origin::Probe as u8 {

@@ -71,8 +71,9 @@ impl<const N: usize> Text<N> {
         self
     }
 
-    pub(crate) fn clear(&mut self) {
-        self.length = 0;
+    /// Makes a length that lies one that others, who are given a copy, can believe.
+    pub(crate) fn limit(&mut self) {
+        self.length = self.as_bytes().len() as u16;
     }
 
     /// The text so far.
