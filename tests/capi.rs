@@ -25,7 +25,17 @@ fn main() -> ExitCode {
         test("threads are enrolled at their creation", needs("cc"), threads_are_enrolled_at_creation),
         test("forked processes are counted apart", needs("cc"), forked_processes_are_counted_apart),
         test("sections in C are counted by site", needs("cc"), sections_are_counted),
+        test("wrong arguments, small structures and newer ones", needs("cc"), arguments_are_looked_at),
+        test(
+            "a static program's threads pass by the wrappers, wherever they are created",
+            needs("c++").or_else(|| missing("pkg-config")),
+            static_threads_are_wrapped,
+        ),
     ];
+    tests.extend(OBJECTS.map(|way| {
+        let compiler = way.split(' ').next().unwrap_or(way);
+        test(&format!("sites in C++, {way}"), needs(compiler), move || objects_are_in_between(way))
+    }));
     tests.extend(LANGUAGES.map(|language| {
         let name = format!("the header is clean under {}", language.join(" "));
         test(&name, missing(language[0]), move || header_is_clean(&language))
@@ -54,9 +64,12 @@ const LANGUAGES: [[&str; 3]; 6] = [
 ];
 const OPTIMISATIONS: [&str; 5] = ["-O0", "-O1", "-O2", "-O3", "-Os"];
 const MODELS: [&str; 3] = ["-fPIE", "-fPIC", "-fno-pie"];
+/// Where no site can be; where the assembler reads another syntax.
+const OTHERS: [&str; 3] = ["-O2 -fno-pie -mcmodel=large", "-O2 -fPIC -mcmodel=large", "-O2 -fPIE -masm=intel"];
 
 /// Compiler and options; how it is linked; by what.
-const WAYS: [[&str; 3]; 15] = [
+const WAYS: [[&str; 3]; 16] = [
+    ["gcc -O1 -masm=intel", "", "-fuse-ld=bfd"],
     ["gcc -O2", "", "-fuse-ld=bfd"],
     ["gcc -O0", "-no-pie -fno-pie", "-fuse-ld=bfd"],
     ["gcc -O2 -flto", "", "-fuse-ld=bfd"],
@@ -72,6 +85,15 @@ const WAYS: [[&str; 3]; 15] = [
     ["clang++ -xc++ -O2", "-no-pie -fno-pie", "-fuse-ld=lld"],
     ["g++ -xc++ -O0", "-static", "-fuse-ld=bfd"],
     ["musl-gcc -O2", "-static", "-fuse-ld=bfd"],
+];
+
+/// Compilers and options for what only C++ has.
+const OBJECTS: [&str; 5] = [
+    "g++ -std=c++11 -O0",
+    "g++ -std=c++17 -O2",
+    "clang++ -std=c++11 -O0",
+    "clang++ -std=c++17 -O2 -fuse-ld=lld",
+    "clang++ -std=c++20 -Os -static",
 ];
 
 const SOURCES: [&str; 2] = ["keys.c", "elsewhere.c"];
@@ -124,12 +146,14 @@ fn keys_are_bound(way: [&'static str; 3]) {
         let (facts, report) = run(settings);
         let said = format!("{settings:?} {facts:#?}\n{report}");
         assert_eq!((&*facts["keys"], &*facts["times"], &*facts["sections"]), (keys, times, "34"), "{said}");
+        assert_eq!(&*facts["early"], if times == "21" { "1" } else { "0" }, "{said}");
         assert_eq!(
             (&*facts["libinvar"], &*facts["no key"]),
             ("there", "no module has decided a key of this name"),
             "{said}"
         );
         let program = report.split("\nmodule ").next().expect("the program comes first");
+        assert!(!program.contains("libinvar is not there"), "{said}");
         let sites: Vec<_> = program.lines().filter(|line| line.starts_with("  site ")).collect();
         assert!(sites.len() >= 9, "{said}");
         let expected = if settings == [("INVAR", "off")] { ": checked" } else { ": bound to " };
@@ -151,19 +175,48 @@ fn keys_are_bound(way: [&'static str; 3]) {
     if !way[1].contains("static") {
         let alone = build(&format!("{}-alone", way.join(" ")), way, false);
         let (facts, _) = story(&mut command(&alone));
-        let expected =
-            [("keys", "0 0"), ("times", "14"), ("elsewhere", "0"), ("sections", "34"), ("libinvar", "not there")];
+        let expected = [
+            ("early", "0"),
+            ("keys", "0 0"),
+            ("times", "14"),
+            ("elsewhere", "0"),
+            ("sections", "34"),
+            ("libinvar", "not there"),
+        ];
         assert_eq!(facts, expected.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
     }
 }
 
-fn header_is_clean([program, language, standard]: &[&str; 3]) {
-    for optimisation in OPTIMISATIONS {
-        for model in MODELS {
-            for source in sources() {
-                let flags = "-pedantic -Wall -Wextra -Wshadow -Wundef -Werror -c -o /dev/null";
-                must(compiler(&format!("{program} {language} {standard} {optimisation} {model} {flags}")).arg(source));
-            }
+fn objects() -> String {
+    format!("{}/tests/programs/c/objects.cc", env!("CARGO_MANIFEST_DIR"))
+}
+
+fn objects_are_in_between(way: &str) {
+    let program = scratch().join(format!("c-objects-{}", way.replace([' ', '=', '+'], "")));
+    let link = format!("-L{}", libinvar().display());
+    must(compiler(way).arg(objects()).arg("-o").arg(&program).arg(link).args(LINK));
+    for (settings, expected) in [
+        (&[][..], ["46", "5 5", "7", "3 1 21", "9"]),
+        (&[("INVAR_KEYS", "slice=force")], ["46", "5 5", "7", "3 1 21", "9"]),
+        (&[("INVAR", "off")], ["0", "4 5", "0", "0 0 14", "-1"]),
+    ] {
+        let (facts, report) =
+            story(command(&program).env("LD_LIBRARY_PATH", libinvar()).envs(settings.iter().copied()));
+        let found = ["locked", "both", "thrown", "others", "kept"].map(|name| &*facts[name]);
+        assert_eq!(found, expected, "{settings:?} {report}");
+        let program = report.split("\nmodule ").next().expect("the program comes first");
+        let left: Vec<_> =
+            program.lines().filter(|line| line.contains(" site ") && !line.contains(": bound")).collect();
+        assert!(!settings.is_empty() && settings[0].1 == "off" || left.is_empty(), "{left:?}");
+    }
+}
+
+fn header_is_clean(&[program, language, standard]: &[&str; 3]) {
+    let all = OPTIMISATIONS.iter().flat_map(|level| MODELS.map(|model| format!("{level} {model}")));
+    for options in all.chain(OTHERS.map(String::from)) {
+        for source in sources().into_iter().chain((language == "-xc++").then(objects)) {
+            let flags = "-pedantic -Wall -Wextra -Wshadow -Wundef -Werror -c -o /dev/null";
+            must(compiler(&format!("{program} {language} {standard} {options} {flags}")).arg(source));
         }
     }
 }
@@ -183,9 +236,10 @@ fn what_it_is() {
     let mut exported: BTreeSet<_> = elf
         .dynsyms
         .iter()
-        .filter(|symbol| symbol.st_shndx != 0 && symbol.is_function())
+        .filter(|symbol| symbol.st_shndx != 0)
         .filter_map(|symbol| elf.dynstrtab.get_at(symbol.st_name))
         .collect();
+    assert!(exported.remove("INVAR_0"), "the version of all");
     // Without a version, so that they are found for every version that is asked for.
     for hook in ["pthread_create", "thrd_create"] {
         assert!(exported.remove(hook), "{hook}");
@@ -225,30 +279,115 @@ fn names_declared(header: &str) -> BTreeSet<&str> {
     declarations.filter_map(|declaration| declaration.split('(').next()?.rsplit([' ', '*']).next()).collect()
 }
 
-fn installed() {
-    let root = scratch().join("capi-root");
+/// The root of what `make install` installs.
+fn install(name: &str, settings: &[&str]) -> PathBuf {
+    let root = scratch().join(format!("capi-{name}-root"));
     let _ = std::fs::remove_dir_all(&root);
-    make("capi-installed", &["install", "PREFIX=/usr", &format!("DESTDIR={}", root.display())]);
-    let config = |arguments: &[&str]| {
-        let mut command = Command::new("pkg-config");
-        command.env("PKG_CONFIG_PATH", root.join("usr/lib/pkgconfig")).env("PKG_CONFIG_SYSROOT_DIR", &root);
-        String::from_utf8(must(command.args(arguments).arg("invar")).stdout).unwrap().trim().to_owned()
+    let destination = format!("DESTDIR={}", root.display());
+    make(&format!("capi-{name}"), &[&["install", "PREFIX=/usr", &destination], settings].concat());
+    root
+}
+
+/// The words that pkg-config has for what is installed there.
+fn pkg_config(root: &Path, arguments: &[&str]) -> Vec<String> {
+    let mut command = Command::new("pkg-config");
+    command.env("PKG_CONFIG_PATH", root.join("usr/lib/pkgconfig")).env("PKG_CONFIG_SYSROOT_DIR", root);
+    let said = String::from_utf8(must(command.args(arguments).arg("invar")).stdout).unwrap();
+    said.split_ascii_whitespace().map(String::from).collect()
+}
+
+fn installed() {
+    let root = install("installed", &[]);
+    let files = |root: &Path| {
+        let found =
+            must(Command::new("find").args([".", "!", "-type", "d", "-printf", "%P %#m %l\n"]).current_dir(root));
+        let found = String::from_utf8(found.stdout).unwrap();
+        found.lines().map(|line| line.trim_end().to_owned()).collect::<BTreeSet<_>>()
     };
+    let library = format!("libinvar.so.{}", env!("CARGO_PKG_VERSION"));
+    let expected = [
+        "include/invar-ifunc.h 0644",
+        "include/invar.h 0644",
+        "lib/cmake/invar/invar-config-version.cmake 0644",
+        "lib/cmake/invar/invar-config.cmake 0644",
+        "lib/libinvar.a 0644",
+        "lib/libinvar.so 0777 libinvar.so.0",
+        &format!("lib/libinvar.so.0 0777 {library}"),
+        &format!("lib/{library} 0755"),
+        "lib/pkgconfig/invar.pc 0644",
+        "share/man/man1/invar.1 0644",
+        "share/man/man3/invar.3 0644",
+        "share/man/man7/invar.7 0644",
+    ];
+    assert_eq!(files(&root), expected.map(|file| format!("usr/{file}")).into());
+    // As by sudo, which does not find cargo.
+    assert_eq!(files(&install("installed", &["CARGO=/nowhere/cargo"])), files(&root));
+
     let program = root.join("program");
-    let flags = config(&["--cflags", "--libs"]);
     let mut cc = Command::new("cc");
-    must(cc.args(["-O2"]).args(sources()).args(flags.split_ascii_whitespace()).arg("-o").arg(&program));
+    let flags = pkg_config(&root, &["--cflags", "--libs"]);
+    must(cc.args(["-O2", "-Wl,--as-needed"]).args(sources()).args(flags).arg("-lm").arg("-o").arg(&program));
     let (facts, _) = story(command(&program).env("LD_LIBRARY_PATH", root.join("usr/lib")));
     assert_eq!(facts["libinvar"], "there");
-    assert!(root.join("usr/include/invar-ifunc.h").exists());
-    assert_eq!(config(&["--modversion"]), env!("CARGO_PKG_VERSION"));
+    assert_eq!(needed(&program), ["libinvar.so.0", "libc.so.6"]);
+    assert_eq!(pkg_config(&root, &["--modversion"]), [env!("CARGO_PKG_VERSION")]);
+    let moved = pkg_config(&root, &["--define-variable=prefix=/moved", "--cflags", "--libs"]);
+    for (option, folder) in [("-I", "/moved/include"), ("-L", "/moved/lib")] {
+        assert!(moved.iter().any(|word| word.starts_with(option) && word.ends_with(folder)), "{moved:?}");
+    }
+}
+
+/// The libraries that a program names.
+fn needed(program: &Path) -> Vec<String> {
+    let bytes = std::fs::read(program).unwrap();
+    let elf = goblin::elf::Elf::parse(&bytes).unwrap();
+    elf.libraries.iter().map(|name| name.to_string()).collect()
+}
+
+/// By the options that are for static links, also where the only call is libstdc++'s, which the compiler puts behind all others.
+fn static_threads_are_wrapped() {
+    let root = install("static", &[]);
+    let source = root.join("thread.cc");
+    std::fs::write(
+        &source,
+        "#include <invar.h>\n#include <cstdio>\n#include <thread>\n\
+         int main() { int x = 0; std::thread([&] { x = 1; }).join(); std::printf(\"%d\\n\", x); }\n",
+    )
+    .unwrap();
+    let program = root.join("thread");
+    let mut cxx = Command::new("c++");
+    let flags = pkg_config(&root, &["--static", "--cflags", "--libs"]);
+    must(cxx.args(["-O2", "-static"]).arg(&source).args(flags).arg("-o").arg(&program));
+    let said = must(command(&program).env("INVAR_KEYS", "slice=force").env("INVAR_REPORT", "stderr"));
+    assert_eq!(String::from_utf8_lossy(&said.stdout), "1\n");
+    assert!(String::from_utf8_lossy(&said.stderr).contains("key slice = on (forced)"), "{said:?}");
+}
+
+/// What they say, in C; here without counts and with them.
+fn arguments_are_looked_at() {
+    let program = scratch().join("c-arguments");
+    let mut cc = compiler("cc -std=c11 -O1 -Wall -Wextra -Werror");
+    let source = format!("{}/tests/programs/c/arguments.c", env!("CARGO_MANIFEST_DIR"));
+    must(cc.arg(source).arg(format!("-L{}", libinvar().display())).args(LINK).arg("-o").arg(&program));
+    for counted in [false, true] {
+        let mut program = command(&program);
+        program.env("LD_LIBRARY_PATH", libinvar());
+        if counted {
+            program.arg("counted").env("INVAR_SLICE", "count").env("INVAR_KEYS", "slice=force");
+        }
+        let (facts, report) = story(&mut program);
+        assert_eq!(facts.keys().collect::<Vec<_>>(), ["looked"], "{facts:#?} {report}");
+        // Longer than what is written at once, and whole.
+        let evidence = report.lines().find_map(|line| line.strip_prefix("  key c_after = on (probe): "));
+        assert_eq!(evidence, Some(&"0123456789".repeat(24)[..238]), "{report}");
+        assert!(report.contains("key c_beyond = off (failed): the probe's value is none that the key has"), "{report}");
+        assert!(report.lines().last().is_some_and(|line| line.contains("branch slice == on, ")), "{report}");
+    }
 }
 
 /// The example as it stands, in a folder of its own, with the installed library.
 fn example_is_copied() {
-    let root = scratch().join("capi-example-root");
-    let _ = std::fs::remove_dir_all(&root);
-    make("capi-example", &["install", "PREFIX=/usr", &format!("DESTDIR={}", root.display())]);
+    let root = install("example", &[]);
     let folder = root.join("copy");
     std::fs::create_dir_all(&folder).unwrap();
     for file in ["Makefile", "counter.c"] {
@@ -293,27 +432,43 @@ fn patch_applies() {
     must(patch.args(["-p1", "--dry-run", "--fuzz=0", "--batch", "-i", PATCH, "-d"]).arg(source));
 }
 
-/// With CMake, both the shared library and the archive.
+/// With CMake, both the shared library and the archive; where distributions with folders for each architecture have them, and
+/// moved since.
 fn cmake_finds_it() {
-    let root = scratch().join("capi-cmake-root");
+    let installed = install("cmake", &["LIBDIR=/usr/lib/x86_64-linux-gnu"]);
+    let root = installed.with_file_name("capi-cmake-moved");
     let _ = std::fs::remove_dir_all(&root);
-    make("capi-cmake", &["install", "PREFIX=/usr", &format!("DESTDIR={}", root.display())]);
+    std::fs::rename(installed, &root).unwrap();
     let project = root.join("project");
     std::fs::create_dir_all(&project).unwrap();
     let sources = sources().join(" ");
     let lists = format!(
         "cmake_minimum_required(VERSION 3.18)\nproject(example C)\nfind_package(invar 0.1 REQUIRED)\n\
-         add_executable(shared {sources})\ntarget_link_libraries(shared invar::invar)\n\
+         add_executable(shared {sources})\ntarget_link_libraries(shared invar::invar m)\n\
          add_executable(archive {sources})\ntarget_link_libraries(archive invar::static)\n"
     );
-    std::fs::write(project.join("CMakeLists.txt"), lists).unwrap();
     let prefix = format!("-DCMAKE_PREFIX_PATH={}", root.join("usr").display());
-    must(Command::new("cmake").args(["-S", ".", "-B", "build", &prefix]).current_dir(&project));
+    let configure = |lists: &str| {
+        std::fs::write(project.join("CMakeLists.txt"), lists).unwrap();
+        let mut cmake = Command::new("cmake");
+        cmake.args(["-S", ".", "-B", "build", &prefix, "-DCMAKE_EXE_LINKER_FLAGS=-Wl,--as-needed"]);
+        cmake.current_dir(&project).output().unwrap()
+    };
+    assert!(!configure(&lists.replace("invar 0.1", "invar 0.2")).status.success(), "there is no 0.2");
+    std::fs::remove_dir_all(project.join("build")).unwrap();
+    let configured = configure(&lists);
+    assert!(configured.status.success(), "{configured:?}");
     must(Command::new("cmake").args(["--build", "build"]).current_dir(&project).env_remove("MAKEFLAGS"));
     for name in ["shared", "archive"] {
         let (facts, report) = story(&mut command(project.join("build").join(name)));
         assert_eq!((&*facts["keys"], &*facts["libinvar"]), ("wide some 1 1", "there"), "{name}: {report}");
     }
+    assert_eq!(needed(&project.join("build/shared")), ["libinvar.so.0", "libc.so.6"]);
+    assert_eq!(needed(&project.join("build/archive")), ["libc.so.6"]);
+    let archive = std::fs::read(project.join("build/archive")).unwrap();
+    let elf = goblin::elf::Elf::parse(&archive).unwrap();
+    let wraps = |symbol: goblin::elf::Sym| elf.strtab.get_at(symbol.st_name) == Some("__wrap_pthread_create");
+    assert!(elf.syms.iter().any(|symbol| wraps(symbol) && symbol.st_shndx != 0), "threads are wrapped");
 }
 
 fn preloaded() {
@@ -356,8 +511,8 @@ fn threads_are_enrolled_at_creation() {
     check(&mut command(&alone));
 
     let front = scratch().join("libin-front.so");
-    let source = format!("{}/tests/programs/c/in_front.c", env!("CARGO_MANIFEST_DIR"));
-    must(Command::new("cc").args(["-shared", "-fPIC", "-O2", "-o"]).arg(&front).arg(source));
+    let in_front = format!("{}/tests/programs/c/in_front.c", env!("CARGO_MANIFEST_DIR"));
+    must(Command::new("cc").args(["-shared", "-fPIC", "-O2", "-o"]).arg(&front).arg(in_front));
     let report = check(command(&linked).env("LD_LIBRARY_PATH", libinvar()).env("LD_PRELOAD", &front));
     let expected =
         format!("key slice.hook = off (probe): in front of this pthread_create stands that of {}", front.display());
@@ -366,6 +521,11 @@ fn threads_are_enrolled_at_creation() {
     check(&mut command(build("static", &["-static"], true)));
     let wrapped = build("wrapped", &["-static", "-Wl,--wrap=pthread_create", "-Wl,--wrap=thrd_create"], true);
     check(&mut command(wrapped));
+    // Nothing asks for the library here.
+    let alone = scratch().join("c-threads-wrappers");
+    let mut cc = compiler("cc -std=c11 -O2 -static -Wl,--wrap=pthread_create,--wrap=thrd_create");
+    must(cc.arg(source).arg(libinvar().join("libinvar.a")).arg("-o").arg(&alone));
+    check(&mut command(alone));
 }
 
 /// Children of `fork` have the same thread pointer, and are told apart all the same.

@@ -18,8 +18,10 @@
  * value and every site stands in its checked form, a compare and a jump. With libinvar in the process, linked or
  * preloaded, keys are decided and sites bound when the object is loaded. The functions further down are libinvar's own.
  *
- * Needs gcc 10 or clang 11 and binutils 2.36, or newer; C11 or C++11 with GNU extensions or without. Sites are bound on
- * x86-64 Linux; elsewhere they are ordinary loads. docs/site-abi.md describes what stands in the object file.
+ * Needs gcc 10 or clang 11 and binutils 2.36, or newer; C11 or C++11 with GNU extensions or without. Sites stand in
+ * functions. They are bound on x86-64 Linux, unless for -mcmodel=large; elsewhere they are ordinary loads. In C, clang
+ * before 17 refuses a variable with the attribute cleanup between two sites of one function. docs/site-abi.md describes
+ * what stands in the object file.
  */
 #ifndef INVAR_H
 #define INVAR_H
@@ -31,7 +33,11 @@
 extern "C" {
 #endif
 
-#if defined __x86_64__ && defined __linux__ && defined __LP64__ && !defined INVAR_PORTABLE
+/* This header's version, as invar_version() has the library's. */
+#define INVAR_VERSION 0x000100
+
+#if defined __x86_64__ && defined __linux__ && defined __LP64__ && !defined __code_model_large__ && \
+	!defined INVAR_PORTABLE
 #define INVAR_SITES 1
 #else
 #define INVAR_SITES 0
@@ -77,6 +83,7 @@ static inline void invar_evidence(struct invar_verdict *verdict, const char *tex
 /* The same for a key with other values, 2 to 64: VALUES are their names with \0 between, from the one that needs
  * nothing to the most demanding. */
 #define INVAR_KEY_VALUES(name, probe, values, count) \
+	INVAR_ASSERT_((count) >= 2 && (count) <= 64, "a key has 2 to 64 values"); \
 	INVAR_HIDDEN struct invar_verdict invar_key_##name; \
 	INVAR_KEY_RECORD_(name, invar_key_##name, #name "\0" values, probe, count, 0) \
 	INVAR_SEMICOLON_
@@ -94,12 +101,14 @@ static inline void invar_evidence(struct invar_verdict *verdict, const char *tex
 /* Defines a function that is `on` where the key is on, else `off`:
  * INVAR_DISPATCH(static, int, count, (const char *text), (text), wide, count_wide, count_narrow); */
 #define INVAR_DISPATCH(storage, type, function, parameters, arguments, key, on, off) \
+	INVAR_VOID_RETURNS_ \
 	storage type function parameters \
 	{ \
 		if (invar_branch(key)) \
 			return on arguments; \
 		return off arguments; \
 	} \
+	_Pragma("GCC diagnostic pop") \
 	INVAR_SEMICOLON_
 
 /* Begins a section that should not be preempted, and ends it. Keep it short, as a lock's; make no system call in it,
@@ -180,10 +189,18 @@ INVAR_API int invar_report(int descriptor);
 
 /* What stands behind the macros. No part of the interface. */
 
-#define INVAR_SEMICOLON_ _Static_assert(1, "")
 #ifdef __cplusplus
-#undef INVAR_SEMICOLON_
-#define INVAR_SEMICOLON_ static_assert(true, "")
+#define INVAR_ASSERT_(condition, text) static_assert(condition, text)
+#else
+#define INVAR_ASSERT_(condition, text) _Static_assert(condition, text)
+#endif
+#define INVAR_SEMICOLON_ INVAR_ASSERT_(1, "")
+
+/* Where the function's type is void, ISO C would have no expression behind `return`; C++ has. */
+#ifdef __cplusplus
+#define INVAR_VOID_RETURNS_ _Pragma("GCC diagnostic push")
+#else
+#define INVAR_VOID_RETURNS_ _Pragma("GCC diagnostic push") _Pragma("GCC diagnostic ignored \"-Wpedantic\"")
 #endif
 
 /* docs/site-abi.md: what came of binding this module. */
@@ -244,10 +261,10 @@ __attribute__((unused)) static void invar_bind_this_module_(void)
 
 /* One key record, in a function that is never called: only an asm statement in one can name what stands around it. */
 #define INVAR_KEY_RECORD_(name, state, names, probe, count, flags) \
-	static void invar_probe_##name(struct invar_verdict *verdict, const void *record) \
+	static void invar_probe_##name(struct invar_verdict *invar_verdict_, const void *invar_record_) \
 	{ \
-		(void)record; \
-		(probe)(verdict); \
+		(void)invar_record_; \
+		(probe)(invar_verdict_); \
 	} \
 	static const char invar_names_##name[] = names; \
 	__attribute__((used)) static void invar_record_##name(void) \
@@ -267,7 +284,7 @@ __attribute__((unused)) static void invar_bind_this_module_(void)
 
 #define INVAR_SITE_(prefix, kind, key, position, otherwise) \
 	__asm__ goto("2:\n\t" prefix \
-		     "cmpb $%c[value], %c[state](%%rip)\n\t" \
+		     "{cmpb $%c[value], %c[state](%%rip)|cmp byte ptr %c[state][rip], %c[value]}\n\t" \
 		     "jne %l[" #otherwise "]\n" \
 		     "3:\n\t" \
 		     ".pushsection invar_sites, \"aR\", @progbits\n\t" \
@@ -277,8 +294,18 @@ __attribute__((unused)) static void invar_bind_this_module_(void)
 		     ".popsection\n" \
 		     : : [state] "i"(key), [value] "i"(position) : "cc" : otherwise)
 
+/* Clang before 17 takes the targets of all sites in a function for those of each, and so refuses an object with a
+ * destructor between two: in C++ each site then is in a function of its own, which is in line. */
+#if defined __cplusplus && defined __clang__ && __clang_major__ < 17
+#define INVAR_BEGIN_(type) ([]() __attribute__((always_inline)) -> type {
+#define INVAR_END_(result) return result; }())
+#else
+#define INVAR_BEGIN_(type) __extension__({
+#define INVAR_END_(result) result; })
+#endif
+
 #define INVAR_BRANCH_(key, position) \
-	__extension__({ \
+	INVAR_BEGIN_(int) \
 		__label__ invar_otherwise, invar_done; \
 		int invar_is; \
 		INVAR_SITE_("", 1, key, position, invar_otherwise); \
@@ -287,11 +314,10 @@ __attribute__((unused)) static void invar_bind_this_module_(void)
 	invar_otherwise: \
 		invar_is = 0; \
 	invar_done: \
-		invar_is; \
-	})
+	INVAR_END_(invar_is)
 
 #define INVAR_SLICE_SITE_(prefix, kind, cold) \
-	__extension__({ \
+	INVAR_BEGIN_(void) \
 		__label__ invar_otherwise, invar_done; \
 		__asm__ volatile("" : : : "memory"); \
 		INVAR_SITE_(prefix, kind, &invar_slice, 0, invar_otherwise); \
@@ -300,7 +326,7 @@ __attribute__((unused)) static void invar_bind_this_module_(void)
 		cold(); \
 	invar_done: \
 		__asm__ volatile("" : : : "memory"); \
-	})
+	INVAR_END_()
 
 /* The module's copy of the slice key. */
 extern INVAR_HIDDEN struct invar_verdict invar_slice __asm__("invar_slice");
@@ -354,7 +380,7 @@ __attribute__((cold, noinline, unused)) static void invar_slice_request_(void)
 	if (INVAR_IS_COUNTED_() && invar_count_request)
 		invar_count_request(__builtin_return_address(0));
 	else
-		__asm__ volatile("movb $1, %%fs:28(%0)" : : "r"((intptr_t)(int32_t)invar_slice.data) : "memory");
+		__asm__ volatile("{movb $1, %%fs:28(%0)|mov byte ptr fs:[%0 + 28], 1}" : : "r"((intptr_t)(int32_t)invar_slice.data) : "memory");
 }
 
 __attribute__((cold, noinline, unused)) static void invar_slice_withdraw_(void)
@@ -367,8 +393,8 @@ __attribute__((cold, noinline, unused)) static void invar_slice_withdraw_(void)
 		invar_count_withdrawal(__builtin_return_address(0));
 		return;
 	}
-	__asm__ volatile("shrb $1, %%fs:28(%1)\n\tsetc %0" : "=q"(kept) : "r"(area) : "memory", "cc");
-	__asm__ volatile("movb %%fs:29(%1), %0" : "=q"(granted) : "r"(area) : "memory");
+	__asm__ volatile("{shrb $1, %%fs:28(%1)|shr byte ptr fs:[%1 + 28], 1}\n\tsetc %0" : "=q"(kept) : "r"(area) : "memory", "cc");
+	__asm__ volatile("{movb %%fs:29(%1), %0|mov %0, fs:[%1 + 29]}" : "=q"(granted) : "r"(area) : "memory");
 	if (!kept && granted && yield >= 0)
 		__asm__ volatile("syscall" : "+a"(yield) : : "rcx", "r11", "memory", "cc");
 }

@@ -25,9 +25,17 @@ static void probe_lost(struct invar_verdict *verdict)
 }
 INVAR_KEY(c_lost, probe_lost);
 
+/* Before any other that a program may ask for. */
+static int early;
+__attribute__((constructor(101))) static void look_early(void) { early = invar_branch(c_wide); }
+
 static int thrice(int x) { return 3 * x; }
 static int twice(int x) { return 2 * x; }
 INVAR_DISPATCH(static, int, times, (int x), (x), c_wide, thrice, twice);
+
+static void add_thrice(int *sum, int x) { *sum += 3 * x; }
+static void add_twice(int *sum, int x) { *sum += 2 * x; }
+INVAR_DISPATCH(static, void, add_times, (int *sum, int x), (sum, x), c_wide, add_thrice, add_twice);
 
 #ifdef __cplusplus
 extern "C"
@@ -61,7 +69,10 @@ int main(void)
 	if (invar_branch(c_lost))
 		strcat(line, "found ");
 	printf("keys\t%s%d %d\n", line, invar_value(c_wide), invar_value(c_mode));
-	printf("times\t%d\n", times(7));
+	i = times(5);
+	add_times(&i, 2);
+	printf("early\t%d\n", early);
+	printf("times\t%d\n", i);
 	printf("elsewhere\t%d\n", elsewhere());
 	printf("sections\t%ld\n", sum);
 	printf("libinvar\t%s\n", invar_version ? "there" : "not there");
