@@ -136,12 +136,31 @@ static void counts(int counted)
 	CHECK(counts_into((size_t)-1) == ok && newer.more[0] == 0xa5);
 }
 
+/* With room for the report's end and not for its beginning. */
+static int report_to_pipe(size_t room)
+{
+	static char filling[4096];
+	int ends[2], result = -1;
+
+	if (pipe2(ends, O_NONBLOCK) == 0) {
+		if (fcntl(ends[1], F_SETPIPE_SZ, sizeof filling) == sizeof filling &&
+		    write(ends[1], filling, sizeof filling - room) == (ssize_t)(sizeof filling - room))
+			result = invar_report(ends[1]);
+		close(ends[0]);
+		close(ends[1]);
+	}
+	return result;
+}
+
 static void reports(void)
 {
 	int ends[2];
+	size_t room;
+
+	for (room = 50; room < 1024; room += 50)
+		CHECK(report_to_pipe(room) == INVAR_INVALID);
 
 	CHECK(invar_report(-1) == INVAR_INVALID);
-	errno = 4711;
 	CHECK(invar_report(INT_MAX) == INVAR_INVALID);
 	CHECK(report_to("/dev/null", O_WRONLY) == INVAR_OK);
 	CHECK(report_to("/dev/null", O_RDONLY) == INVAR_INVALID);
