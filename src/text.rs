@@ -126,7 +126,7 @@ impl<F: FnMut(&[u8])> Buffered<F> {
     #[cold]
     pub(crate) fn flush(&mut self) {
         (self.write)(self.text.as_bytes());
-        self.text.clear();
+        self.text = Text::new();
     }
 }
 

@@ -4,7 +4,7 @@
 mod common;
 
 use common::c::{CAPI, LINK, compiler, libinvar, make, missing, must};
-use common::{Temporary, command, run, scratch, sites, test};
+use common::{CROSS_CC, EMULATOR, Temporary, command, missing_emulator, run, scratch, sites, test};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -25,6 +25,12 @@ fn main() -> ExitCode {
         test("threads are enrolled at their creation", needs("cc"), threads_are_enrolled_at_creation),
         test("forked processes are counted apart", needs("cc"), forked_processes_are_counted_apart),
         test("sections in C are counted by site", needs("cc"), sections_are_counted),
+        test("keys in C where no site can be", missing("cc"), || {
+            keys_are_decided_without_sites("cc -O2 -std=c11 -DINVAR_PORTABLE", &[]);
+        }),
+        test("keys in C on AArch64", missing_emulator(), || {
+            keys_are_decided_without_sites(&format!("{CROSS_CC} -O2 -std=c11"), &EMULATOR);
+        }),
         test("wrong arguments, small structures and newer ones", needs("cc"), arguments_are_looked_at),
         test(
             "a static program's threads pass by the wrappers, wherever they are created",
@@ -208,6 +214,18 @@ fn objects_are_in_between(way: &str) {
         let left: Vec<_> =
             program.lines().filter(|line| line.contains(" site ") && !line.contains(": bound")).collect();
         assert!(!settings.is_empty() && settings[0].1 == "off" || left.is_empty(), "{left:?}");
+    }
+}
+
+/// Keys are what their probes say.
+fn keys_are_decided_without_sites(compiler: &str, emulator: &[&str]) {
+    let way = [compiler, "", "-Wl,--as-needed"];
+    let program = build(&format!("portable-{}", way[0]), way, false);
+    let [program, arguments @ ..] = &*[emulator, &[program.to_str().unwrap()]].concat() else { unreachable!() };
+    let (facts, _) = story(command(program).args(arguments));
+    let expected = [("keys", "wide some 1 1"), ("times", "21"), ("elsewhere", "3"), ("sections", "34")];
+    for (name, value) in expected {
+        assert_eq!(facts[name], value, "{facts:?}");
     }
 }
 

@@ -19,9 +19,11 @@
  * preloaded, keys are decided and sites bound when the object is loaded. The functions further down are libinvar's own.
  *
  * Needs gcc 10 or clang 11 and binutils 2.36, or newer; C11 or C++11 with GNU extensions or without. Sites stand in
- * functions. They are bound on x86-64 Linux, unless for -mcmodel=large; elsewhere they are ordinary loads. In C, clang
- * before 17 refuses a variable with the attribute cleanup between two sites of one function. docs/site-abi.md describes
- * what stands in the object file.
+ * functions. In C, clang before 17 refuses a variable with the attribute cleanup between two sites of one function.
+ * docs/site-abi.md describes what stands in the object file.
+ *
+ * Sites are bound on x86-64 Linux, unless for -mcmodel=large. Elsewhere they are ordinary loads, sections ask for nothing, and
+ * a key is what its probe says, with libinvar and without, whatever the settings are.
  */
 #ifndef INVAR_H
 #define INVAR_H
@@ -402,10 +404,13 @@ __attribute__((cold, noinline, unused)) static void invar_slice_withdraw_(void)
 #else /* no sites */
 
 #define INVAR_KEY_RECORD_(name, state, names, probe, count, flags) \
-	__attribute__((constructor)) static void invar_record_##name(void) \
+	__attribute__((constructor(101))) static void invar_record_##name(void) \
 	{ \
-		if (!state.status) \
-			(probe)(&state); \
+		(probe)(&state); \
+		if (state.value >= (count) || state.origin != INVAR_ORIGIN_PROBE) { \
+			state.value = 0; \
+			state.origin = INVAR_ORIGIN_FAILED; \
+		} \
 		state.status = 2; \
 	}
 #define INVAR_BRANCH_(key, position) (*(const volatile uint8_t *)&(key)->value == (position))

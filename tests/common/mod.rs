@@ -317,6 +317,16 @@ pub fn missing_target(target: &str) -> Option<String> {
     (!there).then(|| format!("no {target}: rustup target add {target}"))
 }
 
+/// What builds for AArch64, and runs it on this machine.
+pub const CROSS_CC: &str = "aarch64-linux-gnu-gcc";
+pub const EMULATOR: [&str; 3] = ["qemu-aarch64", "-L", "/usr/aarch64-linux-gnu"];
+
+/// Why nothing can be built for AArch64 in C, and run.
+pub fn missing_emulator() -> Option<String> {
+    let there = |program: &str| Command::new(program).arg("--version").output().is_ok();
+    [CROSS_CC, EMULATOR[0]].into_iter().find(|program| !there(program)).map(|program| format!("no {program}"))
+}
+
 /// Writes an executable file in one step, whoever may be running the old one.
 pub fn replace(path: &Path, bytes: &[u8]) {
     use std::os::unix::fs::PermissionsExt;
