@@ -362,6 +362,15 @@ fn needed(program: &Path) -> Vec<String> {
     elf.libraries.iter().map(|name| name.to_string()).collect()
 }
 
+/// Whether a program has the archive's wrappers; libgcc has one for the other function.
+fn are_threads_wrapped(program: &Path) -> bool {
+    let bytes = std::fs::read(program).unwrap();
+    let elf = goblin::elf::Elf::parse(&bytes).unwrap();
+    elf.syms
+        .iter()
+        .any(|symbol| elf.strtab.get_at(symbol.st_name) == Some("__wrap_thrd_create") && symbol.st_shndx != 0)
+}
+
 /// By the options that are for static links, also where the only call is libstdc++'s, which the compiler puts behind all others.
 fn static_threads_are_wrapped() {
     let root = install("static", &[]);
@@ -376,6 +385,7 @@ fn static_threads_are_wrapped() {
     let mut cxx = Command::new("c++");
     let flags = pkg_config(&root, &["--static", "--cflags", "--libs"]);
     must(cxx.args(["-O2", "-static"]).arg(&source).args(flags).arg("-o").arg(&program));
+    assert!(are_threads_wrapped(&program));
     let said = must(command(&program).env("INVAR_KEYS", "slice=force").env("INVAR_REPORT", "stderr"));
     assert_eq!(String::from_utf8_lossy(&said.stdout), "1\n");
     assert!(String::from_utf8_lossy(&said.stderr).contains("key slice = on (forced)"), "{said:?}");
@@ -483,10 +493,7 @@ fn cmake_finds_it() {
     }
     assert_eq!(needed(&project.join("build/shared")), ["libinvar.so.0", "libc.so.6"]);
     assert_eq!(needed(&project.join("build/archive")), ["libc.so.6"]);
-    let archive = std::fs::read(project.join("build/archive")).unwrap();
-    let elf = goblin::elf::Elf::parse(&archive).unwrap();
-    let wraps = |symbol: goblin::elf::Sym| elf.strtab.get_at(symbol.st_name) == Some("__wrap_pthread_create");
-    assert!(elf.syms.iter().any(|symbol| wraps(symbol) && symbol.st_shndx != 0), "threads are wrapped");
+    assert!(are_threads_wrapped(&project.join("build/archive")));
 }
 
 fn preloaded() {
