@@ -12,6 +12,7 @@ mod common;
 use common::c::{LINK, compiler, libinvar, missing, must};
 use common::{
     ANYWHERE, Build, Temporary, command, full_matrix, no_setuid, refuse, run, scratch, set_user, sites, test,
+    with_either_binder,
 };
 use goblin::elf::{Elf, header, reloc};
 use iced_x86::{Decoder, DecoderOptions, FlowControl, OpKind, Register};
@@ -63,6 +64,7 @@ fn main() -> ExitCode {
         needs("gcc").or_else(|| missing("make")),
         libinvar_reports,
     ));
+    tests.extend(with_either_binder("a symbol that two modules have", sites(), a_symbol_that_two_modules_have));
     for link in ["", "-static"] {
         tests.push(test(&format!("an ordinary symbol, musl {link}"), needs("musl-gcc"), move || {
             let way = format!("musl-gcc -O2 {link}");
@@ -626,6 +628,25 @@ fn c_uses_rust() {
         ("rust-non-pie", format!("gcc -O2 -fno-pie -no-pie -L{folder} -Wl,-rpath,{folder} -lcopier")),
     ] {
         assert_choices(&c_program(name, &words, &["copies.c"]));
+    }
+}
+
+/// Each tells which variant its own is, by its own probe, when its keys are decided.
+fn a_symbol_that_two_modules_have() {
+    let program = rust_program("optimised", &[], &[]);
+    let library = Build::release().named("ifunc-library").library("copier");
+    for (settings, without) in [(&[][..], &[][..]), (&[("INVAR", "off")], &["avx2", "avx512bw"])] {
+        let mut command = command(&program);
+        let binder = command.get_envs().find_map(|(name, value)| value.filter(|_| name == "LD_PRELOAD"));
+        let libraries = binder.into_iter().chain([library.as_os_str()]).map(|path| path.to_str().unwrap());
+        let libraries = libraries.collect::<Vec<_>>().join(":");
+        let output = must(command.env("LD_PRELOAD", libraries).envs(settings.iter().copied())).stdout;
+        let output = String::from_utf8(output).unwrap();
+        let said = format!("key mylib_copy = copy_{} (probe): ", expected(without));
+        assert_eq!(output.matches(&said).count(), 2, "{output}");
+        let add = if without.is_empty() { "add_backwards" } else { "add" };
+        assert!(output.contains(&format!("key mylib_add = {add} (probe): ")), "{output}");
+        assert!(!output.contains("decided otherwise"), "{output}");
     }
 }
 

@@ -9,7 +9,7 @@ struct tables { const struct site_record *sites; const struct invar_key_record *
 typedef volatile uint64_t __attribute__((may_alias)) word;
 __extension__ typedef unsigned __int128 code;	/* the first byte of a site is the lowest */
 static const struct invar_verdict blank;
-enum { PT_LOAD = 1, PT_NOTE = 4, PT_GNU_RELRO = 0x6474e552, PF_X = 1, PF_W = 2, PF_R = 4, SEALED = 2, PROVES = 1, SLICE = 2 };
+enum { PT_LOAD = 1, PT_NOTE = 4, PT_GNU_RELRO = 0x6474e552, PF_X = 1, PF_W = 2, PF_R = 4, SEALED = 2, PROVES = 1, SLICE = 2, SYMBOL = 4 };
 enum { BRANCH = 1, SLICE_ENTER = 2, SLICE_LEAVE = 3, SETTING = 1, THREADS = 3, THREADS_UNKNOWN = 4, REFUSED = 5, EIO = 5, EINTR = 4 };
 #define EACH_HEADER(h, m) for (const struct header *h = (m)->headers, *h##_end = h + (m)->count; h < h##_end; h++)
 
@@ -122,7 +122,7 @@ static void copy(struct invar_verdict *to, const struct invar_verdict *from, uns
 /* Decides a key and seals it, unless somebody has begun to, or its state is memory that is in use. */
 static void decide(const struct invar_module *m, const struct invar_key_record *k, int has_request)
 {
-	const struct invar_key_record *from = others(m, k);
+	const struct invar_key_record *from = k->flags & SYMBOL ? 0 : others(m, k);
 	struct invar_verdict *state = state_of(k), verdict, *theirs = from ? state_of(from) : 0;
 	if (!same(state, &blank, 256) || !__atomic_compare_exchange_n(&state->status, &(uint8_t){ 0 }, 1, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
 		return;
@@ -237,12 +237,12 @@ int invar_bind(struct invar_module *m)
 	if (!m->outcome || __atomic_load_n(&t.outcome->phase, __ATOMIC_ACQUIRE))
 		return m->outcome ? INVAR_BOUND_EARLIER : INVAR_NO_TABLES;
 	t.outcome->request_offset = m->spare_request;
-	for (int slice = 1; slice >= 0; slice--)	/* first the key that says where requests go */
+	for (int turn = 0; turn < 3; turn++)	/* first the key that says where requests go, last those that are about others */
 		for (const struct invar_key_record *k = t.keys; k < t.keys + t.keys_count; k++) {
-			if (!is_key(m, k) || (k->flags & SLICE && has_name(k, "slice")) != slice)
+			if (!is_key(m, k) || turn != (k->flags & SYMBOL ? 2 : !(k->flags & SLICE && has_name(k, "slice"))))
 				continue;
-			decide(m, k, slice || t.outcome->request_offset);
-			if (slice && status_of(k) == SEALED && state_of(k)->value)
+			decide(m, k, !turn || t.outcome->request_offset);
+			if (!turn && status_of(k) == SEALED && state_of(k)->value)
 				t.outcome->request_offset = (int32_t)state_of(k)->data + 28;
 		}
 	uint32_t status[64];	/* struct statx: number of links at 16; Linux, fs/proc/base.c, proc_task_getattr: two and the threads */

@@ -6,7 +6,7 @@
 #define INVAR_BINDER_H
 #include "invar.h"
 
-/* A key's record; distances count from their own fields. flags: 1 a fact of safety, 2 slice sites may depend on it. */
+/* A key's record; distances count from their own fields. flags: 1 a fact of safety, 2 slice sites may depend on it, 4 a symbol's. */
 struct invar_key_record { int32_t state, names, probe; uint16_t names_length; uint8_t values, flags; };
 /* Decides a key: fills in value, origin, data and evidence of a verdict that is zero. */
 typedef void (*invar_decide)(struct invar_verdict *, const struct invar_key_record *);

@@ -40,6 +40,10 @@ static void decide(struct invar_verdict *verdict, const struct invar_key_record 
 	const char *value = wanted(key, &length);
 	uint8_t chosen;
 
+	if (record->flags & 4) {	/* a symbol's */
+		((invar_decide)invar_at(&record->probe))(verdict, record);
+		return;
+	}
 	if (value && record->flags == 2 && length == 5 && !strncmp(value, "force", 5)) {
 		verdict->value = 1;
 		verdict->origin = INVAR_ORIGIN_FORCED;
