@@ -544,8 +544,19 @@ fn threads_are_enrolled_at_creation() {
     assert!(report.contains(&expected), "{report}");
 
     check(&mut command(build("static", &["-static"], true)));
-    let wrapped = build("wrapped", &["-static", "-Wl,--wrap=pthread_create", "-Wl,--wrap=thrd_create"], true);
-    check(&mut command(wrapped));
+    let text = std::fs::read_to_string(libinvar().join("invar.pc")).unwrap();
+    let private = text.lines().find_map(|line| line.strip_prefix("Libs.private: ")).expect("options of static programs");
+    for linker in ["bfd", "gold", "lld", "mold"] {
+        if missing(&if linker == "mold" { linker.into() } else { format!("ld.{linker}") }).is_some() {
+            println!("no {linker}");
+            continue;
+        }
+        let linked = format!("-static -fuse-ld={linker} {private}");
+        let options: Vec<_> = linked.split(' ').collect();
+        let program = build(&format!("wrapped-{linker}"), &options, true);
+        assert!(are_threads_wrapped(&program), "{linker}");
+        check(&mut command(program));
+    }
     // Nothing asks for the library here.
     let alone = scratch().join("c-threads-wrappers");
     let mut cc = compiler("cc -std=c11 -O2 -static -Wl,--wrap=pthread_create,--wrap=thrd_create");

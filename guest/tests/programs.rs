@@ -55,7 +55,7 @@ fn c_program(how: &str) -> Programs {
     cc.args(["-Wl,-u,invar_load", "-Wl,--push-state,--no-as-needed", "-linvar", "-Wl,--pop-state"]);
     cc.arg("-Wl,-rpath,$ORIGIN");
     if how == "-static" {
-        cc.args(["-Wl,--wrap=pthread_create", "-Wl,--wrap=thrd_create"]);
+        cc.args(["-Wl,-u,__wrap_pthread_create", "-Wl,--wrap=pthread_create", "-Wl,--wrap=thrd_create"]);
     }
     for mut command in [make, cc] {
         let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
