@@ -429,6 +429,11 @@ impl Code {
                     !matches!(instruction.segment_prefix(), Register::FS | Register::GS),
                     "a thread pointer at {at}"
                 );
+                if instruction.is_ip_rel_memory_operand() && instruction.mnemonic() != iced_x86::Mnemonic::Lea {
+                    let address = instruction.ip_rel_memory_address();
+                    let kind = self.relocations.get(&address).map_or(reloc::R_X86_64_RELATIVE, |(kind, _)| *kind);
+                    assert_eq!(kind, reloc::R_X86_64_RELATIVE, "reads what must be resolved at {at}");
+                }
                 match instruction.mnemonic() {
                     iced_x86::Mnemonic::Cpuid => *counts.entry("cpuid").or_default() += 1,
                     iced_x86::Mnemonic::Syscall => *counts.entry("syscall").or_default() += 1,
@@ -446,7 +451,9 @@ impl Code {
                     {
                         open.push((self.slot(instruction.ip_rel_memory_address(), &at), here()));
                     }
-                    FlowControl::IndirectCall if loaded.contains_key(&instruction.op0_register()) => {
+                    FlowControl::IndirectCall | FlowControl::IndirectBranch
+                        if loaded.contains_key(&instruction.op0_register()) =>
+                    {
                         let (address, is_slot) = loaded[&instruction.op0_register()];
                         open.push((if is_slot { self.slot(address, &at) } else { address }, here()));
                     }
@@ -459,28 +466,53 @@ impl Code {
                             loaded.insert(register, (instruction.ip_rel_memory_address(), is_slot));
                         }
                     }
-                    // The compiler's tables of distances stay in the function.
-                    FlowControl::IndirectBranch => {}
+                    // By one of the compiler's tables of distances, which stay in the function.
+                    FlowControl::IndirectBranch => {
+                        open.extend(self.blocks(instruction.ip()).into_iter().map(|block| (block, here())));
+                    }
                     FlowControl::IndirectCall => panic!("by a pointer at {at}"),
                     _ => {}
                 }
-                if matches!(
-                    flow,
-                    FlowControl::Return
-                        | FlowControl::UnconditionalBranch
-                        | FlowControl::IndirectBranch
-                        | FlowControl::Exception
-                ) {
+                if self.ends(&instruction) {
                     break;
                 }
             }
         }
         (names, counts)
     }
+
+    /// Whether what stands behind is not run into.
+    fn ends(&self, instruction: &iced_x86::Instruction) -> bool {
+        use FlowControl::{Call, Exception, IndirectBranch, Return, UnconditionalBranch};
+        match instruction.flow_control() {
+            Return | UnconditionalBranch | IndirectBranch | Exception => true,
+            Call => self.name(instruction.near_branch_target()).contains("panic"),
+            _ => false,
+        }
+    }
+
+    /// Where code begins that is not run into, in the function that has this address: all that a jump in it may lead to, and more.
+    fn blocks(&self, address: u64) -> Vec<u64> {
+        let start = *self.symbols.range(..=address).next_back().expect("a function").0;
+        let end = self.symbols.range(address + 1..).next().map_or(u64::MAX, |(&next, _)| next);
+        let (mut blocks, mut ended) = (vec![], false);
+        for instruction in Decoder::with_ip(64, self.bytes(start), start, DecoderOptions::NONE) {
+            // Linkers fill up with zeros.
+            if instruction.ip() >= end || self.bytes(instruction.ip()).starts_with(&[0, 0]) {
+                break;
+            }
+            if ended && !matches!(instruction.mnemonic(), iced_x86::Mnemonic::Nop | iced_x86::Mnemonic::Int3) {
+                blocks.push(instruction.ip());
+                ended = false;
+            }
+            ended |= self.ends(&instruction);
+        }
+        blocks
+    }
 }
 
 /// Compilers with whatever puts calls and checks into functions.
-const INSTRUMENTED: [&str; 15] = [
+const INSTRUMENTED: [&str; 17] = [
     "gcc -O0 -fstack-protector-all",
     "gcc -O3 -fstack-protector-all -ftrivial-auto-var-init=pattern",
     "gcc -Os -finstrument-functions",
@@ -489,12 +521,14 @@ const INSTRUMENTED: [&str; 15] = [
     "gcc -O2 -fsanitize=address,undefined",
     "gcc -O0 -fsanitize=thread",
     "gcc -O2 -flto",
+    "gcc -O2 -fsplit-stack",
     "clang -O0 -fstack-protector-all -ftrivial-auto-var-init=pattern",
     "clang -O3 -fstack-protector-all",
     "clang -O2 -finstrument-functions",
     "clang -O1 -fprofile-instr-generate -fcoverage-mapping",
     "clang -O2 -fsanitize=address,undefined -fsanitize-coverage=trace-pc-guard",
     "clang -O0 -fsanitize=thread",
+    "clang -O2 -fsanitize=safe-stack",
     "g++ -xc++ -O2 -fsanitize=thread",
 ];
 

@@ -97,6 +97,10 @@
 #if __has_attribute(disable_sanitizer_instrumentation)
 #define INVAR_NO_CALLS_ __attribute__((disable_sanitizer_instrumentation))
 #endif
+/* A split stack's end is in thread-local memory. g++ takes the attribute for declarations only. */
+#if __has_attribute(no_split_stack) && !defined __cplusplus
+#define INVAR_NO_SPLIT_ __attribute__((no_split_stack))
+#endif
 #if __has_attribute(uninitialized)
 #define INVAR_UNINITIALIZED_ __attribute__((uninitialized))
 #endif
@@ -113,18 +117,21 @@
 #ifndef INVAR_NO_CALLS_
 #define INVAR_NO_CALLS_
 #endif
+#ifndef INVAR_NO_SPLIT_
+#define INVAR_NO_SPLIT_
+#endif
 #ifndef INVAR_UNINITIALIZED_
 #define INVAR_UNINITIALIZED_
 #endif
 #ifdef __clang__
 #define INVAR_NO_SANITIZE_ \
-	__attribute__((no_sanitize("address", "hwaddress", "memory", "thread", "undefined", "coverage"))) INVAR_NO_CALLS_
+	__attribute__((no_sanitize("address", "hwaddress", "memory", "safe-stack", "thread", "undefined", "coverage"))) INVAR_NO_CALLS_
 #else
 #define INVAR_NO_SANITIZE_ __attribute__((no_sanitize("address,hwaddress,thread,undefined")))
 #endif
 #define INVAR_RAW_ \
 	__attribute__((noinline, unused, no_instrument_function)) INVAR_NO_SANITIZE_ INVAR_NO_PROTECTOR_ INVAR_NO_PROFILE_ \
-	INVAR_NO_COVERAGE_ static
+	INVAR_NO_COVERAGE_ INVAR_NO_SPLIT_ static
 
 #ifdef __cplusplus
 extern "C" {
