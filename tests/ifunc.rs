@@ -48,6 +48,11 @@ fn main() -> ExitCode {
     tests.push(test("C and Rust know the same CPU", needs("gcc"), c_and_rust_know_the_same_cpu));
     tests.push(test("a program in C uses a library in Rust", needs("gcc"), c_uses_rust));
     tests.push(test("the last setting counts", needs("gcc"), the_last_setting_counts));
+    tests.push(test(
+        "settings name features as keys are named",
+        needs("gcc"),
+        settings_name_features_as_keys_are_named,
+    ));
     tests.push(test("resolvers read settings as keys do", needs("gcc"), resolvers_read_settings_as_keys_do));
     tests.push(test(
         "a resolver that cannot read settings is reported",
@@ -732,6 +737,33 @@ fn resolvers_read_settings_as_keys_do() {
         met.insert(rust["keys"].clone());
     }
     assert!(met.len() > 1 || expected(&[]) == "anywhere", "{met:?}");
+}
+
+/// Why no variant of `levels.c` is chosen here.
+fn no_level() -> Option<String> {
+    let level = invar_arch::level(b"x86-64-v2");
+    let has_it = level.is_some_and(|level| invar_arch::cpu_features() & level == level);
+    (!has_it).then(|| "the CPU is below x86-64-v2".into())
+}
+
+/// With the dots and dashes that no identifier has.
+fn settings_name_features_as_keys_are_named() {
+    for option in ["-O2", "-O0 -DINVAR_NO_IFUNC"] {
+        let program = c_program(&format!("levels{option}"), &format!("gcc {option}"), &["levels.c"]);
+        for (keys, expected) in [
+            ("", "1 3 4"),
+            ("cpu.sse4.1=off", "0 3 4"),
+            ("cpu.sse4-1=off,cpu.sse4_1=off,cpu.sse4.1.=off", "1 3 4"),
+            ("cpu.x86-64-v2=off", "1 2 3"),
+            ("cpu.x86.64.v2=off,cpu.x86_64_v2=off,cpu.x86-64-v3=off", "1 3 4"),
+            ("cpu.x86-64-v2=off,cpu.sse4.2=off", "1 2 2"),
+            ("cpu.x86-64-v2=off,cpu.sse4.2=off,cpu.sse4.1=off", "0 1 1"),
+            ("cpu.x86-64-v2=off,cpu.sse4.2=off,cpu.sse4.1=off,cpu.sse3=off", "0 0 0"),
+        ] {
+            let said = must(command(&program).env("INVAR_KEYS", keys)).stdout;
+            assert_eq!(String::from_utf8_lossy(&said).trim(), expected, "{option} {keys}");
+        }
+    }
 }
 
 /// Where `/proc` cannot be read, the symbol is bound by the CPU alone, and the report says that the keys would have it otherwise.

@@ -213,15 +213,17 @@ INVAR_RAW_ long invar_open_(const char *path)
 	return invar_call_(257, -100, path, 02000000);
 }
 
-/* Whether a setting's word of this length is `name` behind `before`; _ in it stands for a dot or dash. Reads that are volatile are not
- * made into calls of libc's functions. */
+/* Whether a setting's word of this length is `name` behind `before`; _ in it stands for a dash in the names of levels, else for a dot.
+ * Reads that are volatile are not made into calls of libc's functions. */
 INVAR_RAW_ int invar_is_(const volatile char *word, unsigned length, const volatile char *before, const volatile char *name)
 {
+	char between = *name == 'x' ? '-' : '.';
+
 	for (; *before; before++, word++, length--)
 		if (!length || *word != *before)
 			return 0;
 	for (; *name; name++, word++, length--)
-		if (!length || (*name == '_' ? *word != '.' && *word != '-' : *word != *name))
+		if (!length || *word != (*name == '_' ? between : *name))
 			return 0;
 	return !length;
 }

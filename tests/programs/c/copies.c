@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 
 typedef void *copy_function(void *, const void *, size_t);
 
@@ -30,12 +31,22 @@ static uint32_t random_below(uint32_t bound)
 
 enum { ROOM = 4096 };
 
-static unsigned char from[ROOM], ours[ROOM], libcs[ROOM];
+static unsigned char libcs[ROOM];
+
+/* A page between two that nobody may read or write. */
+static unsigned char *fenced(void)
+{
+	char *pages = mmap(NULL, 3 * ROOM, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	mprotect(pages + ROOM, ROOM, PROT_READ | PROT_WRITE);
+	return (unsigned char *)pages + ROOM;
+}
 
 int main(void)
 {
 	static const char *const variants[] = {"anywhere", "avx2", "avx512"};
 	copy_function *volatile by_code = ADDRESS;
+	unsigned char *from = fenced(), *ours = fenced();
 	int round, differ = 0, at;
 
 	for (at = 0; at < ROOM; at++)
@@ -47,6 +58,11 @@ int main(void)
 		copy_function *copy = round % 3 == 0 ? by_data : by_code;
 		void *result;
 
+		/* Some end where the page does. */
+		if (round % 5 == 0)
+			to_offset = ROOM - length;
+		if (round % 7 == 0)
+			from_offset = ROOM - length;
 		memset(ours, 0xa5, ROOM);
 		memset(libcs, 0xa5, ROOM);
 		memcpy(libcs + to_offset, from + from_offset, length);
