@@ -23,6 +23,7 @@ fn main() -> ExitCode {
         test("CMake finds it", needs("cc").or_else(|| missing("cmake")), cmake_finds_it),
         test("preloaded, it binds a program that was not linked with it", needs("cc"), preloaded),
         test("threads are enrolled at their creation", needs("cc"), threads_are_enrolled_at_creation),
+        test("threads end as they do without it", needs("g++"), threads_end_as_they_do_without_it),
         test("forked processes are counted apart", needs("cc"), forked_processes_are_counted_apart),
         test("sections in C are counted by site", needs("cc"), sections_are_counted),
         test("keys in C where no site can be", missing("cc"), || {
@@ -545,7 +546,8 @@ fn threads_are_enrolled_at_creation() {
 
     check(&mut command(build("static", &["-static"], true)));
     let text = std::fs::read_to_string(libinvar().join("invar.pc")).unwrap();
-    let private = text.lines().find_map(|line| line.strip_prefix("Libs.private: ")).expect("options of static programs");
+    let private =
+        text.lines().find_map(|line| line.strip_prefix("Libs.private: ")).expect("options of static programs");
     for linker in ["bfd", "gold", "lld", "mold"] {
         if missing(&if linker == "mold" { linker.into() } else { format!("ld.{linker}") }).is_some() {
             println!("no {linker}");
@@ -562,6 +564,45 @@ fn threads_are_enrolled_at_creation() {
     let mut cc = compiler("cc -std=c11 -O2 -static -Wl,--wrap=pthread_create,--wrap=thrd_create");
     must(cc.arg(source).arg(libinvar().join("libinvar.a")).arg("-o").arg(&alone));
     check(&mut command(alone));
+}
+
+/// By exceptions, `pthread_exit` and cancellation, which unwind their stacks; in C++, with sanitizers too.
+fn threads_end_as_they_do_without_it() {
+    let build = |name: &str, options: &str, with: bool| {
+        let path = scratch().join(format!("c-ends-{name}"));
+        let mut cc = compiler(&format!("g++ -std=c++17 -O1 -Wall -Wextra -Werror -pthread {options}"));
+        cc.arg(format!("{}/tests/programs/c/ends.cpp", env!("CARGO_MANIFEST_DIR"))).arg("-o").arg(&path);
+        if with {
+            cc.arg("-DREPORT").arg(format!("-L{}", libinvar().display())).args(LINK);
+        }
+        must(&mut cc);
+        path
+    };
+    let run = |program: &mut Command| {
+        let settings = [("INVAR_KEYS", "slice=force"), ("ASAN_OPTIONS", "detect_leaks=0")];
+        let said = String::from_utf8(must(program.env("LD_LIBRARY_PATH", libinvar()).envs(settings)).stdout).unwrap();
+        let (facts, report) = said.split_once("module ").unwrap_or((&said, ""));
+        (facts.to_owned(), report.to_owned())
+    };
+    let alone = build("alone", "", false);
+    let (expected, _) = run(&mut command(&alone));
+    assert_eq!(expected.lines().count(), 11, "{expected}");
+    let preloaded = run(command(&alone).env("LD_PRELOAD", libinvar().join("libinvar.so.0")));
+    assert_eq!(preloaded.0, expected, "preloaded");
+    let (said, report) = run(&mut command(build("linked", "", true)));
+    assert_eq!(said, expected, "linked: {report}");
+    assert!(report.contains("key slice.hook = on"), "{report}");
+    let wraps = "-static -Wl,-u,__wrap_pthread_create -Wl,--wrap=pthread_create -Wl,--wrap=thrd_create";
+    assert_eq!(run(&mut command(build("wrapped", wraps, true))).0, expected, "wrapped");
+
+    let asan = must(Command::new("g++").arg("-print-file-name=libasan.so")).stdout;
+    if asan.starts_with(b"/") {
+        let (said, report) = run(&mut command(build("asan", "-fsanitize=address", true)));
+        assert_eq!(said, expected, "ASan: {report}");
+        let in_front =
+            report.lines().find(|line| line.contains("key slice.hook = off (probe): in front of")).expect("a line");
+        assert!(in_front.contains("/libasan.so"), "{report}");
+    }
 }
 
 /// Children of `fork` have the same thread pointer, and are told apart all the same.

@@ -36,7 +36,7 @@ static unsigned char libcs[ROOM];
 /* A page between two that nobody may read or write. */
 static unsigned char *fenced(void)
 {
-	char *pages = mmap(NULL, 3 * ROOM, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *pages = (char *)mmap(NULL, 3 * ROOM, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	mprotect(pages + ROOM, ROOM, PROT_READ | PROT_WRITE);
 	return (unsigned char *)pages + ROOM;
