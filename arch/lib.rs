@@ -46,6 +46,9 @@ pub use machine::{request_out_of_line, withdraw_out_of_line};
 #[cfg_attr(not(target_arch = "x86_64"), path = "portable/cpu.rs")]
 mod cpu;
 
+#[cfg(target_arch = "x86_64")]
+#[doc(hidden)]
+pub use cpu::cpu_features_of;
 pub use cpu::{FEATURE_SOURCE, FEATURES, cpu_features, cpu_features_for_resolvers, level};
 pub use machine::{
     IFUNC, NAME, Observer, PATCHES, PRCTL, RSEQ_SIGNATURE, SYS_RSEQ, area, bound, checked, libc_area, observe,

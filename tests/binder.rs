@@ -219,7 +219,7 @@ fn in_libinvars_place(compiler: &'static str, how: &'static str) {
     let run = |command: &mut Command| {
         let facts = facts(&must(command).stdout);
         let said = [("keys", "wide some 1 1"), ("times", "21"), ("elsewhere", "3"), ("sections", "34")];
-        for (name, value) in said.into_iter().chain([("libinvar", "not there")]) {
+        for (name, value) in said.into_iter().chain([("libinvar", "not there"), ("next descriptor", "the same")]) {
             assert_eq!(facts[name], value, "{facts:?}");
         }
         facts["binder"].clone()

@@ -116,6 +116,11 @@ fn linked_libraries_agree_with_the_program() {
         assert_eq!(decided.iter().filter(|key| key.origin == "adopted").count(), 2, "{decided:#?}");
         assert!(decided.iter().all(|key| (&key.value, &key.evidence) == (&decided[0].value, &decided[0].evidence)));
     }
+    // Whichever comes first, what a module's own probe denies is not there for it.
+    assert_eq!(tale.module("librival.so").key("shared.proved").value, "off");
+    // Who comes second has other values.
+    let disputed = ["libplugin.so", "librival.so"].map(|library| &*tale.module(library).key("shared.disputed").origin);
+    assert!(matches!(disputed, ["probe", "failed"] | ["failed", "probe"]), "{disputed:?}");
 }
 
 fn a_key_with_other_values_fails() {

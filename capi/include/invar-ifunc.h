@@ -144,8 +144,9 @@ INVAR_RAW_ void invar_cpuid_(uint32_t leaf, uint32_t *registers)
 	__asm__("cpuid" : "=a"(registers[0]), "=b"(registers[1]), "=c"(registers[2]), "=d"(registers[3]) : "a"(leaf), "c"(0));
 }
 
-/* The features of this CPU under this operating system, as the runtime's cpu_features() has them. */
-INVAR_RAW_ uint32_t invar_cpu_features_(void)
+/* What cpuid's registers say, of which the operating system saves this state: ecx of leaf 1; ebx, ecx and edx of leaf 7; ecx of leaf
+ * 0x80000001. As the runtime's cpu_features_of(). */
+INVAR_RAW_ uint32_t invar_cpu_features_of_(const uint32_t *said, uint32_t saved)
 {
 	/* Which register, which bit, and what of the state must be saved: arch/x86_64/cpu.rs. */
 	static const unsigned char where[32][3] = {
@@ -171,8 +172,22 @@ INVAR_RAW_ uint32_t invar_cpu_features_(void)
 		{INVAR_CPU_avx512vl, INVAR_CPU_avx512f},
 		{INVAR_CPU_avx512vnni, INVAR_CPU_avx512f},
 		{INVAR_CPU_avx512vbmi, INVAR_CPU_avx512bw}};
-	uint32_t registers[4], said[5], saved = 0, ignored, features = 0;
+	uint32_t features = 0;
 	int at;
+
+	for (at = 0; at < 32; at++)
+		if ((said[where[at][0]] >> where[at][1] & 1) && (saved & where[at][2]) == where[at][2])
+			features |= UINT32_C(1) << at;
+	for (at = 0; at < 16; at++)
+		if ((features & implied[at][1]) != implied[at][1])
+			features &= ~implied[at][0];
+	return features;
+}
+
+/* The features of this CPU under this operating system, as the runtime's cpu_features() has them. */
+INVAR_RAW_ uint32_t invar_cpu_features_(void)
+{
+	uint32_t registers[4], said[5], saved = 0, ignored;
 
 	invar_cpuid_(1, registers);
 	said[0] = registers[2];
@@ -191,13 +206,7 @@ INVAR_RAW_ uint32_t invar_cpu_features_(void)
 	}
 	if (said[0] >> 27 & 1)
 		__asm__("xgetbv" : "=a"(saved), "=d"(ignored) : "c"(0));
-	for (at = 0; at < 32; at++)
-		if ((said[where[at][0]] >> where[at][1] & 1) && (saved & where[at][2]) == where[at][2])
-			features |= UINT32_C(1) << at;
-	for (at = 0; at < 16; at++)
-		if ((features & implied[at][1]) != implied[at][1])
-			features &= ~implied[at][0];
-	return features;
+	return invar_cpu_features_of_(said, saved);
 }
 
 /* read, open and close: numbers 0, 257 (openat) and 3. */

@@ -22,13 +22,18 @@ static int is_it(struct dl_phdr_info *info, size_t size, void *outcome)
 		.writers = INVAR_WRITER_MEM | INVAR_WRITER_MPROTECT,
 	};
 	const ElfW(Phdr) *header;
-	int result;
+	int result, next;
 
 	(void)size;
 	for (header = info->dlpi_phdr; header < info->dlpi_phdr + info->dlpi_phnum; header++)
 		if (header->p_type == PT_LOAD && (uintptr_t)outcome - (info->dlpi_addr + header->p_vaddr) < header->p_memsz) {
+			next = dup(0);
+			close(next);
 			result = invar_bind(&module);
 			printf("binder\t%d %u bound, %u left, detail %u\n", result, module.outcome->bound, module.outcome->left, module.outcome->detail);
+			result = dup(0);
+			close(result);
+			printf("next descriptor\t%s\n", result == next ? "the same" : "another");
 			return 1;
 		}
 	return 0;
