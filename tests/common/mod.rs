@@ -77,7 +77,7 @@ fn front() -> &'static Path {
     BUILT.get_or_init(|| {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/programs/c");
         let built = Temporary::path("front.so");
-        let words = ["-shared", "-fPIC", &*format!("{folder}/front.c"), BINDER];
+        let words = ["-shared", "-fPIC", "-Wl,-z,initfirst", &*format!("{folder}/front.c"), BINDER];
         must(binder_compiler("cc -O2").args(words).arg("-o").arg(&built.0));
         let path = scratch().join("front.so");
         replace(&path, &fs::read(&built.0).unwrap());

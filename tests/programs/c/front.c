@@ -1,5 +1,5 @@
 /* The binder in C in front of a program, for LD_PRELOAD: its constructor runs before those of the modules that carry a runtime of their
- * own, and binds them all; each runtime then finds its module bound, and leaves it. Some settings are obeyed as the runtime obeys
+ * own, as it is linked with -z initfirst, and binds them all; each runtime then finds its module bound, and leaves it. Some settings are obeyed as the runtime obeys
  * them, so that the same tests can be run with either. */
 #define _GNU_SOURCE
 #define INVAR_PORTABLE /* no sites in here */
@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/rseq.h>
+#include <unistd.h>
 
 static struct invar_module modules[64];
 static size_t count;
@@ -78,12 +79,16 @@ static int list(struct dl_phdr_info *info, size_t size, void *unused)
 	return 0;
 }
 
-__attribute__((constructor)) static void bind_all(void)
+/* The loader gives constructors what main has. Libc's own may not have run yet. */
+__attribute__((constructor)) static void bind_all(int argc, char **argv, char **variables)
 {
-	const char *writer = setting("INVAR_WRITER");
+	const char *writer;
 	unsigned writers = INVAR_WRITER_MEM | INVAR_WRITER_MPROTECT;
 	size_t at;
 
+	(void)argc, (void)argv;
+	environ = variables;
+	writer = setting("INVAR_WRITER");
 	if (!strcmp(writer, "off") || !strcmp(setting("INVAR"), "off"))
 		writers = 0;
 	else if (!strcmp(writer, "mem"))
