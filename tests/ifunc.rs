@@ -18,7 +18,7 @@ use goblin::elf::{Elf, header, reloc};
 use iced_x86::{Decoder, DecoderOptions, FlowControl, OpKind, Register};
 use libtest_mimic::Trial;
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
@@ -50,7 +50,7 @@ fn main() -> ExitCode {
     tests.push(test("the last setting counts", needs("gcc"), the_last_setting_counts));
     tests.push(test(
         "settings name features as keys are named",
-        needs("gcc"),
+        needs("gcc").or_else(no_level),
         settings_name_features_as_keys_are_named,
     ));
     tests.push(test("resolvers read settings as keys do", needs("gcc"), resolvers_read_settings_as_keys_do));
@@ -63,6 +63,16 @@ fn main() -> ExitCode {
         "resolvers of programs with raised privileges take no settings",
         needs("gcc").or_else(no_setuid),
         raised_privileges_take_no_settings,
+    ));
+    tests.push(test(
+        "settings need to know that privileges are not raised",
+        needs("gcc").or_else(no_chroot),
+        settings_need_to_know_that_privileges_are_not_raised,
+    ));
+    tests.push(test(
+        "a resolver in C that cannot read settings is reported",
+        needs("gcc").or_else(|| missing("make")),
+        a_resolver_in_c_that_cannot_read_settings_is_reported,
     ));
     tests.push(test(
         "libinvar reports both sorts of symbol",
@@ -790,6 +800,68 @@ fn a_resolver_that_cannot_read_settings_is_reported() {
     assert!(output.contains(&format!("variant\t{} 3000", expected(&[]))), "{output}");
 }
 
+/// The same in C.
+fn a_resolver_in_c_that_cannot_read_settings_is_reported() {
+    let mut command = command(reporting("", "-static"));
+    // SAFETY: system calls on numbers.
+    unsafe { command.env("INVAR", "off").pre_exec(|| refuse::filter(libc::SYS_openat, None, refuse::REFUSE)) };
+    let output = String::from_utf8(must(&mut command).stdout).unwrap();
+    let said = format!(
+        "key mylib_copy = copy_{} (probe): an IFUNC symbol, by cpuid; /proc/self/environ cannot",
+        expected(&[])
+    );
+    assert!(output.contains(&said), "{output}");
+}
+
+/// Why no program can be started in a folder as its root.
+fn no_chroot() -> Option<String> {
+    let mut command = Command::new("/");
+    // SAFETY: one system call in the child. A folder is never executed.
+    let error = unsafe { command.pre_exec(|| chroot(c"/")) }.spawn().map(drop).unwrap_err();
+    (error.raw_os_error() != Some(libc::EACCES))
+        .then(|| "needs root, to start programs in a folder as their root".into())
+}
+
+fn chroot(folder: &CStr) -> std::io::Result<()> {
+    // SAFETY: a path; and where this process is.
+    let done = unsafe { libc::chroot(folder.as_ptr()) == 0 && libc::chdir(c"/".as_ptr()) == 0 };
+    if done { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+}
+
+/// Settings count only where `AT_SECURE` is there and 0: in a folder with a `/proc` of our making.
+fn settings_need_to_know_that_privileges_are_not_raised() {
+    let root = scratch().join(format!("ifunc-root-{}", std::process::id()));
+    let files = root.join("proc/self");
+    std::fs::create_dir_all(&files).unwrap();
+    std::fs::write(files.join("environ"), "INVAR=off\0").unwrap();
+    std::fs::copy(c_program("alone", "gcc -O2 -static", &["copy.c", "copies.c"]), root.join("c")).unwrap();
+    std::fs::copy(rust_program("debug, static", RUST[0].1, RUST[0].2), root.join("rust")).unwrap();
+    let entry = |kind: u64, value: u64| [kind.to_le_bytes(), value.to_le_bytes()].concat();
+    let [page, secure] = [entry(libc::AT_PAGESZ, 4096), entry(libc::AT_SECURE, 1)];
+    for (vector, heeded) in [
+        (None, false),
+        (Some(vec![]), false),
+        (Some(page.clone()), false),
+        (Some([&page[..], &secure].concat()), false),
+        (Some([page, entry(libc::AT_SECURE, 0), secure].concat()), true),
+    ] {
+        match &vector {
+            Some(vector) => std::fs::write(files.join("auxv"), vector).unwrap(),
+            None => assert!(!files.join("auxv").exists()),
+        }
+        for program in ["/c", "/rust"] {
+            let folder = CString::new(root.as_os_str().as_bytes()).unwrap();
+            let mut command = command(program);
+            // SAFETY: two system calls on strings that are there.
+            unsafe { command.pre_exec(move || chroot(&folder)) };
+            let output = String::from_utf8(must(&mut command).stdout).unwrap();
+            let variant = if heeded { "anywhere" } else { expected(&[]) };
+            assert!(output.contains(&format!("variant\t{variant} 3000")), "{program} {vector:?} {output}");
+        }
+    }
+    std::fs::remove_dir_all(root).unwrap();
+}
+
 /// A setuid program of a user with fewer privileges cannot read its own environment in `/proc`; a setgid one can, and must not heed it.
 fn raised_privileges_take_no_settings() {
     let c = c_program("setuid", "gcc -O2", &["copy.c", "copies.c"]);
@@ -839,17 +911,22 @@ fn the_last_setting_counts() {
     }
 }
 
+/// A program in C that writes libinvar's report.
+fn reporting(option: &str, link: &str) -> PathBuf {
+    let path = scratch().join(format!("ifunc-c-reported{option}{link}"));
+    let mut cc = compiler(&format!("gcc -O2 -DREPORT {option} {link}"));
+    cc.args([source("copy.c"), source("copies.c")]).arg(format!("-L{}", libinvar().display())).args(LINK);
+    must(cc.arg("-o").arg(&path));
+    path
+}
+
 fn libinvar_reports() {
     for (option, sort) in [
         ("", "an IFUNC symbol, by cpuid"),
         ("-DINVAR_NO_IFUNC", "an ordinary symbol, as there is no IFUNC here, by cpuid"),
     ] {
         for link in ["", "-static"] {
-            let name = format!("reported{option}{link}");
-            let path = scratch().join(format!("ifunc-c-{name}"));
-            let mut cc = compiler(&format!("gcc -O2 -DREPORT {option} {link}"));
-            cc.args([source("copy.c"), source("copies.c")]).arg(format!("-L{}", libinvar().display())).args(LINK);
-            must(cc.arg("-o").arg(&path));
+            let path = reporting(option, link);
             for (settings, without) in [
                 (&[][..], &[][..]),
                 (&[("INVAR_KEYS", "cpu.avx512bw=off")], &["avx512bw"]),
@@ -863,6 +940,7 @@ fn libinvar_reports() {
                 let variant = expected(without);
                 assert!(output.contains(&format!("variant\t{variant} 3000")), "{output}");
                 assert!(output.contains(&format!("key mylib_copy = copy_{variant} (probe): {sort}")), "{output}");
+                assert_eq!(output.matches("by cpuid").count(), 1, "{output}");
                 let lowered = output.contains("lowered by INVAR or INVAR_KEYS");
                 assert_eq!(lowered, variant != expected(&[]), "{output}");
                 let bound = output.matches("branch mylib_copy == ").filter(|_| !output.contains("checked")).count();
