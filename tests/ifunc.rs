@@ -663,6 +663,8 @@ fn assert_rust_choices(program: &Path, settings: &[Setting], without: &[&str]) {
     assert_eq!(facts["variant"], format!("{variant} 3000"), "{output}");
     let off = settings == [("INVAR", "off")];
     assert_eq!(facts["add"], if off { "3" } else { "1003" }, "{output}");
+    let has_level = invar_arch::cpu_features() & invar_arch::feature_mask("sse4.2") != 0;
+    assert_eq!(facts["level"], if off || !has_level { "1" } else { "2" }, "{output}");
     let (copy, add) = if invar_arch::IFUNC {
         ("an IFUNC symbol, by cpuid", "an ordinary symbol, as not all of its keys are the CPU's")
     } else {

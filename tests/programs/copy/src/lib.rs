@@ -20,6 +20,23 @@ invar::ifunc! {
     }
 }
 
+invar::ifunc! {
+    /// Which of its variants it is; the loader binds it after another one of this module, or before.
+    pub extern "C" fn mylib_level() -> u32 {
+        invar::cpu::SSE4_2 => #[target_feature(enable = "sse4.2")] second_level,
+        _ => first_level,
+    }
+}
+
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "sse4.2"))]
+fn second_level() -> u32 {
+    2
+}
+
+fn first_level() -> u32 {
+    1
+}
+
 invar::key! {
     /// A key of the program's own.
     #[name = "copy.backwards"]

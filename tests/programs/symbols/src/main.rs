@@ -1,6 +1,6 @@
 //! Copies at random sizes and alignments by the routine and by std's, and says which variant did, and what the report has.
 
-use copy::{mylib_add, mylib_copy, mylib_ran};
+use copy::{mylib_add, mylib_copy, mylib_level, mylib_ran};
 use std::hint::black_box;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -37,6 +37,7 @@ fn main() {
     }
     let [avx512, avx2] = copy::keys();
     println!("keys\t{}", if avx512 { "avx512" } else if avx2 { "avx2" } else { "anywhere" });
+    println!("level\t{}", mylib_level());
     println!("add\t{}", mylib_add(black_box(1), 2));
     print!("{}", invar::report());
 }
