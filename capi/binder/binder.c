@@ -130,6 +130,7 @@ static void decide(const struct invar_module *m, const struct invar_key_record *
 	if (!from || k->flags & PROVES)
 		(m->decide ? m->decide : (invar_decide)invar_at(&k->probe))(&verdict, k);
 	const char *why = verdict.value < k->values ? 0 : "the probe's value is none that the key has";
+	verdict.origin = verdict.origin && !m->decide ? INVAR_ORIGIN_FAILED : verdict.origin;	/* a probe has no other to give */
 	if (why || verdict.origin == INVAR_ORIGIN_FAILED)
 		verdict.value = 0;
 	if (from && status_of(from) != SEALED)

@@ -29,6 +29,14 @@ INVAR_KEY(c_lost, probe_lost);
 static int early;
 __attribute__((constructor(101))) static void look_early(void) { early = invar_branch(c_wide); }
 
+/* An origin that is not a probe's to give. */
+static void probe_odd(struct invar_verdict *verdict)
+{
+	verdict->origin = INVAR_ORIGIN_FORCED;
+	verdict->value = 1;
+}
+INVAR_KEY(c_odd, probe_odd);
+
 static int thrice(int x) { return 3 * x; }
 static int twice(int x) { return 2 * x; }
 INVAR_DISPATCH(static, int, times, (int x), (x), c_wide, thrice, twice);
@@ -68,6 +76,8 @@ int main(void)
 		strcat(line, "all ");
 	if (invar_branch(c_lost))
 		strcat(line, "found ");
+	if (invar_branch(c_odd))
+		strcat(line, "odd ");
 	printf("keys\t%s%d %d\n", line, invar_value(c_wide), invar_value(c_mode));
 	i = times(5);
 	add_times(&i, 2);
