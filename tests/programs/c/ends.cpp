@@ -102,9 +102,12 @@ int main()
 	pthread_join(thread, nullptr);
 	pthread_attr_init(&too_much);
 	pthread_attr_setstacksize(&too_much, size_t(1) << 50);
-	errno = 77;
-	int refused = pthread_create(&thread, &too_much, by_return, nullptr);
-	printf("refused\t%d\n", refused == EAGAIN);
+	// Who refuses keeps no memory.
+	char *heap = static_cast<char *>(sbrk(0));
+	int refused = 0;
+	for (int turn = 0; turn < 20000; turn++)
+		refused += pthread_create(&thread, &too_much, by_return, nullptr) == EAGAIN;
+	printf("refused\t%d %d\n", refused, static_cast<char *>(sbrk(0)) - heap < 256 << 10);
 	pthread_create(&thread, nullptr, forks, nullptr);
 	pthread_join(thread, nullptr);
 
