@@ -36,7 +36,9 @@ fn main() -> ExitCode {
         let refusals = if refused.is_empty() { "nothing".into() } else { refusals.join(" and ") };
         with_either_binder(&format!("{writer}, {refusals} refused"), missing, move || check(refused, writer, outcome))
     });
-    run(cases.chain(with_either_binder("many sites, each way", sites(), many_sites)))
+    let unknown = sites().or_else(|| cannot_refuse(&[Refused::Statx]));
+    let unknown = with_either_binder("the number of threads is not told", unknown, the_number_of_threads_is_not_told);
+    run(cases.chain(with_either_binder("many sites, each way", sites(), many_sites)).chain(unknown))
 }
 
 /// On dozens of pages in a row, where mprotect is the cheaper; a few, as the other tests have, are written by mem.
@@ -59,6 +61,18 @@ fn many_sites() {
     assert_eq!(run("auto", &[Refused::ExecGain]).0, "mem");
     let (writer, by_mprotect) = run("mprotect", &[]);
     assert_eq!((&*writer, by_mprotect), ("mprotect", by_mem));
+}
+
+/// Nothing is written where another thread may be executing it.
+fn the_number_of_threads_is_not_told() {
+    let plain = tale(&mut command(Build::release().program("story")));
+    let tale = story(&[Refused::Statx], "auto");
+    tale.assert_consistent();
+    assert_eq!(tale.results, plain.results);
+    assert_eq!(tale.choices(), plain.choices(), "keys are decided all the same");
+    tale.program().assert_checked();
+    assert!(tale.differs.is_empty(), "{:?}", tale.differs);
+    assert_eq!(tale.program().reason, "/proc/self/task does not tell the number of threads: errno 1");
 }
 
 fn check(refused: &'static [Refused], writer: &str, outcome: Result<&str, &str>) {

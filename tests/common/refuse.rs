@@ -15,6 +15,8 @@ pub enum Refused {
     OpenReadWrite,
     /// A seccomp filter against `pwrite64` (`EPERM`): `/proc/self/mem` opens, and cannot be written.
     Pwrite,
+    /// A seccomp filter against `statx` (`EPERM`), which tells the number of threads.
+    Statx,
 }
 
 /// Lets `command` run with these things refused. The rules are inherited over `exec`, so that the loader and the
@@ -42,6 +44,7 @@ impl Refused {
             Self::MprotectExec => filter(libc::SYS_mprotect, Some((2, libc::PROT_EXEC)), REFUSE),
             Self::OpenReadWrite => filter(libc::SYS_openat, Some((2, libc::O_RDWR)), REFUSE),
             Self::Pwrite => filter(libc::SYS_pwrite64, None, REFUSE),
+            Self::Statx => filter(libc::SYS_statx, None, REFUSE),
         }
     }
 }
