@@ -20,6 +20,7 @@ fn main() -> ExitCode {
         test("the example is copied and built", needs("cc").or_else(|| missing("pkg-config")), example_is_copied),
         test("PostgreSQL's patch has ten lines at most", None, patch_is_short),
         test("PostgreSQL's patch applies", postgresql().err().or_else(|| missing("patch")), patch_applies),
+        test("the example in invar(3) is one", missing("cc"), example_in_the_manual),
         test("CMake finds it", needs("cc").or_else(|| missing("cmake")), cmake_finds_it),
         test("preloaded, it binds a program that was not linked with it", needs("cc"), preloaded),
         test("threads are enrolled at their creation", needs("cc"), threads_are_enrolled_at_creation),
@@ -233,7 +234,8 @@ fn keys_are_decided_without_sites(compiler: &str, emulator: &[&str]) {
 fn header_is_clean(&[program, language, standard]: &[&str; 3]) {
     let all = OPTIMISATIONS.iter().flat_map(|level| MODELS.map(|model| format!("{level} {model}")));
     for options in all.chain(OTHERS.map(String::from)) {
-        for source in sources().into_iter().chain((language == "-xc++").then(objects)) {
+        let symbols = format!("{}/tests/programs/c/copy.c", env!("CARGO_MANIFEST_DIR"));
+        for source in sources().into_iter().chain([symbols]).chain((language == "-xc++").then(objects)) {
             let flags = "-pedantic -Wall -Wextra -Wshadow -Wundef -Werror -c -o /dev/null";
             must(compiler(&format!("{program} {language} {standard} {options} {flags}")).arg(source));
         }
@@ -434,6 +436,17 @@ fn example_is_copied() {
     let (said, report) = run("INVAR_REPORT", "stderr");
     assert_eq!(said, "1000\n");
     assert!(report.contains("branch chatty == on, 9 bytes: bound to off"), "{report}");
+}
+
+fn example_in_the_manual() {
+    let manual = std::fs::read_to_string(format!("{CAPI}/man/invar.3")).unwrap();
+    let text =
+        manual.split(".SH EXAMPLES\n.nf\n").nth(1).and_then(|rest| rest.split("\n.fi").next()).expect("an example");
+    let source = scratch().join("c-manual.c");
+    std::fs::write(&source, text.replace("\\-", "-") + "\nint main(void) { return spins() != 10; }\n").unwrap();
+    let program = source.with_extension("");
+    must(compiler("cc -O2 -Wall -Wextra -Werror").arg(&source).arg("-o").arg(&program));
+    must(&mut command(program));
 }
 
 const PATCH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/capi/examples/postgresql/invar.patch");

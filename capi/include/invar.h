@@ -64,7 +64,8 @@ enum {
 	INVAR_ORIGIN_FORCED = 4		/* INVAR_KEYS=slice=force */
 };
 
-/* Decides a key. Runs once, in a constructor, before those of ordinary priority. */
+/* Decides a key. Runs once, in a constructor, before those of ordinary priority; also before what __builtin_cpu_supports
+ * looks at is filled in, so that a probe that asks it calls __builtin_cpu_init first. */
 typedef void (*invar_probe)(struct invar_verdict *verdict);
 
 /* Appends to the evidence what a probe saw; what does not fit is cut off. */
