@@ -7,18 +7,15 @@
 static void probe_chatty(struct invar_verdict *verdict) { verdict->value = getenv("CHATTY") != NULL; }
 INVAR_KEY(chatty, probe_chatty);
 
-static atomic_flag lock = ATOMIC_FLAG_INIT;
-static long count;
-
-int main(void)
-{
-	for (int i = 0; i < 1000; i++) {
+int main(void) {
+	static atomic_flag lock = ATOMIC_FLAG_INIT;
+	long count = 0;
+	while (count < 1000) {
 		invar_slice_enter();
 		while (atomic_flag_test_and_set_explicit(&lock, memory_order_acquire)) {}
 		count++;
 		atomic_flag_clear_explicit(&lock, memory_order_release);
 		invar_slice_leave();
 	}
-	if (invar_branch(chatty)) puts("done");
-	return printf("%ld\n", count) < 0;
+	return printf("%s%ld\n", invar_branch(chatty) ? "done\n" : "", count) < 0;
 }
