@@ -13,7 +13,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 /// How long a guest may take, on a machine that has other things to do as well.
-const LIMIT: Duration = Duration::from_secs(200);
+const LIMIT: Duration = Duration::from_secs(600);
 
 /// A kernel, and how it is started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
