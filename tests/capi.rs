@@ -46,7 +46,7 @@ fn main() -> ExitCode {
     }));
     tests.extend(LANGUAGES.map(|language| {
         let name = format!("the header is clean under {}", language.join(" "));
-        test(&name, missing(language[0]), move || header_is_clean(&language))
+        test(&name, needs(language[0]), move || header_is_clean(&language))
     }));
     tests.extend(WAYS.map(|way| {
         let name =
