@@ -298,10 +298,14 @@ __attribute__((unused)) static void invar_bind_this_module_(void)
 		     : : [state] "i"(key), [value] "i"(position) : "cc" : otherwise)
 
 /* Clang before 17 takes the targets of all sites in a function for those of each, and so refuses an object with a
- * destructor between two: in C++ each site then is in a function of its own, which is in line. */
+ * destructor between two: in C++ each site then is in a function of its own, which is in line. Not a lambda's: where a
+ * function has a switch or a goto, lambdas in it are taken for parts of it. */
 #if defined __cplusplus && defined __clang__ && __clang_major__ < 17
-#define INVAR_BEGIN_(type) ([]() __attribute__((always_inline)) -> type {
-#define INVAR_END_(result) return result; }())
+#define INVAR_BEGIN_(type) \
+	__extension__({ \
+		struct invar_here_ { \
+			__attribute__((always_inline, no_instrument_function)) static inline type invar_site_() {
+#define INVAR_END_(result) return result; } }; invar_here_::invar_site_(); })
 #else
 #define INVAR_BEGIN_(type) __extension__({
 #define INVAR_END_(result) result; })
@@ -415,7 +419,7 @@ __attribute__((cold, noinline, unused)) static void invar_slice_withdraw_(void)
 		state.status = 2; \
 	}
 #define INVAR_BRANCH_(key, position) (*(const volatile uint8_t *)&(key)->value == (position))
-#define INVAR_SLICE_SITE_(prefix, kind, cold) __asm__ volatile("" : : : "memory")
+#define INVAR_SLICE_SITE_(prefix, kind, cold) __extension__({ __asm__ volatile("" : : : "memory"); })
 
 #endif
 

@@ -62,6 +62,25 @@ static int thrown()
 	return 0;
 }
 
+// Beside an object, a switch; a value that only the function knows; sections in expressions.
+template <int POSITION> static int jumps(int x)
+{
+	constexpr int position = POSITION;
+
+	switch (x) {
+	case 0:
+		return invar_slice_enter(), invar_slice_leave(), 1;
+	default:
+		for (;;) {
+			Counted counted;
+			if (invar_branch_is(c_wide, position))
+				break;
+			x = 0;
+		}
+	}
+	return x;
+}
+
 inline int twice(int x) { return 2 * x; }
 inline int thrice(int x) { return 3 * x; }
 INVAR_DISPATCH(inline, int, times, (int x), (x), c_wide, thrice, twice);
@@ -82,6 +101,7 @@ int main()
 	std::printf("locked\t%d\n", locked(mutex));
 	std::printf("both\t%d %ld\n", both<int, 1>(4), both<long, 0>(5));
 	std::printf("thrown\t%d\n", thrown());
+	std::printf("jumps\t%d %d\n", jumps<1>(0), invar_branch(c_wide) ? jumps<1>(8) : jumps<0>(8));
 	std::printf("others\t%d %d %d\n", in_lambda(3), inner::is_on(), times(7));
 	kept(9);
 	std::printf("kept\t%d\n", last);
