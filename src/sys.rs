@@ -71,8 +71,11 @@ impl File {
         if limit.rlim_cur < bytes as u64 {
             return Err(Errno(libc::EFBIG));
         }
+        // Offset and length: where a register holds half of each, they are two registers each, the lower half first.
+        let args =
+            if cfg!(target_pointer_width = "32") { [self.0, 0, 0, 0, bytes, 0] } else { [self.0, 0, 0, bytes, 0, 0] };
         // SAFETY: our own descriptor.
-        match unsafe { call(libc::SYS_fallocate, [self.0, 0, 0, bytes, 0, 0]) } {
+        match unsafe { call(libc::SYS_fallocate, args) } {
             // A file system that cannot say.
             Err(Errno(libc::EOPNOTSUPP | libc::ENOSYS)) => {
                 // SAFETY: our own descriptor.

@@ -3,7 +3,10 @@
 
 mod common;
 
-use common::{ANYWHERE, Build, CROSS_CC, EMULATOR, command, missing_emulator, missing_target, run, tale, test};
+use common::{
+    ANYWHERE, Build, CROSS_CC, EMULATOR, Temporary, command, missing_emulator, missing_target, missing_tool, run,
+    scratch, tale, test,
+};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
@@ -14,6 +17,11 @@ fn main() -> ExitCode {
             "a program does the same on AArch64",
             missing_emulator().or_else(|| missing_target(TARGET)),
             a_program_does_the_same_on_aarch64,
+        ),
+        test(
+            "a program does the same on a 32-bit machine",
+            missing_tool(NARROW_EMULATOR).or_else(|| missing_target(NARROW)),
+            a_program_does_the_same_on_a_32_bit_machine,
         ),
         test("only arch knows a machine", ANYWHERE, only_arch_knows_a_machine),
     ])
@@ -29,6 +37,26 @@ const TARGET: &str = "aarch64-unknown-linux-gnu";
 fn a_program_does_the_same_on_aarch64() {
     let program = Build::release().target(TARGET, Some(CROSS_CC)).program("story");
     does_the_same(command(EMULATOR[0]).args(&EMULATOR[1..]).arg(program));
+}
+
+const NARROW: &str = "i686-unknown-linux-musl";
+const NARROW_EMULATOR: &str = "qemu-i386";
+
+fn a_program_does_the_same_on_a_32_bit_machine() {
+    let program = Build::release().target(NARROW, None).program("story");
+    let narrow = || {
+        let mut emulator = command(NARROW_EMULATOR);
+        emulator.arg(&program);
+        emulator
+    };
+    does_the_same(&mut narrow());
+    // Made by calls that take numbers of 64 bits.
+    let profile = Temporary(scratch().join("narrow.profile"));
+    let _ = std::fs::remove_file(&profile.0);
+    let counted = tale(narrow().env("INVAR_SLICE", "count").env("INVAR_PROFILE", &profile.0));
+    let key = counted.program().key("slice.counting");
+    assert_eq!(key.value, "count", "{key:?}");
+    assert!(std::fs::metadata(&profile.0).unwrap().len() > 0);
 }
 
 fn does_the_same(portable: &mut Command) {
