@@ -212,6 +212,12 @@ impl State {
         self.copy(&mut verdict).then_some(verdict)
     }
 
+    /// Value and origin of a sealed verdict.
+    pub(crate) fn outcome(&self) -> Option<(u8, u8)> {
+        // SAFETY: sealed, so nobody writes.
+        self.decided().then(|| (self.value(), unsafe { *self.origin.get() }))
+    }
+
     /// Copies a sealed verdict; false, and nothing is copied, if it is not sealed.
     #[cold]
     pub(crate) fn copy(&self, verdict: &mut Verdict) -> bool {

@@ -84,8 +84,8 @@ impl<'a> ModuleReport<'a> {
         Writer::from_bits(self.module.outcome.writers.load(Relaxed))
     }
 
-    /// Its keys, each name once: object files in C have a record each of the slice key that they share, and an archive of
-    /// the runtime has one more.
+    /// Its keys, each once: object files in C have a record each of the slice key that they share, and an archive of the
+    /// runtime has one more. Keys of one name that were decided differently, as of two versions of a package, are two.
     pub fn keys(&self) -> impl Iterator<Item = KeyReport<'a>> + use<'_, 'a> {
         self.module.keys().filter(|key| self.is_first(key)).map(|key| KeyReport { key })
     }
@@ -94,7 +94,7 @@ impl<'a> ModuleReport<'a> {
     fn is_first(&self, key: &ModuleKey<'_>) -> bool {
         self.module
             .keys()
-            .find(|other| other.name() == key.name())
+            .find(|other| other.same_as(key) && other.state.outcome() == key.state.outcome())
             .is_some_and(|first| core::ptr::eq(first.record, key.record))
     }
 
@@ -173,5 +173,36 @@ pub fn kind_name(kind: Kind) -> &'static str {
         Kind::Branch => "branch",
         Kind::SliceEnter => "slice enter",
         Kind::SliceLeave => "slice leave",
+    }
+}
+
+#[cfg(test)]
+#[allow(unsafe_code)] // in the macros
+mod tests {
+    use super::*;
+    use std::format;
+    use std::vec::Vec;
+
+    mod newer {
+        crate::key! { #[name = "report.two"] pub(super) static KEY: bool = |_| Ok(true); }
+        crate::key! { #[name = "report.one"] pub(super) static SAME: bool = |_| Ok(true); }
+    }
+    mod older {
+        crate::key! { #[name = "report.two"] pub(super) static KEY: bool = |_| Err("cannot tell"); }
+        crate::key! { #[name = "report.one"] pub(super) static SAME: bool = |_| Ok(true); }
+    }
+
+    #[test]
+    fn keys_of_one_name_that_differ_are_two() {
+        assert!(newer::KEY.get() && !older::KEY.get() && newer::SAME.get() && older::SAME.get());
+        let mut found = Vec::new();
+        report().modules(|module| {
+            let keys = module.keys().filter(|key| key.name().starts_with("report."));
+            found.extend(
+                keys.map(|key| format!("{} {} {:?}", key.name(), key.value(), key.verdict().unwrap().origin())),
+            );
+        });
+        found.sort_unstable();
+        assert_eq!(found, ["report.one on Probe", "report.two off Failed", "report.two on Probe"]);
     }
 }
