@@ -148,3 +148,18 @@ pub fn ticks() -> u64 {
 pub extern "C" fn start(_argument: *mut core::ffi::c_void) -> *mut core::ffi::c_void {
     core::ptr::null_mut()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errno_stays_as_it_was() {
+        // SAFETY: closes no descriptor; this thread's `errno` can be read and written.
+        unsafe {
+            *libc::__errno_location() = libc::ENOTTY;
+            assert_eq!(syscall(libc::SYS_close as usize, [usize::MAX, 0, 0, 0, 0, 0]), -(libc::EBADF as isize));
+            assert_eq!(*libc::__errno_location(), libc::ENOTTY);
+        }
+    }
+}
