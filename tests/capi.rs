@@ -485,7 +485,7 @@ fn patch_applies() {
 /// moved since.
 fn cmake_finds_it() {
     let installed = install("cmake", &["LIBDIR=/usr/lib/x86_64-linux-gnu"]);
-    let root = installed.with_file_name("capi-cmake-moved");
+    let root = installed.with_file_name("capi-cmake moved");
     let _ = std::fs::remove_dir_all(&root);
     std::fs::rename(installed, &root).unwrap();
     let project = root.join("project");
