@@ -24,9 +24,17 @@ static int is_enrolled(void)
 	return flags >> 5 & 1;
 }
 
-static void list(const struct invar_thread *thread, void *enabled)
+struct listed {
+	int enabled, asleep;
+};
+
+static void list(const struct invar_thread *thread, void *argument)
 {
-	*(int *)enabled += thread->area == INVAR_OK && thread->enabled && !thread->request;
+	struct listed *listed = argument;
+
+	listed->enabled += thread->area == INVAR_OK && thread->enabled && !thread->request;
+	/* Whoever asks waits meanwhile. */
+	listed->asleep += thread->asleep;
 }
 
 static void *contend(void *unused)
@@ -64,7 +72,8 @@ int main(void)
 	struct invar_counts counts = { .size = sizeof counts };
 	struct invar_verdict verdict;
 	pthread_t threads[THREADS];
-	int i, counted, enabled = 0;
+	struct listed listed = { 0, 0 };
+	int i, counted;
 
 	memset(&verdict, 0, sizeof verdict);
 	printf("key\t%d\n", invar_key("slice", &verdict, sizeof verdict));
@@ -74,8 +83,8 @@ int main(void)
 	for (i = 0; i < THREADS; i++)
 		pthread_create(&threads[i], NULL, contend, NULL);
 	pthread_barrier_wait(&all);
-	i = invar_slice_audit(list, &enabled);
-	printf("listed\t%d %d\n", i, enabled);
+	i = invar_slice_audit(list, &listed);
+	printf("listed\t%d %d %d\n", i, listed.enabled, listed.asleep > 0);
 	pthread_barrier_wait(&all);
 	for (i = 0; i < THREADS; i++)
 		pthread_join(threads[i], NULL);
