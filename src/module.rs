@@ -242,6 +242,14 @@ impl<'a> Module<'a> {
         self.keys.iter().filter_map(|record| self.key(record))
     }
 
+    /// How many key records are left out; blank ones, which linkers leave where they discard code, are none.
+    #[cold]
+    pub(crate) fn invalid_keys(&self) -> usize {
+        let invalid =
+            |record: &&KeyRecord| (record.names_length, record.values) != (0, 0) && self.key(record).is_none();
+        self.keys.iter().filter(invalid).count()
+    }
+
     /// The key of this name that somebody has begun to decide, and its position; looked for from `start` on.
     #[cold]
     pub(crate) fn key_begun(&self, name: &[u8], start: usize) -> Option<(usize, ModuleKey<'a>)> {

@@ -31,8 +31,9 @@ fn main() -> ExitCode {
     ];
     let missed = "a note that is gone is missed where binding is required";
     let missed = test(missed, sites(), a_note_that_is_gone_is_missed);
+    let counted = test("key records that are corrupt are counted", sites(), key_records_that_are_corrupt_are_counted);
     let either = either.map(|(name, body)| with_either_binder(name, sites(), body));
-    run(either.into_iter().flatten().chain([missed]))
+    run(either.into_iter().flatten().chain([missed, counted]))
 }
 
 /// The story as it was built, and what it says.
@@ -270,6 +271,28 @@ fn states_in_memory_that_is_in_use() {
     let tale = assert_harmless(&misplaced.collect::<Vec<_>>());
     let keys = &tale.program().keys;
     assert!(keys.iter().all(|key| key.origin == "undecided"), "{keys:?}");
+}
+
+fn key_records_that_are_corrupt_are_counted() {
+    let image = &STORY.0;
+    let said = |damage: &[u8], at: usize, records: &[usize]| {
+        let mut bytes = image.bytes.clone();
+        for record in records {
+            bytes[record + at..record + at + damage.len()].copy_from_slice(damage);
+        }
+        let copy = Temporary::executable("damaged", &bytes);
+        let output = command(&copy.0).env("INVAR_REPORT", "stderr").output().unwrap();
+        assert!(output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let all = records(&image.keys);
+    let expected = |count: usize| format!("; key records that are corrupt: {count}\n");
+    // One name only; the names end elsewhere.
+    assert!(said(&[1], 14, &all).contains(&expected(all.len())));
+    assert!(said(&[3, 0], 12, &all[..2]).contains(&expected(2)));
+    // Blank ones are none.
+    assert!(!said(&[0; 16], 0, &all).contains("corrupt"));
+    assert!(!said(&[], 0, &[]).contains("corrupt"));
 }
 
 /// As linkers leave them that fold functions, or discard them. They do not count where binding is required.

@@ -90,6 +90,11 @@ impl<'a> ModuleReport<'a> {
         self.module.keys().filter(|key| self.is_first(key)).map(|key| KeyReport { key })
     }
 
+    /// Number of records in its table of keys that lead to none: they are corrupt, and their sites stay in checked form.
+    pub fn invalid_keys(&self) -> usize {
+        self.module.invalid_keys()
+    }
+
     #[cold]
     fn is_first(&self, key: &ModuleKey<'_>) -> bool {
         self.module

@@ -47,6 +47,11 @@ pub(crate) fn print(report: &ModuleReport<'_>, out: &mut dyn Sink) {
         out.put(b"; what is not bound stays checked: ");
         print_reason(reason, out);
     }
+    let invalid = report.invalid_keys();
+    if invalid > 0 {
+        out.put(b"; key records that are corrupt: ");
+        out.dec(invalid as u64);
+    }
     out.put(b"\n");
     report.keys().filter(|key| !is_plain_cpu_key(key)).for_each(|key| print_key(&key, out));
     print_cpu_keys(report, 1, out);
