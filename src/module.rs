@@ -203,20 +203,17 @@ impl<'a> Module<'a> {
         // SAFETY: the loader's table has this many headers.
         let headers = unsafe { core::slice::from_raw_parts(info.dlpi_phdr, info.dlpi_phnum as usize) };
         let segments = Segments { base: info.dlpi_addr as usize, headers };
+        let descriptor = headers.iter().filter(|header| header.p_type == libc::PT_NOTE).find_map(|header| {
+            let start = segments.base.wrapping_add(header.p_vaddr as usize);
+            let notes: &[u8] = segments.slice(start, header.p_memsz as usize)?;
+            find_note(notes)
+        })?;
         // glibc lists the program without a name, musl by one of its own. The kernel says where the program's headers are;
         // where the loader itself was executed, those of the loader.
         let is_program = info.dlpi_name.is_null() || info.dlpi_phdr as u64 == sys::auxiliary(libc::AT_PHDR);
         // SAFETY: the loader's name ends in NUL.
         let path = if is_program { c"" } else { unsafe { CStr::from_ptr(info.dlpi_name) } };
-        headers
-            .iter()
-            .filter(|header| header.p_type == libc::PT_NOTE)
-            .find_map(|header| {
-                let start = segments.base.wrapping_add(header.p_vaddr as usize);
-                let notes: &[u8] = segments.slice(start, header.p_memsz as usize)?;
-                find_note(notes)
-            })
-            .and_then(|descriptor| Self::from_note(path, segments, descriptor))
+        Self::from_note(path, segments, descriptor)
     }
 
     /// Works out the descriptor's distances. What does not lie in the module's readable memory is no table.

@@ -90,9 +90,9 @@ pub(crate) fn probe(verdict: &mut Verdict) {
 
 /// A critical section that asks for its time slice to be extended; ends when dropped.
 ///
-/// Belongs to its thread, whose request byte it set. Without the feature `assert` it has no size: a lock can hand it from the function that locks to
-/// the one that unlocks. One that is forgotten leaves the request set until [`leave`] is called, or the thread is
-/// preempted or ends another section.
+/// Belongs to its thread, whose request byte it set. Without the feature `assert` it has no size: a lock can hand it from
+/// the function that locks to the one that unlocks. One that is forgotten leaves the request set until [`leave`] is
+/// called, or the thread is preempted or ends another section.
 ///
 /// It is not `Send`, and neither is a future that holds one over `.await`:
 ///

@@ -444,9 +444,10 @@ __attribute__((unused)) static void invar_probe_ifunc_(struct invar_verdict *ver
 #if INVAR_IFUNCS
 
 /* A variant that could be another module's does not assemble. The second function sees to the types, and is never there. */
+#define INVAR_ADDRESS_(variant) __asm__("{lea %c1(%%rip), %0|lea %0, %c1[rip]}" : "=r"(address) : "i"(variant))
 #define INVAR_CASE_(position, variant) \
 	case position: \
-		__asm__("{lea %c1(%%rip), %0|lea %0, %c1[rip]}" : "=r"(address) : "i"(variant)); \
+		INVAR_ADDRESS_(variant); \
 		break;
 #define INVAR_IFUNC_SYMBOL_(type, function, parameters, arguments, base, cases, branches) \
 	INVAR_RAW_ type (*invar_resolve_##function(void)) parameters __asm__("invar_resolve_" #function); \
@@ -456,7 +457,7 @@ __attribute__((unused)) static void invar_probe_ifunc_(struct invar_verdict *ver
 		switch ((invar_choose_##function() & INVAR_CHOSEN_) - 1) { \
 		cases \
 		default: \
-			__asm__("{lea %c1(%%rip), %0|lea %0, %c1[rip]}" : "=r"(address) : "i"(base)); \
+			INVAR_ADDRESS_(base); \
 		} \
 		return address; \
 	} \

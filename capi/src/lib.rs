@@ -198,15 +198,23 @@ struct Thread {
 
 impl From<slice::Thread> for Thread {
     fn from(thread: slice::Thread) -> Self {
-        let (area, address, enabled, request, asleep) = match thread.area {
-            Area::Registered { address, enabled, request, asleep } => {
-                (Code::Ok as c_int, address, enabled, request, asleep)
-            }
-            Area::Unknown(errno) => (-errno, 0, false, false, false),
-            _ => (Code::NoArea as c_int, 0, false, false, false),
+        let without = Self {
+            size: size_of::<Self>(),
+            address: 0,
+            number: thread.number,
+            area: Code::NoArea as c_int,
+            enabled: false,
+            request: false,
+            asleep: false,
+            reserved: [0; 5],
         };
-        let (size, address) = (size_of::<Self>(), address as u64);
-        Self { size, address, number: thread.number, area, enabled, request, asleep, reserved: [0; 5] }
+        match thread.area {
+            Area::Registered { address, enabled, request, asleep } => {
+                Self { address: address as u64, area: Code::Ok as c_int, enabled, request, asleep, ..without }
+            }
+            Area::Unknown(errno) => Self { area: -errno, ..without },
+            _ => without,
+        }
     }
 }
 

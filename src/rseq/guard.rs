@@ -157,6 +157,7 @@ const fn filter() -> [libc::sock_filter; LENGTH] {
     let mut lines = [line(RETURN, libc::SECCOMP_RET_ALLOW); LENGTH];
     lines[0] = load(offset_of!(data, nr));
     let mut entry = 0;
+    // Where there are none, a loop over a number that is known to be 0 would be pointed out.
     let entries: &[(u32, u32)] = &arch::PRCTL;
     while entry < entries.len() {
         let (machine, number) = entries[entry];
