@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::c::{CAPI, LINK, compiler, libinvar, make, missing, must};
+use common::c::{CAPI, LINK, compiler, libinvar, make, missing, missing_linker, must, static_options};
 use common::{CROSS_CC, EMULATOR, Temporary, command, missing_emulator, run, scratch, sites, test};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -25,6 +25,11 @@ fn main() -> ExitCode {
         test("preloaded, it binds a program that was not linked with it", needs("cc"), preloaded),
         test("threads are enrolled at their creation", needs("cc"), threads_are_enrolled_at_creation),
         test("threads end as they do without it", needs("g++"), threads_end_as_they_do_without_it),
+        test(
+            "threads end as they do without it, behind a sanitizer",
+            needs("g++").or_else(no_sanitizer),
+            threads_end_as_they_do_behind_a_sanitizer,
+        ),
         test("forked processes are counted apart", needs("cc"), forked_processes_are_counted_apart),
         test("sections in C are counted by site", needs("cc"), sections_are_counted),
         test("keys in C where no site can be", missing("cc"), || {
@@ -40,6 +45,12 @@ fn main() -> ExitCode {
             static_threads_are_wrapped,
         ),
     ];
+    tests.extend(["bfd", "gold", "lld", "mold"].map(|linker| {
+        let missing = needs("cc").or_else(|| missing_linker(linker));
+        test(&format!("threads are wrapped in a static program, {linker}"), missing, move || {
+            threads_are_wrapped_by(linker);
+        })
+    }));
     tests.extend(OBJECTS.map(|way| {
         let compiler = way.split(' ').next().unwrap_or(way);
         test(&format!("sites in C++, {way}"), needs(compiler), move || objects_are_in_between(way))
@@ -52,28 +63,32 @@ fn main() -> ExitCode {
         let name =
             format!("keys in C, {}", way.iter().filter(|word| !word.is_empty()).copied().collect::<Vec<_>>().join(" "));
         let [compiler, ..] = way[0].split(' ').collect::<Vec<_>>()[..] else { unreachable!() };
-        let linker = way[2].strip_prefix("-fuse-ld=").map_or("ld", |name| if name == "lld" { "ld.lld" } else { name });
-        let linker = match linker {
-            "bfd" | "gold" => format!("ld.{linker}"),
-            name => name.into(),
-        };
-        test(&name, needs(compiler).or_else(|| missing(&linker)), move || keys_are_bound(way))
+        let linker = way[2].strip_prefix("-fuse-ld=").expect("a linker");
+        test(&name, needs(compiler).or_else(|| missing_linker(linker)), move || keys_are_bound(way))
     }));
     run(tests)
 }
 
-const LANGUAGES: [[&str; 3]; 6] = [
+const LANGUAGES: [[&str; 3]; 8] = [
     ["gcc", "-xc", "-std=c11"],
     ["clang", "-xc", "-std=c11"],
+    ["clang", "-xc", "-std=gnu17"],
     ["g++", "-xc++", "-std=c++11"],
     ["g++", "-xc++", "-std=c++17"],
+    ["g++", "-xc++", "-std=c++20"],
     ["clang++", "-xc++", "-std=c++11"],
     ["clang++", "-xc++", "-std=c++17"],
 ];
 const OPTIMISATIONS: [&str; 5] = ["-O0", "-O1", "-O2", "-O3", "-Os"];
 const MODELS: [&str; 3] = ["-fPIE", "-fPIC", "-fno-pie"];
-/// Where no site can be; where the assembler reads another syntax.
-const OTHERS: [&str; 3] = ["-O2 -fno-pie -mcmodel=large", "-O2 -fPIC -mcmodel=large", "-O2 -fPIE -masm=intel"];
+/// Where no site can be, or no IFUNC; where the assembler reads another syntax.
+const OTHERS: [&str; 5] = [
+    "-O2 -fno-pie -mcmodel=large",
+    "-O2 -fPIC -mcmodel=large",
+    "-O2 -DINVAR_PORTABLE",
+    "-O2 -DINVAR_NO_IFUNC",
+    "-O2 -fPIE -masm=intel",
+];
 
 /// Compiler and options; how it is linked; by what.
 const WAYS: [[&str; 3]; 16] = [
@@ -231,11 +246,13 @@ fn keys_are_decided_without_sites(compiler: &str, emulator: &[&str]) {
     }
 }
 
+/// And that of symbols, which `copy.c` has.
 fn header_is_clean(&[program, language, standard]: &[&str; 3]) {
+    let symbols = format!("{}/tests/programs/c/copy.c", env!("CARGO_MANIFEST_DIR"));
+    let files: Vec<_> = sources().into_iter().chain([symbols]).chain((language == "-xc++").then(objects)).collect();
     let all = OPTIMISATIONS.iter().flat_map(|level| MODELS.map(|model| format!("{level} {model}")));
     for options in all.chain(OTHERS.map(String::from)) {
-        let symbols = format!("{}/tests/programs/c/copy.c", env!("CARGO_MANIFEST_DIR"));
-        for source in sources().into_iter().chain([symbols]).chain((language == "-xc++").then(objects)) {
+        for source in &files {
             let flags = "-pedantic -Wall -Wextra -Wshadow -Wundef -Werror -c -o /dev/null";
             must(compiler(&format!("{program} {language} {standard} {options} {flags}")).arg(source));
         }
@@ -523,106 +540,111 @@ fn preloaded() {
     assert_eq!((&*facts["keys"], &*facts["libinvar"]), ("wide some 1 1", "there"), "{report}");
 }
 
-/// Threads return what they return, whoever stands in front of the C library; and the report says who does.
+/// Builds `threads.c`, linked with libinvar in the ordinary way or not.
+fn threads(name: &str, options: &[&str], with: bool) -> PathBuf {
+    let path = scratch().join(format!("c-threads-{name}"));
+    let mut cc = compiler("cc -std=c11 -O2 -pthread");
+    cc.arg(format!("{}/tests/programs/c/threads.c", env!("CARGO_MANIFEST_DIR"))).args(options).arg("-o").arg(&path);
+    if with {
+        cc.arg(format!("-L{}", libinvar().display())).args(LINK);
+    }
+    must(&mut cc);
+    path
+}
+
+/// Its threads return what they return, whoever stands in front of the C library. Returns the report.
+fn threads_return(program: &mut Command) -> String {
+    let (facts, report) = story(program.env("INVAR_KEYS", "slice=force"));
+    for (name, value) in [("returned", "1"), ("exited", "2"), ("counted", "7"), ("refused", "1"), ("many", "1000")] {
+        assert_eq!(facts[name], value, "{name}: {report}");
+    }
+    let listed = (!report.is_empty()).then_some("0 1 1 1");
+    assert_eq!(facts.get("listed").map(String::as_str), listed, "{facts:?}");
+    report
+}
+
+/// And the report says who does.
 fn threads_are_enrolled_at_creation() {
-    let source = format!("{}/tests/programs/c/threads.c", env!("CARGO_MANIFEST_DIR"));
-    let build = |name: &str, options: &[&str], with: bool| {
-        let path = scratch().join(format!("c-threads-{name}"));
-        let mut cc = compiler("cc -std=c11 -O2 -pthread");
-        cc.arg(&source).args(options).arg("-o").arg(&path);
-        if with {
-            cc.arg(format!("-L{}", libinvar().display())).args(LINK);
-        }
-        must(&mut cc);
-        path
-    };
-    let ends = [("returned", "1"), ("exited", "2"), ("counted", "7"), ("refused", "1"), ("many", "1000")];
-    let check = |program: &mut Command| {
-        let (facts, report) = story(program.env("INVAR_KEYS", "slice=force"));
-        for (name, value) in ends {
-            assert_eq!(facts[name], value, "{name}: {report}");
-        }
-        let listed = (!report.is_empty()).then_some("0 1 1 1");
-        assert_eq!(facts.get("listed").map(String::as_str), listed, "{facts:?}");
-        report
-    };
     const IN_FRONT: &str = "key slice.hook = on (probe): threads are enrolled when they are created";
     let library = libinvar().join("libinvar.so.0");
-    let linked = build("linked", &[], true);
-    let alone = build("alone", &[], false);
-    let report = check(command(&linked).env("LD_LIBRARY_PATH", libinvar()));
+    let linked = threads("linked", &[], true);
+    let alone = threads("alone", &[], false);
+    let report = threads_return(command(&linked).env("LD_LIBRARY_PATH", libinvar()));
     assert!(report.contains(IN_FRONT), "{report}");
-    let report = check(command(&alone).env("LD_PRELOAD", &library));
+    let report = threads_return(command(&alone).env("LD_PRELOAD", &library));
     assert!(report.contains(IN_FRONT), "{report}");
-    check(&mut command(&alone));
+    threads_return(&mut command(&alone));
 
     let front = scratch().join("libin-front.so");
     let in_front = format!("{}/tests/programs/c/in_front.c", env!("CARGO_MANIFEST_DIR"));
     must(Command::new("cc").args(["-shared", "-fPIC", "-O2", "-o"]).arg(&front).arg(in_front));
-    let report = check(command(&linked).env("LD_LIBRARY_PATH", libinvar()).env("LD_PRELOAD", &front));
+    let report = threads_return(command(&linked).env("LD_LIBRARY_PATH", libinvar()).env("LD_PRELOAD", &front));
     let expected =
         format!("key slice.hook = off (probe): in front of this pthread_create stands that of {}", front.display());
     assert!(report.contains(&expected), "{report}");
 
-    check(&mut command(build("static", &["-static"], true)));
-    let text = std::fs::read_to_string(libinvar().join("invar.pc")).unwrap();
-    let private =
-        text.lines().find_map(|line| line.strip_prefix("Libs.private: ")).expect("options of static programs");
-    for linker in ["bfd", "gold", "lld", "mold"] {
-        if missing(&if linker == "mold" { linker.into() } else { format!("ld.{linker}") }).is_some() {
-            println!("no {linker}");
-            continue;
-        }
-        let linked = format!("-static -fuse-ld={linker} {private}");
-        let options: Vec<_> = linked.split(' ').collect();
-        let program = build(&format!("wrapped-{linker}"), &options, true);
-        assert!(are_threads_wrapped(&program), "{linker}");
-        check(&mut command(program));
-    }
+    threads_return(&mut command(threads("static", &["-static"], true)));
     // Nothing asks for the library here.
-    let alone = scratch().join("c-threads-wrappers");
-    let mut cc = compiler("cc -std=c11 -O2 -static -Wl,--wrap=pthread_create,--wrap=thrd_create");
-    must(cc.arg(source).arg(libinvar().join("libinvar.a")).arg("-o").arg(&alone));
-    check(&mut command(alone));
+    let archive = libinvar().join("libinvar.a");
+    let wraps = ["-static", "-Wl,--wrap=pthread_create,--wrap=thrd_create", archive.to_str().unwrap()];
+    threads_return(&mut command(threads("wrappers", &wraps, false)));
 }
 
-/// By exceptions, `pthread_exit` and cancellation, which unwind their stacks; in C++, with sanitizers too.
+fn threads_are_wrapped_by(linker: &str) {
+    let (linked, wraps) = (format!("-fuse-ld={linker}"), static_options());
+    let options: Vec<_> = ["-static", &linked].into_iter().chain(wraps.iter().map(String::as_str)).collect();
+    let program = threads(&format!("wrapped-{linker}"), &options, true);
+    assert!(are_threads_wrapped(&program));
+    threads_return(&mut command(program));
+}
+
+/// Builds `ends.cpp`.
+fn ends(name: &str, options: &[&str], with: bool) -> PathBuf {
+    let path = scratch().join(format!("c-ends-{name}"));
+    let mut cc = compiler("g++ -std=c++17 -O1 -Wall -Wextra -Werror -pthread");
+    cc.arg(format!("{}/tests/programs/c/ends.cpp", env!("CARGO_MANIFEST_DIR"))).args(options).arg("-o").arg(&path);
+    if with {
+        cc.arg("-DREPORT").arg(format!("-L{}", libinvar().display())).args(LINK);
+    }
+    must(&mut cc);
+    path
+}
+
+/// What it says, and the report.
+fn how_threads_end(program: &mut Command) -> (String, String) {
+    let settings = [("INVAR_KEYS", "slice=force"), ("ASAN_OPTIONS", "detect_leaks=0")];
+    let said = String::from_utf8(must(program.env("LD_LIBRARY_PATH", libinvar()).envs(settings)).stdout).unwrap();
+    let (facts, report) = said.split_once("module ").unwrap_or((&said, ""));
+    (facts.to_owned(), report.to_owned())
+}
+
+/// By exceptions, `pthread_exit` and cancellation, which unwind their stacks; in C++.
 fn threads_end_as_they_do_without_it() {
-    let build = |name: &str, options: &str, with: bool| {
-        let path = scratch().join(format!("c-ends-{name}"));
-        let mut cc = compiler(&format!("g++ -std=c++17 -O1 -Wall -Wextra -Werror -pthread {options}"));
-        cc.arg(format!("{}/tests/programs/c/ends.cpp", env!("CARGO_MANIFEST_DIR"))).arg("-o").arg(&path);
-        if with {
-            cc.arg("-DREPORT").arg(format!("-L{}", libinvar().display())).args(LINK);
-        }
-        must(&mut cc);
-        path
-    };
-    let run = |program: &mut Command| {
-        let settings = [("INVAR_KEYS", "slice=force"), ("ASAN_OPTIONS", "detect_leaks=0")];
-        let said = String::from_utf8(must(program.env("LD_LIBRARY_PATH", libinvar()).envs(settings)).stdout).unwrap();
-        let (facts, report) = said.split_once("module ").unwrap_or((&said, ""));
-        (facts.to_owned(), report.to_owned())
-    };
-    let alone = build("alone", "", false);
-    let (expected, _) = run(&mut command(&alone));
+    let alone = ends("alone", &[], false);
+    let (expected, _) = how_threads_end(&mut command(&alone));
     assert_eq!(expected.lines().count(), 11, "{expected}");
-    let preloaded = run(command(&alone).env("LD_PRELOAD", libinvar().join("libinvar.so.0")));
+    let preloaded = how_threads_end(command(&alone).env("LD_PRELOAD", libinvar().join("libinvar.so.0")));
     assert_eq!(preloaded.0, expected, "preloaded");
-    let (said, report) = run(&mut command(build("linked", "", true)));
+    let (said, report) = how_threads_end(&mut command(ends("linked", &[], true)));
     assert_eq!(said, expected, "linked: {report}");
     assert!(report.contains("key slice.hook = on"), "{report}");
-    let wraps = "-static -Wl,-u,__wrap_pthread_create -Wl,--wrap=pthread_create -Wl,--wrap=thrd_create";
-    assert_eq!(run(&mut command(build("wrapped", wraps, true))).0, expected, "wrapped");
+    let wraps = static_options();
+    let options: Vec<_> = ["-static"].into_iter().chain(wraps.iter().map(String::as_str)).collect();
+    assert_eq!(how_threads_end(&mut command(ends("wrapped", &options, true))).0, expected, "wrapped");
+}
 
-    let asan = must(Command::new("g++").arg("-print-file-name=libasan.so")).stdout;
-    if asan.starts_with(b"/") {
-        let (said, report) = run(&mut command(build("asan", "-fsanitize=address", true)));
-        assert_eq!(said, expected, "ASan: {report}");
-        let in_front =
-            report.lines().find(|line| line.contains("key slice.hook = off (probe): in front of")).expect("a line");
-        assert!(in_front.contains("/libasan.so"), "{report}");
-    }
+/// The same with a sanitizer in front.
+fn threads_end_as_they_do_behind_a_sanitizer() {
+    let (expected, _) = how_threads_end(&mut command(ends("alone-of-asan", &[], false)));
+    let (said, report) = how_threads_end(&mut command(ends("asan", &["-fsanitize=address"], true)));
+    assert_eq!(said, expected, "{report}");
+    let in_front = report.lines().find(|line| line.contains("key slice.hook = off (probe): in front of"));
+    assert!(in_front.expect("a line").contains("/libasan.so"), "{report}");
+}
+
+fn no_sanitizer() -> Option<String> {
+    let asan = Command::new("g++").arg("-print-file-name=libasan.so").output();
+    (!asan.is_ok_and(|output| output.stdout.starts_with(b"/"))).then(|| "g++ has no libasan.so".into())
 }
 
 /// Children of `fork` have the same thread pointer, and are told apart all the same.

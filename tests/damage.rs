@@ -190,14 +190,19 @@ fn damage(image: &Image, records: &[usize], offset: usize, at: usize, field: Fie
     Damage { offset, bytes: value.to_le_bytes()[..length].to_vec() }
 }
 
-/// Runs the story with this damage.
-fn assert_harmless(damage: &[Damage]) -> Tale {
-    let (image, plain) = &*STORY;
-    let mut bytes = image.bytes.clone();
+/// The program with this damage.
+fn damaged(damage: &[Damage]) -> Temporary {
+    let mut bytes = STORY.0.bytes.clone();
     for Damage { offset, bytes: new } in damage {
         bytes[*offset..*offset + new.len()].copy_from_slice(new);
     }
-    let copy = Temporary::executable("damaged", &bytes);
+    Temporary::executable("damaged", &bytes)
+}
+
+/// Runs the story with this damage.
+fn assert_harmless(damage: &[Damage]) -> Tale {
+    let plain = &STORY.1;
+    let copy = damaged(damage);
     // The report looks at every record once more.
     let tale = tale(command(&copy.0).env("INVAR_REPORT", "/dev/null"));
     tale.assert_consistent();
@@ -274,18 +279,14 @@ fn states_in_memory_that_is_in_use() {
 }
 
 fn key_records_that_are_corrupt_are_counted() {
-    let image = &STORY.0;
-    let said = |damage: &[u8], at: usize, records: &[usize]| {
-        let mut bytes = image.bytes.clone();
-        for record in records {
-            bytes[record + at..record + at + damage.len()].copy_from_slice(damage);
-        }
-        let copy = Temporary::executable("damaged", &bytes);
+    let said = |bytes: &[u8], at: usize, records: &[usize]| {
+        let damage: Vec<_> = records.iter().map(|record| Damage { offset: record + at, bytes: bytes.into() }).collect();
+        let copy = damaged(&damage);
         let output = command(&copy.0).env("INVAR_REPORT", "stderr").output().unwrap();
         assert!(output.status.success());
         String::from_utf8(output.stderr).unwrap()
     };
-    let all = records(&image.keys);
+    let all = records(&STORY.0.keys);
     let expected = |count: usize| format!("; key records that are corrupt: {count}\n");
     // One name only; the names end elsewhere.
     assert!(said(&[1], 14, &all).contains(&expected(all.len())));

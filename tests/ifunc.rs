@@ -9,7 +9,7 @@
 
 mod common;
 
-use common::c::{LINK, compiler, libinvar, missing, must};
+use common::c::{LINK, compiler, libinvar, missing, missing_linker, must};
 use common::{
     ANYWHERE, Build, Temporary, command, full_matrix, no_setuid, refuse, run, scratch, set_user, sites, test,
     with_either_binder,
@@ -36,14 +36,9 @@ fn main() -> ExitCode {
         let missing = needs(words).or_else(|| does_not_link(words));
         test(&format!("a resolver calls nothing, {words}"), missing, move || c_resolver_calls_nothing(words))
     }));
-    tests.extend(["C", "C++"].map(|language| {
-        test(&format!("the header is clean in {language}"), needs("gcc").or_else(|| needs("clang")), move || {
-            header_is_clean(language)
-        })
-    }));
     let rust = if full_matrix() { &RUST[..] } else { &RUST[..4] };
     tests.extend(rust.iter().map(|&(name, settings, flags)| {
-        test(&format!("Rust, {name}"), missing_linker(flags), move || rust_is_bound(name, settings, flags))
+        test(&format!("Rust, {name}"), missing_linker_of(flags), move || rust_is_bound(name, settings, flags))
     }));
     tests.push(test("C and Rust know the same CPU", needs("gcc"), c_and_rust_know_the_same_cpu));
     tests.push(test("a program in C uses a library in Rust", needs("gcc"), c_uses_rust));
@@ -185,13 +180,11 @@ impl Way {
             "TSan" => "libtsan.so",
             _ => "",
         };
-        let missing =
-            needs("gcc").or_else(|| missing(&format!("ld.{linker}")).filter(|_| linker != "mold")).or_else(|| {
-                let found = Command::new("gcc").arg(format!("-print-file-name={runtime}")).output();
-                let found = found.is_ok_and(|output| output.stdout.starts_with(b"/"));
-                (!runtime.is_empty() && !found).then(|| format!("gcc has no {runtime}"))
-            });
-        let missing = missing.or_else(|| (linker == "mold").then(|| common::c::missing("mold")).flatten());
+        let missing = needs("gcc").or_else(|| missing_linker(linker)).or_else(|| {
+            let found = Command::new("gcc").arg(format!("-print-file-name={runtime}")).output();
+            let found = found.is_ok_and(|output| output.stdout.starts_with(b"/"));
+            (!runtime.is_empty() && !found).then(|| format!("gcc has no {runtime}"))
+        });
         test(&format!("C, {}", self.values.join(", ")), missing, move || self.holds())
     }
 
@@ -564,20 +557,6 @@ fn c_resolver_calls_nothing(words: &str) {
     assert!(counts["cpuid"] >= 1 && counts["syscall"] >= 1, "{counts:?}");
 }
 
-fn header_is_clean(language: &str) {
-    let languages = if language == "C" {
-        ["gcc -std=c11", "clang -std=c11", "clang -std=gnu17"]
-    } else {
-        ["g++ -xc++ -std=c++11", "clang++ -xc++ -std=c++17", "g++ -xc++ -std=c++20"]
-    };
-    for language in languages {
-        for option in ["-O0 -fPIC", "-O2 -fPIE", "-O3 -fno-pie", "-O2 -DINVAR_NO_IFUNC", "-O2 -DINVAR_PORTABLE"] {
-            let flags = "-pedantic -Wall -Wextra -Wshadow -Wundef -Werror -c -o /dev/null";
-            must(compiler(&format!("{language} {option} {flags}")).arg(source("copy.c")));
-        }
-    }
-}
-
 fn c_and_rust_know_the_same_cpu() {
     let program = c_program("features", "gcc -O2", &["features.c"]);
     let said = String::from_utf8(must(&mut command(&program)).stdout).unwrap();
@@ -622,9 +601,8 @@ const RUST: [(&str, &[Setting], &[&str]); 7] = [
     ),
 ];
 
-fn missing_linker(flags: &[&str]) -> Option<String> {
-    let linker = flags.iter().find_map(|flag| flag.strip_prefix("-Clink-arg=-fuse-ld="))?;
-    missing(&if linker == "mold" { linker.into() } else { format!("ld.{linker}") })
+fn missing_linker_of(flags: &[&str]) -> Option<String> {
+    missing_linker(flags.iter().find_map(|flag| flag.strip_prefix("-Clink-arg=-fuse-ld="))?)
 }
 
 fn rust_program(name: &str, settings: &[Setting], flags: &[&str]) -> PathBuf {

@@ -12,6 +12,19 @@ pub const CAPI: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/capi");
 /// As `invar.pc` has it, for what is not installed.
 pub const LINK: [&str; 4] = ["-Wl,-u,invar_load", "-Wl,--push-state,--no-as-needed", "-linvar", "-Wl,--pop-state"];
 
+/// Its options for static programs, by which their threads are enrolled.
+pub fn static_options() -> Vec<String> {
+    let text = std::fs::read_to_string(libinvar().join("invar.pc")).unwrap();
+    let options =
+        text.lines().find_map(|line| line.strip_prefix("Libs.private: ")).expect("options of static programs");
+    options.split(' ').map(String::from).collect()
+}
+
+/// Why what `-fuse-ld=` calls by this name cannot be used here.
+pub fn missing_linker(name: &str) -> Option<String> {
+    if name == "mold" { missing(name) } else { missing(&format!("ld.{name}")) }
+}
+
 /// In a folder of this name, of the tests' own.
 pub fn make(folder: &str, arguments: &[&str]) -> Output {
     let mut make = Command::new("make");

@@ -263,17 +263,8 @@ impl Build {
         // With a target given, the options do not reach procedural macros and build scripts, which are shared.
         cargo
             .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/programs"))
-            .args([
-                "rustc",
-                "--quiet",
-                "--locked",
-                "--profile",
-                self.profile,
-                "--target",
-                &self.target,
-                "--package",
-                package,
-            ])
+            .args(["rustc", "--quiet", "--locked", "--profile", self.profile])
+            .args(["--target", &self.target, "--package", package])
             .args(&self.arguments)
             .arg("--target-dir")
             .arg(&target)
@@ -300,18 +291,20 @@ pub fn scratch() -> PathBuf {
     PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
 }
 
+fn rustc() -> Command {
+    Command::new(std::env::var_os("RUSTC").unwrap_or("rustc".into()))
+}
+
 /// This machine, in the compiler's words.
 fn host() -> String {
-    let rustc = std::env::var_os("RUSTC").unwrap_or("rustc".into());
-    let output = Command::new(rustc).arg("-vV").output().expect("rustc");
+    let output = rustc().arg("-vV").output().expect("rustc");
     let text = String::from_utf8(output.stdout).unwrap();
     text.lines().find_map(|line| line.strip_prefix("host: ")).expect("the host").to_owned()
 }
 
 /// Why nothing can be built for this target here.
 pub fn missing_target(target: &str) -> Option<String> {
-    let rustc = std::env::var_os("RUSTC").unwrap_or("rustc".into());
-    let output = Command::new(rustc).args(["--print", "target-libdir", "--target", target]).output().expect("rustc");
+    let output = rustc().args(["--print", "target-libdir", "--target", target]).output().expect("rustc");
     let folder = String::from_utf8(output.stdout).unwrap();
     let there = output.status.success() && Path::new(folder.trim()).exists();
     (!there).then(|| format!("no {target}: rustup target add {target}"))
@@ -323,8 +316,7 @@ pub const EMULATOR: [&str; 3] = ["qemu-aarch64", "-L", "/usr/aarch64-linux-gnu"]
 
 /// Why nothing can be built for AArch64 in C, and run.
 pub fn missing_emulator() -> Option<String> {
-    let there = |program: &str| Command::new(program).arg("--version").output().is_ok();
-    [CROSS_CC, EMULATOR[0]].into_iter().find(|program| !there(program)).map(|program| format!("no {program}"))
+    missing_tool(CROSS_CC).or_else(|| missing_tool(EMULATOR[0]))
 }
 
 /// Writes an executable file in one step, whoever may be running the old one.
