@@ -12,8 +12,8 @@
 //! | [`synchronise`] | makes this CPU see the code that was just written |
 //! | [`syscall`], [`syscall_for_resolvers`] | a raw system call: `-errno` on failure, `errno` untouched |
 //! | `PRCTL` | every machine and number by which `prctl(2)` can be called |
-//! | [`libc_area`], [`own_area_offset`], [`area`] | where the C library's and our own rseq area lie |
-//! | [`set_area`], [`request`], [`withdraw`] | the slice protocol for an unbound site, and its cold path |
+//! | [`libc_area`], [`own_area_offset`], [`area`], [`holds_area`] | where the C library's and our own rseq area lie, and where one can |
+//! | `__slice_paths!`, `__call_cold!` | the slice protocol for an unbound site, and its cold path |
 //! | [`start`], [`Call`] | a thread's start routine that does something before another |
 //! | `cpu_keys!`, [`cpu_features`], [`feature_mask`] | the CPU features that a program would choose by |
 //! | `__symbol!`, `__address_of!`, `IFUNC` | a symbol that the loader binds, and whether it does |
@@ -38,7 +38,7 @@ extern crate std;
 mod machine;
 #[cfg(all(target_arch = "x86_64", target_os = "linux", target_pointer_width = "64", not(invar_portable)))]
 #[doc(hidden)]
-pub use machine::{request_out_of_line, withdraw_out_of_line};
+pub use machine::{OBSERVED_REQUEST, OBSERVED_WITHDRAWAL};
 
 // Which features a CPU has is another question than whether sites can be bound: code that names a feature's key is
 // to compile wherever the feature exists.
@@ -51,9 +51,8 @@ mod cpu;
 pub use cpu::cpu_features_of;
 pub use cpu::{FEATURE_SOURCE, FEATURES, cpu_features, cpu_features_for_resolvers, level};
 pub use machine::{
-    IFUNC, NAME, Observer, PATCHES, PRCTL, RSEQ_SIGNATURE, SYS_RSEQ, area, bound, checked, libc_area, observe,
-    own_area_offset, request, request_area, set_area, start, synchronise, syscall, syscall_for_resolvers, take_back,
-    thread_pointer, ticks, withdraw, yield_number,
+    IFUNC, NAME, Observer, PATCHES, PRCTL, RSEQ_SIGNATURE, SYS_RSEQ, area, bound, checked, holds_area, libc_area,
+    observe, own_area_offset, start, synchronise, syscall, syscall_for_resolvers, take_back, thread_pointer, ticks,
 };
 
 /// A function that takes one word, and the word: what [`start`] goes on with.

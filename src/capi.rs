@@ -1,15 +1,28 @@
 //! What libinvar (`capi/`) needs beside the Rust interface. Not part of it.
 #![allow(unsafe_code)]
 
+use crate::key::State;
 use crate::module;
 use crate::report::{of, text::print};
 use crate::sys::{self, File};
 use crate::text::Buffered;
-use crate::{Verdict, profile, runtime, slice};
+use crate::{Verdict, decide, profile, runtime, slice};
 
 /// Decides and binds for the module whose outcome this is; `false` if there is none.
 pub fn load(outcome: usize) -> bool {
     runtime::load_other(outcome)
+}
+
+/// Decides the key whose state this is, if its module is being loaded; `false` if it is not decided.
+///
+/// # Safety
+///
+/// It must be the state of a key.
+pub unsafe fn decide(state: *const Verdict) -> bool {
+    // SAFETY: a state, as the caller vouches: its layout is that of a verdict.
+    let state = unsafe { &*state.cast::<State>() };
+    decide::demand(state);
+    state.decided()
 }
 
 /// The probe of the slice key.

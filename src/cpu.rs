@@ -49,7 +49,7 @@ macro_rules! declare {
             $(concat!("invar_cpu_key invar_cpu_", stringify!($key), ", ", $name),)*
             ".purgem invar_cpu_key",
             probe = sym probe,
-            flags = const flags::PROVES,
+            flags = const flags::PROVES | flags::OWN,
         );
 
         /// Whether the CPU has it, by name. A module that calls these carries every key.

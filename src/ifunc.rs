@@ -162,7 +162,7 @@ macro_rules! __ifunc {
             }
             static __INVAR_KEY: $crate::Key<__InvarVariant> = $crate::Key::new();
             extern "C" fn __invar_probe(verdict: &mut $crate::Verdict, _: &$crate::__private::KeyRecord) {
-                $crate::__key_record!(@emit false, [stringify!($name)], __INVAR_KEY, __InvarVariant, __invar_probe,
+                $crate::__key_record!([stringify!($name)] __INVAR_KEY, __InvarVariant, __invar_probe,
                     $crate::__private::SYMBOL);
                 let mut by_keys = 0;
                 let _ = [$($($key)::+.get() == $value),*].iter().find(|&&holds| {

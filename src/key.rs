@@ -2,10 +2,10 @@
 #![allow(unsafe_code)]
 
 use crate::site::leads_to;
-use crate::text::Evidence;
+use crate::text::{Evidence, Sink};
 use core::cell::UnsafeCell;
 use core::marker::PhantomData;
-use core::sync::atomic::{AtomicU8, Ordering};
+use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use invar_arch as arch;
 
 /// A startup-invariant value, declared with [`key!`](crate::key!).
@@ -56,14 +56,24 @@ impl Value for bool {
 }
 
 impl<T: Value, const PROVES: u64> Key<T, PROVES> {
-    /// The key's value, by an ordinary load. In a fast path use [`branch!`](crate::branch!), which loads nothing.
+    /// The key's value, by two ordinary loads. In a fast path use [`branch!`](crate::branch!), which loads nothing.
+    ///
+    /// In a probe, a key that is not decided yet is decided now, by a probe of its own. A probe that asks, by way of others
+    /// or not, for its own key gets the first value, and all keys of such a cycle fail.
     #[inline]
     pub fn get(&self) -> T {
-        match T::from_byte(self.state.value.load(Ordering::Relaxed)).or(T::from_byte(0)) {
+        let value = if self.state.decided() { self.state.value() } else { crate::decide::demand(&self.state) };
+        match T::from_byte(value).or(T::from_byte(0)) {
             Some(value) => value,
             // `values!` makes no type without a first value.
             None => unreachable!(),
         }
+    }
+
+    /// What stands behind it.
+    #[cfg(feature = "slice")]
+    pub(crate) fn state(&self) -> &State {
+        &self.state
     }
 
     /// Copies the verdict, if there is one yet.
@@ -95,9 +105,11 @@ pub enum Origin {
 }
 
 impl Origin {
-    /// The origin that a verdict gives as a number (`docs/site-abi.md`).
+    /// The origin that a verdict gives as a number (`docs/site-abi.md`); a number that is none is that of a verdict which
+    /// nobody should believe.
     pub fn from_byte(byte: u8) -> Self {
-        [Self::Probe, Self::Failed, Self::Adopted, Self::Setting, Self::Forced][(byte as usize).min(4)]
+        let known = [Self::Probe, Self::Failed, Self::Adopted, Self::Setting, Self::Forced];
+        known.get(byte as usize).copied().unwrap_or(Self::Failed)
     }
 
     /// One word, as reports show it.
@@ -166,8 +178,12 @@ pub(crate) struct State {
     value: AtomicU8,
     status: AtomicU8,
     origin: UnsafeCell<u8>,
-    reserved: [u8; 5],
-    data: UnsafeCell<u64>,
+    reserved: u8,
+    /// While the key is being decided: a number that is higher for what was begun later.
+    order: AtomicU32,
+    /// While the key is being decided: by which thread. Then the verdict's.
+    data: AtomicU64,
+    /// While the key is being decided: the name of a key in whose probe it was asked for. Then the verdict's.
     evidence: UnsafeCell<Evidence>,
 }
 
@@ -175,8 +191,8 @@ const UNDECIDED: u8 = 0;
 const DECIDING: u8 = 1;
 const SEALED: u8 = 2;
 
-// SAFETY: the cells are written only by whoever moved `status` from UNDECIDED to DECIDING, and read only after
-// SEALED was seen with acquire ordering, after which nobody writes any more.
+// SAFETY: the cells are written and read only by the thread that moved `status` from UNDECIDED to DECIDING, until it moves
+// on to SEALED; and read by those that saw SEALED with acquire ordering, after which nobody writes any more.
 unsafe impl Sync for State {}
 
 const _: () = assert!(size_of::<State>() == 256 && size_of::<Verdict>() == 256);
@@ -187,19 +203,29 @@ impl State {
             value: AtomicU8::new(0),
             status: AtomicU8::new(UNDECIDED),
             origin: UnsafeCell::new(0),
-            reserved: [0; 5],
-            data: UnsafeCell::new(0),
+            reserved: 0,
+            order: AtomicU32::new(0),
+            data: AtomicU64::new(0),
             evidence: UnsafeCell::new(Evidence::new()),
         }
     }
 
     /// The key's value as sites see it.
+    #[inline]
     pub(crate) fn value(&self) -> u8 {
         self.value.load(Ordering::Relaxed)
     }
 
+    #[inline]
     pub(crate) fn decided(&self) -> bool {
         self.status.load(Ordering::Acquire) == SEALED
+    }
+
+    /// The verdict's data, once the value can be seen to be another than the first.
+    #[cfg(feature = "slice")]
+    #[inline]
+    pub(crate) fn data(&self) -> Option<u64> {
+        (self.value.load(Ordering::Acquire) != 0).then(|| self.data.load(Ordering::Relaxed))
     }
 
     /// Whether somebody has begun to decide.
@@ -224,10 +250,10 @@ impl State {
         let sealed = self.decided();
         if sealed {
             verdict.value = self.value();
+            verdict.data = self.data.load(Ordering::Relaxed);
             // SAFETY: sealed, so nobody writes.
             unsafe {
                 verdict.origin = *self.origin.get();
-                verdict.data = *self.data.get();
                 verdict.evidence.clone_from(&*self.evidence.get());
             }
             verdict.evidence.limit();
@@ -236,9 +262,10 @@ impl State {
         sealed
     }
 
-    /// Takes the right to decide; whoever gets it must call [`seal`](Self::seal).
+    /// Takes the right to decide, for this thread; whoever gets it must call [`seal`](Self::seal). `order` is higher for what
+    /// is begun later.
     #[cold]
-    pub(crate) fn begin(&self) -> bool {
+    pub(crate) fn begin(&self, thread: u64, order: u32) -> bool {
         // A record that leads into somebody else's memory would have us write there.
         let bytes = core::ptr::from_ref(self).cast::<u8>();
         // SAFETY: in bounds. Volatile, since this may be no state at all.
@@ -246,22 +273,55 @@ impl State {
         if !blank {
             return false;
         }
-        self.status.compare_exchange(UNDECIDED, DECIDING, Ordering::Acquire, Ordering::Relaxed).is_ok()
+        let ours = self.status.compare_exchange(UNDECIDED, DECIDING, Ordering::Acquire, Ordering::Relaxed).is_ok();
+        if ours {
+            self.order.store(order, Ordering::Relaxed);
+            self.data.store(thread, Ordering::Relaxed);
+        }
+        ours
     }
 
-    #[cold]
+    /// What [`begin`](Self::begin) was given, where this thread is deciding the key.
+    pub(crate) fn begun_by(&self, thread: u64) -> Option<u32> {
+        let ours = self.status.load(Ordering::Relaxed) == DECIDING && self.data.load(Ordering::Relaxed) == thread;
+        ours.then(|| self.order.load(Ordering::Relaxed))
+    }
+
+    /// Notes the name of a key in whose probe this one, which this thread is deciding, was asked for.
+    pub(crate) fn note_cycle(&self, thread: u64, name: &[u8]) {
+        if self.begun_by(thread).is_some() {
+            // SAFETY: this thread is deciding the key, so the cell is its own.
+            unsafe { *self.evidence.get() = Evidence::new() };
+            // SAFETY: as above.
+            unsafe { (*self.evidence.get()).put(name) };
+        }
+    }
+
+    /// Copies what was noted of a key that this thread is deciding; empty where nothing was.
+    pub(crate) fn cycle(&self, thread: u64) -> Evidence {
+        match self.begun_by(thread) {
+            // SAFETY: as above.
+            Some(_) => unsafe { *self.evidence.get() },
+            None => Evidence::new(),
+        }
+    }
+
     /// Decides, for the rest of the process's life. Without the right that [`begin`](Self::begin) gives, nothing happens.
+    ///
+    /// The value is stored behind all that it stands for: whoever sees it sees where requests go.
+    #[cold]
     pub(crate) fn seal(&self, verdict: &Verdict) {
         if self.status.load(Ordering::Relaxed) != DECIDING {
             return;
         }
+        self.order.store(0, Ordering::Relaxed);
+        self.data.store(verdict.data, Ordering::Relaxed);
         // SAFETY: DECIDING, so the cells are the caller's alone.
         unsafe {
             *self.origin.get() = verdict.origin;
-            *self.data.get() = verdict.data;
             *self.evidence.get() = verdict.evidence;
         }
-        self.value.store(verdict.value, Ordering::Relaxed);
+        self.value.store(verdict.value, Ordering::Release);
         self.status.store(SEALED, Ordering::Release);
     }
 }
@@ -270,10 +330,19 @@ impl State {
 pub(crate) mod flags {
     /// The value is a fact of safety: probe in every module, and adopt no more than the probe allows.
     pub(crate) const PROVES: u8 = 1;
-    /// Slice sites may depend on this key, and `NAME=force` is a setting for it.
+    /// Slice sites may depend on this key.
     pub(crate) const SLICE: u8 = 2;
     /// The loader has bound a symbol by this key: the probe alone decides, after all keys without this flag.
     pub(crate) const SYMBOL: u8 = 4;
+    /// This is *the* time slice key, whose verdict says where requests go. `NAME=force` is a setting for it.
+    pub(crate) const TIMESLICE: u8 = 8;
+    /// A key of the runtime's own, decided before those of the program. Only such a key may have a reserved name.
+    pub(crate) const OWN: u8 = 16;
+}
+
+/// Whether only keys of the runtime's own may have this name.
+pub(crate) const fn is_reserved(name: &[u8]) -> bool {
+    matches!(name, b"slice" | [b's', b'l', b'i', b'c', b'e', b'.', ..] | [b'c', b'p', b'u', b'.', ..])
 }
 
 /// One key of a module's key table, as it stands in the file. All distances count from their own field.
@@ -357,55 +426,114 @@ pub(crate) mod expansion {
     /// The flags of a symbol's key.
     pub const SYMBOL: u8 = super::flags::SYMBOL;
 
-    /// The length of [`names`].
-    pub const fn names_length<T: Value>(name: &str) -> usize {
-        let mut length = plain(name).len() + 1;
-        let mut value = 0;
-        while value < T::NAMES.len() {
-            length += plain(T::NAMES[value]).len() + 1;
-            value += 1;
-        }
-        length
+    /// Where a key's name comes from.
+    #[derive(Clone, Copy, Debug)]
+    pub enum Name {
+        /// It is this.
+        Given(&'static str),
+        /// It is that of the package (of the crate, where cargo does not say), of the modules in it, and of the static, with
+        /// dots between.
+        Default {
+            /// `CARGO_PKG_NAME`, if there is one.
+            package: Option<&'static str>,
+            /// `module_path!()`, which begins with the crate.
+            path: &'static str,
+            /// The static's.
+            identifier: &'static str,
+        },
     }
 
-    /// The key's name, in lower case if it is made from an identifier, and those of its values, always in lower
-    /// case; each with a NUL behind it.
-    pub const fn names<T: Value, const N: usize>(name: &str, lower: bool) -> [u8; N] {
-        assert!(
-            !name.is_empty() && T::NAMES.len() >= 2 && T::NAMES.len() <= 64,
-            "a key has a name, and 2 to 64 values"
-        );
+    /// The length of [`names`].
+    pub const fn names_length<T: Value>(name: Name) -> usize {
+        write_names::<T>(&mut [], name)
+    }
+
+    /// The key's name, and those of its values, which are in lower case; each with a NUL behind it. `flags` are the key's.
+    pub const fn names<T: Value, const N: usize>(name: Name, flags: u8) -> [u8; N] {
         let mut names = [0; N];
-        let mut at = append(&mut names, 0, name, lower);
-        let mut value = 0;
-        while value < T::NAMES.len() {
-            at = append(&mut names, at, T::NAMES[value], true);
-            value += 1;
-        }
+        write_names::<T>(&mut names, name);
+        assert!(
+            flags & super::flags::OWN != 0 || !is_reserved_first(&names),
+            "`slice`, `slice.*` and `cpu.*` are names of invar's own keys: give this key another by #[name = \"...\"]"
+        );
         names
     }
 
-    /// The bytes of an identifier's name, without the mark of a raw one.
-    const fn plain(name: &str) -> &[u8] {
-        match name.as_bytes() {
-            [b'r', b'#', name @ ..] => name,
-            name => name,
+    const fn is_reserved_first(names: &[u8]) -> bool {
+        let mut end = 0;
+        while names[end] != 0 {
+            end += 1;
         }
+        super::is_reserved(names.split_at(end).0)
     }
 
-    const fn append(names: &mut [u8], start: usize, name: &str, lower: bool) -> usize {
-        let name = plain(name);
+    /// Writes the names as far as there is room, and returns how long they are.
+    const fn write_names<T: Value>(names: &mut [u8], name: Name) -> usize {
+        assert!(T::NAMES.len() >= 2 && T::NAMES.len() <= 64, "a key has 2 to 64 values");
+        let mut at = match name {
+            Name::Given(name) => append(names, 0, name.as_bytes(), false),
+            Name::Default { package, path, identifier } => {
+                let path = path.as_bytes();
+                let modules = behind_crate(path);
+                let at = match package {
+                    Some(package) => append(names, 0, package.as_bytes(), false),
+                    None => append(names, 0, path.split_at(path.len() - modules.len()).0, false),
+                };
+                let at = append(names, at, modules, true);
+                let at = append(names, at, b"::", true);
+                append(names, at, identifier.as_bytes(), true)
+            }
+        };
+        assert!(at > 0, "a key has a name");
+        at += 1;
+        let mut value = 0;
+        while value < T::NAMES.len() {
+            at = append(names, at, T::NAMES[value].as_bytes(), true) + 1;
+            value += 1;
+        }
+        at
+    }
+
+    /// A module's path from the `::` behind its crate's name on; empty for the crate itself.
+    const fn behind_crate(path: &[u8]) -> &[u8] {
         let mut at = 0;
-        while at < name.len() {
-            let byte = name[at];
-            assert!(
-                byte > b' ' && byte != b'=' && byte != b',' && byte < 0x7f,
-                "a key's name has only visible ASCII, without '=' and ','"
-            );
-            names[start + at] = if lower { byte.to_ascii_lowercase() } else { byte };
+        while at < path.len() && path[at] != b':' {
             at += 1;
         }
-        start + name.len() + 1
+        path.split_at(at).1
+    }
+
+    /// Writes what fits of a part of a name, and returns where it would end. The mark of a raw identifier is left out. In lower
+    /// case, which is for paths, `::` becomes a dot.
+    const fn append(names: &mut [u8], start: usize, part: &[u8], lower: bool) -> usize {
+        let (mut from, mut to) = (0, start);
+        while from < part.len() {
+            let rest = part.split_at(from).1;
+            let begins = from == 0 || part[from - 1] == b':';
+            let byte = match rest {
+                [b'r', b'#', ..] if begins => {
+                    from += 2;
+                    continue;
+                }
+                [b':', b':', ..] if lower => {
+                    from += 1;
+                    b'.'
+                }
+                [byte, ..] if lower => byte.to_ascii_lowercase(),
+                [byte, ..] => *byte,
+                [] => 0,
+            };
+            assert!(
+                byte > b' ' && byte != b'=' && byte != b',' && byte < 0x7f,
+                "a key's name has only visible ASCII, without '=' and ',': give it one by #[name = \"...\"]"
+            );
+            if to < names.len() {
+                names[to] = byte;
+            }
+            from += 1;
+            to += 1;
+        }
+        to
     }
 
     pub use super::KeyRecord;
@@ -492,9 +620,16 @@ macro_rules! values {
 /// constructor aborts the process), and report in the evidence what it saw. On an error the key has its first
 /// value and the report shows the error.
 ///
-/// **The name** in settings and reports is the static's in lower case, unless `#[name = "..."]` gives another.
-/// A process has one verdict for each name: if another module has decided a key of this name already, that
-/// verdict is adopted. A library's key should therefore carry the library's name (`#[name = "mylib.wide"]`).
+/// A probe may ask for other keys by [`Key::get`]: [`cpu`](crate::cpu)'s and the time slice key are decided before, others on
+/// demand. It may take locks, start threads and join them, enrol in the slice extension, print the report, and read the
+/// environment and, with glibc, the command line (`std::env::args`; musl gives a program its arguments in `main` only). A
+/// site of a key that is not decided yet takes the branch of its first value.
+///
+/// **The name** in settings and reports is that of the package, of the modules in which the static stands, and of the static
+/// in lower case, with dots between: `mypackage.vectors.wide`. `#[name = "..."]` gives another. The names `slice`, `slice.*`
+/// and `cpu.*` are those of the runtime's own keys, and no other key compiles with one. A process has one verdict for each
+/// name: a key whose name has been decided, in this module or in another one, adopts that verdict, or fails if its values
+/// have other names.
 ///
 /// **Proof.** `#[requires("avx2,bmi2")]` makes the key stay at its first value, without a call of the probe,
 /// on a CPU that lacks any of these features. Only such a key can choose a `#[target_feature]` variant in
@@ -558,14 +693,17 @@ macro_rules! __key {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __key_record {
-    ([] $($rest:tt)*) => { $crate::__key_record!(@emit true, ::core::stringify, $($rest)*) };
-    ([$name:expr] $($rest:tt)*) => { $crate::__key_record!(@emit false, [$name], $($rest)*) };
-    (@emit $lower:literal, ::core::stringify, $key:ident, $type:ty, $probe:ident, $flags:expr) => {
-        $crate::__key_record!(@emit $lower, [::core::stringify!($key)], $key, $type, $probe, $flags)
+    ([] $key:ident, $($rest:tt)*) => {
+        $crate::__key_record!(@emit $crate::__private::Name::Default {
+            package: ::core::option_env!("CARGO_PKG_NAME"),
+            path: ::core::module_path!(),
+            identifier: ::core::stringify!($key),
+        }, $key, $($rest)*)
     };
-    (@emit $lower:literal, [$name:expr], $key:ident, $type:ty, $probe:ident, $flags:expr) => {{
+    ([$name:expr] $($rest:tt)*) => { $crate::__key_record!(@emit $crate::__private::Name::Given($name), $($rest)*) };
+    (@emit $name:expr, $key:ident, $type:ty, $probe:ident, $flags:expr) => {{
         static __INVAR_NAMES: [u8; $crate::__private::names_length::<$type>($name)] =
-            $crate::__private::names::<$type, { $crate::__private::names_length::<$type>($name) }>($name, $lower);
+            $crate::__private::names::<$type, { $crate::__private::names_length::<$type>($name) }>($name, $flags);
         // SAFETY: no instruction, only data in another section.
         unsafe {
             ::core::arch::asm!(

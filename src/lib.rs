@@ -87,6 +87,7 @@ extern crate std;
 pub mod __capi;
 mod bind;
 pub mod cpu;
+mod decide;
 mod dispatch;
 mod features;
 #[cfg(feature = "hook")]

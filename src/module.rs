@@ -61,7 +61,8 @@ pub(crate) struct Outcome {
     pub(crate) phase: AtomicU8,
     pub(crate) reason: AtomicU8,
     pub(crate) writers: AtomicU8,
-    reserved: AtomicU8,
+    /// Of the first module in the loader's order: 1 while a copy of the runtime seals a key ([`exclusively`]).
+    lock: AtomicU8,
     /// The kernel's error number, or the number of threads, with the reasons that have one.
     pub(crate) detail: AtomicU32,
     pub(crate) bound: AtomicU32,
@@ -160,6 +161,31 @@ pub(crate) fn each<F: FnMut(&Module<'_>)>(mut visit: F) {
     unsafe { libc::dl_iterate_phdr(Some(one::<F>), (&raw mut visit).cast()) };
 }
 
+/// Runs `work` while no other copy of the runtime in this process does. It must be short, and wait for nobody.
+///
+/// The lock is the first module's. glibc's loader keeps that module where it is meanwhile, and all others out of here, by its
+/// own lock; musl never unloads any.
+pub(crate) fn exclusively(work: impl FnOnce()) {
+    let mut work = Some(work);
+    each(|first| {
+        if let Some(work) = work.take() {
+            let lock = &first.outcome.lock;
+            // In a child of `fork` nobody is there to give it back.
+            let mut patience = 10_000;
+            while lock.swap(1, Ordering::Acquire) != 0 && patience > 0 {
+                patience -= 1;
+                sys::yield_cpu();
+            }
+            work();
+            lock.store(0, Ordering::Release);
+        }
+    });
+    // Where the loader lists none, nobody else is there either.
+    if let Some(work) = work {
+        work();
+    }
+}
+
 /// Calls `visit` with each module, without the loader's lock: it may wait, print, load and panic.
 ///
 /// A module must not be unloaded while it is visited. Whoever unloads one vouches for that, as for everything else that
@@ -247,13 +273,17 @@ impl<'a> Module<'a> {
         self.keys.iter().filter(invalid).count()
     }
 
-    /// The key of this name that somebody has begun to decide, and its position; looked for from `start` on.
+    /// A key that is wanted, and its position; looked for from `start` on.
     #[cold]
-    pub(crate) fn key_begun(&self, name: &[u8], start: usize) -> Option<(usize, ModuleKey<'a>)> {
+    pub(crate) fn find_key(
+        &self,
+        start: usize,
+        wanted: impl Fn(&ModuleKey<'a>) -> bool,
+    ) -> Option<(usize, ModuleKey<'a>)> {
         (start..start + self.keys.len()).find_map(|at| {
             let at = at % self.keys.len();
             let key = self.key(&self.keys[at])?;
-            (key.state.begun() && key.name() == name).then_some((at, key))
+            wanted(&key).then_some((at, key))
         })
     }
 

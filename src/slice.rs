@@ -56,19 +56,20 @@ pub use crate::profile::{COUNTING, Counting, Counts};
 use crate::rseq;
 #[cfg(feature = "slice")]
 pub use crate::rseq::{Area, NotEnrolled, NotGuarded, Thread};
+#[cfg(feature = "slice")]
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use invar_arch as arch;
 
 /// The slice key, named `slice`: every thread has an area for requests at one constant offset, on a kernel that
 /// grants. That a thread is *enabled* it does not say: in one that is not, requests have no effect.
 pub static SLICE: Key<bool> = Key::new();
 
-/// Its name.
-pub(crate) const NAME: &str = "slice";
-
 #[cfg(feature = "slice")]
 const _: () = {
+    use crate::key::flags;
+    const FLAGS: u8 = flags::SLICE | flags::TIMESLICE | flags::OWN;
     extern "C" fn slice_probe(verdict: &mut Verdict, _: &crate::key::KeyRecord) {
-        crate::__key_record!([NAME] SLICE, bool, slice_probe, crate::key::flags::SLICE);
+        crate::__key_record!(["slice"] SLICE, bool, slice_probe, FLAGS);
         probe(verdict);
     }
     #[used]
@@ -140,9 +141,9 @@ pub struct Slice {
 #[cfg_attr(all(feature = "assert", debug_assertions), track_caller)]
 pub fn enter() -> Slice {
     let begun = assertion::Begun::here();
-    // SAFETY: SLICE begins with its state byte, and its record names it. Where the key is on, the area at the
-    // offset is every thread's own.
-    unsafe { arch::__site!(slice_enter, SLICE, 0, { unsafe { arch::request() } }) };
+    // SAFETY: SLICE begins with its state byte, and its record names it. Where the key is on, the area that its state
+    // says is every thread's own, and the function behind the site preserves every register.
+    unsafe { arch::__site!(slice_enter, SLICE, 0, { unsafe { arch::__call_cold!(request_out_of_line) } }) };
     Slice { begun, _thread: core::marker::PhantomData }
 }
 
@@ -170,7 +171,7 @@ impl Drop for Slice {
 pub fn leave() {
     assertion::left();
     // SAFETY: as in `enter`.
-    unsafe { arch::__site!(slice_leave, SLICE, 0, { unsafe { arch::withdraw() } }) };
+    unsafe { arch::__site!(slice_leave, SLICE, 0, { unsafe { arch::__call_cold!(withdraw_out_of_line) } }) };
 }
 
 // SAFETY: a shared reference gives access to nothing.
@@ -330,25 +331,75 @@ pub fn each_thread_counts(mut visit: impl FnMut(u32, Counts)) -> bool {
     crate::profile::each_thread(&mut visit)
 }
 
-/// Makes the verdict's data known to this module's sites.
+#[cfg(feature = "slice")]
+arch::__slice_paths!(SLICE, pub(crate) request_out_of_line, withdraw_out_of_line);
+
+/// Distance of each thread's area from its thread pointer; 0 where requests go nowhere.
+///
+/// It is the verdict of the time slice key that says so. Where that is off it is [`spare_memory`], since other keys may have
+/// slice sites, as for measurements.
+pub(crate) fn area() -> isize {
+    memory() as i32 as isize
+}
+
+/// [`area`], for measurements.
+#[cfg(feature = "slice")]
+#[doc(hidden)]
+pub fn __area() -> isize {
+    area()
+}
+
+/// The system call that gives up the CPU; negative for none.
+#[cfg(feature = "profile")]
+pub(crate) fn yield_number() -> i32 {
+    (memory() >> 32) as i32
+}
+
+/// What the time slice key's verdict says beside its value: [`pack`].
+pub(crate) fn memory() -> u64 {
+    #[cfg(feature = "slice")]
+    {
+        SLICE.state().data().unwrap_or_else(|| SPARE.load(Relaxed))
+    }
+    #[cfg(not(feature = "slice"))]
+    0
+}
+
+/// The same where the key is off. Found once: it takes a walk over the modules.
+#[cfg(feature = "slice")]
+static SPARE: AtomicU64 = AtomicU64::new(0);
+
+/// Behind the decision of the time slice key, before that of others which slice sites may depend on.
 pub(crate) fn load() {
-    let data = match SLICE.verdict() {
-        Some(verdict) if verdict.value != 0 => Some(verdict.data),
-        _ => spare_memory(),
-    };
-    if let Some(data) = data {
-        arch::set_area(data as i32 as isize, (data >> 32) as i32);
+    #[cfg(feature = "slice")]
+    if SLICE.state().data().is_none() {
+        SPARE.store(spare_memory().unwrap_or(0), Relaxed);
     }
 }
 
-/// The address of the slice key's state.
+/// Whether a verdict's data can be believed, if another module says it of this process.
+pub(crate) fn is_believable(data: u64) -> bool {
+    is_area(data) && libcs_area().is_none_or(|libcs| libcs == data as i32 as isize)
+}
+
+/// Whether a verdict's data says where requests go.
+pub(crate) fn is_area(data: u64) -> bool {
+    arch::holds_area(data as i32 as isize)
+}
+
+/// The area of the C library's, where it registers one.
+pub(crate) fn libcs_area() -> Option<isize> {
+    arch::libc_area().filter(|&(_, size)| size > 0).map(|(area, _)| area)
+}
+
+/// The address of the time slice key's state.
 pub(crate) fn state_address() -> usize {
     (&raw const SLICE) as usize
 }
 
 /// Where the request byte of each thread lies, from its thread pointer; 0 where there is none.
 pub(crate) fn request_offset() -> i32 {
-    match arch::request_area() {
+    match area() {
         0 => 0,
         area => (area + arch::AREA_REQUEST as isize) as i32,
     }
@@ -361,8 +412,7 @@ pub(crate) fn spare_memory() -> Option<u64> {
     #[cfg(feature = "slice")]
     {
         // 28 and 29 lie in the 32 bytes of the oldest layout, behind its last field.
-        let libcs = || arch::libc_area().filter(|&(_, size)| size > 0).map(|(area, _)| area);
-        rseq::own_area().or_else(libcs).map(|area| pack(area, -1))
+        rseq::own_area().or_else(libcs_area).map(|area| pack(area, -1))
     }
     #[cfg(not(feature = "slice"))]
     None
@@ -370,6 +420,6 @@ pub(crate) fn spare_memory() -> Option<u64> {
 
 /// Both halves fit: thread-local blocks lie within two gigabytes of the thread pointer.
 #[cfg(feature = "slice")]
-fn pack(area: isize, yield_number: i32) -> u64 {
+pub(crate) fn pack(area: isize, yield_number: i32) -> u64 {
     u64::from(area as i32 as u32) | u64::from(yield_number as u32) << 32
 }

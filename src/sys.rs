@@ -418,6 +418,27 @@ pub(crate) fn exit(code: i32) -> ! {
     }
 }
 
+/// Lets others run first.
+pub(crate) fn yield_cpu() {
+    // SAFETY: no arguments, and no effect but that.
+    let _ = unsafe { call(libc::SYS_sched_yield, [0; 6]) };
+}
+
+/// Sleeps, or less where a signal comes.
+pub(crate) fn sleep(nanoseconds: u32) {
+    #[cfg(target_pointer_width = "64")] // elsewhere the call has several numbers
+    {
+        let time = libc::timespec { tv_sec: 0, tv_nsec: nanoseconds.into() };
+        // SAFETY: reads one timespec.
+        let _ = unsafe { call(libc::SYS_nanosleep, [&raw const time as usize, 0, 0, 0, 0, 0]) };
+    }
+    #[cfg(not(target_pointer_width = "64"))]
+    {
+        let _ = nanoseconds;
+        yield_cpu();
+    }
+}
+
 /// Bytes in a page.
 pub(crate) fn page_size() -> usize {
     match auxiliary(libc::AT_PAGESZ) as usize {

@@ -60,7 +60,7 @@ fn every_setting_gives_the_same_results() {
         &[("INVAR_KEYS", "slice=force"), ("INVAR_WRITER", "off")],
         &[("INVAR_KEYS", "slice=force"), ("INVAR_WRITER", "mprotect")],
         &[("INVAR_KEYS", "slice=force"), ("INVAR_SLICE", "count")],
-        &[("INVAR_KEYS", "story.on=off,counted=narrow,cpu.popcnt=off")],
+        &[("INVAR_KEYS", "story.on=off,story.counted=narrow,cpu.popcnt=off")],
     ];
     for &settings in settings {
         let tale = story(settings);
@@ -149,7 +149,7 @@ fn decided(keys: &str, name: &str) -> [String; 3] {
 fn a_setting_can_lower() {
     assert_eq!(decided("story.on=off", "story.on"), ["off", "setting", "INVAR_KEYS"]);
     assert_eq!(decided("story.width=narrow", "story.width"), ["narrow", "setting", "INVAR_KEYS"]);
-    let [value, origin, evidence] = decided("counted=wide", "counted");
+    let [value, origin, evidence] = decided("story.counted=wide", "story.counted");
     assert_eq!([&*value, &*origin], ["wide", "setting"]);
     assert!(evidence.ends_with("lowered by INVAR_KEYS"), "{evidence}");
     // The last one counts, and the others are for other keys.

@@ -95,26 +95,30 @@ pub fn area(_offset: isize) -> *mut u8 {
 }
 
 /// The slice extension is absent here.
-pub fn set_area(_area: isize, _yield_number: i32) {}
-
-/// The slice extension is absent here.
-pub fn request_area() -> isize {
-    0
+pub const fn holds_area(_offset: isize) -> bool {
+    false
 }
 
-/// Never reached: the slice extension is absent here.
-///
-/// # Safety
-///
-/// None needed.
-pub unsafe fn request() {}
+/// Nothing is ever called.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __call_cold {
+    ($function:path) => {
+        $function()
+    };
+}
 
-/// Never reached: the slice extension is absent here.
-///
-/// # Safety
-///
-/// None needed.
-pub unsafe fn withdraw() {}
+/// The slice extension is absent here: neither function is ever reached.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __slice_paths {
+    ($state:path, $(#[$meta:meta])* $vis:vis $request:ident, $withdraw:ident) => {
+        $(#[$meta])*
+        $vis extern "C" fn $request() {}
+        $(#[$meta])*
+        $vis extern "C" fn $withdraw() {}
+    };
+}
 
 /// What would stand in for a request or its withdrawal.
 pub type Observer = extern "C" fn(usize);
@@ -127,11 +131,6 @@ pub fn observe(_request: Observer, _withdrawal: Observer) -> bool {
 /// The slice extension is absent here.
 pub fn take_back(_area: isize) -> bool {
     false
-}
-
-/// The slice extension is absent here.
-pub fn yield_number() -> i32 {
-    -1
 }
 
 /// Not needed where nothing is observed.

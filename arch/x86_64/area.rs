@@ -1,8 +1,8 @@
 //! The calling thread's `struct rseq`, addressed from the thread pointer (`fs`).
 
 use crate::AREA_REQUEST;
-use core::arch::{asm, global_asm, naked_asm};
-use core::sync::atomic::{AtomicI32, AtomicIsize, AtomicUsize, Ordering::Relaxed};
+use core::arch::{asm, global_asm};
+use core::sync::atomic::AtomicUsize;
 
 // One 64-byte area for each thread, zero until the kernel writes to it. Weak, so that two versions of this crate in one
 // link share it. In .tdata and not in .tbss: lld leaves a hole of a page in a file whose only thread-local memory is an
@@ -108,31 +108,19 @@ pub fn thread_pointer() -> *mut u8 {
     thread
 }
 
-/// Distance of each thread's area from its thread pointer, for what is not bound.
-static AREA: AtomicIsize = AtomicIsize::new(0);
-/// The system call that gives up the CPU at the end of a granted section; negative for none.
-static YIELD: AtomicI32 = AtomicI32::new(-1);
-
-/// Says where requests go: `area` bytes from the thread pointer, where 33 bytes are each thread's to write; and which
-/// system call, without arguments, gives up the CPU, negative for none.
-pub fn set_area(area: isize, yield_number: i32) {
-    AREA.store(area, Relaxed);
-    YIELD.store(yield_number, Relaxed);
+/// Whether an area of 33 bytes can lie at this distance from the thread pointer: not where libc's control block begins
+/// (glibc, sysdeps/x86_64/nptl/tls.h, `tcbhead_t`, 704 bytes), and aligned to 32 bytes, as the kernel wants it at least
+/// (Linux, kernel/rseq.c).
+pub const fn holds_area(offset: isize) -> bool {
+    (offset < -32 || offset >= 704) && offset % 32 == 0 && offset as i32 as isize == offset
 }
 
-/// Where [`set_area`] was told that requests go.
-pub fn request_area() -> isize {
-    AREA.load(Relaxed)
-}
-
-/// The system call that [`set_area`] was told of.
-pub fn yield_number() -> i32 {
-    YIELD.load(Relaxed)
-}
-
-/// Functions in the place of the two below, where somebody watches (`observe.rs`); else 0.
-pub(super) static OBSERVED_REQUEST: AtomicUsize = AtomicUsize::new(0);
-pub(super) static OBSERVED_WITHDRAWAL: AtomicUsize = AtomicUsize::new(0);
+/// Functions in the place of those that [`__slice_paths!`](crate::__slice_paths) makes, where somebody watches
+/// (`observe.rs`); else 0.
+#[doc(hidden)]
+pub static OBSERVED_REQUEST: AtomicUsize = AtomicUsize::new(0);
+#[doc(hidden)]
+pub static OBSERVED_WITHDRAWAL: AtomicUsize = AtomicUsize::new(0);
 
 /// Calls a function that preserves every register, from a place where the compiler knows of no call: thirteen bytes at
 /// each site, and nothing that the hot path beside it would have to save.
@@ -140,55 +128,94 @@ pub(super) static OBSERVED_WITHDRAWAL: AtomicUsize = AtomicUsize::new(0);
 /// It steps over the red zone, in which the function around it may keep data, and comes back to where it was; so to
 /// the compiler the stack is not used, and a leaf function stays one. No unwinder sees this frame; none needs to, since
 /// the callee cannot panic.
-macro_rules! call_cold {
-    ($function:ident) => {
-        asm!("add rsp, -128", "call {}", "sub rsp, -128", sym $function, options(nostack))
+///
+/// Stands in an `unsafe` block: the function must preserve every register but the flags.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __call_cold {
+    ($function:path) => {
+        ::core::arch::asm!("add rsp, -128", "call {function}", "sub rsp, -128", function = sym $function, options(nostack))
     };
 }
 
-/// Requests a slice extension for the calling thread: what a bound slice enter does in one instruction.
+/// Emits the two functions behind the slice sites of one key, by [`__call_cold!`](crate::__call_cold): `$request` is the
+/// whole of an unbound slice enter; `$withdraw` is the whole of an unbound leave, and the rare end of a bound one, which took
+/// the request back already.
 ///
-/// # Safety
+/// `$state` is the path of the key's static, which says where requests go (docs/site-abi.md, "State and verdict"): at its
+/// eighth byte the distance of each thread's area from its thread pointer, behind it the system call that gives up the CPU,
+/// negative for none. Where it says 0, no memory is touched.
 ///
-/// After [`set_area`].
-#[inline(always)]
-pub unsafe fn request() {
-    // SAFETY: see `call_cold!`.
-    unsafe { call_cold!(request_out_of_line) }
-}
-
-/// Takes the request back, and gives up the CPU if an extension was granted meanwhile. It is the cold path of a bound
-/// leave, which took the request back already, as well as the whole of an unbound one.
-///
-/// # Safety
-///
-/// After [`set_area`].
-#[inline(always)]
-pub unsafe fn withdraw() {
-    // SAFETY: see `call_cold!`.
-    unsafe { call_cold!(withdraw_out_of_line) }
-}
-
 /// ```text
-/// request = 1;
+/// request:   if area != 0 { area.request = 1 }
+/// withdraw:  if area != 0 {
+///                was = area.request; area.request = 0;
+///                if !was && area.granted && yield >= 0 { syscall(yield) }
+///            }
 /// ```
-#[doc(hidden)] // for measurements
-#[unsafe(naked)]
-pub extern "C" fn request_out_of_line() {
-    naked_asm!(
-        "cmp qword ptr [rip + {observed}], 0",
-        "jne 2f",
-        "push rax",
-        "mov rax, qword ptr [rip + {area}]",
-        "mov byte ptr fs:[rax + {request}], 1",
-        "pop rax",
-        "ret",
-        "2:",
-        "jmp qword ptr [rip + {observed}]",
-        observed = sym OBSERVED_REQUEST,
-        area = sym AREA,
-        request = const AREA_REQUEST,
-    );
+///
+/// `shr` of a byte that is 0 or 1 leaves 0, and the old value in carry. Any system call ends a grant, so its result is
+/// of no interest, and `errno` is left alone.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __slice_paths {
+    ($state:path, $(#[$meta:meta])* $vis:vis $request:ident, $withdraw:ident) => {
+        $(#[$meta])*
+        #[unsafe(naked)]
+        $vis extern "C" fn $request() {
+            ::core::arch::naked_asm!(
+                "cmp qword ptr [rip + {observed}], 0",
+                "jne 3f",
+                "push rax",
+                "movsxd rax, dword ptr [rip + {state} + 8]",
+                "test rax, rax",
+                "je 2f",
+                "mov byte ptr fs:[rax + {request}], 1",
+                "2:",
+                "pop rax",
+                "ret",
+                "3:",
+                "jmp qword ptr [rip + {observed}]",
+                observed = sym $crate::OBSERVED_REQUEST,
+                state = sym $state,
+                request = const $crate::AREA_REQUEST,
+            )
+        }
+
+        $(#[$meta])*
+        #[unsafe(naked)]
+        $vis extern "C" fn $withdraw() {
+            ::core::arch::naked_asm!(
+                "cmp qword ptr [rip + {observed}], 0",
+                "jne 3f",
+                "push rax",
+                "movsxd rax, dword ptr [rip + {state} + 8]",
+                "test rax, rax",
+                "je 2f",
+                "shr byte ptr fs:[rax + {request}], 1",
+                "jc 2f",
+                "cmp byte ptr fs:[rax + {granted}], 0",
+                "je 2f",
+                "mov eax, dword ptr [rip + {state} + 12]",
+                "test eax, eax",
+                "js 2f",
+                "push rcx",
+                "push r11",
+                "syscall",
+                "pop r11",
+                "pop rcx",
+                "2:",
+                "pop rax",
+                "ret",
+                "3:",
+                "jmp qword ptr [rip + {observed}]",
+                observed = sym $crate::OBSERVED_WITHDRAWAL,
+                state = sym $state,
+                request = const $crate::AREA_REQUEST,
+                granted = const $crate::AREA_REQUEST + 1,
+            )
+        }
+    };
 }
 
 /// Takes the request in the area at this offset back; `false` if it was gone already.
@@ -208,49 +235,20 @@ pub fn take_back(area: isize) -> bool {
     was != 0
 }
 
-/// ```text
-/// was = request; request = 0;
-/// if !was && granted && YIELD >= 0 { syscall(YIELD) }
-/// ```
-///
-/// `shr` of a byte that is 0 or 1 leaves 0, and the old value in carry. Any system call ends a grant, so its result is
-/// of no interest, and `errno` is left alone.
-#[doc(hidden)] // for measurements
-#[unsafe(naked)]
-pub extern "C" fn withdraw_out_of_line() {
-    naked_asm!(
-        "cmp qword ptr [rip + {observed}], 0",
-        "jne 3f",
-        "push rax",
-        "mov rax, qword ptr [rip + {area}]",
-        "shr byte ptr fs:[rax + {request}], 1",
-        "jc 2f",
-        "cmp byte ptr fs:[rax + {granted}], 0",
-        "je 2f",
-        "mov eax, dword ptr [rip + {yield_number}]",
-        "test eax, eax",
-        "js 2f",
-        "push rcx",
-        "push r11",
-        "syscall",
-        "pop r11",
-        "pop rcx",
-        "2:",
-        "pop rax",
-        "ret",
-        "3:",
-        "jmp qword ptr [rip + {observed}]",
-        observed = sym OBSERVED_WITHDRAWAL,
-        area = sym AREA,
-        yield_number = sym YIELD,
-        request = const AREA_REQUEST,
-        granted = const AREA_REQUEST + 1,
-    );
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+    /// As a key's state, so far as its paths look at it.
+    #[repr(C, align(8))]
+    struct State(AtomicU64, AtomicU64);
+    static STATE: State = State(AtomicU64::new(0), AtomicU64::new(0));
+    crate::__slice_paths!(STATE, pub(crate) request_out_of_line, withdraw_out_of_line);
+
+    pub(crate) fn set_area(area: isize, yield_number: i32) {
+        STATE.1.store(u64::from(area as i32 as u32) | u64::from(yield_number as u32) << 32, Relaxed);
+    }
 
     /// Calls the function with something else in every register that a call may change, and fails unless all of it is
     /// there afterwards.
@@ -319,6 +317,15 @@ pub(super) mod tests {
 
         set_area(offset, -1);
         assert_eq!(run(withdraw_out_of_line, 0, 1), (0, 1, false), "no way to yield");
+
+        // At the thread pointer stands libc's control block, whose canary and pointer guard are words 5 and 6.
+        set_area(0, libc::SYS_umask as i32);
+        // SAFETY: the control block, which is readable and whose words here nobody changes.
+        let words = || unsafe { super::area(0).cast::<[u64; 8]>().read_volatile() };
+        let before = words();
+        assert_eq!(run(request_out_of_line, 0, 0), (0, 0, false), "without an area nothing is stored");
+        assert_eq!(run(withdraw_out_of_line, 0, 1), (0, 1, false), "nor is anything looked at");
+        assert_eq!(words(), before);
 
         // SAFETY: as above.
         unsafe { libc::umask(mask) };

@@ -7,12 +7,9 @@ mod symbol;
 mod system;
 mod thread;
 
-pub use area::{
-    RSEQ_SIGNATURE, SYS_RSEQ, area, libc_area, own_area_offset, request, request_area, set_area, take_back,
-    thread_pointer, withdraw, yield_number,
-};
 #[doc(hidden)]
-pub use area::{request_out_of_line, withdraw_out_of_line};
+pub use area::{OBSERVED_REQUEST, OBSERVED_WITHDRAWAL};
+pub use area::{RSEQ_SIGNATURE, SYS_RSEQ, area, holds_area, libc_area, own_area_offset, take_back, thread_pointer};
 pub use observe::{Observer, observe};
 pub use site::{bound, checked};
 pub use symbol::IFUNC;

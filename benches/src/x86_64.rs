@@ -30,6 +30,9 @@ invar::key! {
     };
 }
 
+// Behind its unbound sites, and behind those of `STATE_ON`.
+invar_arch::__slice_paths!(ON, #[doc = "Behind an unbound site."] pub request_out_of_line, withdraw_out_of_line);
+
 /// The states of two keys without a record: what is compared with them stays in checked form.
 pub static STATE_ON: AtomicU8 = AtomicU8::new(1);
 /// See [`STATE_ON`].
@@ -214,8 +217,8 @@ macro_rules! assemble {
             features = sym $crate::machine::FEATURES,
             pointer = sym $crate::machine::POINTER,
             increment = sym $crate::machine::increment,
-            request = sym ::invar_arch::request_out_of_line,
-            withdraw = sym ::invar_arch::withdraw_out_of_line,
+            request = sym $crate::machine::request_out_of_line,
+            withdraw = sym $crate::machine::withdraw_out_of_line,
         )
     };
 }

@@ -9,7 +9,7 @@ struct tables { const struct site_record *sites; const struct invar_key_record *
 typedef volatile uint64_t __attribute__((may_alias)) word;
 __extension__ typedef unsigned __int128 code;	/* the first byte of a site is the lowest */
 static const struct invar_verdict blank;
-enum { PT_LOAD = 1, PT_NOTE = 4, PT_GNU_RELRO = 0x6474e552, PF_X = 1, PF_W = 2, PF_R = 4, SEALED = 2, PROVES = 1, SLICE = 2, SYMBOL = 4 };
+enum { PT_LOAD = 1, PT_NOTE = 4, PT_GNU_RELRO = 0x6474e552, PF_X = 1, PF_W = 2, PF_R = 4, SEALED = 2, PROVES = 1, SLICE = 2, SYMBOL = 4, TIMESLICE = 8, OWN = 16 };
 enum { BRANCH = 1, SLICE_ENTER = 2, SLICE_LEAVE = 3, SETTING = 1, THREADS = 3, THREADS_UNKNOWN = 4, REFUSED = 5, EIO = 5, EINTR = 4 };
 #define EACH_HEADER(h, m) for (const struct header *h = (m)->headers, *h##_end = h + (m)->count; h < h##_end; h++)
 
@@ -100,16 +100,37 @@ static int has_name(const struct invar_key_record *k, const char *name)
 	return *own == *name;
 }
 
-/* The key of this name that the first of the other modules has begun to decide. */
+/* The key of this name that somebody has sealed: in this module, else in the first of the others. Only keys of the runtime's own can
+ * have the name of one. */
 static const struct invar_key_record *others(const struct invar_module *m, const struct invar_key_record *k)
 {
 	struct tables t;
-	for (const struct invar_module *o = m->modules; o; o = o->next)
-		if (o->headers != m->headers && find_tables(o, &t))
+	int ours = 1;
+	for (const struct invar_module *o = m; o; o = ours ? m->modules : o->next, ours = 0)
+		if (find_tables(o, &t))
 			for (const struct invar_key_record *of = t.keys; of < t.keys + t.keys_count; of++)
-				if (is_key(o, of) && status_of(of) && has_name(of, names_of(k)))
+				if (is_key(o, of) && status_of(of) == SEALED && has_name(of, names_of(k)) &&
+				    (!((k->flags | of->flags) & OWN) || !((k->flags ^ of->flags) & ~PROVES)))
 					return of;
 	return 0;
+}
+
+static int begins(const char *name, const char *with)
+{
+	while (*with && *name == *with)
+		name++, with++;
+	return !*with;
+}
+
+static int is_reserved(const char *name)
+{
+	return (begins(name, "slice") && (!name[5] || name[5] == '.')) || begins(name, "cpu.");
+}
+
+/* Whether slice requests can go there: two bytes of an area, or of its place (x86-64 TLS ABI; glibc, sysdeps/x86_64/nptl/tls.h). */
+static int is_request(int32_t offset)
+{
+	return (offset < -4 || offset >= 704 + 28) && (offset - 28) % 32 == 0;
 }
 
 /* From this word on; data and evidence begin with the second. */
@@ -119,38 +140,54 @@ static void copy(struct invar_verdict *to, const struct invar_verdict *from, uns
 		((word *)to)[word_number] = ((const word *)from)[word_number];
 }
 
+/* What a key of ours has from a sealed one of its name; or why it cannot have it. */
+static const char *adopt(struct invar_verdict *to, const struct invar_key_record *k, const struct invar_key_record *from)
+{
+	const struct invar_verdict *theirs = state_of(from);
+	if ((k->flags ^ from->flags) & ~PROVES)
+		return "a key of this name and another sort has been decided";
+	if (k->names_length != from->names_length || !same(names_of(k), names_of(from), k->names_length) || theirs->value >= k->values)
+		return "a key of this name with other values has been decided";
+	if (theirs->origin > INVAR_ORIGIN_FORCED || (theirs->origin == INVAR_ORIGIN_FAILED && theirs->value) ||
+	    (theirs->origin == INVAR_ORIGIN_FORCED && !(k->flags & TIMESLICE)))
+		return "another module's verdict is none";
+	copy(to, theirs, 0);
+	to->origin = theirs->origin == INVAR_ORIGIN_FORCED ? INVAR_ORIGIN_FORCED : INVAR_ORIGIN_ADOPTED;
+	return 0;
+}
+
 /* Decides a key and seals it, unless somebody has begun to, or its state is memory that is in use. */
-static void decide(const struct invar_module *m, const struct invar_key_record *k, int has_request)
+static void decide(const struct invar_module *m, const struct invar_key_record *k, int32_t request)
 {
 	const struct invar_key_record *from = k->flags & SYMBOL ? 0 : others(m, k);
-	struct invar_verdict *state = state_of(k), verdict, *theirs = from ? state_of(from) : 0;
+	struct invar_verdict *state = state_of(k), verdict;
+	const char *why = 0;
 	if (!same(state, &blank, 256) || !__atomic_compare_exchange_n(&state->status, &(uint8_t){ 0 }, 1, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
 		return;
 	copy(&verdict, &blank, 0);
-	if (!from || k->flags & PROVES)
-		(m->decide ? m->decide : (invar_decide)invar_at(&k->probe))(&verdict, k);
-	const char *why = verdict.value < k->values ? 0 : "the probe's value is none that the key has";
-	verdict.origin = verdict.origin && !m->decide ? INVAR_ORIGIN_FAILED : verdict.origin;	/* a probe has no other to give */
-	if (why || verdict.origin == INVAR_ORIGIN_FAILED)
-		verdict.value = 0;
-	if (from && status_of(from) != SEALED)
-		why = "another module is deciding this key: its probe loads this one";
-	else if (from && !(k->flags & PROVES && theirs->value > verdict.value)) {
-		copy(&verdict, theirs, 0);
-		verdict.origin = theirs->origin == INVAR_ORIGIN_FORCED ? INVAR_ORIGIN_FORCED : INVAR_ORIGIN_ADOPTED;
-		why = k->names_length == from->names_length && same(names_of(k), names_of(from), k->names_length) && verdict.value < k->values
-			      ? 0 : "another module decided a key of this name with other values";
+	if (!(k->flags & OWN) && is_reserved(names_of(k)))
+		why = "only a key of invar's own can have this name";
+	else if (!from || k->flags & PROVES) {
+		(m->decide ? m->decide : (invar_decider)invar_at(&k->probe))(&verdict, k);
+		why = verdict.value < k->values ? 0 : "the probe's value is none that the key has";
+		verdict.origin = verdict.origin && !m->decide ? INVAR_ORIGIN_FAILED : verdict.origin;	/* a probe has no other to give */
+		if (verdict.origin == INVAR_ORIGIN_FAILED)
+			verdict.value = 0;
+		if (!(k->flags & (PROVES | SYMBOL)))	/* whoever sealed it meanwhile, as a library that the probe loaded, came first */
+			from = others(m, k);
 	}
-	if (verdict.value && k->flags & SLICE && !has_request)
-		why = "this module has no memory for slice sites that is safe to write";
+	if (!why && from && !(k->flags & PROVES && state_of(from)->value > verdict.value))
+		why = adopt(&verdict, k, from);
+	if (!why && verdict.value && k->flags & SLICE && !is_request(k->flags & TIMESLICE ? (int32_t)verdict.data + 28 : request))
+		why = "there is no memory for slice requests that is safe to write";
 	if (why) {
 		copy(&verdict, &blank, 0);
 		verdict.origin = INVAR_ORIGIN_FAILED;
 		invar_evidence(&verdict, why);
 	}
-	copy(state, &verdict, 1);
+	copy(state, &verdict, 1);	/* before the value can be seen */
 	state->origin = verdict.origin;
-	__atomic_store_n(&state->value, verdict.value, __ATOMIC_RELAXED);
+	__atomic_store_n(&state->value, verdict.value, __ATOMIC_RELEASE);
 	__atomic_store_n(&state->status, SEALED, __ATOMIC_RELEASE);
 }
 
@@ -238,11 +275,11 @@ int invar_bind(struct invar_module *m)
 	if (!m->outcome || __atomic_load_n(&t.outcome->phase, __ATOMIC_ACQUIRE))
 		return m->outcome ? INVAR_BOUND_EARLIER : INVAR_NO_TABLES;
 	t.outcome->request_offset = m->spare_request;
-	for (int turn = 0; turn < 3; turn++)	/* first the key that says where requests go, last those that are about others */
+	for (unsigned turn = 0; turn < 4; turn++)	/* first what says where requests go, last what is about others */
 		for (const struct invar_key_record *k = t.keys; k < t.keys + t.keys_count; k++) {
-			if (!is_key(m, k) || turn != (k->flags & SYMBOL ? 2 : !(k->flags & SLICE && has_name(k, "slice"))))
+			if (!is_key(m, k) || turn != (k->flags & SYMBOL ? 3u : k->flags & TIMESLICE ? 0u : k->flags & OWN ? 1u : 2u))
 				continue;
-			decide(m, k, !turn || t.outcome->request_offset);
+			decide(m, k, t.outcome->request_offset);
 			if (!turn && status_of(k) == SEALED && state_of(k)->value)
 				t.outcome->request_offset = (int32_t)state_of(k)->data + 28;
 		}

@@ -5,10 +5,11 @@
 #define INVAR_BINDER_H
 #include "invar.h"
 
-/* A key's record; distances count from their own fields. flags: 1 a fact of safety, 2 slice sites may depend on it, 4 a symbol's. */
+/* A key's record; distances count from their own fields. flags: 1 a fact of safety, 2 slice sites may depend on it, 4 a symbol's,
+ * 8 the time slice key, 16 the runtime's own. */
 struct invar_key_record { int32_t state, names, probe; uint16_t names_length; uint8_t values, flags; };
 /* Decides a key: fills in value, origin, data and evidence of a verdict that is zero. */
-typedef void (*invar_decide)(struct invar_verdict *, const struct invar_key_record *);
+typedef void (*invar_decider)(struct invar_verdict *, const struct invar_key_record *);
 
 /* What came of it, in the module's own memory. The time is not measured here. */
 struct __attribute__((may_alias)) invar_outcome {
@@ -26,8 +27,8 @@ struct invar_module {
 	const struct invar_module *modules;	/* which begins here; null: no others. Of them, the four fields above are enough */
 	unsigned writers;		/* that may be used: INVAR_WRITER_; none: sites stay checked */
 	int one_thread;			/* not 0: there is no other thread, as the caller vouches; 0: the kernel is asked */
-	int32_t spare_request;		/* without the key `slice`: two bytes to write in every thread, from its pointer; 0: none */
-	invar_decide decide;		/* in the place of all records' probes; null: they are called */
+	int32_t spare_request;		/* without the time slice key: two bytes to write in every thread, from its pointer; 0: none */
+	invar_decider decide;		/* in the place of all records' probes; null: they are called */
 	const struct invar_outcome *outcome;	/* set; null if there are no tables */
 };
 enum { INVAR_WRITER_MEM = 1, INVAR_WRITER_MPROTECT = 2, INVAR_NO_TABLES = 6, INVAR_BOUND_EARLIER = 7 };

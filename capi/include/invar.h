@@ -256,7 +256,7 @@ __attribute__((unused)) static void invar_bind_this_module_(void)
 	".long __start_invar_keys - ., __stop_invar_keys - .\n" \
 	".long invar_outcome - ., 0\n" \
 	".popsection\n" \
-	".pushsection .init_array.00099, \"awG\", @init_array, invar_constructor, comdat\n" \
+	".pushsection .init_array.00100, \"awG\", @init_array, invar_constructor, comdat\n" \
 	".balign 8\n" \
 	".quad %c[bind]\n" \
 	".popsection\n" \
@@ -369,7 +369,7 @@ __attribute__((unused)) static void invar_probe_slice_(struct invar_verdict *ver
 		".balign 4\n" \
 		".long invar_slice - ., 7b - ., %c[p] - .\n" \
 		".short 8b - 7b\n" \
-		".byte 2, 2\n" \
+		".byte 2, 26\n" \
 		".popsection\n" \
 		".endif\n" \
 		INVAR_MODULE_ \

@@ -76,6 +76,18 @@ extern "C" fn invar_load(outcome: *const c_void) -> c_int {
     if loaded { Code::Ok as c_int } else { Code::Invalid as c_int }
 }
 
+/// `invar_decide`: decides a key that was asked for before it was, if its module is being loaded. Called by `invar_value`.
+///
+/// # Safety
+///
+/// `state` must be a key's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn invar_decide(state: *const invar::Verdict) -> c_int {
+    // SAFETY: as the caller vouches.
+    let decided = unsafe { invar::__capi::decide(state) };
+    if decided { Code::Ok as c_int } else { Code::NoKey as c_int }
+}
+
 /// `invar_probe_slice`: the probe of the slice keys of other modules.
 ///
 /// # Safety

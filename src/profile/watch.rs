@@ -6,14 +6,14 @@
 
 use super::table::{Header, Section, Site, Table, Thread};
 use crate::rseq::{self, SYS_RSEQ_SLICE_YIELD};
-use crate::sys;
+use crate::{slice, sys};
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use invar_arch as arch;
 
 /// In the place of a request. `site` is the address behind the call that came here.
 pub(crate) extern "C" fn entered(site: usize) {
     let Some(table) = super::table() else { return };
-    let area = arch::area(arch::request_area());
+    let area = arch::area(slice::area());
     // SAFETY: the two bytes of the calling thread's area; the kernel writes them as well.
     let (request, granted) = unsafe {
         let request = area.add(arch::AREA_REQUEST);
@@ -56,7 +56,7 @@ pub(crate) extern "C" fn entered(site: usize) {
 
 /// In the place of a request's withdrawal.
 pub(crate) extern "C" fn left(_site: usize) {
-    let area = arch::request_area();
+    let area = slice::area();
     let kept = arch::take_back(area);
     let ended = arch::ticks();
     // SAFETY: the calling thread's area; the kernel writes it as well.
@@ -100,7 +100,7 @@ fn close(thread: &Thread) -> Option<&Section> {
 
 /// Gives up the CPU that a grant lent; whether the kernel says that this was in time.
 fn give_up_cpu() -> bool {
-    let number = arch::yield_number();
+    let number = slice::yield_number();
     // SAFETY: no arguments, and no effect but that.
     let result = if number < 0 { Ok(0) } else { unsafe { sys::call(number.into(), [0; 6]) } };
     // Another call than the kernel's own says nothing, and ends every grant.

@@ -4,9 +4,9 @@
 //! thread enrols where it learns that it could gain: on the contended path of a lock.
 
 use super::{ENOTSUPP, FLAG_AVAILABLE, FLAG_ENABLED, enable, flags, is_available, rseq};
+use crate::slice;
 use crate::sys::{Errno, Result};
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use invar_arch as arch;
 
 /// Why a thread could not be enrolled in the slice extension. Its sections are correct all the same, and ask for nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,21 +39,20 @@ impl core::error::Error for NotEnrolled {}
 #[cold]
 #[inline(never)]
 pub(crate) fn enrol() -> core::result::Result<(), NotEnrolled> {
-    let area = arch::request_area();
+    let area = slice::area();
     if flags(area) & FLAG_ENABLED != 0 {
         return Ok(());
     }
     if !is_available() {
         return Err(NotEnrolled::Absent);
     }
-    let libcs = arch::libc_area().is_some_and(|(_, size)| size > 0);
-    enrol_at(&CallingThread(area), libcs)
+    enrol_at(&CallingThread(area), slice::libcs_area().is_some())
 }
 
 /// Whether the kernel looks at the calling thread's requests.
 #[cfg(feature = "profile")]
 pub(crate) fn is_enrolled() -> bool {
-    flags(arch::request_area()) & FLAG_ENABLED != 0
+    flags(slice::area()) & FLAG_ENABLED != 0
 }
 
 /// What enrolling asks of the kernel; a test can answer in its place.
@@ -116,7 +115,7 @@ const SELDOM: u32 = 1024;
 #[cold]
 #[inline(never)]
 pub(crate) fn enrol_contended() {
-    if flags(arch::request_area()) & FLAG_ENABLED == 0 {
+    if flags(slice::area()) & FLAG_ENABLED == 0 {
         attempt(&FAILURES, || enrol().is_ok());
     }
 }

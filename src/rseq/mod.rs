@@ -13,7 +13,7 @@ mod trial;
 use crate::key::{Origin, Verdict};
 use crate::module;
 use crate::slice::SLICE;
-use crate::sys::{self, Result};
+use crate::sys::{self, Errno, Result};
 pub(crate) use audit::audit;
 pub use audit::{Area, Thread};
 pub use enrol::NotEnrolled;
@@ -157,10 +157,10 @@ fn enable() -> Result<()> {
 
 /// The flags that the kernel keeps in the calling thread's area at this offset; 0 where nobody registered it.
 fn flags(area: isize) -> u32 {
-    let area = arch::area(area);
-    if area.is_null() {
+    if !arch::holds_area(area) {
         return 0;
     }
+    let area = arch::area(area);
     // SAFETY: inside memory that is an area's in every thread; the kernel writes it.
     unsafe { area.wrapping_add(AREA_FLAGS).cast::<u32>().read_volatile() }
 }
@@ -179,6 +179,9 @@ pub(crate) fn own_area() -> Option<isize> {
 
 /// rseq(2) for our own area at this offset.
 fn rseq(area: isize, flags: usize) -> Result<()> {
+    if !arch::holds_area(area) {
+        return Err(Errno(libc::EINVAL));
+    }
     let area = arch::area(area) as usize;
     // SAFETY: our own thread-local area, in code that is never unloaded; the kernel writes to it from now on.
     unsafe { sys::call(arch::SYS_RSEQ, [area, OWN_LENGTH, flags, arch::RSEQ_SIGNATURE as usize, 0, 0]) }.map(drop)

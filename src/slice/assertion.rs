@@ -77,7 +77,7 @@ mod on {
     impl Area {
         /// `None` before the runtime is loaded, and where no memory could be found.
         fn of_this_thread() -> Option<Self> {
-            let area = arch::request_area();
+            let area = crate::slice::area();
             (area != 0).then(|| Self(arch::area(area)))
         }
 
@@ -92,7 +92,7 @@ mod on {
 
         /// Where a filter lets nobody yield, a grant outlasts its section.
         fn granted(&self) -> bool {
-            let yields = || SLICE.verdict().is_some_and(|verdict| (verdict.data >> 32) as i32 >= 0);
+            let yields = || SLICE.state().data().is_some_and(|data| (data >> 32) as i32 >= 0);
             self.byte(arch::AREA_REQUEST + 1) != 0 && yields()
         }
 

@@ -42,10 +42,10 @@ static void decide(struct invar_verdict *verdict, const struct invar_key_record 
 	uint8_t chosen;
 
 	if (record->flags & 4) {	/* a symbol's */
-		((invar_decide)invar_at(&record->probe))(verdict, record);
+		((invar_decider)invar_at(&record->probe))(verdict, record);
 		return;
 	}
-	if (value && record->flags == 2 && length == 5 && !strncmp(value, "force", 5)) {
+	if (value && record->flags & 8 && length == 5 && !strncmp(value, "force", 5)) {
 		verdict->value = 1;
 		verdict->origin = INVAR_ORIGIN_FORCED;
 		verdict->data = (uint32_t)__rseq_offset | ~0ULL << 32;
@@ -57,7 +57,7 @@ static void decide(struct invar_verdict *verdict, const struct invar_key_record 
 		verdict->origin = INVAR_ORIGIN_SETTING;
 		return;
 	}
-	((invar_decide)invar_at(&record->probe))(verdict, record);
+	((invar_decider)invar_at(&record->probe))(verdict, record);
 	if (value && chosen < verdict->value) {
 		verdict->value = chosen;
 		verdict->origin = INVAR_ORIGIN_SETTING;

@@ -17,7 +17,7 @@ invar::key! {
 invar::key! {
     /// The program's may load this library while it is being decided.
     #[name = "shared.reentered"]
-    static REENTERED: bool = |_| { witness::probing("shared.reentered", "plugin"); Ok(true) };
+    static REENTERED: bool = |evidence| { witness::probing("shared.reentered", "plugin"); evidence.text("plugin's"); Ok(true) };
 }
 #[cfg(not(invar_portable))]
 invar::key! {

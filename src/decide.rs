@@ -1,0 +1,362 @@
+//! Deciding keys: one verdict for each name in a process.
+//!
+//! A key is adopted if a key of its name is sealed, in this module or in another one; else a setting or its probe
+//! decides. What came out is sealed by [`agree`], which looks again: where two threads decide one key, in two modules, the
+//! first that seals it decides for both. Nobody waits for anybody else's probe, which may wait for us.
+//!
+//! The runtime's own keys are decided first, the time slice key before all. A probe that asks for another key of its
+//! module has it decided on the way ([`demand`]).
+#![allow(unsafe_code)]
+
+use crate::key::{Origin, State, Verdict, flags, is_reserved};
+use crate::module::{self, Module, ModuleKey};
+use crate::settings::{Mode, Settings};
+use crate::text::Sink;
+use crate::{slice, sys};
+use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use invar_arch as arch;
+
+/// Whether this module can have slice sites at all.
+pub(crate) const SLICES: bool = cfg!(feature = "slice");
+
+/// How many modules this copy of the runtime is deciding the keys of.
+static LOADS: AtomicU32 = AtomicU32::new(0);
+
+/// Decides and seals all keys of a module.
+pub(crate) fn all(own: &Module<'_>, settings: &Settings) {
+    LOADS.fetch_add(1, Relaxed);
+    // One verdict at a time, in one place: copies of it would be a good part of this code.
+    let mut verdict = Verdict::undecided();
+    adopt(own, &mut verdict);
+    // Requests of this copy's sites go where its own key says, so that one goes before those that C has.
+    if SLICES && let Some(key) = own.key_at(slice::state_address()) {
+        decide(own, &key, settings, &mut verdict);
+    }
+    each(own, settings, &mut verdict, |flags| flags & flags::TIMESLICE != 0);
+    slice::load();
+    each(own, settings, &mut verdict, |flags| flags & flags::OWN != 0);
+    let threads = if own.keys().any(|key| key.flags & flags::SYMBOL == 0 && !key.state.begun()) {
+        sys::threads().ok()
+    } else {
+        None
+    };
+    each(own, settings, &mut verdict, |flags| flags & flags::SYMBOL == 0);
+    if threads == Some(1) {
+        wait_for_threads();
+    }
+    each(own, settings, &mut verdict, |_| true);
+    LOADS.fetch_sub(1, Relaxed);
+}
+
+/// Decides and seals the keys with such flags that nobody has.
+fn each(own: &Module<'_>, settings: &Settings, verdict: &mut Verdict, wanted: impl Fn(u8) -> bool) {
+    for key in own.keys().filter(|key| wanted(key.flags)) {
+        decide(own, &key, settings, verdict);
+    }
+}
+
+/// A thread that a probe has started and joined is not gone yet: the kernel wakes whoever joins before it takes the thread
+/// from its list (Linux, kernel/exit.c, `do_exit`). Waits 13 ms at most, for a thread that stays.
+#[cold]
+fn wait_for_threads() {
+    let mut nanoseconds = 50_000;
+    while arch::PATCHES && nanoseconds < 10_000_000 && sys::threads().is_ok_and(|threads| threads > 1) {
+        sys::sleep(nanoseconds);
+        nanoseconds *= 2;
+    }
+}
+
+/// The value of a key that was asked for before it was decided. While its module's keys are being decided, it is decided
+/// now; unless this thread is at it: then the key, and all that the thread has begun since, are in a cycle, and fail.
+#[cold]
+#[inline(never)]
+pub(crate) fn demand(state: &State) -> u8 {
+    let address = core::ptr::from_ref(state) as usize;
+    if LOADS.load(Relaxed) != 0 {
+        // SAFETY: the module whose probe, or whose constructor, is at work.
+        let own = unsafe { module::find(|module| module.contains(address)) };
+        if let Some(own) = own.filter(|own| !own.outcome.loaded())
+            && let Some(key) = own.key_at(address)
+        {
+            match state.begun_by(this_thread()) {
+                Some(order) => note_cycle(&own, &key, order),
+                None => decide(&own, &key, &Settings::from_environment(), &mut Verdict::undecided()),
+            }
+        }
+    }
+    state.value()
+}
+
+/// A number that no other thread of the process has.
+fn this_thread() -> u64 {
+    arch::thread_pointer() as u64
+}
+
+/// Notes a cycle in the key that was asked for, and in those that this thread has begun since. It was the last of these whose
+/// probe asked.
+#[cold]
+fn note_cycle(own: &Module<'_>, asked: &ModuleKey<'_>, order: u32) {
+    let thread = this_thread();
+    let (mut last, mut asks) = (order, *asked);
+    for key in own.keys() {
+        if let Some(begun) = key.state.begun_by(thread).filter(|&begun| begun >= order) {
+            key.state.note_cycle(thread, asked.name());
+            if begun >= last {
+                (last, asks) = (begun, key);
+            }
+        }
+    }
+    asked.state.note_cycle(thread, asks.name());
+}
+
+/// Decides and seals a key of ours, if nobody has begun to.
+#[cold]
+fn decide(own: &Module<'_>, key: &ModuleKey<'_>, settings: &Settings, verdict: &mut Verdict) {
+    /// How many keys this copy of the runtime has begun to decide.
+    static BEGUN: AtomicU32 = AtomicU32::new(0);
+    if key.state.begun() || !key.state.begin(this_thread(), BEGUN.fetch_add(1, Relaxed)) {
+        return;
+    }
+    // Facts of safety, and what became of symbols, are each module's own.
+    let is_shared = key.flags & (flags::PROVES | flags::SYMBOL) == 0;
+    match sealed_twin(own, key).filter(|_| is_shared) {
+        Some(twin) => _ = adopt_twin(key, &twin, verdict),
+        None => {
+            choose(own, key, settings, verdict);
+            let other = key.state.cycle(this_thread());
+            if !other.as_str().is_empty() {
+                fail(verdict, "a cycle: the probes of ");
+                verdict.evidence.put(key.name());
+                verdict.evidence.text(" and ").text(other.as_str()).text(" ask for each other's keys");
+            }
+        }
+    }
+    if is_shared {
+        return agree(own, key, verdict);
+    }
+    if key.flags & flags::PROVES != 0 {
+        adopt_lower(own, key, verdict);
+    }
+    seal(key, verdict);
+}
+
+/// Seals a key of ours that others may have as well, unless one of them is sealed by now: then ours says what that says.
+///
+/// Only one thread at a time is here, of all copies of the runtime.
+#[cold]
+fn agree(own: &Module<'_>, key: &ModuleKey<'_>, verdict: &mut Verdict) {
+    module::exclusively(|| {
+        let mut adopted = false;
+        if let Some(twin) = sealed_twin(own, key) {
+            adopted = true;
+            let _ = adopt_twin(key, &twin, verdict);
+        }
+        module::each(|other| {
+            if !adopted
+                && other.base != own.base
+                && let Some((_, theirs)) = sealed(other, key, 0)
+            {
+                adopted = true;
+                adopt_key(key, &theirs, verdict);
+            }
+        });
+        seal(key, verdict);
+    });
+}
+
+/// A sealed key of this name in a module, and its position; looked for from `start` on. For the runtime's own keys only those
+/// of their sort have their name.
+#[cold]
+fn sealed<'a>(other: &Module<'a>, ours: &ModuleKey<'_>, start: usize) -> Option<(usize, ModuleKey<'a>)> {
+    other.find_key(start, |theirs| {
+        let namesakes = theirs.state.decided() && theirs.name() == ours.name();
+        namesakes && ((ours.flags | theirs.flags) & flags::OWN == 0 || are_of_a_sort(ours, theirs))
+    })
+}
+
+/// Another key of this name in our own module. A time slice key in C that only lacked libinvar's probe does not count.
+#[cold]
+fn sealed_twin<'a>(own: &Module<'a>, key: &ModuleKey<'_>) -> Option<ModuleKey<'a>> {
+    let (_, twin) = sealed(own, key, 0)?;
+    let failed = twin.state.outcome().is_some_and(|(_, origin)| Origin::from_byte(origin) == Origin::Failed);
+    (!failed || !is_slice_key(key)).then_some(twin)
+}
+
+/// Whether two keys of one name can be one key: their flags say the same, but for what each module proves on its own.
+fn are_of_a_sort(ours: &ModuleKey<'_>, theirs: &ModuleKey<'_>) -> bool {
+    (ours.flags ^ theirs.flags) & !flags::PROVES == 0
+}
+
+/// Takes over what other modules have decided for keys of the same name, and seals it.
+#[cold]
+fn adopt(own: &Module<'_>, verdict: &mut Verdict) {
+    module::each(|other| {
+        if other.base == own.base {
+            return;
+        }
+        // Copies of the runtime have their keys in one order: the next is likely to be found where the last one was.
+        let mut place = 0;
+        for ours in own.keys().filter(|ours| ours.flags & (flags::PROVES | flags::SYMBOL) == 0) {
+            let Some((at, theirs)) = sealed(other, &ours, place) else { continue };
+            place = at + 1;
+            if !ours.state.begun() && ours.state.begin(this_thread(), 0) {
+                adopt_key(&ours, &theirs, verdict);
+                seal(&ours, verdict);
+            }
+        }
+    });
+}
+
+/// The same for a key that proves something, which our own probe has decided, since our code would execute what its value
+/// stands for: a verdict that is higher than that is not taken.
+#[cold]
+fn adopt_lower(own: &Module<'_>, ours: &ModuleKey<'_>, verdict: &mut Verdict) {
+    module::each(|other| {
+        if other.base == own.base {
+            return;
+        }
+        if let Some((_, theirs)) = sealed(other, ours, 0)
+            && theirs.state.value() <= verdict.value
+        {
+            adopt_key(ours, &theirs, verdict);
+        }
+    });
+}
+
+/// What another module's verdict means for a key of ours.
+#[cold]
+fn adopt_key(ours: &ModuleKey<'_>, theirs: &ModuleKey<'_>, verdict: &mut Verdict) {
+    if !adopt_twin(ours, theirs, verdict) {
+        return;
+    }
+    match verdict.origin() {
+        // Forced memory may be the program's own, or its libc's: each module finds what is there.
+        Origin::Forced if is_slice_key(ours) => force(verdict),
+        Origin::Forced => fail(verdict, "another module forced a key of this name, which cannot be"),
+        Origin::Failed if verdict.value != 0 => fail(verdict, "another module's verdict is none"),
+        _ if is_slice_key(ours) && verdict.value != 0 && !slice::is_believable(verdict.data) => {
+            fail(verdict, "another module says that requests go where this process has no area");
+        }
+        _ => verdict.origin = Origin::Adopted as u8,
+    }
+}
+
+/// The same for a key of our own module: both have one verdict. `false` if they cannot.
+#[cold]
+fn adopt_twin(ours: &ModuleKey<'_>, twin: &ModuleKey<'_>, verdict: &mut Verdict) -> bool {
+    if !are_of_a_sort(ours, twin) {
+        fail(verdict, "a key of this name and another sort has been decided");
+    } else if !ours.same_as(twin) || twin.state.value() >= ours.values {
+        fail(verdict, "a key of this name with other values has been decided");
+    } else {
+        return twin.state.copy(verdict);
+    }
+    false
+}
+
+/// Decides a key that nobody decided before.
+#[cold]
+fn choose(own: &Module<'_>, key: &ModuleKey<'_>, settings: &Settings, verdict: &mut Verdict) {
+    if key.flags & flags::SYMBOL != 0 {
+        return probe(key, verdict);
+    }
+    if key.flags & flags::OWN == 0 && is_reserved(key.name()) {
+        return fail(verdict, "only a key of invar's own can have this name");
+    }
+    let wanted = settings.key(key.name());
+    let value = wanted.and_then(|wanted| (0..key.values).find(|&value| key.value_name(value) == wanted));
+    // The first value needs nothing, so there is nothing to probe.
+    if settings.mode == Mode::Off || value == Some(0) {
+        verdict.start(0, Origin::Setting);
+        verdict.evidence.text(if settings.mode == Mode::Off { "INVAR=off" } else { "INVAR_KEYS" });
+        return;
+    }
+    if SLICES && wanted == Some(b"force") && is_slice_key(key) {
+        return force(verdict);
+    }
+    probe_by_program(own, key, verdict);
+    match (wanted, value) {
+        (None, _) => {}
+        (_, Some(value)) if value < verdict.value => {
+            verdict.value = value;
+            verdict.origin = Origin::Setting as u8;
+            verdict.evidence.text("; lowered by INVAR_KEYS");
+        }
+        (_, Some(value)) if value == verdict.value => {}
+        (_, Some(_)) => _ = verdict.evidence.text("; INVAR_KEYS asks for more than the probe allows"),
+        (_, None) => _ = verdict.evidence.text("; INVAR_KEYS names a value that this key does not have"),
+    }
+    if SLICES && settings.guard && verdict.value != 0 && is_slice_key(key) {
+        slice::guard_at_load(&mut verdict.evidence);
+    }
+}
+
+/// Whether it is *the* time slice key: there may be others for slice sites, as for measurements.
+pub(crate) fn is_slice_key(key: &ModuleKey<'_>) -> bool {
+    const BOTH: u8 = flags::SLICE | flags::TIMESLICE;
+    key.flags & BOTH == BOTH
+}
+
+/// The time slice key by `INVAR_KEYS=slice=force`: the available form, on memory that is safe to write.
+#[cold]
+fn force(verdict: &mut Verdict) {
+    match slice::spare_memory() {
+        Some(data) => {
+            verdict.start(1, Origin::Forced);
+            verdict.data = data;
+            verdict.evidence.text("INVAR_KEYS; requests go to memory that is safe to write, and nobody grants them");
+        }
+        None => fail(verdict, "cannot be forced: a library needs an area of libc's (glibc 2.35 or newer)"),
+    }
+}
+
+/// Probes the time slice key of a library by the program's probe, if it has one that can tell: constructors of libraries that
+/// a program was linked with run before its own, and only the program, which is never unloaded, can register an area.
+#[cold]
+fn probe_by_program(own: &Module<'_>, key: &ModuleKey<'_>, verdict: &mut Verdict) {
+    if SLICES && is_slice_key(key) && !own.is_program() {
+        // SAFETY: the program stays loaded.
+        let program = unsafe { module::find(|module| module.is_program()) };
+        if let Some((_, theirs)) = program.as_ref().and_then(|program| program.find_key(0, is_slice_key)) {
+            probe(&theirs, verdict);
+            if verdict.origin() != Origin::Failed {
+                return;
+            }
+        }
+    }
+    probe(key, verdict);
+}
+
+#[cold]
+fn probe(key: &ModuleKey<'_>, verdict: &mut Verdict) {
+    verdict.start(0, Origin::Probe);
+    (key.probe)(verdict, key.record);
+    // A probe in another language may answer anything.
+    verdict.evidence.limit();
+    if verdict.value >= key.values {
+        fail(verdict, "the probe's value is none that the key has");
+    } else if verdict.origin != Origin::Probe as u8 {
+        verdict.value = 0;
+        verdict.origin = Origin::Failed as u8;
+    }
+}
+
+/// Seals a key of our own module, which slice sites may depend on: then its verdict says where requests go, and that is where
+/// an area can be, or the key is off.
+#[cold]
+fn seal(ours: &ModuleKey<'_>, verdict: &mut Verdict) {
+    if verdict.value != 0 && ours.flags & flags::SLICE != 0 {
+        if !is_slice_key(ours) {
+            verdict.data = slice::memory();
+        }
+        if !slice::is_area(verdict.data) {
+            fail(verdict, "there is no memory for slice requests that is safe to write");
+        }
+    }
+    ours.state.seal(verdict);
+}
+
+fn fail(verdict: &mut Verdict, reason: &str) {
+    verdict.start(0, Origin::Failed);
+    verdict.evidence.text(reason);
+}
