@@ -226,14 +226,15 @@ fn adopt_lower(own: &Module<'_>, ours: &ModuleKey<'_>, verdict: &mut Verdict) {
 /// What another module's verdict means for a key of ours.
 #[cold]
 fn adopt_key(ours: &ModuleKey<'_>, theirs: &ModuleKey<'_>, verdict: &mut Verdict) {
+    const NONE: &str = "another module's verdict is none";
     if !adopt_twin(ours, theirs, verdict) {
         return;
     }
     match verdict.origin() {
         // Forced memory may be the program's own, or its libc's: each module finds what is there.
         Origin::Forced if is_slice_key(ours) => force(verdict),
-        Origin::Forced => fail(verdict, "another module forced a key of this name, which cannot be"),
-        Origin::Failed if verdict.value != 0 => fail(verdict, "another module's verdict is none"),
+        Origin::Forced => fail(verdict, NONE),
+        Origin::Failed if verdict.value != 0 => fail(verdict, NONE),
         _ if is_slice_key(ours) && verdict.value != 0 && !slice::is_believable(verdict.data) => {
             fail(verdict, "another module says that requests go where this process has no area");
         }

@@ -30,9 +30,10 @@ invar::key! {
 invar::key! { #[name = "shared.proved"] static PROVED: bool = |_| Ok(false); }
 
 #[inline(never)]
-fn section(x: &mut u64) {
+fn section(x: &mut u64) -> [usize; 8] {
     let _slice = invar::slice::enter();
     *x += 1;
+    witness::control_block()
 }
 
 /// Says what this library's sites do.
@@ -46,10 +47,16 @@ pub extern "C" fn tell_story() {
         Width::Narrow
     };
     let mut x = 1;
-    section(&mut x);
+    let before = witness::control_block();
+    let inside = section(&mut x);
     witness::result("plugin: section", x);
+    witness::result("plugin: nothing else is written", before == inside && inside == witness::control_block());
     witness::chose("plugin: width", width, &WIDTH);
     witness::chose("plugin: disputed", invar::branch!(DISPUTED), &DISPUTED);
     witness::chose("plugin: reentered", invar::branch!(REENTERED), &REENTERED);
     witness::chose("plugin: proved", invar::branch!(PROVED), &PROVED);
+    // Where the program is not one that does.
+    if std::env::var_os("PLUGIN_TELLS").is_some() {
+        witness::tell();
+    }
 }
