@@ -70,6 +70,7 @@ fn threads_enrol(cell @ Cell { kernel, libc, hooked }: Cell) {
     let idle = if hooked { "enabled true, request left false" } else { idle };
     let expected = [
         ("hook in front", if hooked { "true" } else { "no hook" }),
+        ("in a probe's thread", "Ok(())"),
         ("by hand", "Ok(())"),
         ("child after fork", "enabled"),
         ("child after fork, granted", "true"),

@@ -29,7 +29,7 @@ pub struct Area(*mut u8);
 impl Area {
     /// The area to which this program's slice sites write, of the calling thread.
     pub fn of_this_thread() -> Self {
-        Self(invar_arch::area(invar_arch::request_area()))
+        Self(invar_arch::area(invar::slice::__area()))
     }
 
     /// Whether a section was entered and is not over, and nothing came of the request yet.

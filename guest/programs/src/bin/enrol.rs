@@ -17,8 +17,23 @@ use std::{mem, ptr, thread};
 static MUTEX: RawMutex = RawMutex::INIT;
 static SPIN_LOCK: RawSpinLock = RawSpinLock::INIT;
 
+invar::key! {
+    /// Decided before `main`, behind the time slice key: a thread of its probe's is enrolled like any other.
+    static PROBED: bool = |evidence| {
+        let body = || {
+            let enrolled = invar::slice::enrol();
+            drop(invar_lock::Mutex::new(()).lock());
+            enrolled
+        };
+        let enrolled = thread::spawn(body).join().expect("a thread that ends");
+        evidence.text(&format!("{enrolled:?}"));
+        Ok(true)
+    };
+}
+
 fn main() {
     end_by_signals();
+    say("in a probe's thread", PROBED.verdict().expect("a verdict").evidence());
     #[cfg(feature = "hook")]
     say("hook in front", invar::slice::hook_is_in_front());
     #[cfg(not(feature = "hook"))]
