@@ -44,8 +44,9 @@
 //! the same, is a little slower, and [`report()`] says why. Nothing aborts, panics or exits, unless `INVAR=require`
 //! asks for it ([`EXIT_REQUIRED`]).
 //!
-//! **Every key has one value in a process.** A module that is loaded later adopts the verdict of the first that
-//! decided a key of its name.
+//! **Every key has one verdict in a process.** A key adopts the verdict that is sealed for its name, in its own module or in
+//! another one; where two threads decide it in two modules, the first to seal it decides for both. Only a key that proves
+//! CPU features may be lower in one module than in another, where that module's own probe says so.
 //!
 //! **Settings can only lower** ([`SETTINGS`]): turn a key off, or choose a value that its probe allows.
 //!
