@@ -33,6 +33,18 @@ pub enum SiteStatus {
     Invalid(Fault),
 }
 
+impl SiteStatus {
+    /// In words.
+    pub(crate) fn describe(self) -> &'static [u8] {
+        match self {
+            Self::Bound => b"bound to ",
+            Self::Checked => b"checked",
+            Self::Foreign => b"foreign bytes, left alone",
+            Self::Invalid(fault) => fault.describe().as_bytes(),
+        }
+    }
+}
+
 /// What is wrong with a site record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -77,6 +89,9 @@ pub enum Reason {
     ThreadsUnknown(i32),
     /// Every writer was refused: the last one's error number.
     Refused(i32),
+    /// Sites are bound, but the system would not give the text back the protection that it had, and it stays writable:
+    /// error number.
+    Writable(i32),
 }
 
 impl Reason {
@@ -88,6 +103,7 @@ impl Reason {
             Self::Threads(_) => "code is changed only while the process has one thread; threads:",
             Self::ThreadsUnknown(_) => "/proc/self/task does not tell the number of threads: errno",
             Self::Refused(_) => "every writer was refused, the last with errno",
+            Self::Writable(_) => "its text stays writable, as the protection that it had was refused with errno",
         }
     }
 
@@ -106,6 +122,7 @@ impl Reason {
             Self::Threads(threads) => (3, threads),
             Self::ThreadsUnknown(errno) => (4, errno as u32),
             Self::Refused(errno) => (5, errno as u32),
+            Self::Writable(errno) => (6, errno as u32),
         }
     }
 
@@ -117,6 +134,7 @@ impl Reason {
             3 => Some(Self::Threads(detail)),
             4 => Some(Self::ThreadsUnknown(detail as i32)),
             5 => Some(Self::Refused(detail as i32)),
+            6 => Some(Self::Writable(detail as i32)),
             _ => None,
         }
     }
@@ -138,12 +156,16 @@ pub(crate) unsafe fn bind(module: &Module<'_>, wish: Wish, request_offset: i32) 
     };
     let outcome = module.outcome;
     if let Err(reason) = result {
-        let (number, detail) = reason.to_numbers();
-        outcome.reason.store(number, Relaxed);
-        outcome.detail.store(detail, Relaxed);
+        say(module, reason);
     }
     outcome.nanoseconds.store(sys::now().saturating_sub(started), Relaxed);
     outcome.phase.store(1, Release);
+}
+
+fn say(module: &Module<'_>, reason: Reason) {
+    let (number, detail) = reason.to_numbers();
+    module.outcome.reason.store(number, Relaxed);
+    module.outcome.detail.store(detail, Relaxed);
 }
 
 /// Which writers the settings allow.
@@ -250,6 +272,9 @@ unsafe fn pass(module: &Module<'_>, writer: Writer, survey: &Survey) -> sys::Res
         }
     }
     let written = written.and(session.finish());
+    if let Err(Errno(errno)) = session.close() {
+        say(module, Reason::Writable(errno));
+    }
     let bound = session.bound();
     if bound > 0 {
         outcome.writers.fetch_or(writer as u8, Relaxed);

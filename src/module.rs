@@ -70,7 +70,8 @@ pub(crate) struct Outcome {
     pub(crate) left: AtomicU32,
     /// Where the request byte of each thread lies, from its thread pointer, in the module's slice sites.
     pub(crate) request_offset: AtomicI32,
-    reserved2: AtomicU32,
+    /// What this module has said about the settings.
+    pub(crate) said: AtomicU32,
     pub(crate) nanoseconds: AtomicU64,
 }
 
@@ -184,6 +185,15 @@ pub(crate) fn exclusively(work: impl FnOnce()) {
     if let Some(work) = work {
         work();
     }
+}
+
+/// Whether any module is wanted.
+#[cold]
+#[inline(never)]
+pub(crate) fn any(wanted: &mut dyn FnMut(&Module<'_>) -> bool) -> bool {
+    let mut found = false;
+    each(|module| found = found || wanted(module));
+    found
 }
 
 /// Calls `visit` with each module, without the loader's lock: it may wait, print, load and panic.
@@ -355,6 +365,23 @@ impl<'a> Module<'a> {
             self.segments.slice::<[usize; 2]>(range.start, count).unwrap_or_default()
         });
         self.is_program() || words.any(|&[tag, value]| tag == DT_FLAGS_1 && value & DF_1_NODELETE != 0)
+    }
+
+    /// How many of its site records are for code that is there: a linker that discards code may leave its records blank, or
+    /// have them lead to address 0 of the file, or to what is no code.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn live_sites(&self) -> u32 {
+        let is_live = |record: &&SiteRecord| {
+            let address = record.address();
+            record.site != 0 && address != self.base && self.segments.contain(address, 1, libc::PF_X)
+        };
+        self.sites.iter().filter(is_live).count() as u32
+    }
+
+    /// Its path, for people.
+    pub(crate) fn name(&self) -> &'a [u8] {
+        if self.is_program() { b"(program)" } else { self.path.to_bytes() }
     }
 
     /// Whether this is the program itself.

@@ -8,13 +8,14 @@
 //! Every module carries its own copy of the runtime and binds itself; the copies meet through their notes only.
 #![allow(unsafe_code)]
 
+use crate::bind::Reason;
 use crate::decide::{self, SLICES, is_slice_key};
 use crate::module::{self, Module, ModuleKey};
 #[cfg(feature = "profile")]
 use crate::profile;
-#[cfg(feature = "report")]
 use crate::report;
 use crate::settings::{EXIT_REQUIRED, Mode, Settings};
+use crate::text::decimal;
 use crate::{bind, slice, sys};
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -28,10 +29,6 @@ fn load() {
         return slice::load();
     }
     let settings = Settings::from_environment();
-    #[cfg(feature = "report")]
-    if settings.help {
-        report::load::help();
-    }
     // SAFETY: our own code's module, and only used by it.
     match unsafe { module::find(|module| module.contains(core::ptr::from_ref(outcome) as usize)) } {
         Some(mut own) => {
@@ -60,6 +57,7 @@ pub(crate) fn load_other(outcome: usize) -> bool {
 }
 
 fn load_module(own: &Module<'_>, settings: &Settings) {
+    settings.check(own);
     decide::all(own, settings);
     #[cfg(feature = "profile")]
     let counted = profile::load(own);
@@ -80,28 +78,51 @@ fn load_module(own: &Module<'_>, settings: &Settings) {
     }
 }
 
-/// `INVAR=require`: ends the process unless every site is bound, and slice sites to an available extension. Records that
-/// describe no site do not count.
+/// `INVAR=require`: ends the process unless every site is bound, and slice sites to an available extension. Records of code
+/// that the linker discarded do not count.
 #[cold]
 fn require(own: &Module<'_>) {
+    let (bound, sites) = (own.outcome.bound.load(Relaxed), own.live_sites());
     // The key may be there more than once: for sites in Rust, and in C.
     let is_absent = |key: ModuleKey<'_>| {
         let state = core::ptr::from_ref(key.state) as usize;
         is_slice_key(&key) && key.state.value() == 0 && own.sites.iter().any(|site| site.is_slice_of(state))
     };
-    let why: &[u8] = if own.outcome.reason.load(Relaxed) != 0 || own.outcome.left.load(Relaxed) != 0 {
-        b"a site is not bound"
-    } else if SLICES && own.keys().any(is_absent) {
-        b"the slice extension is absent"
-    } else {
-        return;
+    let reason = report::of(own).reason();
+    let why = match reason {
+        Some(reason) => reason.describe(),
+        None if bound < sites => "other code stands there, or records are wrong",
+        None if SLICES && own.keys().any(is_absent) => "the slice extension is absent",
+        None => return,
     };
     #[cfg(feature = "report")]
     report::load::write(own, c"stderr");
-    end(why);
+    let mut digits = [[0; 10]; 3];
+    let [of_bound, of_sites, of_detail] = &mut digits;
+    let detail: [&[u8]; 2] = match reason.and_then(Reason::detail) {
+        Some(detail) => [b" ", decimal(detail, of_detail)],
+        None => [b""; 2],
+    };
+    let (bound, sites) = (decimal(bound, of_bound), decimal(sites, of_sites));
+    let sentence = b" sites are bound; ";
+    sys::complain(&[
+        REQUIRED,
+        own.name(),
+        b": ",
+        bound,
+        b" of ",
+        sites,
+        sentence,
+        why.as_bytes(),
+        detail[0],
+        detail[1],
+    ]);
+    sys::exit(EXIT_REQUIRED)
 }
 
+const REQUIRED: &[u8] = b"INVAR=require: ";
+
 fn end(why: &[u8]) -> ! {
-    sys::complain(&[b"INVAR=require: ", why]);
+    sys::complain(&[REQUIRED, why]);
     sys::exit(EXIT_REQUIRED)
 }

@@ -2,9 +2,15 @@
 //!
 //! They can only lower: turn a key off, or choose a value that its probe allows. Programs that run with raised
 //! privileges (`AT_SECURE`) ignore them.
+//!
+//! What is misspelt is ignored and gets a line, once in a process: the first module to be loaded looks through all
+//! settings, with the keys of all modules that are there by then.
 #![allow(unsafe_code)]
 
 use crate::bind::Wish;
+#[cfg(feature = "report")]
+use crate::key::flags;
+use crate::module::{self, Module};
 #[cfg(feature = "profile")]
 use crate::profile::Counting;
 use crate::sys;
@@ -12,6 +18,9 @@ use crate::sys;
 use crate::text::{Sink, Text};
 use crate::write::Writer;
 use core::ffi::{CStr, c_char};
+use core::sync::atomic::Ordering::Relaxed;
+#[cfg(feature = "report")]
+use invar_arch as arch;
 
 /// What the environment says.
 #[derive(Clone, Copy)]
@@ -68,6 +77,20 @@ pub const SETTINGS: &[(&str, &str, &str)] = &[
     ("INVAR_HELP", "1", "print this table at load, and go on"),
 ];
 
+/// The settings' names. As bytes: strings would have to be relocated, in every module.
+const NAMES: &[u8] = b"INVAR INVAR_KEYS INVAR_WRITER INVAR_REPORT INVAR_GUARD INVAR_HELP INVAR_SLICE INVAR_PROFILE";
+const MODES: &[u8] = b"off auto require";
+const WRITERS: &[u8] = b"off auto mem mprotect";
+const SWITCH: &[u8] = b"0 1";
+const COUNTING: &[u8] = b"off count profile";
+
+// What a module's outcome says in `said`.
+/// It has said which variables are misspelt, unless somebody had.
+const VARIABLES: u32 = 1;
+/// It has said which entries of `INVAR_KEYS` are, and printed the table.
+#[cfg(feature = "report")]
+const KEYS: u32 = 2;
+
 impl Settings {
     #[cold]
     pub(crate) fn from_environment() -> Self {
@@ -84,80 +107,183 @@ impl Settings {
     /// The value that `INVAR_KEYS` names for this key; the last one counts.
     #[cold]
     pub(crate) fn key(&self, name: &[u8]) -> Option<&'static [u8]> {
-        self.keys
-            .split(|&byte| byte == b',')
-            .filter_map(|setting| {
-                let equals = name_length(setting)?;
-                (&setting[..equals] == name).then_some(&setting[equals + 1..])
+        self.entries()
+            .filter_map(|entry| {
+                let equals = name_length(entry)?;
+                (&entry[..equals] == name).then_some(&entry[equals + 1..])
             })
             .next_back()
+    }
+
+    fn entries(&self) -> impl DoubleEndedIterator<Item = &'static [u8]> + use<> {
+        self.keys.split(|&byte| byte == b',')
     }
 
     #[cold]
     fn take(&mut self, variable: &'static CStr) {
         let bytes = variable.to_bytes();
-        let Some(rest) = bytes.strip_prefix(b"INVAR") else { return };
-        let Some(equals) = name_length(rest) else { return };
-        let (name, value) = (&rest[..equals], &rest[equals + 1..]);
-        if value.is_empty() {
+        let Some(length) = name_length(bytes) else { return };
+        let (name, value) = (&bytes[..length], &bytes[length + 1..]);
+        if !bytes.starts_with(b"INVAR") || value.is_empty() {
             return;
         }
-        match place(name, b" _KEYS _WRITER _REPORT _SLICE _PROFILE _HELP _GUARD") {
-            Some(0) => match place(value, b"off auto require") {
+        let among = |values| choose(bytes, value, values);
+        match place(name, NAMES) {
+            Some(0) => match among(MODES) {
                 Some(0) => self.mode = Mode::Off,
                 Some(1) => self.mode = Mode::Auto,
                 Some(_) => self.mode = Mode::Require,
-                None => unknown(bytes),
+                None => {}
             },
-            Some(1) => {
-                self.keys = value;
-                let named = |setting: &[u8]| setting.is_empty() || name_length(setting).is_some();
-                if !value.split(|&byte| byte == b',').all(named) {
-                    sys::complain(&[bytes, b" is not KEY=VALUE,...; what is not is ignored"]);
-                }
-            }
-            Some(2) => match place(value, b"off auto mem mprotect") {
+            Some(1) => self.keys = value,
+            Some(2) => match among(WRITERS) {
                 Some(0) => self.writer = Wish::None,
                 Some(1) => self.writer = Wish::Any,
                 Some(2) => self.writer = Wish::Only(Writer::Mem),
                 Some(_) => self.writer = Wish::Only(Writer::Mprotect),
-                None => unknown(bytes),
+                None => {}
             },
+            // A word alone is misspelt, or meant as a switch.
+            Some(3) if value != b"stderr" && !value.iter().any(|byte| b"/.%".contains(byte)) => {
+                misspelt(bytes, b"a file of this name is ./", value);
+            }
             // SAFETY: behind `INVAR_REPORT=`, in the same string.
             Some(3) => self.report = Some(unsafe { CStr::from_ptr(value.as_ptr().cast()) }),
+            Some(4) => self.guard = among(SWITCH) == Some(1) && cfg!(feature = "slice"),
+            Some(5) => self.help = value != b"0",
             // Both are for the probe of their key.
-            #[cfg(feature = "profile")]
-            Some(4) if counting_named(value).is_none() => unknown(bytes),
-            Some(4 | 5) => {}
-            Some(6) => self.help = value != b"0",
-            Some(_) if !cfg!(feature = "slice") => {}
-            Some(_) => match place(value, b"0 1") {
-                Some(chosen) => self.guard = chosen == 1,
-                None => unknown(bytes),
-            },
-            // Another program's, or a later version's.
-            None => {}
+            Some(6) => _ = among(COUNTING),
+            Some(_) => {}
+            // INVARIANT is somebody else's; the others are for the tests of this project. What else there is may be as
+            // well, and a secret: without its value.
+            None => {
+                let others = [b"INVAR_TEST_" as &[u8], b"INVAR_GUEST_"];
+                if bytes.starts_with(b"INVAR_") && !others.iter().any(|prefix| bytes.starts_with(prefix)) {
+                    misspelt(name, b"there are only ", NAMES);
+                }
+            }
         }
     }
+
+    /// Says once in a process what `INVAR_KEYS` names that no module has so far, and prints the table if that is wanted. A
+    /// module without the feature `report` leaves this to others.
+    #[cold]
+    pub(crate) fn check(&self, own: &Module<'_>) {
+        #[cfg(feature = "report")]
+        if (self.help || !self.keys.is_empty()) && !said(KEYS) {
+            if self.help {
+                crate::report::load::help();
+            }
+            self.entries().for_each(check_key);
+            own.outcome.said.fetch_or(KEYS, Relaxed);
+        }
+        own.outcome.said.fetch_or(VARIABLES, Relaxed);
+    }
+}
+
+/// The place of a setting's value among those that it can have.
+#[cold]
+#[inline(never)]
+fn choose(setting: &[u8], value: &[u8], values: &[u8]) -> Option<usize> {
+    let chosen = place(value, values);
+    if chosen.is_none() {
+        misspelt(setting, VALUES, values);
+    }
+    chosen
+}
+
+/// Says why a variable is ignored, if no other module of the process has.
+#[cold]
+#[inline(never)]
+fn misspelt(variable: &[u8], why: &[u8], values: &[u8]) {
+    if !said(VARIABLES) {
+        sys::complain(&[variable, IGNORED, why, values]);
+    }
+}
+
+/// Looks at one `KEY=VALUE`. A key may belong to a module that is loaded later, so it can be said only that none has it so far.
+#[cfg(feature = "report")]
+#[cold]
+fn check_key(entry: &[u8]) {
+    let (name, value) = match name_length(entry) {
+        Some(equals) => (&entry[..equals], &entry[equals + 1..]),
+        None if entry.is_empty() => return,
+        None => return sys::complain(&[KEYS_SETTING, entry, IGNORED, b"it is not KEY=VALUE"]),
+    };
+    let (mut fine, mut is_symbol, mut values) = (false, false, Text::<256>::new());
+    module::each(|module| {
+        for key in module.keys().filter(|key| key.name() == name) {
+            is_symbol = key.flags & flags::SYMBOL != 0;
+            values = Text::new();
+            for name in (0..key.values).map(|number| key.value_name(number)) {
+                values.put(name);
+                values.put(b" ");
+                fine |= !is_symbol && name == value;
+            }
+            fine |= key.flags & flags::SLICE != 0 && value == b"force";
+        }
+    });
+    let values = values.as_bytes().trim_ascii_end();
+    let why: &[u8] = match built_in(name) {
+        _ if fine => return,
+        _ if is_symbol => b"a symbol goes by other keys",
+        _ if !values.is_empty() => VALUES,
+        Some(values) if place(value, values).is_some() => return,
+        Some(values) => return sys::complain(&[KEYS_SETTING, entry, IGNORED, VALUES, values]),
+        None => return sys::complain(&[KEYS_SETTING, entry, b": no module that is loaded so far has such a key"]),
+    };
+    sys::complain(&[KEYS_SETTING, entry, IGNORED, why, if is_symbol { b"" } else { values }]);
+}
+
+/// The values of a key of the runtime's own, which a process may do without.
+#[cfg(feature = "report")]
+#[cold]
+fn built_in(name: &[u8]) -> Option<&'static [u8]> {
+    match name {
+        b"slice" => Some(b"off on force"),
+        b"slice.counting" => Some(COUNTING),
+        b"slice.hook" => Some(b"off on"),
+        _ => {
+            let feature = name.strip_prefix(b"cpu.")?;
+            let known = arch::FEATURES.is_empty()
+                || arch::level(feature).is_some()
+                || place(feature, arch::FEATURES.as_bytes()).is_some();
+            known.then_some(b"off on")
+        }
+    }
+}
+
+#[cfg(feature = "report")]
+const KEYS_SETTING: &[u8] = b"INVAR_KEYS: ";
+const IGNORED: &[u8] = b" is ignored: ";
+const VALUES: &[u8] = b"its values are ";
+
+/// Whether a module has said this.
+#[cold]
+fn said(what: u32) -> bool {
+    module::any(&mut |module| module.outcome.said.load(Relaxed) & what != 0)
 }
 
 /// What `INVAR_SLICE` and `INVAR_PROFILE` say: what to count, and where. For the probe of that key.
 #[cfg(feature = "profile")]
 #[cold]
 pub(crate) fn counting() -> (Counting, Option<Path>) {
-    let value = |name: &[u8]| environment().filter_map(|variable| variable.to_bytes().strip_prefix(name)).last();
+    let value = |name: &[u8]| {
+        let values = environment().filter_map(|variable| variable.to_bytes().strip_prefix(name));
+        values.filter(|value| !value.is_empty()).last()
+    };
     let counting = match sys::auxiliary(libc::AT_SECURE) {
         0 => value(b"INVAR_SLICE=").and_then(counting_named).unwrap_or(Counting::Off),
         _ => Counting::Off,
     };
     let default = (counting == Counting::Profile).then_some(b"invar-%p.profile" as &[u8]);
-    let file = value(b"INVAR_PROFILE=").filter(|file| !file.is_empty()).or(default);
+    let file = value(b"INVAR_PROFILE=").or(default);
     (counting, file.map(expand))
 }
 
 #[cfg(feature = "profile")]
 fn counting_named(value: &[u8]) -> Option<Counting> {
-    match place(value, b"off count profile") {
+    match place(value, COUNTING) {
         Some(0) => Some(Counting::Off),
         Some(1) => Some(Counting::Count),
         Some(_) => Some(Counting::Profile),
@@ -191,18 +317,15 @@ fn name_length(setting: &[u8]) -> Option<usize> {
     setting.iter().position(|&byte| byte == b'=')
 }
 
-/// The place of `word` in a list of words with a space between them: the compiler would compare in line with each, in
-/// a good part of this code.
+/// The place of `word` in a list of words with a space between them: the compiler would compare in line with each, in a good
+/// part of this code.
 #[cold]
 #[inline(never)]
 fn place(word: &[u8], words: &[u8]) -> Option<usize> {
+    if word.is_empty() {
+        return None;
+    }
     words.split(|&byte| byte == b' ').position(|other| other == word)
-}
-
-#[cold]
-#[inline(never)]
-fn unknown(setting: &[u8]) {
-    sys::complain(&[setting, b" is none of the values that INVAR_HELP=1 lists, and is ignored"]);
 }
 
 unsafe extern "C" {
@@ -225,4 +348,33 @@ fn environment() -> impl Iterator<Item = &'static CStr> {
             (!variable.is_null()).then(|| CStr::from_ptr(variable))
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec::Vec;
+
+    /// What is printed, and what is understood.
+    #[test]
+    fn the_tables_agree() {
+        let sorted = |values: &str, separator| {
+            let mut words: Vec<_> = values.split(separator).map(std::string::String::from).collect();
+            words.sort_unstable();
+            words
+        };
+        for &(name, values, _) in SETTINGS {
+            let understood = match place(name.as_bytes(), NAMES).expect(name) {
+                0 => MODES,
+                2 => WRITERS,
+                4 => SWITCH,
+                6 => COUNTING,
+                _ => continue,
+            };
+            assert_eq!(sorted(values, '|'), sorted(str::from_utf8(understood).unwrap(), ' '), "{name}");
+        }
+        let names = str::from_utf8(NAMES).unwrap().split(' ');
+        let printed = |name: &&str| SETTINGS.iter().any(|(known, ..)| known == name);
+        assert_eq!(names.filter(|name| !printed(name)).count(), if cfg!(feature = "profile") { 0 } else { 2 });
+    }
 }

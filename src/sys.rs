@@ -2,6 +2,7 @@
 //! from a constructor, and `errno` stays as it was.
 #![allow(unsafe_code)]
 
+use crate::text::{Sink, Text};
 use invar_arch as arch;
 
 /// A kernel error number, 1 to 4095.
@@ -117,57 +118,41 @@ impl Drop for File {
     }
 }
 
-/// Writes a line for people, in parts, to standard error; nothing without the feature `report`.
+/// Writes a line for people, in parts, to standard error.
 #[cold]
+#[inline(never)]
 pub(crate) fn complain(parts: &[&[u8]]) {
-    #[cfg(feature = "report")]
-    {
-        print(None, b"invar: ");
-        parts.iter().for_each(|part| plain(part, |bytes| _ = print(None, bytes)));
-        print(None, b"\n");
-    }
-    #[cfg(not(feature = "report"))]
-    let _ = parts;
+    let mut line = Text::<1024>::new();
+    line.put(b"invar: ");
+    parts.iter().for_each(|part| (&mut line as &mut dyn Sink).plain(part));
+    print(None, line.as_bytes());
+    print(None, b"\n");
 }
 
-/// Calls `put` with text from elsewhere, without the control characters in it: they would make lines of their own, or
-/// orders to a terminal.
-pub(crate) fn plain(text: &[u8], mut put: impl FnMut(&[u8])) {
-    let mut parts = text.split(u8::is_ascii_control);
-    parts.next().map(&mut put);
-    for part in parts {
-        put(b"?");
-        put(part);
-    }
-}
+/// Of a set of signals, as the kernel has it.
+const SET_BYTES: usize = size_of::<u64>();
 
 /// Writes all of `bytes` to the file, or to standard error; returns false if they are not taken. The process gets no
 /// signal for that: it may have been started with a pipe that nobody reads, and it did not ask to write.
-#[cfg(feature = "report")]
 #[cold]
 pub(crate) fn print(file: Option<&File>, mut bytes: &[u8]) -> bool {
     static SIGNALS: u64 = 1 << (libc::SIGPIPE - 1) | 1 << (libc::SIGXFSZ - 1);
-    const SET_BYTES: usize = size_of::<u64>();
-    let (signals, mut mask) = ((&raw const SIGNALS) as usize, 0_u64);
-    let at_once = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    static AT_ONCE: libc::timespec = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     let descriptor = file.map_or(libc::STDERR_FILENO as usize, |file| file.0);
-    // SAFETY: the kernel reads and writes what is given, and nothing else.
-    unsafe {
-        let mask = (&raw mut mask) as usize;
-        let _ = call(libc::SYS_rt_sigprocmask, [libc::SIG_BLOCK as usize, signals, mask, SET_BYTES, 0, 0]);
-        while !bytes.is_empty() {
-            match retry(|| call(libc::SYS_write, [descriptor, bytes.as_ptr() as usize, bytes.len(), 0, 0, 0])) {
-                Ok(written) if written > 0 => bytes = &bytes[written.min(bytes.len())..],
-                Err(Errno(libc::EPIPE | libc::EFBIG)) => {
-                    // The signal that this write brought.
-                    let at_once = (&raw const at_once) as usize;
-                    let _ = call(libc::SYS_rt_sigtimedwait, [signals, 0, at_once, SET_BYTES, 0, 0]);
-                    break;
-                }
-                _ => break,
+    let _silence = Silence::begin(&SIGNALS);
+    while !bytes.is_empty() {
+        // SAFETY: the kernel reads the bytes.
+        match retry(|| unsafe { call(libc::SYS_write, [descriptor, bytes.as_ptr() as usize, bytes.len(), 0, 0, 0]) }) {
+            Ok(written) if written > 0 => bytes = &bytes[written.min(bytes.len())..],
+            Err(Errno(libc::EPIPE | libc::EFBIG)) => {
+                // The signal that this write brought.
+                let args = [&raw const SIGNALS as usize, 0, &raw const AT_ONCE as usize, SET_BYTES, 0, 0];
+                // SAFETY: the kernel reads a set and a time.
+                let _ = unsafe { call(libc::SYS_rt_sigtimedwait, args) };
+                break;
             }
+            _ => break,
         }
-        let _ = call(libc::SYS_rt_sigprocmask, [libc::SIG_SETMASK as usize, mask, 0, SET_BYTES, 0, 0]);
     }
     bytes.is_empty()
 }
@@ -293,6 +278,28 @@ pub(crate) fn remove(path: &[u8]) {
     if path.last() == Some(&0) {
         // SAFETY: `path` ends in NUL.
         let _ = unsafe { call(libc::SYS_unlinkat, [libc::AT_FDCWD as usize, path.as_ptr() as usize, 0, 0, 0, 0]) };
+    }
+}
+
+/// Lets signals of the calling thread wait, as long as it is there.
+pub(crate) struct Silence(u64);
+
+impl Silence {
+    /// For the signals of this set, as the kernel has it.
+    #[inline(never)]
+    pub(crate) fn begin(signals: &u64) -> Result<Self> {
+        let mut before = 0_u64;
+        let args = [libc::SIG_BLOCK as usize, &raw const *signals as usize, &raw mut before as usize, SET_BYTES, 0, 0];
+        // SAFETY: the kernel reads one set and writes one.
+        unsafe { call(libc::SYS_rt_sigprocmask, args) }.map(|_| Self(before))
+    }
+}
+
+impl Drop for Silence {
+    fn drop(&mut self) {
+        let args = [libc::SIG_SETMASK as usize, &raw const self.0 as usize, 0, SET_BYTES, 0, 0];
+        // SAFETY: the kernel reads one set.
+        let _ = unsafe { call(libc::SYS_rt_sigprocmask, args) };
     }
 }
 

@@ -1,7 +1,11 @@
 //! Text in a fixed buffer: what the runtime says, without an allocator and without `core::fmt`'s machinery
 //! (which would double the runtime's size in every module that carries it).
 
-/// Text of at most `N` bytes. What does not fit is cut off, never an error.
+/// Text of at most `N` bytes, 65,535 at most. What does not fit is cut off, never an error.
+///
+/// ```compile_fail
+/// let text = invar::Text::<65536>::new();
+/// ```
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct Text<const N: usize> {
@@ -18,6 +22,32 @@ pub(crate) trait Sink {
 }
 
 impl dyn Sink + '_ {
+    /// Puts text from elsewhere, as a path: each control character, and each byte that is no UTF-8, as `?`. They would make
+    /// lines of their own, or give orders to a terminal.
+    #[cold]
+    pub(crate) fn plain(&mut self, text: &[u8]) {
+        if !cfg!(feature = "report") {
+            // A small module knows ASCII only.
+            return text.iter().for_each(|&byte| self.put(&[if (b' '..=b'~').contains(&byte) { byte } else { b'?' }]));
+        }
+        let mut rest = text;
+        while !rest.is_empty() {
+            let mut visible = 0;
+            while let length @ 1.. = character(&rest[visible..]) {
+                visible += length;
+            }
+            let (run, behind) = rest.split_at(visible);
+            self.put(run);
+            rest = behind;
+            if let [first, behind @ ..] = rest {
+                self.put(b"?");
+                // Both bytes of a control character are one.
+                let second = *first == 0xc2 && behind.first().is_some_and(|byte| (0x80..0xa0).contains(byte));
+                rest = &behind[usize::from(second)..];
+            }
+        }
+    }
+
     /// Puts a number in decimal.
     pub(crate) fn dec(&mut self, number: u64) {
         digits(self, number, 10);
@@ -28,6 +58,43 @@ impl dyn Sink + '_ {
         self.put(b"0x");
         digits(self, number, 16);
     }
+}
+
+/// The length of the character with which `text` begins, if it is one of UTF-8's and no control character; else 0.
+#[cold]
+#[inline(never)]
+fn character(text: &[u8]) -> usize {
+    let Some(&first) = text.first() else { return 0 };
+    // The Unicode Standard, table 3-6; and the least number that needs so many bytes, without control characters.
+    let (more, least) = match first {
+        0x20..=0x7e => return 1,
+        0xc2..=0xdf => (1, 0xa0),
+        0xe0..=0xef => (2, 0x800),
+        0xf0..=0xf4 => (3, 0x10000),
+        _ => return 0,
+    };
+    let mut number = u32::from(first) & (0x3f >> more);
+    for at in 1..=more {
+        match text.get(at) {
+            Some(&byte) if byte & 0xc0 == 0x80 => number = number << 6 | u32::from(byte & 0x3f),
+            _ => return 0,
+        }
+    }
+    if number >= least && char::from_u32(number).is_some() { more + 1 } else { 0 }
+}
+
+/// A number's digits.
+#[cold]
+#[inline(never)]
+pub(crate) fn decimal(mut number: u32, digits: &mut [u8; 10]) -> &[u8] {
+    let mut first = digits.len();
+    // At least one, and as many as there is room for.
+    while first > 0 && (number > 0 || first == digits.len()) {
+        first -= 1;
+        digits[first] = b'0' + (number % 10) as u8;
+        number /= 10;
+    }
+    &digits[first..]
 }
 
 /// Puts a number's digits.
@@ -51,8 +118,11 @@ fn digits(out: &mut dyn Sink, number: u64, base: u64) {
 }
 
 impl<const N: usize> Text<N> {
+    const FITS: () = assert!(N <= u16::MAX as usize, "a `Text` has room for 65535 bytes at most");
+
     /// Empty text.
     pub const fn new() -> Self {
+        let () = Self::FITS;
         Self { length: 0, bytes: [0; N] }
     }
 
@@ -183,7 +253,45 @@ mod tests {
             (&mut text as &mut dyn Sink).hex(number);
             assert_eq!(text.as_str(), format!("{number:#x}"));
         }
+        for number in [0, 7, 10, 1234567890, u32::MAX] {
+            assert_eq!(decimal(number, &mut [0xff; 10]), format!("{number}").as_bytes());
+        }
         assert_eq!(Text::<40>::new().number(i64::MIN).as_str(), format!("{}", i64::MIN));
+    }
+
+    #[test]
+    fn plain_text_gives_no_orders() {
+        for (text, plain) in [
+            (b"" as &[u8], ""),
+            ("/tmp/größe ✓".as_bytes(), "/tmp/größe ✓"),
+            (b"a\nb\r\tc\x1b[2J\x7f", "a?b??c?[2J?"),
+            // NEL and CSI, of the second set of control characters.
+            ("a\u{85}b\u{9b}31m\u{a0}".as_bytes(), "a?b?31m\u{a0}"),
+            (b"\x9b31m \xff\xfe \xe2\x80", "?31m ?? ??"),
+            (b"\n", "?"),
+        ] {
+            let mut out = Text::<64>::new();
+            (&mut out as &mut dyn Sink).plain(text);
+            assert_eq!(out.as_bytes(), plain.as_bytes());
+        }
+    }
+
+    #[test]
+    fn characters_are_those_of_the_standard_library() {
+        let visible = |text: &[u8]| {
+            let text = str::from_utf8(text).ok()?;
+            text.chars().next().filter(|first| !first.is_control() && first.len_utf8() == text.len())
+        };
+        for first in 0..=255 {
+            assert_eq!(character(&[first]) == 1, visible(&[first]).is_some());
+            for second in 0..=255 {
+                assert_eq!(character(&[first, second]) == 2, visible(&[first, second]).is_some());
+                for tail in [&[0x7f][..], &[0x80], &[0xbf], &[0xc0], &[0x80, 0xbf], &[0x80, 0xc0], &[0xbf, 0x7f]] {
+                    let bytes = [&[first, second], tail].concat();
+                    assert_eq!(character(&bytes) == bytes.len(), visible(&bytes).is_some(), "{bytes:x?}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -27,7 +27,15 @@ fn main() -> ExitCode {
         test("the report goes where it is wanted", ANYWHERE, the_report_goes_where_it_is_wanted),
         test("a report that nobody takes harms nobody", ANYWHERE, a_report_that_nobody_takes_harms_nobody),
         test("evidence cannot pass for another line", ANYWHERE, evidence_cannot_pass_for_another_line),
-        test("bad settings are named and ignored", ANYWHERE, bad_settings_are_named_and_ignored),
+        test("what is misspelt gets a line, and is ignored", ANYWHERE, what_is_misspelt_gets_a_line),
+        test("one line in a process, whoever is loaded when", ANYWHERE, one_line_in_a_process),
+        test("a module without reports says what is misspelt", ANYWHERE, a_module_without_reports_complains),
+        test(
+            "a module without reports says what require misses",
+            sites(),
+            a_module_without_reports_says_what_is_missing,
+        ),
+        test("the docs list every setting", ANYWHERE, the_docs_list_every_setting),
         test("programs with raised privileges take no settings", no_setuid(), raised_privileges_take_no_settings),
     ])
 }
@@ -186,8 +194,9 @@ fn assert_ended(output: &Output, why: &str) {
 
 fn require_ends_a_program_with_an_unbound_site() {
     let output = run_story(&[("INVAR", "require"), ("INVAR_WRITER", "off"), ("INVAR_KEYS", "slice=force")]);
-    assert_ended(&output, "a site is not bound");
-    assert!(errors(&output).contains("by setting"), "the report says why: {}", errors(&output));
+    assert_ended(&output, "\ninvar: INVAR=require: (program): 0 of ");
+    assert!(errors(&output).ends_with(" sites are bound; by setting\n"), "{}", errors(&output));
+    assert!(errors(&output).starts_with("module (program) at "), "the report stands before it: {}", errors(&output));
 }
 
 fn require_ends_a_program_without_its_extension() {
@@ -201,7 +210,7 @@ fn portable() -> Option<String> {
 }
 
 fn require_ends_what_cannot_be_bound() {
-    assert_ended(&run_story(&[("INVAR", "require")]), "a site is not bound");
+    assert_ended(&run_story(&[("INVAR", "require")]), "0 of 0 sites are bound; this architecture has no other form");
 }
 
 fn require_lets_go_what_is_bound() {
@@ -300,28 +309,152 @@ fn evidence_cannot_pass_for_another_line() {
     assert!(errors.contains("  key story.off = off (probe): two?  key story.forged = on (probe): lines\n"), "{errors}");
     // Nor can a setting give orders to a terminal.
     let errors = story(&[("INVAR", "\u{1b}[2J\nno")]).errors;
-    assert!(errors.starts_with("invar: INVAR=?[2J?no is none of"), "{errors}");
+    assert!(errors.starts_with("invar: INVAR=?[2J?no is ignored: "), "{errors}");
 }
 
-fn bad_settings_are_named_and_ignored() {
+/// Variables, and the line that each gets.
+const MISSPELT: [(&str, &str, &str); 14] = [
+    ("INVAR", "requrie", "INVAR=requrie is ignored: its values are off auto require"),
+    ("INVAR", "OFF", "INVAR=OFF is ignored: its values are off auto require"),
+    ("INVAR_WRITER", "laser", "INVAR_WRITER=laser is ignored: its values are off auto mem mprotect"),
+    ("INVAR_SLICE", "all", "INVAR_SLICE=all is ignored: its values are off count profile"),
+    ("INVAR_GUARD", "yes", "INVAR_GUARD=yes is ignored: its values are 0 1"),
+    ("INVAR_REPORT", "1", "INVAR_REPORT=1 is ignored: a file of this name is ./1"),
+    ("INVAR_REPORT", "stdrr", "INVAR_REPORT=stdrr is ignored: a file of this name is ./stdrr"),
+    ("INVAR_KEYS", "story.on", "INVAR_KEYS: story.on is ignored: it is not KEY=VALUE"),
+    ("INVAR_KEYS", "story.on=maybe", "INVAR_KEYS: story.on=maybe is ignored: its values are off on"),
+    ("INVAR_KEYS", ",story.width=", "INVAR_KEYS: story.width= is ignored: its values are narrow wide widest"),
+    ("INVAR_KEYS", "story.off=force", "INVAR_KEYS: story.off=force is ignored: its values are off on"),
+    ("INVAR_KEYS", "cpu.avx2=maybe", "INVAR_KEYS: cpu.avx2=maybe is ignored: its values are off on"),
+    ("INVAR_KEYS", "stroy.on=off", "INVAR_KEYS: stroy.on=off: no module that is loaded so far has such a key"),
+    ("INVAR_KEYS", "slice=fource,cpu.avx2=off", "INVAR_KEYS: slice=fource is ignored: its values are off on"),
+];
+
+fn what_is_misspelt_gets_a_line() {
+    let folder = Temporary::path("empty");
+    std::fs::create_dir(&folder.0).unwrap();
+    let run = |name: &str, value: &str| {
+        let mut story = command(Build::release().program("story"));
+        tale(story.env(name, value).current_dir(&folder.0))
+    };
     let plain = story(&[]);
     assert_eq!(plain.errors, "");
-    for (name, value) in [
-        ("INVAR", "yes"),
-        ("INVAR_WRITER", "laser"),
-        ("INVAR_KEYS", "story.on"),
-        ("INVAR_SLICE", "all"),
-        ("INVAR_GUARD", "yes"),
-    ] {
-        let tale = story(&[(name, value)]);
-        let lines: Vec<_> = tale.errors.lines().collect();
-        let [line] = lines[..] else { panic!("{lines:?}") };
-        assert!(line.starts_with(&format!("invar: {name}={value} is ")), "{line}");
-        assert_eq!((&tale.results, &tale.program().keys), (&plain.results, &plain.program().keys));
+    for (name, value, line) in MISSPELT {
+        let tale = run(name, value);
+        assert_eq!(tale.errors, format!("invar: {line}\n"));
+        assert_eq!((&tale.results, tale.choices()), (&plain.results, plain.choices()), "{name}={value}");
     }
-    // Nothing to say about these.
-    for (name, value) in [("INVAR", ""), ("INVAR_KEYS", ""), ("INVAR_LATER", "1"), ("INVARIANT", "1")] {
+    assert_eq!(std::fs::read_dir(&folder.0).unwrap().count(), 0, "a file was made");
+    std::fs::remove_dir(&folder.0).unwrap();
+
+    // A name that is none, without the value: it may be a password.
+    let names: Vec<_> = SETTINGS.iter().map(|(name, ..)| *name).collect();
+    for name in ["INVAR_REPROT", "INVAR_", "INVAR_keys"] {
+        let errors = story(&[(name, "stderr")]).errors;
+        let line = errors.strip_suffix('\n').and_then(|line| line.strip_prefix(&format!("invar: {name} is ignored: ")));
+        let line = line.unwrap_or_else(|| panic!("{errors}"));
+        assert!(names.iter().all(|name| line.split(' ').any(|word| word == *name)), "{line}");
+    }
+    // Several at once; the others count.
+    let tale = story(&[("INVAR_KEYS", "story.on=maybe,story.on=off,oops,what=ever"), ("INVAR_HLEP", "1")]);
+    assert_eq!(tale.errors.lines().count(), 4, "{}", tale.errors);
+    assert_eq!(tale.program().key("story.on").value, "off");
+
+    // Nothing to say about these: they mean nothing, somebody else, or what another process may have.
+    for (name, value) in [
+        ("INVAR", ""),
+        ("INVAR_KEYS", ""),
+        ("INVAR_KEYS", ",,story.on=on,"),
+        ("INVAR_REPROT", ""),
+        ("INVARIANT", "1"),
+        ("INVAR_TEST_MATRIX", "full"),
+        ("INVAR_KEYS", "slice=off,slice=force,slice.counting=off,slice.hook=off,cpu.avx512f=off,cpu.x86-64-v4=on"),
+    ] {
         assert_eq!(story(&[(name, value)]).errors, "", "{name}={value}");
+    }
+}
+
+/// Each module has its own copy of the runtime, and all read the same environment.
+fn one_line_in_a_process() {
+    let libraries = ["plugin", "rival"].map(|name| Build::release().library(name));
+    let settings = [
+        ("INVAR", "requrie"),
+        ("INVAR_REPROT", "stderr"),
+        ("INVAR_KEYS", "shared.width=maybe,shared.disputed=off,nobodys=on,cpu.avx2=maybe"),
+    ];
+    let linked = libraries.iter().fold(Build::release().named("linked-twice"), |build, library| {
+        build.link_argument("-Wl,--no-as-needed").link_argument(library.display())
+    });
+    for (host, disputed) in [(Build::release().program("host"), 1), (linked.program("host"), 0)] {
+        let tale = tale(command(host).args(&libraries).envs(settings).env("INVAR_HELP", "1"));
+        assert_eq!(tale.modules.len(), 3);
+        for (what, times) in [
+            ("invar: INVAR=requrie is ignored: ", 1),
+            ("invar: INVAR_REPROT is ignored: ", 1),
+            ("invar: INVAR_KEYS: shared.width=maybe is ignored: its values are narrow wide widest\n", 1),
+            ("invar: INVAR_KEYS: nobodys=on: no module that is loaded so far", 1),
+            ("invar: INVAR_KEYS: cpu.avx2=maybe is ignored: ", 1),
+            // A key of the libraries', which the program may open later.
+            ("invar: INVAR_KEYS: shared.disputed=off: no module that is loaded so far", disputed),
+            ("invar: ", 5 + disputed),
+            ("\nINVAR_WRITER=", 1),
+        ] {
+            assert_eq!(tale.errors.matches(what).count(), times, "{what}: {}", tale.errors);
+        }
+        let key = tale.module("libplugin.so").key("shared.disputed");
+        assert!(disputed == 0 || key.origin == "setting", "a key that came later obeys: {key:?}");
+    }
+}
+
+/// A program without the runtime, with the small library in front.
+fn with_small_library(settings: &[(&str, &str)]) -> Output {
+    let small = Build::small().named("small-bound").argument("--features").argument("bound").library("small");
+    output(command("true").env("LD_PRELOAD", small).envs(settings.iter().copied()))
+}
+
+fn a_module_without_reports_complains() {
+    for (name, value, line) in MISSPELT.iter().filter(|(name, ..)| *name != "INVAR_KEYS") {
+        let output = with_small_library(&[(name, value)]);
+        assert!(output.status.success());
+        assert_eq!(errors(&output), format!("invar: {line}\n"));
+    }
+    let output = with_small_library(&[("INVAR_\u{9b}31m\nforged", "1")]);
+    assert_eq!(errors(&output).lines().count(), 1, "{}", errors(&output));
+    assert!(errors(&output).starts_with("invar: INVAR_??31m?forged is ignored: "), "{}", errors(&output));
+}
+
+fn a_module_without_reports_says_what_is_missing() {
+    let output = with_small_library(&[("INVAR", "require")]);
+    assert_eq!((output.status.code(), &*errors(&output)), (Some(0), ""));
+    let output = with_small_library(&[("INVAR", "require"), ("INVAR_WRITER", "off")]);
+    assert_eq!(output.status.code(), Some(EXIT_REQUIRED));
+    let errors = errors(&output);
+    assert!(errors.starts_with("invar: INVAR=require: /") && errors.lines().count() == 1, "{errors}");
+    assert!(errors.contains("/libsmall.so: 0 of ") && errors.ends_with(" sites are bound; by setting\n"), "{errors}");
+}
+
+/// What `INVAR_HELP=1` prints is what can be read elsewhere.
+fn the_docs_list_every_setting() {
+    let read = |path: &str| std::fs::read_to_string(format!("{}/{path}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let readme = read("README.md");
+    let settings = &readme[readme.find("\n## Settings\n").unwrap()..];
+    let settings = &settings[..settings[1..].find("\n## ").unwrap()];
+    let manual = read("capi/man/invar.7");
+    let environment = &manual[manual.find("\n.SH ENVIRONMENT\n").unwrap()..];
+    let environment = &environment[..environment.find("\n.SH NOTES\n").unwrap()];
+    let plain = environment.replace("\\fI", "").replace("\\fR", "");
+    for (name, values, _) in SETTINGS {
+        assert!(plain.contains(&format!("\n.BR {name} ={values}\n")), "invar(7) has not: {name}={values}");
+        // By an example, where anything may stand there.
+        let shown = values.split([',', 'K']).next().unwrap();
+        assert!(settings.contains(&format!("`{name}={shown}")), "the README has not: {name}={values}");
+    }
+    // And nothing else.
+    let entries = plain.lines().filter_map(|line| line.strip_prefix(".BR INVAR")).filter(|line| line.contains(" ="));
+    assert_eq!(entries.count(), SETTINGS.len());
+    for word in settings.split('`').filter(|word| word.starts_with("INVAR")) {
+        let name = word.split('=').next().unwrap();
+        assert!(SETTINGS.iter().any(|(known, ..)| *known == name), "the README has {word}");
     }
 }
 

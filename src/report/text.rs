@@ -3,7 +3,6 @@
 use super::{Binding, KeyReport, ModuleReport, Report, kind_name};
 use crate::bind::{Reason, SiteStatus};
 use crate::key::{Origin, Verdict};
-use crate::sys;
 use crate::text::Sink;
 use invar_arch::Kind;
 
@@ -26,7 +25,7 @@ impl core::fmt::Display for Report {
 #[cold]
 pub(crate) fn print(report: &ModuleReport<'_>, out: &mut dyn Sink) {
     out.put(b"module ");
-    out.put(if report.path().is_empty() { b"(program)" } else { report.path().to_bytes() });
+    out.plain(report.module.name());
     out.put(b" at ");
     out.hex(report.base() as u64);
     out.put(b": ");
@@ -44,8 +43,13 @@ pub(crate) fn print(report: &ModuleReport<'_>, out: &mut dyn Sink) {
         out.put(b" us");
     }
     if let Some(reason) = report.reason() {
-        out.put(b"; what is not bound stays checked: ");
+        out.put(match reason {
+            Reason::Writable(_) => b"; ",
+            _ => b"; what is not bound stays checked: ",
+        });
         print_reason(reason, out);
+    } else if !report.is_loaded() {
+        out.put(b"; its constructor has not run");
     }
     let invalid = report.invalid_keys();
     if invalid > 0 {
@@ -53,7 +57,7 @@ pub(crate) fn print(report: &ModuleReport<'_>, out: &mut dyn Sink) {
         out.dec(invalid as u64);
     }
     out.put(b"\n");
-    report.keys().filter(|key| !is_plain_cpu_key(key)).for_each(|key| print_key(&key, out));
+    report.keys().filter(|key| !is_plain_cpu_key(key)).for_each(|key| print_key(&key, report.is_loaded(), out));
     print_cpu_keys(report, 1, out);
     print_cpu_keys(report, 0, out);
     for binding in report.bindings() {
@@ -62,7 +66,7 @@ pub(crate) fn print(report: &ModuleReport<'_>, out: &mut dyn Sink) {
 }
 
 #[cold]
-fn print_reason(reason: Reason, out: &mut dyn Sink) {
+pub(crate) fn print_reason(reason: Reason, out: &mut dyn Sink) {
     out.put(reason.describe().as_bytes());
     if let Some(detail) = reason.detail() {
         out.put(b" ");
@@ -71,21 +75,35 @@ fn print_reason(reason: Reason, out: &mut dyn Sink) {
 }
 
 #[cold]
-fn print_key(report: &KeyReport<'_>, out: &mut dyn Sink) {
+fn print_key(report: &KeyReport<'_>, is_loaded: bool, out: &mut dyn Sink) {
     out.put(b"  key ");
     out.put(report.key.name());
     let mut verdict = Verdict::undecided();
     match report.key.state.copy(&mut verdict) {
-        false => out.put(b" undecided\n"),
+        false => {
+            out.put(b" undecided: ");
+            out.put(why_undecided(report, is_loaded).as_bytes());
+            out.put(b"\n");
+        }
         true => {
             out.put(b" = ");
             out.put(report.key.value_name(verdict.value));
             out.put(b" (");
             out.put(verdict.origin().name().as_bytes());
             out.put(if verdict.evidence.as_bytes().is_empty() { b")" } else { b"): " });
-            sys::plain(verdict.evidence.as_bytes(), |bytes| out.put(bytes));
+            out.plain(verdict.evidence.as_bytes());
             out.put(b"\n");
         }
+    }
+}
+
+/// Why a key has no verdict yet, or will never have one.
+#[cold]
+fn why_undecided(report: &KeyReport<'_>, is_loaded: bool) -> &'static str {
+    match (is_loaded, report.key.state.begun()) {
+        (true, _) => "its state is memory that something else uses",
+        (false, true) => "it is being decided",
+        (false, false) => "its module's constructor has not run",
     }
 }
 
@@ -144,14 +162,11 @@ fn print_binding(binding: &Binding<'_>, base: usize, out: &mut dyn Sink) {
         }
     }
     out.put(b": ");
-    out.put(match binding.status {
-        SiteStatus::Bound => b"bound to " as &[u8],
-        SiteStatus::Checked => b"checked",
-        SiteStatus::Foreign => b"foreign bytes, left alone",
-        SiteStatus::Invalid(fault) => fault.describe().as_bytes(),
-    });
-    if let (SiteStatus::Bound, Some((_, key))) = (binding.status, binding.found) {
-        out.put(key.value_name(key.state.value()));
+    out.put(binding.status.describe());
+    match (binding.status, binding.found) {
+        (SiteStatus::Bound, Some((_, key))) => out.put(key.value_name(key.state.value())),
+        (SiteStatus::Checked, Some((_, key))) if !key.state.decided() => out.put(b", its key is undecided"),
+        _ => {}
     }
     out.put(b"\n");
 }

@@ -101,13 +101,24 @@ impl Session {
         }
     }
 
-    /// Makes all that was taken stand in the text, and ends the session.
+    /// Makes all that was taken stand in the text.
     #[cold]
     #[inline(never)]
     pub(crate) fn finish(&mut self) -> Result<()> {
         match self {
             Self::Mem(mem) => mem.flush(),
-            Self::Mprotect(mprotect) => mprotect.finish(),
+            Self::Mprotect(mprotect) => {
+                mprotect.finish();
+                Ok(())
+            }
+        }
+    }
+
+    /// Ends the session; an error if the text does not have the protection that it had before.
+    pub(crate) fn close(&mut self) -> Result<()> {
+        match self {
+            Self::Mem(_) => Ok(()),
+            Self::Mprotect(mprotect) => mprotect.close(),
         }
     }
 

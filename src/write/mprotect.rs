@@ -2,11 +2,11 @@
 //!
 //! The span stays executable meanwhile. In a process with one thread there is nobody else who could use that,
 //! and it is what makes this writer safe: the text that is changed is also the text that runs (a Rust library is
-//! linked into its user), signal handlers may run at any time, and where executable memory can be had but not
-//! regained (`PR_SET_MDWE`) the first call is refused and not the last.
+//! linked into its user), and where executable memory can be had but not regained (`PR_SET_MDWE`) the first call is
+//! refused and not the last. Signals wait until the session has ended: a handler could meet half a site.
 
 use super::{Code, Errno, Range, Result};
-use crate::sys::{self, File};
+use crate::sys::{self, File, Silence};
 
 const WRITABLE: i32 = libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC;
 
@@ -23,6 +23,7 @@ pub(crate) struct Mprotect {
     /// The site before, to be read back: right behind its store, the read would wait for it.
     last: Option<(*const u8, Code)>,
     pub(super) bound: u32,
+    _silence: Silence,
 }
 
 impl Mprotect {
@@ -33,9 +34,10 @@ impl Mprotect {
         let page = sys::page_size();
         let pages = text.start & !(page - 1)..text.end.next_multiple_of(page);
         let protection = protection_of(&pages)?;
+        let _silence = Silence::begin(&u64::MAX)?;
         // SAFETY: adds rights only; the one thread goes on executing here.
         unsafe { sys::protect(pages.start, pages.len(), WRITABLE) }?;
-        Ok(Self { copied: pages.start, pages, protection, last: None, bound: 0 })
+        Ok(Self { copied: pages.start, pages, protection, last: None, bound: 0, _silence })
     }
 
     #[inline(always)]
@@ -74,10 +76,15 @@ impl Mprotect {
         }
     }
 
-    pub(super) fn finish(&mut self) -> Result<()> {
+    pub(super) fn finish(&mut self) {
         self.read_back();
+    }
+
+    /// Tries twice: the kernel may have been short of memory for a moment.
+    pub(super) fn close(&mut self) -> Result<()> {
         // SAFETY: the protection that the pages had.
-        unsafe { sys::protect(self.pages.start, self.pages.len(), self.protection) }
+        let restore = || unsafe { sys::protect(self.pages.start, self.pages.len(), self.protection) };
+        restore().or_else(|_| restore())
     }
 }
 
