@@ -80,7 +80,7 @@ pub(crate) fn demand(state: &State) -> u8 {
         {
             match state.begun_by(this_thread()) {
                 Some(order) => note_cycle(&own, &key, order),
-                None => decide(&own, &key, &Settings::from_environment(), &mut Verdict::undecided()),
+                None => decide(&own, &key, &Settings::from_environment(false), &mut Verdict::undecided()),
             }
         }
     }

@@ -190,7 +190,7 @@ pub(crate) fn exclusively(work: impl FnOnce()) {
 /// Whether any module is wanted.
 #[cold]
 #[inline(never)]
-pub(crate) fn any(wanted: &mut dyn FnMut(&Module<'_>) -> bool) -> bool {
+pub(crate) fn one_is(wanted: &mut dyn FnMut(&Module<'_>) -> bool) -> bool {
     let mut found = false;
     each(|module| found = found || wanted(module));
     found

@@ -28,7 +28,7 @@ fn load() {
         // Another version of this crate in the same link has decided and bound all.
         return slice::load();
     }
-    let settings = Settings::from_environment();
+    let settings = Settings::from_environment(true);
     // SAFETY: our own code's module, and only used by it.
     match unsafe { module::find(|module| module.contains(core::ptr::from_ref(outcome) as usize)) } {
         Some(mut own) => {
@@ -44,7 +44,7 @@ fn load() {
 /// Decides and binds for a module that carries no runtime, whose outcome this is; `false` if there is none.
 #[cfg(feature = "capi")]
 pub(crate) fn load_other(outcome: usize) -> bool {
-    let settings = Settings::from_environment();
+    let settings = Settings::from_environment(true);
     // SAFETY: the module calls from its constructor.
     match unsafe { module::find(|module| core::ptr::from_ref(module.outcome) as usize == outcome) } {
         Some(other) if other.outcome.loaded() => true,

@@ -31,6 +31,8 @@ pub(crate) struct Settings {
     pub(crate) help: bool,
     pub(crate) guard: bool,
     keys: &'static [u8],
+    /// Whether what is misspelt is said.
+    loud: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -92,10 +94,11 @@ const VARIABLES: u32 = 1;
 const KEYS: u32 = 2;
 
 impl Settings {
+    /// What the environment says; while a module is loaded also what is misspelt in it.
     #[cold]
-    pub(crate) fn from_environment() -> Self {
+    pub(crate) fn from_environment(loud: bool) -> Self {
         let mut settings =
-            Self { mode: Mode::Auto, writer: Wish::Any, report: None, help: false, guard: false, keys: b"" };
+            Self { mode: Mode::Auto, writer: Wish::Any, report: None, help: false, guard: false, keys: b"", loud };
         if sys::auxiliary(libc::AT_SECURE) == 0 {
             for variable in environment() {
                 settings.take(variable);
@@ -127,7 +130,8 @@ impl Settings {
         if !bytes.starts_with(b"INVAR") || value.is_empty() {
             return;
         }
-        let among = |values| choose(bytes, value, values);
+        let loud = self.loud;
+        let among = |values| choose(loud, bytes, value, values);
         match place(name, NAMES) {
             Some(0) => match among(MODES) {
                 Some(0) => self.mode = Mode::Off,
@@ -145,7 +149,7 @@ impl Settings {
             },
             // A word alone is misspelt, or meant as a switch.
             Some(3) if value != b"stderr" && !value.iter().any(|byte| b"/.%".contains(byte)) => {
-                misspelt(bytes, b"a file of this name is ./", value);
+                misspelt(loud, bytes, b"a file of this name is ./", value);
             }
             // SAFETY: behind `INVAR_REPORT=`, in the same string.
             Some(3) => self.report = Some(unsafe { CStr::from_ptr(value.as_ptr().cast()) }),
@@ -159,7 +163,7 @@ impl Settings {
             None => {
                 let others = [b"INVAR_TEST_" as &[u8], b"INVAR_GUEST_"];
                 if bytes.starts_with(b"INVAR_") && !others.iter().any(|prefix| bytes.starts_with(prefix)) {
-                    misspelt(name, b"there are only ", NAMES);
+                    misspelt(loud, name, b"there are only ", NAMES);
                 }
             }
         }
@@ -184,10 +188,10 @@ impl Settings {
 /// The place of a setting's value among those that it can have.
 #[cold]
 #[inline(never)]
-fn choose(setting: &[u8], value: &[u8], values: &[u8]) -> Option<usize> {
+fn choose(loud: bool, setting: &[u8], value: &[u8], values: &[u8]) -> Option<usize> {
     let chosen = place(value, values);
     if chosen.is_none() {
-        misspelt(setting, VALUES, values);
+        misspelt(loud, setting, VALUES, values);
     }
     chosen
 }
@@ -195,8 +199,8 @@ fn choose(setting: &[u8], value: &[u8], values: &[u8]) -> Option<usize> {
 /// Says why a variable is ignored, if no other module of the process has.
 #[cold]
 #[inline(never)]
-fn misspelt(variable: &[u8], why: &[u8], values: &[u8]) {
-    if !said(VARIABLES) {
+fn misspelt(loud: bool, variable: &[u8], why: &[u8], values: &[u8]) {
+    if loud && !said(VARIABLES) {
         sys::complain(&[variable, IGNORED, why, values]);
     }
 }
@@ -220,7 +224,7 @@ fn check_key(entry: &[u8]) {
                 values.put(b" ");
                 fine |= !is_symbol && name == value;
             }
-            fine |= key.flags & flags::SLICE != 0 && value == b"force";
+            fine |= key.flags & flags::TIMESLICE != 0 && value == b"force";
         }
     });
     let values = values.as_bytes().trim_ascii_end();
@@ -261,7 +265,7 @@ const VALUES: &[u8] = b"its values are ";
 /// Whether a module has said this.
 #[cold]
 fn said(what: u32) -> bool {
-    module::any(&mut |module| module.outcome.said.load(Relaxed) & what != 0)
+    module::one_is(&mut |module| module.outcome.said.load(Relaxed) & what != 0)
 }
 
 /// What `INVAR_SLICE` and `INVAR_PROFILE` say: what to count, and where. For the probe of that key.

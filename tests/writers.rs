@@ -4,9 +4,10 @@
 mod common;
 
 use common::refuse::{Refused, cannot_refuse, refuse};
-use common::{Build, Tale, bound_in_c, command, run, sites, tale, with_either_binder};
+use common::{Build, Tale, bound_in_c, command, output, run, sites, tale, with_either_binder};
 use libtest_mimic::Trial;
-use std::process::ExitCode;
+use std::os::unix::process::CommandExt;
+use std::process::{ExitCode, Stdio};
 
 const EPERM: &str = "1";
 const EACCES: &str = "13";
@@ -38,7 +39,121 @@ fn main() -> ExitCode {
     });
     let unknown = sites().or_else(|| cannot_refuse(&[Refused::Statx]));
     let unknown = with_either_binder("the number of threads is not told", unknown, the_number_of_threads_is_not_told);
-    run(cases.chain(with_either_binder("many sites, each way", sites(), many_sites)).chain(unknown))
+    let kept = sites().or_else(|| cannot_refuse(&[Refused::MprotectBack]));
+    let kept = with_either_binder("text that stays writable is reported", kept, text_that_stays_writable);
+    let traced = sites().or_else(cannot_trace);
+    let traced = with_either_binder("signals wait while mprotect writes", traced, signals_wait);
+    let many = with_either_binder("many sites, each way", sites(), many_sites);
+    run(cases.chain([many, unknown, kept, traced].into_iter().flatten()))
+}
+
+/// Everything is bound, and the system does not take the right to write back.
+fn text_that_stays_writable() {
+    let run = |refused, settings: &[(&str, &str)]| {
+        let mut story = command(Build::release().program("story"));
+        refuse(&mut story, refused);
+        // It comes to no good end: it looks for memory that is writable and executable.
+        let output = output(story.envs(settings.iter().copied()));
+        let [said, errors] = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
+        (said, errors, output.status.code())
+    };
+    const WHY: &str = "its text stays writable, as the protection that it had was refused with errno 1";
+    let refused: [&'static [Refused]; 2] = [&[Refused::MprotectBack], &[Refused::MprotectBack, Refused::OpenReadWrite]];
+    for (refused, writer) in refused.into_iter().zip(["mprotect", "auto"]) {
+        let (said, errors, _) = run(refused, &[("INVAR_WRITER", writer), ("INVAR_REPORT", "stderr")]);
+        assert!(errors.contains("writable and executable"), "the filter refuses nothing: {errors}");
+        let line = said.lines().find(|line| line.starts_with("module\t\t")).unwrap_or_else(|| panic!("{said}"));
+        let [_, _, _, sites, bound, writer, why] = line.split('\t').collect::<Vec<_>>()[..] else { panic!("{line}") };
+        assert_eq!((sites, writer, why), (bound, "mprotect", WHY));
+        assert!(said.contains("\nsite\t\t") && !said.contains("\tChecked\t"), "{said}");
+        if bound_in_c() {
+            continue;
+        }
+        let line = errors.lines().next().unwrap();
+        assert!(line.starts_with("module (program) at ") && line.ends_with(&format!(" us; {WHY}")), "{errors}");
+        let (_, errors, code) =
+            run(refused, &[("INVAR_WRITER", writer), ("INVAR", "require"), ("INVAR_KEYS", "slice=force")]);
+        assert_eq!(code, Some(invar::EXIT_REQUIRED));
+        assert!(errors.ends_with(&format!(" of {sites} sites are bound; {WHY}\n")), "{errors}");
+    }
+}
+
+/// Why nobody can be traced here, from a try.
+fn cannot_trace() -> Option<String> {
+    let mut command = std::process::Command::new("true");
+    traced(&mut command).map(|_| ()).err().map(|error| format!("no process can be traced: {error}"))
+}
+
+/// A system call that a traced program made.
+struct Call {
+    number: i64,
+    protection: i32,
+    /// The signals that wait.
+    blocked: u64,
+}
+
+/// Runs a program to its end; the signals that waited when it began, and its system calls.
+fn traced(command: &mut std::process::Command) -> std::io::Result<(u64, Vec<Call>)> {
+    const PTRACE_GETSIGMASK: libc::c_uint = 0x420a;
+    // SAFETY: one system call in the child, on numbers.
+    unsafe {
+        command.pre_exec(|| match libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0) {
+            0 => Ok(()),
+            _ => Err(std::io::Error::last_os_error()),
+        });
+    }
+    let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    let pid = child.id() as libc::pid_t;
+    // SAFETY: a child of this thread that stops for it; the kernel fills in what is given.
+    unsafe {
+        let mut status = 0;
+        let blocked = || {
+            let mut set = 0_u64;
+            assert_eq!(libc::ptrace(PTRACE_GETSIGMASK, pid, size_of::<u64>(), &raw mut set), 0);
+            set
+        };
+        assert_eq!(libc::waitpid(pid, &mut status, 0), pid);
+        let at_first = blocked();
+        let options = libc::PTRACE_O_TRACESYSGOOD | libc::PTRACE_O_EXITKILL;
+        assert_eq!(libc::ptrace(libc::PTRACE_SETOPTIONS, pid, 0, options), 0);
+        let (mut calls, mut signal) = (Vec::new(), 0);
+        loop {
+            libc::ptrace(libc::PTRACE_SYSCALL, pid, 0, signal);
+            assert_eq!(libc::waitpid(pid, &mut status, 0), pid);
+            if !libc::WIFSTOPPED(status) {
+                assert_eq!(status, 0, "the program's end");
+                return Ok((at_first, calls));
+            }
+            signal = libc::WSTOPSIG(status);
+            if signal != libc::SIGTRAP | 0x80 {
+                continue;
+            }
+            signal = 0;
+            let mut info: libc::ptrace_syscall_info = std::mem::zeroed();
+            let size = size_of_val(&info);
+            assert!(libc::ptrace(libc::PTRACE_GET_SYSCALL_INFO, pid, size, &raw mut info) > 0);
+            if info.op == libc::PTRACE_SYSCALL_INFO_ENTRY {
+                let entry = info.u.entry;
+                calls.push(Call { number: entry.nr as i64, protection: entry.args[2] as i32, blocked: blocked() });
+            }
+        }
+    }
+}
+
+/// A handler could meet half a site; and afterwards all is as it was.
+fn signals_wait() {
+    let mut story = command(Build::release().program("story"));
+    let (at_first, calls) = traced(story.env("INVAR_WRITER", "mprotect")).unwrap();
+    let rights = libc::PROT_WRITE | libc::PROT_EXEC;
+    let is = |call: &Call, wanted| call.number == libc::SYS_mprotect && call.protection & rights == wanted;
+    let begin = calls.iter().position(|call| is(call, rights)).expect("text is made writable");
+    let end = calls.iter().rposition(|call| is(call, libc::PROT_EXEC)).expect("and gets its protection back");
+    let cannot_wait = 1 << (libc::SIGKILL - 1) | 1 << (libc::SIGSTOP - 1);
+    for call in &calls[begin..=end] {
+        assert_eq!(call.blocked | cannot_wait, u64::MAX, "system call {}", call.number);
+        assert_ne!(call.number, libc::SYS_rt_sigprocmask);
+    }
+    assert_eq!((calls[0].blocked, calls.last().unwrap().blocked), (at_first, at_first));
 }
 
 /// On dozens of pages in a row, where mprotect is the cheaper; a few, as the other tests have, are written by mem.

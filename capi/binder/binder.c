@@ -10,7 +10,7 @@ typedef volatile uint64_t __attribute__((may_alias)) word;
 __extension__ typedef unsigned __int128 code;	/* the first byte of a site is the lowest */
 static const struct invar_verdict blank;
 enum { PT_LOAD = 1, PT_NOTE = 4, PT_GNU_RELRO = 0x6474e552, PF_X = 1, PF_W = 2, PF_R = 4, SEALED = 2, PROVES = 1, SLICE = 2, SYMBOL = 4, TIMESLICE = 8, OWN = 16 };
-enum { BRANCH = 1, SLICE_ENTER = 2, SLICE_LEAVE = 3, SETTING = 1, THREADS = 3, THREADS_UNKNOWN = 4, REFUSED = 5, EIO = 5, EINTR = 4 };
+enum { BRANCH = 1, SLICE_ENTER = 2, SLICE_LEAVE = 3, SETTING = 1, THREADS = 3, THREADS_UNKNOWN = 4, REFUSED = 5, WRITABLE = 6, EIO = 5, EINTR = 4 };
 #define EACH_HEADER(h, m) for (const struct header *h = (m)->headers, *h##_end = h + (m)->count; h < h##_end; h++)
 
 static long call(long number, long a, long b, long c, long d, long e)
@@ -228,8 +228,9 @@ static int forms(const struct site_record *r, uint8_t value, int32_t request, co
 	return r->kind == BRANCH || value == r->value || request;
 }
 
-/* Writes a site's code; 0, or a negative error number. The page stays executable meanwhile: it may be the one that runs. */
-static long write_code(unsigned writer, long file, uintptr_t at, const code *bytes, unsigned length, uint32_t flags)
+/* Writes a site's code; 0, or a negative error number; in *left one with which the page stays writable. It stays executable
+ * meanwhile: it may be the one that runs. */
+static long write_code(unsigned writer, long file, uintptr_t at, const code *bytes, unsigned length, uint32_t flags, long *left)
 {
 	long page = (long)(at & ~4095UL), size = (long)at + length - page, protection = flags >> 2 | (flags & PF_W) | (flags & PF_X) << 2;
 	long error = writer == INVAR_WRITER_MEM ? call(18 /* pwrite64 */, file, (long)bytes, length, (long)at, 0)
@@ -238,17 +239,22 @@ static long write_code(unsigned writer, long file, uintptr_t at, const code *byt
 		return error == length ? 0 : error < 0 ? error : -EIO;
 	for (unsigned byte = 0; !error && byte < length; byte++)
 		((volatile uint8_t *)at)[byte] = ((const uint8_t *)bytes)[byte];
-	long restored = call(10, page, size, protection, 0, 0);
-	return error ? error : restored;
+	long restored = error ? 0 : call(10, page, size, protection, 0, 0);
+	if (restored && (restored = call(10, page, size, protection, 0, 0)))	/* memory may have been short */
+		*left = restored;
+	return error;
 }
 
 /* Binds what this writer can, and counts; 0, or a negative error number. */
 static long pass(const struct invar_module *m, const struct tables *t, unsigned writer)
 {
 	long file = writer == INVAR_WRITER_MPROTECT ? -1 : call(257 /* openat */, 0, (long)"/proc/self/mem", 02000002 /* O_RDWR | O_CLOEXEC */, 0, 0);
-	long error = file < 0 && writer == INVAR_WRITER_MEM ? file : 0;
+	long error = file < 0 && writer == INVAR_WRITER_MEM ? file : 0, left = 0;
+	uint64_t all = ~0ULL, mask = 0;
 	const struct invar_key_record *end = t->keys + t->keys_count, *k = end;
 	t->outcome->bound = t->outcome->left = 0;
+	if (writer == INVAR_WRITER_MPROTECT)	/* a signal handler could meet half a site */
+		call(14 /* rt_sigprocmask */, 0 /* SIG_BLOCK */, (long)&all, (long)&mask, 8, 0);
 	for (const struct site_record *r = t->sites; !error && r < t->sites + t->sites_count; r++) {
 		uintptr_t at = invar_at(&r->site), state = invar_at(&r->state);
 		uint32_t flags = holds(m, at, r->length, PF_R | PF_X);
@@ -260,11 +266,18 @@ static long pass(const struct invar_module *m, const struct tables *t, unsigned 
 		    r->flags || r->kind < BRANCH || r->kind > SLICE_LEAVE || (r->kind != BRANCH && (!(k->flags & SLICE) || r->value)) ||
 		    !forms(r, state_of(k)->value, t->outcome->request_offset, &checked, &bound))
 			continue;
-		if (same((void *)at, &checked, r->length) && !(error = write_code(writer, file, at, &bound, r->length, flags)))
+		if (same((void *)at, &checked, r->length) && !(error = write_code(writer, file, at, &bound, r->length, flags, &left)))
 			t->outcome->writers |= (uint8_t)writer;
 		*(same((void *)at, &bound, r->length) ? &t->outcome->bound : &t->outcome->left) += 1;
 	}
-	call(3 /* close */, file, 0, 0, 0, 0);
+	if (writer == INVAR_WRITER_MPROTECT)
+		call(14, 2 /* SIG_SETMASK */, (long)&mask, 0, 8, 0);
+	else
+		call(3 /* close */, file, 0, 0, 0, 0);
+	if (left) {
+		t->outcome->reason = WRITABLE;
+		t->outcome->detail = (uint32_t)-left;
+	}
 	return error;
 }
 
@@ -291,8 +304,10 @@ int invar_bind(struct invar_module *m)
 		if (m->writers & writer && !(error = pass(m, &t, writer)))
 			reason = 0;
 	__asm__ volatile("xorl %%eax, %%eax\n\tcpuid" : : : "rax", "rbx", "rcx", "rdx", "memory");	/* execute what was written */
-	t.outcome->reason = reason;
-	t.outcome->detail = reason == THREADS ? threads : reason > THREADS ? (uint32_t)-error : 0;
+	if (reason) {
+		t.outcome->reason = reason;
+		t.outcome->detail = reason == THREADS ? threads : reason > THREADS ? (uint32_t)-error : 0;
+	}
 	__atomic_store_n(&t.outcome->phase, 1, __ATOMIC_RELEASE);
-	return reason;
+	return t.outcome->reason;
 }

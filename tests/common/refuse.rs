@@ -11,6 +11,9 @@ pub enum Refused {
     ExecGain,
     /// A seccomp filter as systemd's `MemoryDenyWriteExecute` has: `mprotect` with `PROT_EXEC` (`EPERM`).
     MprotectExec,
+    /// A seccomp filter against `mprotect` with `PROT_EXEC` and without `PROT_WRITE` (`EPERM`): who makes text writable cannot
+    /// take that back.
+    MprotectBack,
     /// A seccomp filter against opening any file to read and write (`EPERM`), so `/proc/self/mem` too.
     OpenReadWrite,
     /// A seccomp filter against `pwrite64` (`EPERM`): `/proc/self/mem` opens, and cannot be written.
@@ -42,6 +45,9 @@ impl Refused {
             // SAFETY: numbers only.
             Self::ExecGain => zero(unsafe { libc::prctl(PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0) }),
             Self::MprotectExec => filter(libc::SYS_mprotect, Some((2, libc::PROT_EXEC)), REFUSE),
+            Self::MprotectBack => {
+                filter_unless(libc::SYS_mprotect, Some((2, libc::PROT_EXEC)), libc::PROT_WRITE, REFUSE)
+            }
             Self::OpenReadWrite => filter(libc::SYS_openat, Some((2, libc::O_RDWR)), REFUSE),
             Self::Pwrite => filter(libc::SYS_pwrite64, None, REFUSE),
             Self::Statx => filter(libc::SYS_statx, None, REFUSE),
@@ -55,19 +61,25 @@ pub const REFUSE: u32 = libc::SECCOMP_RET_ERRNO | libc::EPERM as u32;
 /// Installs a filter in the calling thread that does this to a system call; where the number of an argument and bits are
 /// given, only if it has any of these bits.
 pub fn filter(number: libc::c_long, bits: Option<(u32, i32)>, action: u32) -> Result<()> {
+    filter_unless(number, bits, 0, action)
+}
+
+/// The same, unless the argument has any of other bits.
+fn filter_unless(number: libc::c_long, bits: Option<(u32, i32)>, unless: i32, action: u32) -> Result<()> {
     const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
     const IF_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
     const IF_ANY_BIT: u16 = (libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K) as u16;
     const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
     let line = |code, k, jt, jf| libc::sock_filter { code, jt, jf, k };
-    // Without bits the argument does not matter: the second jump leads to the same refusal.
-    let (argument, mask, otherwise) = bits.map_or((0, 0, 0), |(argument, bits)| (argument, bits as u32, 1));
+    // Without bits the argument does not matter: the second jump leads on as well.
+    let (argument, mask, otherwise) = bits.map_or((0, 0, 0), |(argument, bits)| (argument, bits as u32, 2));
     let program = [
         // seccomp_data: the number at 0, the arguments from 16 on, eight bytes each, low half first.
         line(LOAD, 0, 0, 0),
-        line(IF_EQUAL, number as u32, 0, 3),
+        line(IF_EQUAL, number as u32, 0, 4),
         line(LOAD, 16 + 8 * argument, 0, 0),
         line(IF_ANY_BIT, mask, 0, otherwise),
+        line(IF_ANY_BIT, unless as u32, 1, 0),
         line(RETURN, action, 0, 0),
         line(RETURN, libc::SECCOMP_RET_ALLOW, 0, 0),
     ];
