@@ -2,8 +2,11 @@
 
 mod common;
 
+use common::elf::Image;
 use common::{ANYWHERE, Build, Tale, Temporary, command, no_setuid, output, run, set_user, sites, tale, test};
 use invar::{EXIT_REQUIRED, SETTINGS};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -27,6 +30,9 @@ fn main() -> ExitCode {
         test("the report goes where it is wanted", ANYWHERE, the_report_goes_where_it_is_wanted),
         test("a report that nobody takes harms nobody", ANYWHERE, a_report_that_nobody_takes_harms_nobody),
         test("evidence cannot pass for another line", ANYWHERE, evidence_cannot_pass_for_another_line),
+        test("a path cannot pass for another line", ANYWHERE, a_path_cannot_pass_for_another_line),
+        test("require counts every record whose code is there", sites(), require_counts_every_record),
+        test("the report says why a key is undecided", sites(), the_report_says_why_a_key_is_undecided),
         test("what is misspelt gets a line, and is ignored", ANYWHERE, what_is_misspelt_gets_a_line),
         test("one line in a process, whoever is loaded when", ANYWHERE, one_line_in_a_process),
         test("a module without reports says what is misspelt", ANYWHERE, a_module_without_reports_complains),
@@ -310,6 +316,80 @@ fn evidence_cannot_pass_for_another_line() {
     // Nor can a setting give orders to a terminal.
     let errors = story(&[("INVAR", "\u{1b}[2J\nno")]).errors;
     assert!(errors.starts_with("invar: INVAR=?[2J?no is ignored: "), "{errors}");
+}
+
+/// A path may hold anything but NUL.
+fn a_path_cannot_pass_for_another_line() {
+    const NAME: &[u8] = b"lib\n  key forged = on (probe)\x1b[2J\x7f\xc2\x9b31m-\xc3\xbc";
+    let folder = Temporary::path("paths");
+    std::fs::create_dir(&folder.0).unwrap();
+    let library = Temporary(folder.0.join(OsStr::from_bytes(NAME)));
+    common::replace(&library.0, &std::fs::read(Build::release().library("plugin")).unwrap());
+    let shown = format!("{}/lib?  key forged = on (probe)?[2J??31m-ü", folder.0.display());
+    let run = |settings: &[(&str, &str)]| {
+        let mut host = command(Build::release().program("host"));
+        errors(&output(host.arg("--silent").arg(&library.0).envs(settings.iter().copied())))
+    };
+    let report = run(&[("INVAR_REPORT", "stderr")]);
+    assert!(report.contains(&format!("\nmodule {shown} at 0x")), "{report}");
+    let required = run(&[("INVAR", "require"), ("INVAR_KEYS", "slice=off")]);
+    if invar_arch::PATCHES {
+        // The program has no slice sites.
+        assert!(required.contains(&format!("\ninvar: INVAR=require: {shown}: ")), "{required}");
+    }
+    for text in [report, required] {
+        assert!(text.chars().all(|character| character == '\n' || !character.is_control()), "{text:?}");
+        assert!(!text.lines().any(|line| line.starts_with("  key forged")), "{text}");
+    }
+    drop(library);
+    std::fs::remove_dir(&folder.0).unwrap();
+}
+
+/// The story with these bytes over a record of its tables.
+fn altered(record: usize, at: usize, bytes: &[u8]) -> Temporary {
+    let mut story = std::fs::read(Build::release().program("story")).unwrap();
+    story[record + at..record + at + bytes.len()].copy_from_slice(bytes);
+    Temporary::executable("altered", &story)
+}
+
+fn require_counts_every_record() {
+    let image = Image::read(&Build::release().program("story"));
+    let all = image.site_records();
+    let required = |at: usize, bytes: &[u8]| {
+        let copy = altered(image.sites.start, at, bytes);
+        output(command(&copy.0).env("INVAR", "require").env("INVAR_KEYS", "slice=force"))
+    };
+    let assert_missed = |output: Output, bound: usize| {
+        assert_ended(
+            &output,
+            &format!("\ninvar: INVAR=require: (program): {bound} of {} sites are bound; ", all.len()),
+        );
+        assert!(errors(&output).ends_with(" sites are bound; other code stands there, or records are wrong\n"));
+    };
+    // A length that no form has; another version's flags; a state, and a target, that are none.
+    assert_missed(required(12, &[all[0].length + 1]), all.len() - 1);
+    assert_missed(required(15, &[1]), all.len() - 1);
+    assert_missed(required(8, &[0; 4]), all.len() - 1);
+    assert_missed(required(4, &[0; 4]), all.len() - 1);
+    // What linkers leave of code that they discarded: blank, or of a symbol with address 0.
+    assert!(required(0, &[0; 16]).status.success());
+    let nowhere = (image.address(image.sites.start) as i32).wrapping_neg().to_le_bytes();
+    assert!(required(0, &nowhere).status.success());
+}
+
+fn the_report_says_why_a_key_is_undecided() {
+    let image = Image::read(&Build::release().program("story"));
+    let place = image.keys.clone().step_by(16).zip(image.key_records()).find(|(_, key)| key.name == "story.on");
+    let (record, _) = place.expect("the key");
+    // In data that the program has filled in itself: what is not blank is no state.
+    let taken = |at: &u64| !image.is_relro(*at) && !image.is_relro(at + 255) && !image.is_blank(*at..at + 8);
+    let mut data = image.data().flat_map(|data| (data.start.next_multiple_of(8)..data.end - 256).step_by(8));
+    let state = data.find(|at| taken(at) && image.is_blank(at + 1..at + 2)).expect("data that is not blank");
+    let distance = (state as i32).wrapping_sub(image.address(record) as i32);
+    let copy = altered(record, 0, &distance.to_le_bytes());
+    let output = output(command(&copy.0).env("INVAR_REPORT", "stderr"));
+    let line = "\n  key story.on undecided: its state is memory that something else uses\n";
+    assert!(errors(&output).contains(line), "{}", errors(&output));
 }
 
 /// Variables, and the line that each gets.
