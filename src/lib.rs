@@ -56,8 +56,9 @@
 //!
 //! - `slice`: the slice key and [`slice::enter`]. A library that only branches on other keys does without the probes of
 //!   the kernel.
-//! - `report`: the text that `INVAR_REPORT`, `INVAR_HELP` and `INVAR=require` print. Without it a module obeys the settings
-//!   in silence; [`report()`] is there all the same.
+//! - `report`: the text that `INVAR_REPORT` and `INVAR_HELP` print, and what `INVAR_KEYS` names that no module has. Without it a
+//!   module obeys the settings all the same, and says which variables are misspelt and why `INVAR=require` ends the process;
+//!   [`report()`] is there as well.
 //! - `profile`: `INVAR_SLICE`, and [`slice::counts`]. A module without it binds its slice sites whatever that says, and is
 //!   not counted.
 //!

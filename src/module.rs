@@ -367,16 +367,18 @@ impl<'a> Module<'a> {
         self.is_program() || words.any(|&[tag, value]| tag == DT_FLAGS_1 && value & DF_1_NODELETE != 0)
     }
 
-    /// How many of its site records are for code that is there: a linker that discards code may leave its records blank, or
-    /// have them lead to address 0 of the file, or to what is no code.
+    /// How many of its site records are for code that is there.
     #[cold]
     #[inline(never)]
     pub(crate) fn live_sites(&self) -> u32 {
-        let is_live = |record: &&SiteRecord| {
-            let address = record.address();
-            record.site != 0 && address != self.base && self.segments.contain(address, 1, libc::PF_X)
-        };
-        self.sites.iter().filter(is_live).count() as u32
+        self.sites.iter().filter(|record| self.is_live(record)).count() as u32
+    }
+
+    /// Whether a record is for code that is there: a linker that discards code may leave its record blank, or have it lead to
+    /// address 0 of the file, or to what is no code.
+    pub(crate) fn is_live(&self, record: &SiteRecord) -> bool {
+        let address = record.address();
+        record.site != 0 && address != self.base && self.segments.contain(address, 1, libc::PF_X)
     }
 
     /// Its path, for people.

@@ -89,9 +89,15 @@ fn require(own: &Module<'_>) {
         is_slice_key(&key) && key.state.value() == 0 && own.sites.iter().any(|site| site.is_slice_of(state))
     };
     let reason = report::of(own).reason();
+    #[cfg(feature = "report")]
+    let first = report::load::first_unbound(own);
+    #[cfg(feature = "report")]
+    let others = first.as_str();
+    #[cfg(not(feature = "report"))]
+    let others = "at the others stands other code, or their records are wrong";
     let why = match reason {
         Some(reason) => reason.describe(),
-        None if bound < sites => "other code stands there, or records are wrong",
+        None if bound < sites => others,
         None if SLICES && own.keys().any(is_absent) => "the slice extension is absent",
         None => return,
     };

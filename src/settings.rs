@@ -61,7 +61,7 @@ pub const SETTINGS: &[(&str, &str, &str)] = &[
     (
         "INVAR_REPORT",
         "stderr|FILE",
-        "list keys, sites and reasons at load; FILE is appended to, and %p in it is the process",
+        "list keys, sites and reasons at load; FILE, a path with / . or % in it, is appended to; %p is the process",
     ),
     #[cfg(feature = "profile")]
     (

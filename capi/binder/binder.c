@@ -309,5 +309,5 @@ int invar_bind(struct invar_module *m)
 		t.outcome->detail = reason == THREADS ? threads : reason > THREADS ? (uint32_t)-error : 0;
 	}
 	__atomic_store_n(&t.outcome->phase, 1, __ATOMIC_RELEASE);
-	return t.outcome->reason;
+	return reason;
 }

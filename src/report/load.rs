@@ -1,7 +1,8 @@
 //! What a module writes when it is loaded, if a setting asks for it.
 
-use super::of;
-use super::text::print;
+use super::text::{print, print_site};
+use super::{Binding, of};
+use crate::bind::SiteStatus;
 use crate::module::Module;
 use crate::settings::{self, SETTINGS};
 use crate::sys::{self, File};
@@ -45,6 +46,20 @@ fn open(destination: &CStr) -> Option<File> {
 #[cold]
 fn complain(what: &[u8], destination: &CStr) {
     sys::complain(&[b"INVAR_REPORT: cannot ", what, destination.to_bytes(), b", reporting here"]);
+}
+
+/// Which site is the first that is not bound, and what stands there.
+#[cold]
+pub(crate) fn first_unbound(module: &Module<'_>) -> Text<256> {
+    let mut text = Text::new();
+    let report = of(module);
+    let is_it =
+        |binding: &Binding<'_>| binding.status != SiteStatus::Bound && module.is_live(&module.sites[binding.index]);
+    if let Some(binding) = report.bindings().find(is_it) {
+        text.put(b"not ");
+        print_site(&binding, module.base, &mut text);
+    }
+    text
 }
 
 /// Prints the settings table.

@@ -61,7 +61,9 @@ pub(crate) fn print(report: &ModuleReport<'_>, out: &mut dyn Sink) {
     print_cpu_keys(report, 1, out);
     print_cpu_keys(report, 0, out);
     for binding in report.bindings() {
-        print_binding(&binding, report.base(), out);
+        out.put(b"  ");
+        print_site(&binding, report.base(), out);
+        out.put(b"\n");
     }
 }
 
@@ -138,9 +140,10 @@ fn print_cpu_keys(report: &ModuleReport<'_>, value: u8, out: &mut dyn Sink) {
 /// How the names of the built-in keys for the CPU's features begin.
 const CPU: &[u8] = b"cpu.";
 
+/// One site and what stands there, or its record and what is wrong with it.
 #[cold]
-fn print_binding(binding: &Binding<'_>, base: usize, out: &mut dyn Sink) {
-    out.put(b"  site ");
+pub(crate) fn print_site(binding: &Binding<'_>, base: usize, out: &mut dyn Sink) {
+    out.put(b"site ");
     match binding.found {
         None => {
             out.put(b"record ");
@@ -168,5 +171,4 @@ fn print_binding(binding: &Binding<'_>, base: usize, out: &mut dyn Sink) {
         (SiteStatus::Checked, Some((_, key))) if !key.state.decided() => out.put(b", its key is undecided"),
         _ => {}
     }
-    out.put(b"\n");
 }
