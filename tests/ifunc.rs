@@ -693,7 +693,7 @@ fn a_symbol_that_two_modules_have() {
 
 /// Whatever the environment says: resolvers in Rust and in C choose what the runtime's keys have.
 fn resolvers_read_settings_as_keys_do() {
-    const KEYS: [&str; 14] = [
+    const KEYS: [&str; 20] = [
         "cpu.avx2=off",
         "cpu.avx2=on",
         "cpu.avx2=",
@@ -704,12 +704,19 @@ fn resolvers_read_settings_as_keys_do() {
         "cpu.avx512bw=on",
         "cpu.avx512bw=none",
         "cpu.avx512=off",
+        // Misspelt.
+        "cpu.avx2=maybe",
+        "cpu.avx2=OFF",
+        "cpu.avx2 =off",
+        " cpu.avx2=off",
+        "CPU.AVX2=off",
+        "cpu.avx2:off",
         "=off",
         "",
         "xcpu.avx2=off",
         "mylib_wide_and_a_name_that_is_longer_than_any_that_is_looked_for=off",
     ];
-    const MODES: [&str; 6] = ["auto", "off", "", "offx", "auto,off", "=off"];
+    const MODES: [&str; 8] = ["auto", "off", "", "offx", "auto,off", "=off", "OFF", "requrie"];
     let rust = rust_program("optimised", &[], &[]);
     let c = c_program("settings", "gcc -O2", &["copy.c", "copies.c"]);
     let mut state = 1_u32;
@@ -728,6 +735,7 @@ fn resolvers_read_settings_as_keys_do() {
         }
         settings.push(("INVAR_KEYSX", "cpu.avx2=off,cpu.avx512bw=off".into()));
         settings.push(("INVARX", "off".into()));
+        settings.push(("INVAR_KYES", "cpu.avx2=off".into()));
         let settings = || settings.iter().map(|(name, value)| (name, value));
         let rust = facts(command(&rust).env_clear().envs(settings()));
         let c = facts(command(&c).env_clear().envs(settings()));
