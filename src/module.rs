@@ -50,7 +50,8 @@ pub(crate) struct ModuleKey<'a> {
     pub(crate) record: &'a KeyRecord,
     pub(crate) values: u8,
     pub(crate) flags: u8,
-    names: &'a [u8],
+    /// Its name, then each value's, each with a NUL behind it.
+    pub(crate) names: &'a [u8],
 }
 
 /// What came of binding a module; the note leads to it, so that every copy of the runtime can report it. Zero is
@@ -302,6 +303,13 @@ impl<'a> Module<'a> {
             let key = self.key(record)?;
             wanted(&key).then_some((at, key))
         })
+    }
+
+    /// The first key of this name.
+    #[cfg(feature = "report")]
+    #[cold]
+    pub(crate) fn key_named(&self, name: &[u8]) -> Option<ModuleKey<'a>> {
+        self.keys().find(|key| key.name() == name)
     }
 
     /// The key whose state has this address.

@@ -214,46 +214,41 @@ fn check_key(entry: &[u8]) {
         None if entry.is_empty() => return,
         None => return sys::complain(&[KEYS_SETTING, entry, IGNORED, b"it is not KEY=VALUE"]),
     };
-    let (mut fine, mut is_symbol, mut values) = (false, false, Text::<256>::new());
-    module::each(|module| {
-        for key in module.keys().filter(|key| key.name() == name) {
+    let (mut fine, mut is_symbol, mut values) = (false, false, Text::<1024>::new());
+    module::one_is(&mut |module| {
+        if let Some(key) = module.key_named(name) {
             is_symbol = key.flags & flags::SYMBOL != 0;
             values = Text::new();
-            for name in (0..key.values).map(|number| key.value_name(number)) {
-                values.put(name);
-                values.put(b" ");
-                fine |= !is_symbol && name == value;
-            }
+            // The values' names stand behind the key's, each with a NUL behind it.
+            let names = key.names.get(name.len() + 1..).unwrap_or_default();
+            names.iter().for_each(|&byte| values.put(&[if byte == 0 { b' ' } else { byte }]));
+            fine |= !is_symbol && place(value, values.as_bytes()).is_some();
             fine |= key.flags & flags::TIMESLICE != 0 && value == b"force";
         }
+        false
     });
     let values = values.as_bytes().trim_ascii_end();
-    let why: &[u8] = match built_in(name) {
+    // What a key of the runtime's own may have.
+    let built_in: &[u8] = if name.starts_with(b"cpu.") { b"off on" } else { b"off on force count profile" };
+    let (is_ignored, why, values): (&[u8], &[u8], &[u8]) = match values {
         _ if fine => return,
-        _ if is_symbol => b"a symbol goes by other keys",
-        _ if !values.is_empty() => VALUES,
-        Some(values) if place(value, values).is_some() => return,
-        Some(values) => return sys::complain(&[KEYS_SETTING, entry, IGNORED, VALUES, values]),
-        None => return sys::complain(&[KEYS_SETTING, entry, b": no module that is loaded so far has such a key"]),
+        _ if is_symbol => (IGNORED, b"a symbol goes by other keys", b""),
+        b"" if !is_built_in(name) => (b": ", b"no module that is loaded so far has such a key", b""),
+        b"" if place(value, built_in).is_some() => return,
+        b"" => (IGNORED, VALUES, built_in),
+        values => (IGNORED, VALUES, values),
     };
-    sys::complain(&[KEYS_SETTING, entry, IGNORED, why, if is_symbol { b"" } else { values }]);
+    sys::complain(&[KEYS_SETTING, entry, is_ignored, why, values]);
 }
 
-/// The values of a key of the runtime's own, which a process may do without.
+/// Whether it is a key of the runtime's own, which this process may do without.
 #[cfg(feature = "report")]
 #[cold]
-fn built_in(name: &[u8]) -> Option<&'static [u8]> {
-    match name {
-        b"slice" => Some(b"off on force"),
-        b"slice.counting" => Some(COUNTING),
-        b"slice.hook" => Some(b"off on"),
-        _ => {
-            let feature = name.strip_prefix(b"cpu.")?;
-            let known = arch::FEATURES.is_empty()
-                || arch::level(feature).is_some()
-                || place(feature, arch::FEATURES.as_bytes()).is_some();
-            known.then_some(b"off on")
-        }
+fn is_built_in(name: &[u8]) -> bool {
+    match name.strip_prefix(b"cpu.") {
+        Some(_) if arch::FEATURES.is_empty() => true,
+        Some(feature) => place(feature, arch::FEATURES.as_bytes()).is_some() || arch::level(feature).is_some(),
+        None => place(name, b"slice slice.counting slice.hook").is_some(),
     }
 }
 

@@ -1,8 +1,7 @@
 //! What a module writes when it is loaded, if a setting asks for it.
 
-use super::text::{print, print_site};
-use super::{Binding, of};
-use crate::bind::SiteStatus;
+use super::of;
+use super::text::{print, print_sites};
 use crate::module::Module;
 use crate::settings::{self, SETTINGS};
 use crate::sys::{self, File};
@@ -52,13 +51,7 @@ fn complain(what: &[u8], destination: &CStr) {
 #[cold]
 pub(crate) fn first_unbound(module: &Module<'_>) -> Text<256> {
     let mut text = Text::new();
-    let report = of(module);
-    let is_it =
-        |binding: &Binding<'_>| binding.status != SiteStatus::Bound && module.is_live(&module.sites[binding.index]);
-    if let Some(binding) = report.bindings().find(is_it) {
-        text.put(b"not ");
-        print_site(&binding, module.base, &mut text);
-    }
+    print_sites(&of(module), true, &mut text);
     text
 }
 

@@ -60,11 +60,7 @@ pub(crate) fn print(report: &ModuleReport<'_>, out: &mut dyn Sink) {
     report.keys().filter(|key| !is_plain_cpu_key(key)).for_each(|key| print_key(&key, report.is_loaded(), out));
     print_cpu_keys(report, 1, out);
     print_cpu_keys(report, 0, out);
-    for binding in report.bindings() {
-        out.put(b"  ");
-        print_site(&binding, report.base(), out);
-        out.put(b"\n");
-    }
+    print_sites(report, false, out);
 }
 
 #[cold]
@@ -140,9 +136,27 @@ fn print_cpu_keys(report: &ModuleReport<'_>, value: u8, out: &mut dyn Sink) {
 /// How the names of the built-in keys for the CPU's features begin.
 const CPU: &[u8] = b"cpu.";
 
+/// One line for each site; or, in a line that has begun, the first that is not bound.
+#[cold]
+#[inline(never)]
+pub(crate) fn print_sites(report: &ModuleReport<'_>, missed: bool, out: &mut dyn Sink) {
+    for binding in report.bindings() {
+        let is_missed =
+            || binding.status != SiteStatus::Bound && report.module.is_live(&report.module.sites[binding.index]);
+        if !missed || is_missed() {
+            out.put(if missed { b"not " } else { b"  " });
+            print_site(&binding, report.base(), out);
+            if missed {
+                return;
+            }
+            out.put(b"\n");
+        }
+    }
+}
+
 /// One site and what stands there, or its record and what is wrong with it.
 #[cold]
-pub(crate) fn print_site(binding: &Binding<'_>, base: usize, out: &mut dyn Sink) {
+fn print_site(binding: &Binding<'_>, base: usize, out: &mut dyn Sink) {
     out.put(b"site ");
     match binding.found {
         None => {
