@@ -51,8 +51,9 @@ mod cpu;
 pub use cpu::cpu_features_of;
 pub use cpu::{FEATURE_SOURCE, FEATURES, cpu_features, cpu_features_for_resolvers, level};
 pub use machine::{
-    IFUNC, NAME, Observer, PATCHES, PRCTL, RSEQ_SIGNATURE, SYS_RSEQ, area, bound, checked, holds_area, libc_area,
-    observe, own_area_offset, start, synchronise, syscall, syscall_for_resolvers, take_back, thread_pointer, ticks,
+    IFUNC, NAME, Observer, PATCHES, PRCTL, RSEQ_SIGNATURE, SYS_RSEQ, area, bound, checked, holds_area, is_glibc,
+    libc_area, observe, own_area_offset, start, synchronise, syscall, syscall_for_resolvers, take_back, thread_pointer,
+    ticks,
 };
 
 /// A function that takes one word, and the word: what [`start`] goes on with.

@@ -238,7 +238,7 @@ pub fn enrol_contended() {
 ///   `seccomp_cache_prepare`), but for x32 calls, which take 5.
 /// - All threads must have the same filters when it is installed, since all get it or none.
 ///
-/// Already guarded, by whatever module's runtime, it makes two system calls and changes nothing. The calling thread must
+/// Already guarded, by whatever module's runtime, it makes four system calls and changes nothing. The calling thread must
 /// be outside any section. Where seccomp filters stand, a child process tries first: some of them kill.
 ///
 /// **What it does not cover.** A thread loses the extension with its area, and may unregister that by `rseq(2)`. This is

@@ -3,6 +3,11 @@
 #![allow(unsafe_code)]
 
 use crate::text::{Sink, Text};
+#[cfg(feature = "slice")]
+use core::sync::atomic::{
+    AtomicU32,
+    Ordering::{Acquire, Release},
+};
 use invar_arch as arch;
 
 /// A kernel error number, 1 to 4095.
@@ -76,14 +81,26 @@ impl File {
         let args =
             if cfg!(target_pointer_width = "32") { [self.0, 0, 0, 0, bytes, 0] } else { [self.0, 0, 0, bytes, 0, 0] };
         // SAFETY: our own descriptor.
-        match unsafe { call(libc::SYS_fallocate, args) } {
-            // A file system that cannot say.
-            Err(Errno(libc::EOPNOTSUPP | libc::ENOSYS)) => {
-                // SAFETY: our own descriptor.
-                unsafe { call(libc::SYS_ftruncate, [self.0, bytes, 0, 0, 0, 0]) }.map(drop)
-            }
+        match retry(|| unsafe { call(libc::SYS_fallocate, args) }) {
+            // A file system that cannot, as ext2, NFS before 4.2 and many of FUSE's, or a filter that does not know the call.
+            Err(Errno(libc::EOPNOTSUPP | libc::ENOSYS | libc::EPERM)) => self.fill(bytes),
             result => result.map(drop),
         }
+    }
+
+    /// Writes as many zeros: for what is written there is room, or else an error.
+    #[cfg(feature = "profile")]
+    fn fill(&self, mut bytes: usize) -> Result<()> {
+        static ZEROS: [u8; 4096] = [0; 4096];
+        while bytes > 0 {
+            let args = [self.0, ZEROS.as_ptr() as usize, bytes.min(ZEROS.len()), 0, 0, 0];
+            // SAFETY: the kernel only reads the zeros.
+            match retry(|| unsafe { call(libc::SYS_write, args) })? {
+                0 => return Err(Errno(libc::EIO)),
+                written => bytes -= written,
+            }
+        }
+        Ok(())
     }
 
     /// Lets writes wait for whoever reads, in a file that was opened with `O_NONBLOCK`.
@@ -340,27 +357,126 @@ pub(crate) fn process_id() -> u64 {
     unsafe { call(libc::SYS_getpid, [0; 6]) }.unwrap_or(0) as u64
 }
 
-/// Runs `work`, which may only make system calls, in a child process, and waits; its result is the child's exit code.
-///
-/// The child shares no memory, and has one thread. Its exit signal is 0: the program gets no SIGCHLD, and its wait calls do
-/// not see the child.
+/// All signals, kept from the calling thread until this is dropped.
 #[cfg(feature = "slice")]
-#[cold]
-pub(crate) fn child(work: impl FnOnce() -> i32) -> Result<i32> {
-    // SAFETY: shares no memory. The child makes system calls only, so it does not matter which locks were held.
-    match unsafe { call(libc::SYS_clone, [0; 6]) }? {
-        0 => exit(work()),
-        child => wait(child),
+pub(crate) struct Blocked(u64);
+
+#[cfg(feature = "slice")]
+impl Blocked {
+    /// By the kernel's own call: libc's keeps two signals for itself, whose handlers are libc's.
+    pub(crate) fn all() -> Result<Self> {
+        let mut before = 0;
+        set_mask(&u64::MAX, &mut before).map(|()| Self(before))
     }
 }
 
-/// Waits until this child, or traced thread, ends or stops; returns its status, as wait(2) has it.
 #[cfg(feature = "slice")]
-pub(crate) fn wait(child: usize) -> Result<i32> {
+impl Drop for Blocked {
+    fn drop(&mut self) {
+        let _ = set_mask(&self.0, &mut 0);
+    }
+}
+
+#[cfg(feature = "slice")]
+fn set_mask(mask: &u64, before: &mut u64) -> Result<()> {
+    let (mask, before) = ((&raw const *mask) as usize, (&raw mut *before) as usize);
+    // SAFETY: the kernel reads one set of 64 signals and writes another.
+    unsafe { call(libc::SYS_rt_sigprocmask, [libc::SIG_SETMASK as usize, mask, before, size_of::<u64>(), 0, 0]) }
+        .map(drop)
+}
+
+/// What a child process and its parent tell each other, in memory that both have.
+#[cfg(feature = "slice")]
+pub(crate) struct Talk {
+    introduced: AtomicU32,
+    /// The work's result and one; 0 before it came to its end.
+    answer: AtomicU32,
+}
+
+#[cfg(feature = "slice")]
+impl Talk {
+    /// In the child: waits until the parent has introduced it; `false` if that takes too long, as where the parent is gone.
+    pub(crate) fn is_introduced(&self) -> bool {
+        const LIMIT: u64 = 1_000_000_000;
+        let begun = now();
+        while self.introduced.load(Acquire) == 0 {
+            if now() - begun > LIMIT {
+                return false;
+            }
+            rest();
+        }
+        true
+    }
+}
+
+/// Runs `work`, which may only make system calls, in a child process, and waits; returns its result, or `None` if the child was
+/// killed. `introduce` is called with the child's number in the parent.
+///
+/// The child leaves no trace. It shares no memory but what is mapped so, and has one thread. Its exit signal is 0: the program
+/// gets no SIGCHLD, and its wait calls do not see the child, but for those that ask for all (`__WALL`). Signals are blocked in
+/// it, so that no handler of the program runs twice; in the calling thread, until the child is gone. It leaves no core.
+#[cfg(feature = "slice")]
+#[cold]
+pub(crate) fn child(introduce: impl FnOnce(usize), work: impl FnOnce(&Talk) -> i32) -> Result<Option<i32>> {
+    let mut memory = Scratch::shared(size_of::<Talk>())?;
+    // SAFETY: aligned as a mapping is; zeros are a value, and so is whatever its atomics hold.
+    let talk: &Talk = unsafe { &*memory.bytes().as_ptr().cast() };
+    let _blocked = Blocked::all()?;
+    // SAFETY: shares no memory. The child makes system calls only, so it does not matter which locks were held.
+    match unsafe { call(libc::SYS_clone, [0; 6]) }? {
+        0 => {
+            // A core, which a filter that kills would have written, has all memory of the program in it. This keeps it from
+            // those as well that are piped to a program (core(5)), as a limit of 0 would not; and it is no other call than
+            // is tried here in any case.
+            // SAFETY: changes a flag of the child's own memory.
+            let _ = unsafe { call(libc::SYS_prctl, [libc::PR_SET_DUMPABLE as usize, 0, 0, 0, 0, 0]) };
+            let answer = work(talk) as u32;
+            talk.answer.store(answer.wrapping_add(1), Release);
+            exit(0)
+        }
+        child => {
+            introduce(child);
+            talk.introduced.store(1, Release);
+            see_off(child)?;
+        }
+    }
+    Ok(talk.answer.load(Acquire).checked_sub(1).map(|answer| answer as i32))
+}
+
+/// Waits until the child has ended.
+#[cfg(feature = "slice")]
+fn see_off(child: usize) -> Result<()> {
+    loop {
+        match wait(child, libc::WUNTRACED) {
+            // By a signal to all of the process's group, which nothing can block. This process had it as well, and runs again.
+            Ok(Some(status)) if libc::WIFSTOPPED(status) => {
+                // SAFETY: our own child, which is there until it is waited for.
+                unsafe { call(libc::SYS_kill, [child, libc::SIGCONT as usize, 0, 0, 0, 0]) }?;
+            }
+            // ECHILD: it is gone, and somebody waited for any.
+            Ok(_) | Err(Errno(libc::ECHILD)) => return Ok(()),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Waits until this child, or traced thread, ends or stops; returns its status, as wait(2) has it. With `WNOHANG` among the
+/// flags it does not wait, and there may be none.
+#[cfg(feature = "slice")]
+pub(crate) fn wait(child: usize, flags: i32) -> Result<Option<i32>> {
     let mut status = 0_i32;
-    let args = [child, &raw mut status as usize, libc::__WALL as usize, 0, 0, 0];
+    let args = [child, &raw mut status as usize, (libc::__WALL | flags) as usize, 0, 0, 0];
     // SAFETY: fills in one number.
-    retry(|| unsafe { call(libc::SYS_wait4, args) }).map(|_| status)
+    retry(|| unsafe { call(libc::SYS_wait4, args) }).map(|child| (child != 0).then_some(status))
+}
+
+/// Sleeps as shortly as one can.
+#[cfg(feature = "slice")]
+pub(crate) fn rest() {
+    /// nanosleep(2): seconds and nanoseconds, each in a register's width. To it the kernel adds its timer slack.
+    static TIME: [usize; 2] = [0, 10_000];
+    // SAFETY: reads two numbers.
+    let _ = unsafe { call(libc::SYS_nanosleep, [(&raw const TIME) as usize, 0, 0, 0, 0, 0]) };
 }
 
 /// Opens `/proc/THREAD` and this behind it, a slash and up to six letters and a NUL, for a thread of any process.

@@ -4,10 +4,9 @@
 mod common;
 
 use common::elf;
+use common::trace::{self, no_tracing};
 use common::{ANYWHERE, Build, command, output, run, sites, test};
 use std::collections::BTreeSet;
-use std::io;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
@@ -133,11 +132,6 @@ fn a_hidden_hook_is_seen() {
     assert_eq!(said(&program, &[("INVAR_KEYS", "slice=force")]), seen);
 }
 
-/// Why nothing can be traced here, from a try.
-fn no_tracing() -> Option<String> {
-    count(Command::new("true")).err().map(|error| format!("no tracing: {error}"))
-}
-
 fn handing_over_makes_no_system_call() {
     const THREADS: usize = 20;
     // Loading the two programs differs; so what the second half of the threads adds.
@@ -145,7 +139,7 @@ fn handing_over_makes_no_system_call() {
         let calls = |threads: usize| {
             let mut command = command(&program);
             command.args(["--only", &threads.to_string()]).env("INVAR_KEYS", setting);
-            count(command).unwrap()
+            trace::calls(command).unwrap().len()
         };
         calls(2 * THREADS) - calls(THREADS)
     };
@@ -153,46 +147,7 @@ fn handing_over_makes_no_system_call() {
     for setting in ["slice=off", "slice=force"] {
         let without = added(Build::release().program("threads"), setting);
         let with = added(linked_by(RUST_LLD).program("threads"), setting);
-        println!("{setting}: {with} stops for {THREADS} threads with the hook, {without} without");
+        println!("{setting}: {with} calls for {THREADS} threads with the hook, {without} without");
         assert_eq!(with, without);
-    }
-}
-
-/// How often a program stops on the way into a system call, or out of one, in all its threads.
-fn count(mut command: Command) -> io::Result<usize> {
-    let check = |result: libc::c_long| if result == -1 { Err(io::Error::last_os_error()) } else { Ok(result) };
-    // SAFETY: between fork and exec, a system call without arguments.
-    unsafe { command.pre_exec(move || check(libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0)).map(drop)) };
-    // SAFETY: its threads are children of this one only.
-    let child = command.spawn()?.id() as libc::pid_t;
-    let wait = |pid: libc::pid_t| -> io::Result<(libc::pid_t, libc::c_int)> {
-        let mut status = 0;
-        // SAFETY: fills in one number. Threads of a tracee, and no other children of this thread's.
-        let pid = check(unsafe { libc::waitpid(pid, &mut status, libc::__WALL | libc::__WNOTHREAD) }.into())?;
-        Ok((pid as libc::pid_t, status))
-    };
-    wait(child)?;
-    let options = libc::PTRACE_O_TRACESYSGOOD | libc::PTRACE_O_TRACECLONE | libc::PTRACE_O_EXITKILL;
-    // SAFETY: the child is ours, and stopped.
-    check(unsafe { libc::ptrace(libc::PTRACE_SETOPTIONS, child, 0, options) })?;
-    let (mut stopped, mut signal, mut stops) = (child, 0, 0);
-    loop {
-        // SAFETY: as above; a signal that stopped it is delivered.
-        check(unsafe { libc::ptrace(libc::PTRACE_SYSCALL, stopped, 0, signal) })?;
-        let status = loop {
-            let (pid, status) = wait(-1)?;
-            if libc::WIFSTOPPED(status) || pid == child {
-                stopped = pid;
-                break status;
-            }
-        };
-        if !libc::WIFSTOPPED(status) {
-            let ended = libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0;
-            return if ended { Ok(stops) } else { Err(io::Error::other(format!("wait status {status:#x}"))) };
-        }
-        let call = libc::WSTOPSIG(status) == libc::SIGTRAP | 0x80;
-        stops += usize::from(call);
-        let event = status >> 16 != 0 || libc::WSTOPSIG(status) == libc::SIGSTOP;
-        signal = if call || event { 0 } else { libc::WSTOPSIG(status) };
     }
 }

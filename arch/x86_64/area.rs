@@ -93,6 +93,22 @@ pub fn libc_area() -> Option<(isize, u32)> {
     (!offset.is_null() && !size.is_null()).then(|| unsafe { (offset.read(), size.read()) })
 }
 
+/// Whether the C library is glibc, by a function that no other has. In one file with a program that does not use it glibc is not
+/// known.
+pub fn is_glibc() -> bool {
+    let function: usize;
+    // SAFETY: reads a GOT entry; weak, as above.
+    unsafe {
+        asm!(
+            ".weak gnu_get_libc_version",
+            "mov {}, qword ptr [rip + gnu_get_libc_version@GOTPCREL]",
+            out(reg) function,
+            options(nostack, pure, readonly, preserves_flags),
+        );
+    }
+    function != 0
+}
+
 /// Address of the calling thread's area.
 pub fn area(offset: isize) -> *mut u8 {
     thread_pointer().wrapping_offset(offset)

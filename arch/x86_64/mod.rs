@@ -9,7 +9,9 @@ mod thread;
 
 #[doc(hidden)]
 pub use area::{OBSERVED_REQUEST, OBSERVED_WITHDRAWAL};
-pub use area::{RSEQ_SIGNATURE, SYS_RSEQ, area, holds_area, libc_area, own_area_offset, take_back, thread_pointer};
+pub use area::{
+    RSEQ_SIGNATURE, SYS_RSEQ, area, holds_area, is_glibc, libc_area, own_area_offset, take_back, thread_pointer,
+};
 pub use observe::{Observer, observe};
 pub use site::{bound, checked};
 pub use symbol::IFUNC;

@@ -132,7 +132,8 @@ enum {
 	INVAR_INVALID = 5,		/* an argument */
 	INVAR_NOT_COUNTED = 6,		/* nothing is counted */
 	INVAR_OTHER_FILTERS = 7,	/* another thread has other seccomp filters */
-	INVAR_KILLED = 8		/* a seccomp filter kills who installs another */
+	INVAR_KILLED = 8,		/* a seccomp filter kills who installs another */
+	INVAR_ENDING = 9		/* the thread is about to end, and has given its area back */
 };
 
 /* What a code means: constant text, for any number. */
@@ -146,7 +147,7 @@ INVAR_API unsigned invar_version(void);
 INVAR_API int invar_key(const char *name, struct invar_verdict *verdict, size_t size);
 
 /* Makes the calling thread one that can be granted slices; the one that loads libinvar is. A read where it is one
- * already, else two system calls at most. INVAR_ABSENT, INVAR_NO_AREA, INVAR_OTHER_AREA, or negative. */
+ * already, else two system calls at most. INVAR_ABSENT, INVAR_NO_AREA, INVAR_OTHER_AREA, INVAR_ENDING, or negative. */
 INVAR_API int invar_slice_enrol(void);
 
 /* The same for the contended path of a lock, which is cold and taken again and again. */
@@ -174,7 +175,8 @@ struct invar_thread {
 	size_t size;			/* of what libinvar has filled in */
 	uint64_t address;		/* of the area */
 	uint32_t number;		/* as gettid(2) gives it */
-	int32_t area;			/* INVAR_OK; INVAR_NO_AREA: it has none; negative: nobody could be asked, and why */
+	int32_t area;			/* INVAR_OK; INVAR_NO_AREA: it has none; negative: nobody could be asked, and why; -ETIMEDOUT: it did
+					 * not stop within a second, as where it waits for its child after vfork */
 	uint8_t enabled;		/* it can be granted time */
 	uint8_t request;		/* it asks for time */
 	uint8_t asleep;			/* with a request: one that was left set, as sections make no system calls */

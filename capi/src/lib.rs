@@ -25,10 +25,11 @@ enum Code {
     NotCounted = 6,
     OtherFilters = 7,
     Killed = 8,
+    Ending = 9,
 }
 
 impl Code {
-    const ALL: [(Self, &CStr); 9] = [
+    const ALL: [(Self, &CStr); 10] = [
         (Self::Ok, c"success"),
         (Self::Absent, c"the slice extension is absent"),
         (Self::NoArea, c"the C library registers areas, and has registered none for this thread"),
@@ -38,6 +39,7 @@ impl Code {
         (Self::NotCounted, c"nothing is counted: INVAR_SLICE does not ask for it, or the slice extension is absent"),
         (Self::OtherFilters, c"another thread has other seccomp filters"),
         (Self::Killed, c"a seccomp filter kills who installs another"),
+        (Self::Ending, c"the thread is about to end, and has given its area back"),
     ];
 }
 
@@ -142,6 +144,7 @@ extern "C" fn invar_slice_enrol() -> c_int {
         Ok(()) => Code::Ok as c_int,
         Err(NotEnrolled::NoArea) => Code::NoArea as c_int,
         Err(NotEnrolled::OtherArea) => Code::OtherArea as c_int,
+        Err(NotEnrolled::Ending) => Code::Ending as c_int,
         Err(NotEnrolled::Refused(errno)) => -errno,
         Err(_) => Code::Absent as c_int,
     }

@@ -7,6 +7,7 @@
 
 mod binder;
 mod c;
+mod ends;
 mod enrol;
 mod grants;
 mod guard;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         matrix::tests(),
         enrol::tests(),
         c::tests(),
+        ends::tests(),
         strict::tests(),
         inside::tests(),
         preload::tests(),

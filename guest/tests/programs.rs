@@ -32,40 +32,83 @@ pub const C_PROGRAM: &str = "contend-c";
 
 const LIBINVAR: &str = "libinvar.so.0";
 
+/// Why nothing can be built in C for musl.
+pub fn no_musl_gcc() -> Option<String> {
+    let found = Command::new("musl-gcc").arg("--version").output().is_ok_and(|output| output.status.success());
+    no_make().or_else(|| (!found).then(|| "no musl-gcc".into()))
+}
+
 /// Why there are no programs in C.
 pub fn no_make() -> Option<String> {
     let found = Command::new("make").arg("--version").output().is_ok_and(|output| output.status.success());
     (!found).then(|| "no make, which builds libinvar".into())
 }
 
-/// The program in C, with libinvar beside it or in it.
-fn c_program(how: &str) -> Programs {
+/// The folder with libinvar.
+fn libinvar() -> Programs {
+    static BUILT: OnceLock<Programs> = OnceLock::new();
+    BUILT.get_or_init(make_libinvar).clone()
+}
+
+fn make_libinvar() -> Programs {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("c");
-    let project = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut make = without_cargos(Command::new("make"));
-    make.arg("-C").arg(project.join("capi")).arg(format!("BUILD={}", folder.display()));
-    make.arg(format!("CARGO={}", env!("CARGO"))).env_remove("MAKEFLAGS");
-    let mut cc = Command::new("cc");
-    cc.args(["-std=c11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-pthread", how, "-o"]);
-    let result = folder.join(format!("{how}-programs"));
-    std::fs::create_dir_all(&result).map_err(|error| format!("{}: {error}", result.display()))?;
-    cc.arg(result.join(C_PROGRAM)).arg(project.join("guest/programs/c/contend.c"));
-    cc.arg("-I").arg(project.join("capi/include")).arg("-L").arg(&folder);
+    make.arg("-C").arg(project().join("capi")).arg(format!("BUILD={}", folder.display()));
+    must(make.arg(format!("CARGO={}", env!("CARGO"))).env_remove("MAKEFLAGS"))?;
+    Ok(folder)
+}
+
+fn project() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn must(command: &mut Command) -> std::result::Result<(), String> {
+    let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
+    let said = || format!("{command:?}\n{}", String::from_utf8_lossy(&output.stderr));
+    if output.status.success() { Ok(()) } else { Err(said()) }
+}
+
+/// Compiles `guest/programs/c/SOURCE` into this file, with libinvar beside it or in it.
+fn compile(compiler: &str, source: &str, how: &[&str], result: &Path) -> std::result::Result<(), String> {
+    let folder = libinvar()?;
+    let mut cc = Command::new(compiler);
+    cc.args(["-std=c11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-pthread"]).args(how).arg("-o").arg(result);
+    cc.arg(project().join("guest/programs/c").join(source));
+    cc.arg("-I").arg(project().join("capi/include")).arg("-L").arg(&folder);
     // As invar.pc has it; and the loader looks beside the program, here and in the guest.
     cc.args(["-Wl,-u,invar_load", "-Wl,--push-state,--no-as-needed", "-linvar", "-Wl,--pop-state"]);
-    cc.arg("-Wl,-rpath,$ORIGIN");
-    if how == "-static" {
-        cc.args(["-Wl,-u,__wrap_pthread_create", "-Wl,--wrap=pthread_create", "-Wl,--wrap=thrd_create"]);
-    }
-    for mut command in [make, cc] {
-        let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
-        if !output.status.success() {
-            return Err(format!("{command:?}\n{}", String::from_utf8_lossy(&output.stderr)));
-        }
-    }
-    let copied = std::fs::copy(folder.join(LIBINVAR), result.join(LIBINVAR));
+    must(cc.arg("-Wl,-rpath,$ORIGIN"))
+}
+
+/// As invar.pc has it for static programs.
+const WRAPPERS: [&str; 3] = ["-Wl,-u,__wrap_pthread_create", "-Wl,--wrap=pthread_create", "-Wl,--wrap=thrd_create"];
+
+/// The program in C, with libinvar beside it or in it.
+fn c_program(how: &str) -> Programs {
+    let result = libinvar()?.join(format!("{how}-programs"));
+    std::fs::create_dir_all(&result).map_err(|error| format!("{}: {error}", result.display()))?;
+    let wrappers = if how == "-static" { &WRAPPERS[..] } else { &[] };
+    compile("cc", "contend.c", &[&[how], wrappers].concat(), &result.join(C_PROGRAM))?;
+    let copied = std::fs::copy(libinvar()?.join(LIBINVAR), result.join(LIBINVAR));
     copied.map_err(|error| format!("{LIBINVAR}: {error}"))?;
     Ok(result)
+}
+
+/// `guest/programs/c/ends.c` in one file with musl; its threads enrol by themselves, or are enrolled by the wrappers as well.
+pub fn ends_in_c(wrapped: bool) -> Result<PathBuf> {
+    let program = libinvar()?.join(if wrapped { "ends-wrapped" } else { "ends" });
+    let wrappers = if wrapped { &WRAPPERS[..] } else { &[] };
+    compile("musl-gcc", "ends.c", &[&["-static"], wrappers].concat(), &program)?;
+    Ok(program)
+}
+
+/// The program `ends` in one file with musl, with or without the hook on thread creation.
+pub fn ends_in_rust(hooked: bool) -> Result<PathBuf> {
+    if !hooked {
+        return static_program("ends", "musl");
+    }
+    let what = ["--features", "hook", "--bin", "ends"];
+    Ok(build("musl-hooked", "musl", &what, "")?.join("ends"))
 }
 
 /// One of this package's programs, on this machine.
@@ -87,7 +130,7 @@ pub fn static_program(name: &str, c_library: &str) -> Result<PathBuf> {
     static GNU: OnceLock<Programs> = OnceLock::new();
     static MUSL: OnceLock<Programs> = OnceLock::new();
     let built = match c_library {
-        "musl" => MUSL.get_or_init(|| build("musl", "musl", &["--bin", "sections"], "")),
+        "musl" => MUSL.get_or_init(|| build("musl", "musl", &["--bin", "sections", "--bin", "ends"], "")),
         _ => GNU.get_or_init(|| build("static", "gnu", &["--bins"], "-Ctarget-feature=+crt-static")),
     };
     Ok(built.as_ref().map_err(String::as_str)?.join(name))

@@ -3,7 +3,7 @@
 //! New threads start without, and anybody in the process may switch the extension off for the thread it runs in. So a
 //! thread enrols where it learns that it could gain: on the contended path of a lock.
 
-use super::{ENOTSUPP, FLAG_AVAILABLE, FLAG_ENABLED, enable, flags, is_available, rseq};
+use super::{ENOTSUPP, FLAG_AVAILABLE, FLAG_ENABLED, enable, ending, flags, is_available, register};
 use crate::slice;
 use crate::sys::{Errno, Result};
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -18,8 +18,11 @@ pub enum NotEnrolled {
     NoArea,
     /// Somebody else registered an area for this thread; only one is possible.
     OtherArea,
-    /// The kernel, or a filter, refused with this error number.
+    /// The kernel, or a filter, refused with this error number; `EAGAIN` also where the C library is not glibc and has no
+    /// key left for thread-specific data.
     Refused(i32),
+    /// The thread is about to end, and has given its area back: seen by destructors of thread-specific data.
+    Ending,
 }
 
 impl core::fmt::Display for NotEnrolled {
@@ -29,6 +32,7 @@ impl core::fmt::Display for NotEnrolled {
             Self::NoArea => f.write_str("the C library registers areas, and has registered none for this thread"),
             Self::OtherArea => f.write_str("somebody else registered an area for this thread"),
             Self::Refused(errno) => write!(f, "refused with errno {errno}"),
+            Self::Ending => f.write_str("the thread is about to end, and has given its area back"),
         }
     }
 }
@@ -58,6 +62,7 @@ pub(crate) fn is_enrolled() -> bool {
 /// What enrolling asks of the kernel; a test can answer in its place.
 trait Thread {
     fn flags(&self) -> u32;
+    fn has_given_back(&self) -> bool;
     fn register(&self) -> Result<()>;
     fn enable(&self) -> Result<()>;
 }
@@ -71,8 +76,12 @@ impl Thread for CallingThread {
         flags(self.0)
     }
 
+    fn has_given_back(&self) -> bool {
+        ending::has_given_back(self.0)
+    }
+
     fn register(&self) -> Result<()> {
-        rseq(self.0, 0)
+        register(self.0)
     }
 
     fn enable(&self) -> Result<()> {
@@ -80,14 +89,15 @@ impl Thread for CallingThread {
     }
 }
 
-/// Two system calls in a thread's life, and one more whenever the extension was switched off for it.
-///
-/// Nothing is taken back when the thread ends: the kernel forgets the area before anybody can reuse its memory, which is
-/// what glibc relies on for its own areas (glibc 2.41, nptl/pthread_create.c, `start_thread`).
+/// Two system calls in a thread's life, and one more whenever the extension was switched off for it. Three at its end, where
+/// the C library unmaps a thread's memory before the thread is gone ([`ending`]).
 #[cold]
 fn enrol_at(thread: &impl Thread, libcs: bool) -> core::result::Result<(), NotEnrolled> {
     // Only the kernel sets the flag, in an area that is registered and large enough.
     if !libcs && thread.flags() & FLAG_AVAILABLE == 0 {
+        if thread.has_given_back() {
+            return Err(NotEnrolled::Ending);
+        }
         match thread.register() {
             // EBUSY: this very area, by a signal handler a moment ago.
             Ok(()) | Err(Errno(libc::EBUSY)) => {}
@@ -136,13 +146,14 @@ mod tests {
     /// A thread, and what was asked of it.
     struct Machine {
         flags: Cell<u32>,
+        given_back: bool,
         register: i32,
         enable: i32,
         calls: RefCell<Vec<&'static str>>,
     }
 
     fn fresh() -> Machine {
-        Machine { flags: Cell::new(0), register: 0, enable: 0, calls: RefCell::new(Vec::new()) }
+        Machine { flags: Cell::new(0), given_back: false, register: 0, enable: 0, calls: RefCell::new(Vec::new()) }
     }
 
     fn result(errno: i32) -> Result<()> {
@@ -152,6 +163,10 @@ mod tests {
     impl Thread for Machine {
         fn flags(&self) -> u32 {
             self.flags.get()
+        }
+
+        fn has_given_back(&self) -> bool {
+            self.given_back
         }
 
         fn register(&self) -> Result<()> {
@@ -182,6 +197,12 @@ mod tests {
         assert_eq!(enrolled(fresh(), false), (Ok(()), ["register", "enable"].into()));
         let switched_off = Machine { flags: Cell::new(FLAG_AVAILABLE), ..fresh() };
         assert_eq!(enrolled(switched_off, false), (Ok(()), ["enable"].into()));
+    }
+
+    #[test]
+    fn an_area_that_was_given_back_is_not_registered_again() {
+        let ending = Machine { given_back: true, ..fresh() };
+        assert_eq!(enrolled(ending, false), (Err(NotEnrolled::Ending), [].into()));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 #![allow(unsafe_code)]
 
 mod audit;
+mod ending;
 mod enrol;
 mod guard;
 mod probe;
@@ -34,6 +35,10 @@ const RSEQ_FLAG_UNREGISTER: usize = 1;
 
 /// `getauxval`: how much of `struct rseq` this kernel knows.
 const AT_RSEQ_FEATURE_SIZE: libc::c_ulong = 27;
+
+/// `struct rseq`, `cpu_id`, at offset 4: what it says of a thread that shall have no area (`RSEQ_CPU_ID_REGISTRATION_FAILED`).
+const AREA_CPU: usize = 4;
+const NO_CPU: i32 = -2;
 
 /// `struct rseq`, flags, at offset 16: the thread may have the extension; it has.
 const AREA_FLAGS: usize = 16;
@@ -141,11 +146,11 @@ impl Facts for ThisProcess {
     }
 
     fn register(&self, area: isize) -> Result<()> {
-        rseq(area, 0)
+        register(area)
     }
 
     fn unregister(&self, area: isize) {
-        let _ = rseq(area, RSEQ_FLAG_UNREGISTER);
+        let _ = rseq_at(arch::area(area) as usize, RSEQ_FLAG_UNREGISTER);
     }
 }
 
@@ -177,12 +182,18 @@ pub(crate) fn own_area() -> Option<isize> {
     stays.then(arch::own_area_offset)
 }
 
-/// rseq(2) for our own area at this offset.
-fn rseq(area: isize, flags: usize) -> Result<()> {
+/// Registers our own area at this offset for the calling thread, until it ends.
+fn register(area: isize) -> Result<()> {
     if !arch::holds_area(area) {
         return Err(Errno(libc::EINVAL));
     }
     let area = arch::area(area) as usize;
-    // SAFETY: our own thread-local area, in code that is never unloaded; the kernel writes to it from now on.
+    ending::give_back_at_end(area)?;
+    rseq_at(area, 0)
+}
+
+/// rseq(2) for our own area in the calling thread.
+fn rseq_at(area: usize, flags: usize) -> Result<()> {
+    // SAFETY: our own thread-local area, in code that is never unloaded; the kernel writes to it while it is registered.
     unsafe { sys::call(arch::SYS_RSEQ, [area, OWN_LENGTH, flags, arch::RSEQ_SIGNATURE as usize, 0, 0]) }.map(drop)
 }

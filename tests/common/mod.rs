@@ -7,6 +7,7 @@
 pub mod c;
 pub mod elf;
 pub mod refuse;
+pub mod trace;
 
 use libtest_mimic::{Arguments, Trial};
 use std::collections::BTreeMap;

@@ -1,0 +1,76 @@
+//! Gives a thread's own area back before the thread ends.
+//!
+//! The kernel writes to a registered area whenever it lets the thread go on after another one had its CPU (Linux 7.3,
+//! include/linux/rseq_entry.h, `rseq_exit_to_user_mode_restart`), and kills with SIGSEGV where nothing is mapped. musl
+//! unmaps the stack of a detached thread, with its thread-local memory, in that thread (musl 1.2.5, src/thread/pthread_create.c,
+//! `__pthread_exit`), so there is a time at which the area is gone and the thread is not. glibc never does: a stack is
+//! reused or unmapped once the kernel has cleared the thread's number, which is after the last return to its code (glibc
+//! 2.41, nptl/nptl-stack.c, `__nptl_free_stacks`; Linux 7.3, kernel/fork.c, `mm_release`).
+
+use super::{AREA_CPU, AREA_FLAGS, NO_CPU, RSEQ_FLAG_UNREGISTER, rseq_at};
+use crate::sys::{Blocked, Errno, Result};
+use core::ffi::c_void;
+use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use invar_arch as arch;
+
+/// Has the calling thread give back this area at its end, however that comes: by return, `pthread_exit` or cancellation. To
+/// be called before the area is registered.
+///
+/// By a destructor of thread-specific data, which musl calls before it looks whether the thread is detached. An error where
+/// there is no key left, or no memory.
+#[cold]
+pub(super) fn give_back_at_end(area: usize) -> Result<()> {
+    if arch::is_glibc() {
+        return Ok(());
+    }
+    // SAFETY: a key that is never deleted.
+    checked(unsafe { libc::pthread_setspecific(key()?, area as *const c_void) })
+}
+
+/// This module's key for thread-specific data, made once.
+fn key() -> Result<libc::pthread_key_t> {
+    /// The key and one; 0 before there is any.
+    static KEY: AtomicU32 = AtomicU32::new(0);
+    if let Some(key) = KEY.load(Relaxed).checked_sub(1) {
+        return Ok(key);
+    }
+    let mut key = 0;
+    // SAFETY: fills in a number. The destructor is called with what was set, which is never null.
+    checked(unsafe { libc::pthread_key_create(&mut key, Some(give_back)) })?;
+    match KEY.compare_exchange(0, key + 1, Relaxed, Relaxed) {
+        Ok(_) => Ok(key),
+        Err(first) => {
+            // SAFETY: nobody has seen this one.
+            unsafe { libc::pthread_key_delete(key) };
+            Ok(first - 1)
+        }
+    }
+}
+
+fn checked(error: libc::c_int) -> Result<()> {
+    if error == 0 { Ok(()) } else { Err(Errno(error)) }
+}
+
+/// In a thread that ends: from now on the kernel does not write to its area, and nobody registers it again. Sections are
+/// correct until the end, and ask for nothing.
+unsafe extern "C" fn give_back(area: *mut c_void) {
+    // A handler in between would take the flags for the kernel's.
+    let Ok(_blocked) = Blocked::all() else { return };
+    match rseq_at(area as usize, RSEQ_FLAG_UNREGISTER) {
+        // EINVAL: it never was registered, or another copy of the runtime has given it back.
+        Ok(()) | Err(Errno(libc::EINVAL)) => {
+            // SAFETY: this thread's own area, which is there until its memory goes, and nobody else's any more.
+            unsafe {
+                area.byte_add(AREA_FLAGS).cast::<u32>().write_volatile(0);
+                area.byte_add(AREA_CPU).cast::<i32>().write_volatile(NO_CPU);
+            }
+        }
+        Err(_) => {}
+    }
+}
+
+/// Whether the calling thread has given back the area at this offset.
+pub(super) fn has_given_back(area: isize) -> bool {
+    // SAFETY: inside memory that is an area's in every thread; the kernel writes it.
+    arch::holds_area(area) && unsafe { arch::area(area).wrapping_add(AREA_CPU).cast::<i32>().read_volatile() == NO_CPU }
+}

@@ -1,0 +1,89 @@
+//! The system calls of a program and of the processes that it makes, as a tracer sees them.
+
+use std::io::{Error, Result};
+use std::mem::{offset_of, zeroed};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+/// A system call at its beginning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// Who makes it: a thread's number.
+    pub thread: libc::pid_t,
+    pub number: libc::c_long,
+    pub args: [u64; 6],
+}
+
+/// Why nothing can be traced here, from a try.
+pub fn no_tracing() -> Option<String> {
+    calls(Command::new("true")).err().map(|error| format!("no tracing: {error}"))
+}
+
+/// Runs a program to its end, which must be a good one; returns the calls of all its threads and children.
+pub fn calls(mut command: Command) -> Result<Vec<Call>> {
+    let check = |result: libc::c_long| if result == -1 { Err(Error::last_os_error()) } else { Ok(result) };
+    // SAFETY: between fork and exec, a system call without arguments.
+    unsafe { command.pre_exec(move || check(libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0)).map(drop)) };
+    // SAFETY: what it starts is waited for by this thread only.
+    let child = command.spawn()?.id() as libc::pid_t;
+    let wait = |pid: libc::pid_t| -> Result<(libc::pid_t, libc::c_int)> {
+        let mut status = 0;
+        // SAFETY: fills in one number. Threads of a tracee, and no other children of this thread's.
+        let pid = check(unsafe { libc::waitpid(pid, &mut status, libc::__WALL | libc::__WNOTHREAD) }.into())?;
+        Ok((pid as libc::pid_t, status))
+    };
+    wait(child)?;
+    let children = libc::PTRACE_O_TRACECLONE | libc::PTRACE_O_TRACEFORK | libc::PTRACE_O_TRACEVFORK;
+    let options = libc::PTRACE_O_TRACESYSGOOD | children | libc::PTRACE_O_EXITKILL;
+    // SAFETY: the child is ours, and stopped.
+    check(unsafe { libc::ptrace(libc::PTRACE_SETOPTIONS, child, 0, options) })?;
+    let (mut stopped, mut signal, mut calls) = (child, 0, Vec::new());
+    loop {
+        // SAFETY: as above; a signal that stopped it is delivered. One that was killed meanwhile is not there.
+        unsafe { libc::ptrace(libc::PTRACE_SYSCALL, stopped, 0, signal) };
+        let status = loop {
+            let (pid, status) = wait(-1)?;
+            if libc::WIFSTOPPED(status) || pid == child {
+                stopped = pid;
+                break status;
+            }
+        };
+        if !libc::WIFSTOPPED(status) {
+            let ended = libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0;
+            return if ended { Ok(calls) } else { Err(Error::other(format!("wait status {status:#x}"))) };
+        }
+        let call = libc::WSTOPSIG(status) == libc::SIGTRAP | 0x80;
+        if call {
+            calls.extend(begun(stopped)?);
+        }
+        let event = status >> 16 != 0 || libc::WSTOPSIG(status) == libc::SIGSTOP;
+        signal = if call || event { 0 } else { libc::WSTOPSIG(status) };
+    }
+}
+
+/// The call on whose way into the kernel this thread stopped; `None` on its way out.
+fn begun(thread: libc::pid_t) -> Result<Option<Call>> {
+    /// Linux 5.3, include/uapi/linux/ptrace.h: `struct ptrace_syscall_info`, as far as a call's beginning.
+    #[repr(C)]
+    struct Info {
+        stop: u8,
+        machine: u32,
+        pointers: [u64; 2],
+        number: u64,
+        args: [u64; 6],
+    }
+    const PTRACE_GET_SYSCALL_INFO: libc::c_uint = 0x420e;
+    const ENTRY: u8 = 1;
+    const _: () = assert!(offset_of!(Info, number) == 24);
+    // SAFETY: the thread is stopped; the kernel fills in as many bytes at most.
+    let (info, filled) = unsafe {
+        let mut info: Info = zeroed();
+        let filled = libc::ptrace(PTRACE_GET_SYSCALL_INFO, thread, size_of::<Info>(), (&raw mut info).cast::<u8>());
+        (info, filled)
+    };
+    if filled == -1 {
+        return Err(Error::last_os_error());
+    }
+    let call = Call { thread, number: info.number as libc::c_long, args: info.args };
+    Ok((info.stop == ENTRY).then_some(call))
+}
