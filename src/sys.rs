@@ -385,6 +385,11 @@ fn set_mask(mask: &u64, before: &mut u64) -> Result<()> {
         .map(drop)
 }
 
+/// How long to sleep before looking again whether another process or thread did something, in nanoseconds: less than the
+/// timer's slack that the kernel adds.
+#[cfg(feature = "slice")]
+pub(crate) const REST: u32 = 10_000;
+
 /// What a child process and its parent tell each other, in memory that both have.
 #[cfg(feature = "slice")]
 pub(crate) struct Talk {
@@ -403,7 +408,7 @@ impl Talk {
             if now() - begun > LIMIT {
                 return false;
             }
-            rest();
+            sleep(REST);
         }
         true
     }
@@ -468,15 +473,6 @@ pub(crate) fn wait(child: usize, flags: i32) -> Result<Option<i32>> {
     let args = [child, &raw mut status as usize, (libc::__WALL | flags) as usize, 0, 0, 0];
     // SAFETY: fills in one number.
     retry(|| unsafe { call(libc::SYS_wait4, args) }).map(|child| (child != 0).then_some(status))
-}
-
-/// Sleeps as shortly as one can.
-#[cfg(feature = "slice")]
-pub(crate) fn rest() {
-    /// nanosleep(2): seconds and nanoseconds, each in a register's width. To it the kernel adds its timer slack.
-    static TIME: [usize; 2] = [0, 10_000];
-    // SAFETY: reads two numbers.
-    let _ = unsafe { call(libc::SYS_nanosleep, [(&raw const TIME) as usize, 0, 0, 0, 0, 0]) };
 }
 
 /// Opens `/proc/THREAD` and this behind it, a slash and up to six letters and a NUL, for a thread of any process.

@@ -214,7 +214,7 @@ fn listen(entry: &Entry) {
     let thread = entry.number.load(Relaxed) as usize;
     let asleep = entry.known.load(Relaxed) == AWAITED_ASLEEP;
     let stopped = match sys::wait(thread, libc::WNOHANG) {
-        Ok(None) => return sys::rest(),
+        Ok(None) => return sys::sleep(sys::REST),
         Ok(Some(status)) if libc::WIFSTOPPED(status) => Ok(status),
         Ok(Some(_)) => Err(Errno(libc::ESRCH)),
         Err(error) => Err(error),

@@ -123,7 +123,7 @@ impl Turn {
         let is_taken = tries.any(|_| {
             let free = !TAKEN.swap(true, Acquire);
             if !free {
-                sys::rest();
+                sys::sleep(sys::REST);
             }
             free
         });
