@@ -20,7 +20,12 @@ pub fn no_tracing() -> Option<String> {
 }
 
 /// Runs a program to its end, which must be a good one; returns the calls of all its threads and children.
-pub fn calls(mut command: Command) -> Result<Vec<Call>> {
+pub fn calls(command: Command) -> Result<Vec<Call>> {
+    calls_with_head_start(command, 0)
+}
+
+/// The same; a thread or process that was just made begins so many calls, or ends, before who made it goes on.
+pub fn calls_with_head_start(mut command: Command, head_start: usize) -> Result<Vec<Call>> {
     let check = |result: libc::c_long| if result == -1 { Err(Error::last_os_error()) } else { Ok(result) };
     // SAFETY: between fork and exec, a system call without arguments.
     unsafe { command.pre_exec(move || check(libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0)).map(drop)) };
@@ -37,13 +42,24 @@ pub fn calls(mut command: Command) -> Result<Vec<Call>> {
     let options = libc::PTRACE_O_TRACESYSGOOD | children | libc::PTRACE_O_EXITKILL;
     // SAFETY: the child is ours, and stopped.
     check(unsafe { libc::ptrace(libc::PTRACE_SETOPTIONS, child, 0, options) })?;
-    let (mut stopped, mut signal, mut calls) = (child, 0, Vec::new());
-    loop {
+    let go_on = |thread: libc::pid_t, signal: libc::c_int| {
         // SAFETY: as above; a signal that stopped it is delivered. One that was killed meanwhile is not there.
-        unsafe { libc::ptrace(libc::PTRACE_SYSCALL, stopped, 0, signal) };
+        unsafe { libc::ptrace(libc::PTRACE_SYSCALL, thread, 0, signal) };
+    };
+    let (mut stopped, mut signal, mut calls) = (child, 0, Vec::new());
+    // Who waits for another's head start, until there are so many calls.
+    let mut held = None;
+    loop {
+        if held.is_none_or(|(thread, _)| thread != stopped) {
+            go_on(stopped, signal);
+        }
         let status = loop {
             let (pid, status) = wait(-1)?;
-            if libc::WIFSTOPPED(status) || pid == child {
+            let ended = !libc::WIFSTOPPED(status);
+            if let Some((thread, _)) = held.take_if(|(_, until)| ended || calls.len() >= *until) {
+                go_on(thread, 0);
+            }
+            if !ended || pid == child {
                 stopped = pid;
                 break status;
             }
@@ -55,6 +71,9 @@ pub fn calls(mut command: Command) -> Result<Vec<Call>> {
         let call = libc::WSTOPSIG(status) == libc::SIGTRAP | 0x80;
         if call {
             calls.extend(begun(stopped)?);
+        }
+        if head_start > 0 && (libc::PTRACE_EVENT_FORK..=libc::PTRACE_EVENT_CLONE).contains(&(status >> 16)) {
+            held = Some((stopped, calls.len() + head_start));
         }
         let event = status >> 16 != 0 || libc::WSTOPSIG(status) == libc::SIGSTOP;
         signal = if call || event { 0 } else { libc::WSTOPSIG(status) };
