@@ -186,7 +186,9 @@ unsafe impl Sync for Slice {}
 /// static branch to its `Err`.
 ///
 /// A thread stays enrolled, and so does the child of a `fork`, until somebody switches the extension off *in that
-/// thread*. A thread made by `clone` without a thread pointer of its own takes its parent's state for its own: it must
+/// thread*, or it ends: where libc is not glibc, the first destructor of its thread-specific data gives its area back, by three
+/// system calls, since musl unmaps a detached thread's memory before the thread is gone. Threads that such a libc did not
+/// start must not enrol there. A thread made by `clone` without a thread pointer of its own takes its parent's state for its own: it must
 /// not enter sections.
 ///
 /// # Errors
@@ -291,8 +293,9 @@ pub fn hook_is_in_front() -> bool {
 /// The calling thread must be outside any section. For the others a child process traces them one after the other, as a
 /// debugger would: each is stopped for some microseconds, which may make a few system calls return `EINTR`
 /// (`signal(7)`, "Interruption of system calls by stop signals"). Threads that start or end meanwhile may be missing.
-/// Where no child can be made or may trace, the other threads' areas are [`Area::Unknown`]. Who was allowed to
-/// trace by `PR_SET_PTRACER` is not any more.
+/// Where no child can be made or may trace, the other threads' areas are [`Area::Unknown`]; that of a thread that does not stop
+/// is as well, with `ETIMEDOUT`, after a second at most for all of them together. Who was allowed to trace by `PR_SET_PTRACER` is
+/// not any more: only the child may, for as long as it runs. Signals to the calling thread wait meanwhile.
 ///
 /// For people and tests, not for a fast path: it makes a process, and a dozen system calls for each thread.
 ///
