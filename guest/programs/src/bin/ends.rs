@@ -10,6 +10,7 @@ use invar_lock::Mutex;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 const THREADS: u32 = 300;
 /// How many may be on their way.
@@ -59,27 +60,21 @@ fn run(name: &str, start: impl Fn()) {
         thread::yield_now();
     }
     // The last of them have some instructions left.
-    thread::sleep(std::time::Duration::from_millis(10));
+    thread::sleep(Duration::from_millis(10));
     let [before, enrolled, _, ending, still] = all.map(|count| count.load(SeqCst));
     say(name, format_args!("{before} before, {enrolled} enrolled, {ending} given back, {still} not"));
 }
 
 /// Wants the CPU often, before everybody else: a thread that is about to end loses it at each of its last instructions.
 fn disturb() {
-    let (first, soon) =
-        (libc::sched_param { sched_priority: 1, ..none() }, libc::timespec { tv_sec: 0, tv_nsec: 100_000 });
-    // SAFETY: numbers; this thread.
-    unsafe {
-        assert_eq!(libc::pthread_setschedparam(libc::pthread_self(), libc::SCHED_FIFO, &first), 0);
-        loop {
-            libc::nanosleep(&soon, std::ptr::null_mut());
-        }
+    // SAFETY: plain old data, for which zeros are a value; musl's has more fields than glibc's.
+    let mut first: libc::sched_param = unsafe { std::mem::zeroed() };
+    first.sched_priority = 1;
+    // SAFETY: reads a number; of this thread.
+    assert_eq!(unsafe { libc::pthread_setschedparam(libc::pthread_self(), libc::SCHED_FIFO, &first) }, 0);
+    loop {
+        thread::sleep(Duration::from_micros(100));
     }
-}
-
-fn none() -> libc::sched_param {
-    // SAFETY: plain old data, for which zeros are a value.
-    unsafe { std::mem::zeroed() }
 }
 
 static LOCK: Mutex<u32> = Mutex::new(0);
