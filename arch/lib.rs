@@ -45,6 +45,7 @@ pub use machine::{OBSERVED_REQUEST, OBSERVED_WITHDRAWAL};
 #[cfg_attr(target_arch = "x86_64", path = "x86_64/cpu.rs")]
 #[cfg_attr(not(target_arch = "x86_64"), path = "portable/cpu.rs")]
 mod cpu;
+mod message;
 
 #[cfg(target_arch = "x86_64")]
 #[doc(hidden)]
@@ -55,6 +56,8 @@ pub use machine::{
     libc_area, observe, own_area_offset, start, synchronise, syscall, syscall_for_resolvers, take_back, thread_pointer,
     ticks,
 };
+#[doc(hidden)]
+pub use message::Message;
 
 /// A function that takes one word, and the word: what [`start`] goes on with.
 #[derive(Clone, Copy, Debug)]
@@ -174,7 +177,7 @@ impl core::fmt::Debug for Code {
 pub const AREA_REQUEST: usize = 28;
 
 /// The features in a comma-separated list of names, as in `#[target_feature(enable = "...")]`, as bits of
-/// [`cpu_features`]; or those of the one level that is named.
+/// [`cpu_features`], with all that they build on; or those of the one level that is named.
 ///
 /// # Panics
 ///
@@ -182,7 +185,7 @@ pub const AREA_REQUEST: usize = 28;
 pub const fn feature_mask(list: &str) -> u64 {
     match features_named(list.as_bytes()) {
         Some(features) => features,
-        None => panic!("invar knows no CPU feature of this name"),
+        None => Message::new("invar knows no CPU feature `").and(first_unknown(list.as_bytes())).and(b"`").panic(),
     }
 }
 
@@ -194,22 +197,78 @@ pub const fn features_named(list: &[u8]) -> Option<u64> {
     }
 }
 
-/// The features in a list, whose names have commas or spaces between them.
-const fn all(mut list: &[u8]) -> Option<u64> {
+/// The features in a list, whose names have commas or spaces between them, and all that they build on.
+const fn all(list: &[u8]) -> Option<u64> {
+    let Some(named) = listed(list) else { return None };
+    let (mut features, mut bit) = (named, 0);
+    while named >> bit != 0 {
+        if named >> bit & 1 == 1 {
+            features |= cpu::closed(bit);
+        }
+        bit += 1;
+    }
+    Some(features)
+}
+
+/// The features in a list, and no others.
+const fn listed(mut list: &[u8]) -> Option<u64> {
     let mut features = 0;
     while !list.is_empty() {
-        let mut end = 0;
-        while end < list.len() && list[end] != b',' && list[end] != b' ' {
-            end += 1;
-        }
-        let (name, more) = list.split_at(end);
+        let (name, more) = split(list);
         match feature(name) {
             Some(bit) => features |= 1 << bit,
             None => return None,
         }
-        list = if more.is_empty() { more } else { more.split_at(1).1 };
+        list = more;
     }
     Some(features)
+}
+
+/// The first name in a list that is none of a feature.
+const fn first_unknown(mut list: &[u8]) -> &[u8] {
+    loop {
+        let (name, more) = split(list);
+        if feature(name).is_none() || more.is_empty() {
+            return name;
+        }
+        list = more;
+    }
+}
+
+/// The first name of a list, and what stands behind it.
+const fn split(list: &[u8]) -> (&[u8], &[u8]) {
+    let mut end = 0;
+    while end < list.len() && list[end] != b',' && list[end] != b' ' {
+        end += 1;
+    }
+    let (name, more) = list.split_at(end);
+    (name, if more.is_empty() { more } else { more.split_at(1).1 })
+}
+
+/// The first feature in such a list that is not there with `proved`, or builds on one that is not.
+///
+/// # Panics
+///
+/// As [`feature_mask`].
+pub const fn first_missing(list: &str, proved: u64) -> Option<&[u8]> {
+    let mut left = if feature_mask(list) & !proved == 0 { &[] } else { list.as_bytes() };
+    while !left.is_empty() {
+        let (name, more) = split(left);
+        match features_named(name) {
+            Some(features) if features & !proved == 0 => left = more,
+            _ => return Some(name),
+        }
+    }
+    None
+}
+
+/// Calls `take` with the name of each feature of a set that no other one of the set has to be there for.
+pub fn each_root(features: u64, mut take: impl FnMut(&str)) {
+    for (bit, name) in FEATURES.split_ascii_whitespace().enumerate() {
+        if features >> bit & 1 == 1 && cpu::closed(bit as u32) & features == 1 << bit {
+            take(name);
+        }
+    }
 }
 
 /// The bit of the feature with this name.
@@ -235,19 +294,22 @@ const fn feature(name: &[u8]) -> Option<u32> {
 }
 
 /// The name of the built-in key for exactly these features, without `cpu.`, and zeros behind it; all zeros if there is none.
-pub const fn cpu_key_name(features: u64) -> [u8; 16] {
+pub const fn cpu_key_name(features: u64) -> [u8; CPU_KEY_NAME] {
     let mut at = 0;
     while at < CPU_KEYS.len() {
         let name = CPU_KEYS[at].as_bytes();
         if feature_mask(CPU_KEYS[at]) == features {
-            let mut padded = [0; 16];
+            let mut padded = [0; CPU_KEY_NAME];
             padded.split_at_mut(name.len()).0.copy_from_slice(name);
             return padded;
         }
         at += 1;
     }
-    [0; 16]
+    [0; CPU_KEY_NAME]
 }
+
+/// How long the name of a built-in key may be, and a zero behind it.
+pub const CPU_KEY_NAME: usize = 24;
 
 macro_rules! key_names {
     ($($key:ident $name:literal $doc:literal,)*) => {

@@ -1,6 +1,6 @@
 //! What this CPU has of the features that code may require.
 
-use crate::text::{Evidence, Sink};
+use crate::text::Evidence;
 use core::sync::atomic::{AtomicU64, Ordering};
 use invar_arch as arch;
 
@@ -15,15 +15,9 @@ pub(crate) fn proves(features: u64, evidence: &mut Evidence) -> bool {
         evidence.text(arch::FEATURE_SOURCE);
         return true;
     }
-    evidence.text("the CPU lacks ");
-    // The names stand in the order of the bits, each with a space behind it.
-    let mut bits = missing;
-    for byte in arch::FEATURES.bytes() {
-        if bits & 1 == 1 {
-            evidence.put(&[byte]);
-        }
-        bits >>= u32::from(byte == b' ');
-    }
+    evidence.text("the CPU lacks");
+    // And what builds on these.
+    arch::each_root(missing, |name| _ = evidence.text(" ").text(name));
     false
 }
 

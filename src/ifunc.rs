@@ -236,14 +236,14 @@ pub(crate) mod expansion {
     pub struct Arm {
         pub(super) needs: u64,
         /// Of its key, without `cpu.`, and zeros behind it.
-        pub(super) name: [u8; 16],
+        pub(super) name: [u8; arch::CPU_KEY_NAME],
     }
 
     impl Arm {
         /// An arm for the built-in key of these features; one that never holds if there are none.
         pub const fn new(features: u64) -> Self {
             match features {
-                0 => Self { needs: u64::MAX, name: [0; 16] },
+                0 => Self { needs: u64::MAX, name: [0; arch::CPU_KEY_NAME] },
                 _ => Self { needs: features, name: arch::cpu_key_name(features) },
             }
         }

@@ -29,3 +29,8 @@ pub fn cpu_features_for_resolvers() -> u64 {
 pub const fn level(_name: &[u8]) -> Option<u64> {
     None
 }
+
+/// No feature is known.
+pub(crate) const fn closed(_bit: u32) -> u64 {
+    0
+}

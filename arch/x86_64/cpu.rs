@@ -1,6 +1,6 @@
 //! CPU features, from cpuid and xgetbv. A feature counts only if the operating system saves its registers.
 
-use crate::all;
+use crate::{all, listed};
 use core::arch::x86_64::{__cpuid, __cpuid_count, _xgetbv};
 
 /// Calls `$then!` with one line for each built-in key: constant, name behind `cpu.`, documentation. The name is one
@@ -14,8 +14,10 @@ macro_rules! cpu_keys {
             SSSE3 "ssse3" "Supplemental SSE3.",
             SSE4_1 "sse4.1" "SSE4.1.",
             SSE4_2 "sse4.2" "SSE4.2.",
+            SSE4A "sse4a" "SSE4a, of AMD.",
             POPCNT "popcnt" "`popcnt`.",
             MOVBE "movbe" "`movbe`.",
+            CMPXCHG16B "cmpxchg16b" "`cmpxchg16b`.",
             AES "aes" "AES-NI.",
             PCLMULQDQ "pclmulqdq" "Carry-less multiplication.",
             AVX "avx" "AVX, its registers saved by the operating system.",
@@ -24,20 +26,44 @@ macro_rules! cpu_keys {
             AVX2 "avx2" "AVX2.",
             BMI1 "bmi1" "Bit manipulation, first set.",
             BMI2 "bmi2" "Bit manipulation, second set.",
+            TBM "tbm" "Trailing bit manipulation, of AMD.",
             LZCNT "lzcnt" "`lzcnt`.",
             ADX "adx" "Multi-precision add with carry.",
             SHA "sha" "SHA-1 and SHA-256.",
+            SHA512 "sha512" "SHA-512.",
+            SM3 "sm3" "The hash SM3.",
+            SM4 "sm4" "The cipher SM4.",
+            KL "kl" "Key Locker, enabled by the operating system.",
+            WIDEKL "widekl" "Key Locker on eight blocks.",
+            RDRAND "rdrand" "`rdrand`.",
+            RDSEED "rdseed" "`rdseed`.",
+            XSAVE "xsave" "`xsave`, enabled by the operating system.",
+            XSAVEOPT "xsaveopt" "`xsaveopt`.",
+            XSAVEC "xsavec" "`xsavec`.",
             VAES "vaes" "AES on wide vectors.",
             VPCLMULQDQ "vpclmulqdq" "Carry-less multiplication on wide vectors.",
             GFNI "gfni" "Galois field instructions.",
+            AVXVNNI "avxvnni" "Neural network instructions on 256 bits, without AVX-512.",
+            AVXVNNIINT8 "avxvnniint8" "The same on any bytes.",
+            AVXVNNIINT16 "avxvnniint16" "The same on any words.",
+            AVXIFMA "avxifma" "Integer fused multiply and add, without AVX-512.",
+            AVXNECONVERT "avxneconvert" "Conversions of half and `bfloat16` numbers, without AVX-512.",
             ERMSB "ermsb" "Enhanced `rep movsb` and `rep stosb`.",
             FSRM "fsrm" "Fast short `rep movsb`.",
             AVX512F "avx512f" "AVX-512 foundation, its registers saved by the operating system.",
             AVX512BW "avx512bw" "AVX-512 on bytes and words.",
+            AVX512CD "avx512cd" "AVX-512 conflict detection.",
             AVX512DQ "avx512dq" "AVX-512 on double and quad words.",
             AVX512VL "avx512vl" "AVX-512 on 128 and 256 bits.",
+            AVX512IFMA "avx512ifma" "AVX-512 integer fused multiply and add.",
             AVX512VBMI "avx512vbmi" "AVX-512 byte permutations.",
+            AVX512VBMI2 "avx512vbmi2" "AVX-512 byte and word compression and shifts.",
             AVX512VNNI "avx512vnni" "AVX-512 neural network instructions.",
+            AVX512BITALG "avx512bitalg" "AVX-512 bit counts of bytes and words.",
+            AVX512VPOPCNTDQ "avx512vpopcntdq" "AVX-512 bit counts of double and quad words.",
+            AVX512VP2INTERSECT "avx512vp2intersect" "AVX-512 intersections.",
+            AVX512BF16 "avx512bf16" "AVX-512 on `bfloat16` numbers.",
+            AVX512FP16 "avx512fp16" "AVX-512 on half precision numbers.",
             X86_64_V2 "x86-64-v2" "The x86-64-v2 level of the psABI.",
             X86_64_V3 "x86-64-v3" "The x86-64-v3 level of the psABI.",
             X86_64_V4 "x86-64-v4" "The x86-64-v4 level of the psABI.",
@@ -47,9 +73,9 @@ macro_rules! cpu_keys {
 
 /// The features of a level of the System V x86-64 psABI (table 3.1), by its name.
 pub const fn level(name: &[u8]) -> Option<u64> {
-    const V2: u64 = all(b"sse3 ssse3 sse4.1 sse4.2 popcnt cmpxchg16b lahfsahf").unwrap();
-    const V3: u64 = V2 | all(b"avx avx2 bmi1 bmi2 f16c fma lzcnt movbe xsave").unwrap();
-    const V4: u64 = V3 | all(b"avx512f avx512bw avx512cd avx512dq avx512vl").unwrap();
+    const V2: u64 = all(b"cmpxchg16b fxsr lahfsahf popcnt sse4.2").unwrap();
+    const V3: u64 = V2 | all(b"avx2 bmi1 bmi2 f16c fma lzcnt movbe xsave").unwrap();
+    const V4: u64 = V3 | all(b"avx512bw avx512cd avx512dq avx512vl").unwrap();
     match name {
         b"x86-64-v2" => Some(V2),
         b"x86-64-v3" => Some(V3),
@@ -61,124 +87,174 @@ pub const fn level(name: &[u8]) -> Option<u64> {
 /// Who says so, for evidence.
 pub const FEATURE_SOURCE: &str = "cpuid";
 
-/// Names of the features, by bit of [`cpu_features`], with a space behind each; those that the compiler knows too
-/// have its names. One string, and not an array of them: that would be relocated in every module.
-pub const FEATURES: &str = "sse3 pclmulqdq ssse3 fma cmpxchg16b sse4.1 sse4.2 movbe popcnt aes xsave avx f16c bmi1 avx2 \
-    bmi2 ermsb avx512f avx512dq adx avx512cd sha avx512bw avx512vl avx512vbmi gfni vaes vpclmulqdq avx512vnni fsrm \
-    lahfsahf lzcnt ";
+/// What cpuid says of a CPU's features.
+type Registers = [u32; 10];
 
-// Which register of which cpuid leaf.
+// Which register of which leaf; two numbers where it is not the first of a leaf's parts.
 const ECX_1: u8 = 0;
-const EBX_7: u8 = 1;
-const ECX_7: u8 = 2;
-const EDX_7: u8 = 3;
-const ECX_80000001: u8 = 4;
+const EDX_1: u8 = 1;
+const EBX_7: u8 = 2;
+const ECX_7: u8 = 3;
+const EDX_7: u8 = 4;
+const EAX_7_1: u8 = 5;
+const EDX_7_1: u8 = 6;
+const EAX_D_1: u8 = 7;
+const EBX_19: u8 = 8;
+const ECX_80000001: u8 = 9;
 
 // What the operating system must save, as bits of XCR0: nothing beyond SSE, the AVX state, the AVX-512 state.
 const SSE: u8 = 0;
 const YMM: u8 = 0b110;
 const ZMM: u8 = 0b1110_0110;
 
-/// Where cpuid reports each of `FEATURES`, and the state it needs (Intel SDM volume 2, CPUID; AMD APM volume 3,
-/// E.3 and E.4). `xsave` is OSXSAVE: the instruction exists, and the operating system has enabled it.
-const BITS: [(u8, u8, u8); 32] = [
-    (ECX_1, 0, SSE),
-    (ECX_1, 1, SSE),
-    (ECX_1, 9, SSE),
-    (ECX_1, 12, YMM),
-    (ECX_1, 13, SSE),
-    (ECX_1, 19, SSE),
-    (ECX_1, 20, SSE),
-    (ECX_1, 22, SSE),
-    (ECX_1, 23, SSE),
-    (ECX_1, 25, SSE),
-    (ECX_1, 27, SSE),
-    (ECX_1, 28, YMM),
-    (ECX_1, 29, YMM),
-    (EBX_7, 3, SSE),
-    (EBX_7, 5, YMM),
-    (EBX_7, 8, SSE),
-    (EBX_7, 9, SSE),
-    (EBX_7, 16, ZMM),
-    (EBX_7, 17, ZMM),
-    (EBX_7, 19, SSE),
-    (EBX_7, 28, ZMM),
-    (EBX_7, 29, SSE),
-    (EBX_7, 30, ZMM),
-    (EBX_7, 31, ZMM),
-    (ECX_7, 1, ZMM),
-    (ECX_7, 8, SSE),
-    (ECX_7, 9, YMM),
-    (ECX_7, 10, YMM),
-    (ECX_7, 11, ZMM),
-    (EDX_7, 4, SSE),
-    (ECX_80000001, 0, SSE),
-    (ECX_80000001, 5, SSE),
-];
+/// The one table of features, by bit of [`cpu_features`]: name; where cpuid reports it (Intel SDM volume 2, CPUID; AMD APM
+/// volume 3, appendix E), and the state that it needs (Intel SDM volume 1, chapters 13 to 15); what it builds on.
+///
+/// Names and what builds on what are the compiler's (rustc, `rustc_target/src/target_features.rs`), as far as it knows them: code
+/// that is compiled for a feature may use all that it builds on.
+macro_rules! table {
+    ($($name:literal $register:ident $bit:literal $state:ident $builds_on:literal,)*) => {
+        /// Names of the features, by bit of [`cpu_features`], with a space behind each. One string, and not an array of them: that
+        /// would be relocated in every module.
+        pub const FEATURES: &str = concat!($($name, " "),*);
 
-/// What the compiler takes to be there where a feature is (rustc, `target_features.rs`), each behind those that it builds on:
-/// code that is compiled for the one may use the others, and a hypervisor may show the one without the others.
-const IMPLIED: [(u64, u64); 16] = {
-    const fn named(names: &[u8]) -> u64 {
-        all(names).unwrap()
-    }
-    [
-        (named(b"ssse3"), named(b"sse3")),
-        (named(b"sse4.1"), named(b"ssse3")),
-        (named(b"sse4.2"), named(b"sse4.1")),
-        (named(b"avx"), named(b"sse4.2")),
-        (named(b"avx2"), named(b"avx")),
-        (named(b"f16c"), named(b"avx")),
-        (named(b"fma"), named(b"avx")),
-        (named(b"vaes"), named(b"aes avx2")),
-        (named(b"vpclmulqdq"), named(b"pclmulqdq avx")),
-        (named(b"avx512f"), named(b"avx2 fma f16c")),
-        (named(b"avx512bw"), named(b"avx512f")),
-        (named(b"avx512cd"), named(b"avx512f")),
-        (named(b"avx512dq"), named(b"avx512f")),
-        (named(b"avx512vl"), named(b"avx512f")),
-        (named(b"avx512vnni"), named(b"avx512f")),
-        (named(b"avx512vbmi"), named(b"avx512bw")),
-    ]
-};
+        const COUNT: usize = [$($bit),*].len();
+        const BITS: [(u8, u8, u8); COUNT] = [$(($register, $bit, $state)),*];
+
+        /// Each with all that it builds on.
+        const CLOSED: [u64; COUNT] = {
+            let builds_on: [&str; COUNT] = [$($builds_on),*];
+            let mut closed = [0; COUNT];
+            let mut at = 0;
+            while at < COUNT {
+                closed[at] = 1 << at | listed(builds_on[at].as_bytes()).unwrap();
+                at += 1;
+            }
+            // And with what that builds on (Warshall).
+            let mut round = 0;
+            while round < COUNT * COUNT {
+                let (other, at) = (round / COUNT, round % COUNT);
+                if closed[at] >> other & 1 == 1 {
+                    closed[at] |= closed[other];
+                }
+                round += 1;
+            }
+            closed
+        };
+    };
+}
+
+table! {
+    "sse3" ECX_1 0 SSE "sse2",
+    "pclmulqdq" ECX_1 1 SSE "sse2",
+    "ssse3" ECX_1 9 SSE "sse3",
+    "fma" ECX_1 12 YMM "avx",
+    "cmpxchg16b" ECX_1 13 SSE "",
+    "sse4.1" ECX_1 19 SSE "ssse3",
+    "sse4.2" ECX_1 20 SSE "sse4.1",
+    "movbe" ECX_1 22 SSE "",
+    "popcnt" ECX_1 23 SSE "",
+    "aes" ECX_1 25 SSE "sse2",
+    "xsave" ECX_1 26 YMM "",
+    "avx" ECX_1 28 YMM "sse4.2",
+    "f16c" ECX_1 29 YMM "avx",
+    "bmi1" EBX_7 3 SSE "",
+    "avx2" EBX_7 5 YMM "avx",
+    "bmi2" EBX_7 8 SSE "",
+    "ermsb" EBX_7 9 SSE "",
+    "avx512f" EBX_7 16 ZMM "avx2,fma,f16c",
+    "avx512dq" EBX_7 17 ZMM "avx512f",
+    "adx" EBX_7 19 SSE "",
+    "avx512cd" EBX_7 28 ZMM "avx512f",
+    "sha" EBX_7 29 SSE "sse2",
+    "avx512bw" EBX_7 30 ZMM "avx512f",
+    "avx512vl" EBX_7 31 ZMM "avx512f",
+    "avx512vbmi" ECX_7 1 ZMM "avx512bw",
+    "gfni" ECX_7 8 SSE "sse2",
+    "vaes" ECX_7 9 YMM "avx2,aes",
+    "vpclmulqdq" ECX_7 10 YMM "avx,pclmulqdq",
+    "avx512vnni" ECX_7 11 ZMM "avx512f",
+    "fsrm" EDX_7 4 SSE "",
+    "lahfsahf" ECX_80000001 0 SSE "",
+    "lzcnt" ECX_80000001 5 SSE "",
+    "sse" EDX_1 25 SSE "",
+    "sse2" EDX_1 26 SSE "sse",
+    "fxsr" EDX_1 24 SSE "",
+    "rdrand" ECX_1 30 SSE "",
+    "rdseed" EBX_7 18 SSE "",
+    "sse4a" ECX_80000001 6 SSE "sse3",
+    "tbm" ECX_80000001 21 SSE "",
+    "avx512ifma" EBX_7 21 ZMM "avx512f",
+    "avx512vbmi2" ECX_7 6 ZMM "avx512bw",
+    "avx512bitalg" ECX_7 12 ZMM "avx512bw",
+    "avx512vpopcntdq" ECX_7 14 ZMM "avx512f",
+    "avx512vp2intersect" EDX_7 8 ZMM "avx512f",
+    "avx512fp16" EDX_7 23 ZMM "avx512bw",
+    "avx512bf16" EAX_7_1 5 ZMM "avx512bw",
+    "avxvnni" EAX_7_1 4 YMM "avx2",
+    "avxifma" EAX_7_1 23 YMM "avx2",
+    "avxvnniint8" EDX_7_1 4 YMM "avx2",
+    "avxneconvert" EDX_7_1 5 YMM "avx2",
+    "avxvnniint16" EDX_7_1 10 YMM "avx2",
+    "sha512" EAX_7_1 0 YMM "avx2",
+    "sm3" EAX_7_1 1 YMM "avx",
+    "sm4" EAX_7_1 2 YMM "avx2",
+    "kl" EBX_19 0 SSE "sse2",
+    "widekl" EBX_19 2 SSE "kl",
+    "xsaveopt" EAX_D_1 0 YMM "xsave",
+    "xsavec" EAX_D_1 1 YMM "xsave",
+    "xsaves" EAX_D_1 3 YMM "xsave",
+}
+
+/// A feature and all that it builds on.
+pub(crate) const fn closed(bit: u32) -> u64 {
+    CLOSED[bit as usize]
+}
 
 /// The features of this CPU under this operating system, a bit for each name of [`FEATURES`].
 pub fn cpu_features() -> u64 {
-    features(&libc_registers().unwrap_or_else(cpuid_registers))
+    match libc_registers() {
+        Some(registers) => features(&registers),
+        None => cpu_features_for_resolvers(),
+    }
 }
 
 /// The same without a call of libc's, and without anything that must be relocated first.
 pub fn cpu_features_for_resolvers() -> u64 {
-    features(&cpuid_registers())
+    with_cpuid_registers(features)
 }
 
-fn features(registers: &[u32; 5]) -> u64 {
+fn features(registers: &Registers) -> u64 {
     let one = registers[ECX_1 as usize];
     // SAFETY: `xgetbv` exists where cpuid reports OSXSAVE.
     let saved = if one >> 27 & 1 == 1 { unsafe { xcr0() as u8 } } else { 0 };
     cpu_features_of(registers, saved)
 }
 
-/// What these registers say, of which the operating system saves this state: ecx of leaf 1; ebx, ecx and edx of leaf 7; ecx of
-/// leaf 0x80000001. `invar-ifunc.h` says the same, which a test compares.
+/// What these registers say, of which the operating system saves this state. `invar-ifunc.h` says the same, which a test
+/// compares.
 #[doc(hidden)]
-pub fn cpu_features_of(registers: &[u32; 5], saved: u8) -> u64 {
+pub fn cpu_features_of(registers: &[u32; 10], saved: u8) -> u64 {
     let mut features = 0;
     for (at, (register, bit, state)) in BITS.iter().enumerate() {
-        let present = registers[*register as usize % 5] >> bit & 1 == 1 && saved & state == *state;
+        let present = registers[*register as usize % 10] >> bit & 1 == 1 && saved & state == *state;
         features |= u64::from(present) << at;
     }
     without_gaps(features)
 }
 
-/// The features without those that lack what they build on.
-fn without_gaps(mut features: u64) -> u64 {
-    for &(feature, needed) in &IMPLIED {
-        if features & needed != needed {
-            features &= !feature;
+/// The features without those that lack what they build on: a hypervisor may show the one without the other. Nor does bit
+/// manipulation count without AVX: Skylakes that have neither report it (Intel, erratum SKL052).
+fn without_gaps(present: u64) -> u64 {
+    const AVX: u64 = listed(b"avx").unwrap();
+    const BMI: u64 = listed(b"bmi1 bmi2").unwrap();
+    let mut features = present;
+    for (at, closed) in CLOSED.iter().enumerate() {
+        if present & closed != *closed {
+            features &= !(1 << at);
         }
     }
-    features
+    if features & AVX == 0 { features & !BMI } else { features }
 }
 
 /// Whether the CPU has `serialize` (Intel SDM volume 2), as far as libc tells: to ask the CPU would serialise it.
@@ -187,24 +263,46 @@ pub(crate) fn serializes() -> bool {
     libc_registers().is_some_and(|registers| registers[EDX_7 as usize] >> 14 & 1 == 1)
 }
 
+/// Leaf 0x19 means something where leaf 7 says that there is a Key Locker (Intel SDM volume 2, CPUID).
+const fn has_key_locker(ecx_7: u32) -> bool {
+    ecx_7 >> 23 & 1 == 1
+}
+
 /// The registers by cpuid itself. In a virtual machine each of these is an exit to the hypervisor, some
 /// microseconds long, so it is the second choice.
 #[cold]
-fn cpuid_registers() -> [u32; 5] {
-    let mut registers = [__cpuid(1).ecx, 0, 0, 0, 0];
-    if __cpuid(0).eax >= 7 {
+fn with_cpuid_registers<T>(then: impl FnOnce(&Registers) -> T) -> T {
+    let one = __cpuid(1);
+    // Not returned, and no row of zeros alone: without optimisation, to copy or clear so many bytes would be a call of libc's.
+    let mut registers = [one.ecx, one.edx, 0, 0, 0, 0, 0, 0, 0, 0];
+    let last = __cpuid(0).eax;
+    if last >= 7 {
         let seven = __cpuid_count(7, 0);
-        registers = [registers[0], seven.ebx, seven.ecx, seven.edx, 0];
+        registers[EBX_7 as usize] = seven.ebx;
+        registers[ECX_7 as usize] = seven.ecx;
+        registers[EDX_7 as usize] = seven.edx;
+        // How many parts there are behind the first.
+        if seven.eax >= 1 {
+            let part = __cpuid_count(7, 1);
+            registers[EAX_7_1 as usize] = part.eax;
+            registers[EDX_7_1 as usize] = part.edx;
+        }
+        if last >= 0x19 && has_key_locker(seven.ecx) {
+            registers[EBX_19 as usize] = __cpuid_count(0x19, 0).ebx;
+        }
+    }
+    if last >= 0xd {
+        registers[EAX_D_1 as usize] = __cpuid_count(0xd, 1).eax;
     }
     if __cpuid(0x8000_0000).eax > 0x8000_0000 {
-        registers[4] = __cpuid(0x8000_0001).ecx;
+        registers[ECX_80000001 as usize] = __cpuid(0x8000_0001).ecx;
     }
-    registers
+    then(&registers)
 }
 
 /// The registers as glibc read them when the process started (2.33 and newer, `<sys/platform/x86.h>`); `None` with
 /// another libc.
-fn libc_registers() -> Option<[u32; 5]> {
+fn libc_registers() -> Option<Registers> {
     /// What cpuid said, in the order eax, ebx, ecx, edx, and what of it is active.
     #[repr(C)]
     struct Leaf {
@@ -214,6 +312,9 @@ fn libc_registers() -> Option<[u32; 5]> {
     const INDEX_1: u32 = 0;
     const INDEX_7: u32 = 1;
     const INDEX_80000001: u32 = 2;
+    const INDEX_D_1: u32 = 3;
+    const INDEX_7_1: u32 = 6;
+    const INDEX_19: u32 = 7;
 
     let leaf: *const ();
     // SAFETY: reads one GOT entry.
@@ -228,10 +329,13 @@ fn libc_registers() -> Option<[u32; 5]> {
     // SAFETY: null, or the address of a function of this type.
     let leaf = unsafe { core::mem::transmute::<*const (), Option<unsafe extern "C" fn(u32) -> *const Leaf>>(leaf) }?;
     // SAFETY: glibc's function takes any index and gives a leaf that is constant after start-up.
-    let [one, seven, extended] =
-        unsafe { [(*leaf(INDEX_1)).cpuid, (*leaf(INDEX_7)).cpuid, (*leaf(INDEX_80000001)).cpuid] };
+    let leaf = |index| unsafe { (*leaf(index)).cpuid };
+    let ([_, _, ecx_1, edx_1], [_, ebx_7, ecx_7, edx_7], [eax_7_1, _, _, edx_7_1]) =
+        (leaf(INDEX_1), leaf(INDEX_7), leaf(INDEX_7_1));
+    let ebx_19 = if has_key_locker(ecx_7) { leaf(INDEX_19)[1] } else { 0 };
+    let (eax_d_1, ecx_80000001) = (leaf(INDEX_D_1)[0], leaf(INDEX_80000001)[2]);
     // A leaf that this libc did not read is zero: ask the CPU.
-    (one[2] != 0).then_some([one[2], seven[1], seven[2], seven[3], extended[2]])
+    (ecx_1 != 0).then_some([ecx_1, edx_1, ebx_7, ecx_7, edx_7, eax_7_1, edx_7_1, eax_d_1, ebx_19, ecx_80000001])
 }
 
 /// # Safety
@@ -253,7 +357,7 @@ mod tests {
         macro_rules! compare {
             ($($name:tt)*) => {
                 $(
-                    let ours = cpu_features() & all($name.as_bytes()).unwrap() != 0;
+                    let ours = cpu_features() & listed($name.as_bytes()).unwrap() != 0;
                     assert_eq!(ours, std::is_x86_feature_detected!($name), $name);
                 )*
                 // All but `fsrm` and `lahfsahf`, which std does not know by a stable name.
@@ -262,32 +366,111 @@ mod tests {
             };
         }
         compare! {
-            "sse3" "pclmulqdq" "ssse3" "fma" "cmpxchg16b" "sse4.1" "sse4.2" "movbe" "popcnt" "aes" "avx" "f16c" "bmi1" "avx2"
-            "bmi2" "ermsb" "avx512f" "avx512dq" "adx" "avx512cd" "sha" "avx512bw" "avx512vl" "avx512vbmi" "gfni" "vaes"
-            "vpclmulqdq" "avx512vnni" "lzcnt" "xsave"
+            "adx" "aes" "avx" "avx2" "avx512bf16" "avx512bitalg" "avx512bw" "avx512cd" "avx512dq" "avx512f" "avx512fp16" "avx512ifma"
+            "avx512vbmi" "avx512vbmi2" "avx512vl" "avx512vnni" "avx512vp2intersect" "avx512vpopcntdq" "avxifma" "avxneconvert"
+            "avxvnni" "avxvnniint16" "avxvnniint8" "bmi1" "bmi2" "cmpxchg16b" "ermsb" "f16c" "fma" "fxsr" "gfni" "kl" "lzcnt" "movbe"
+            "pclmulqdq" "popcnt" "rdrand" "rdseed" "sha" "sha512" "sm3" "sm4" "sse" "sse2" "sse3" "sse4.1" "sse4.2" "sse4a" "ssse3"
+            "tbm" "vaes" "vpclmulqdq" "widekl" "xsave" "xsavec" "xsaveopt" "xsaves"
+        }
+    }
+
+    /// The registers of a CPU that has everything.
+    const EVERYTHING: Registers = [u32::MAX; 10];
+    const EVERY: u64 = u64::MAX >> (64 - COUNT);
+
+    #[test]
+    fn a_feature_without_what_it_builds_on_does_not_count() {
+        assert_eq!(without_gaps(EVERY), EVERY);
+        let without = |names: &[u8]| without_gaps(EVERY & !listed(names).unwrap());
+        for (missing, gone) in [
+            (&b"fma"[..], &b"fma avx512f avx512bw avx512vbmi avx512vl avx512bf16 avx512fp16"[..]),
+            (b"sse3", b"ssse3 sse4.1 sse4.2 sse4a avx avx2 f16c vaes vpclmulqdq avx512f avxvnni sha512 sm3"),
+            (b"aes", b"aes vaes"),
+            (b"kl", b"kl widekl"),
+            (b"xsave", b"xsavec xsaveopt xsaves"),
+            (b"avx", b"bmi1 bmi2 avx2 avx512fp16"),
+        ] {
+            assert_eq!(without(missing) & listed(gone).unwrap(), 0);
+        }
+        let has = |missing, names| without(missing) & listed(names).unwrap() == listed(names).unwrap();
+        assert!(has(b"fma", b"avx2 f16c bmi1 bmi2") && has(b"avx512bw", b"avx512f avx512vl") && has(b"widekl", b"kl"));
+    }
+
+    /// Registers that the operating system does not save are not there: by the state's component in XCR0, from what is known of each
+    /// feature without the table.
+    #[test]
+    fn a_feature_whose_registers_are_not_saved_does_not_count() {
+        const X87_AND_SSE: u8 = 0b11;
+        const AND_AVX: u8 = 0b111;
+        const ALL: u8 = 0b1110_0111;
+        assert_eq!(cpu_features_of(&EVERYTHING, ALL), EVERY);
+        let named = |saved| {
+            let features = cpu_features_of(&EVERYTHING, saved);
+            let names = FEATURES.split_ascii_whitespace().enumerate();
+            names.filter(move |(bit, _)| features >> bit & 1 == 1).map(|(_, name)| name)
+        };
+        for part in [0b100, 0b10_0000, 0b100_0000, 0b1000_0000, 0b10] {
+            assert!(!named(ALL & !part).any(|name| name.starts_with("avx512")), "{part:#b}");
+        }
+        let wide = ["fma", "f16c", "vaes", "vpclmulqdq", "sha512", "sm3", "sm4"];
+        assert!(
+            !named(X87_AND_SSE)
+                .any(|name| wide.contains(&name) || name.starts_with("avx") || name.starts_with("xsave"))
+        );
+        assert!(named(AND_AVX).filter(|name| wide.contains(name)).count() == wide.len());
+        for plain in ["sse4.2", "aes", "sha", "gfni", "popcnt", "rdrand", "kl", "sse4a", "tbm"] {
+            assert!(named(0).any(|name| name == plain), "{plain}");
         }
     }
 
     #[test]
-    fn a_feature_without_what_it_builds_on_does_not_count() {
-        let every = u64::MAX >> (64 - BITS.len());
-        assert_eq!(without_gaps(every), every);
-        let without = |names: &[u8]| without_gaps(every & !all(names).unwrap());
-        for (missing, gone) in [
-            (&b"fma"[..], &b"fma avx512f avx512bw avx512vbmi avx512vl"[..]),
-            (b"sse3", b"ssse3 sse4.1 sse4.2 avx avx2 f16c vaes vpclmulqdq avx512f"),
-            (b"aes", b"aes vaes"),
-        ] {
-            assert_eq!(without(missing) & all(gone).unwrap(), 0);
+    fn a_set_is_told_by_what_it_builds_on() {
+        let roots = |names: &[u8]| {
+            let mut roots = std::vec::Vec::new();
+            crate::each_root(listed(names).unwrap(), |name| roots.push(std::string::String::from(name)));
+            roots
+        };
+        assert_eq!(roots(b"avx512bw avx512f avx512vbmi bmi2"), ["bmi2", "avx512f"]);
+        assert_eq!(roots(b"avx512bw"), ["avx512bw"]);
+        assert!(roots(b"").is_empty());
+    }
+
+    #[test]
+    fn lists_and_levels_have_names() {
+        use crate::{feature_mask, features_named, first_missing};
+        assert_eq!(feature_mask("avx512bw,avx512f"), feature_mask("avx512bw"));
+        assert_eq!(features_named(b"avx512bw,avx1024"), None);
+        assert_eq!(features_named(b"avx2,"), features_named(b"avx2"));
+        let [v2, v3, v4] = ["x86-64-v2", "x86-64-v3", "x86-64-v4"].map(feature_mask);
+        assert!(v2 & !v3 == 0 && v3 & !v4 == 0 && v2 != v3 && v3 != v4);
+        assert_eq!(first_missing("sse2,fma,avx512f", feature_mask("avx2,fma")), Some(&b"avx512f"[..]));
+        assert_eq!(first_missing("sse2,fma", feature_mask("fma")), None);
+        assert_eq!(first_missing("sse2", 0), Some(&b"sse2"[..]));
+        for name in FEATURES.split_ascii_whitespace() {
+            assert_eq!(features_named(name.as_bytes()), Some(closed(crate::feature(name.as_bytes()).unwrap())));
         }
-        assert_ne!(without(b"fma") & all(b"avx2").unwrap(), 0);
+    }
+
+    #[test]
+    #[should_panic = "invar knows no CPU feature `avx1024`"]
+    fn an_unknown_name_is_named() {
+        crate::feature_mask("avx2,avx1024,sse");
+    }
+
+    #[test]
+    fn every_key_has_a_name_of_its_own() {
+        for (at, name) in crate::CPU_KEYS.iter().enumerate() {
+            let padded = crate::cpu_key_name(crate::feature_mask(name));
+            assert_eq!(padded.split(|&byte| byte == 0).next(), Some(name.as_bytes()));
+            assert!(!crate::CPU_KEYS[..at].contains(name) && padded.last() == Some(&0));
+        }
     }
 
     /// Twice the same bits, from two sources; where libc has none, the first is shown to be absent.
     #[test]
     fn libc_read_what_the_cpu_says() {
         match libc_registers() {
-            Some(registers) => assert_eq!(registers, cpuid_registers()),
+            Some(registers) => with_cpuid_registers(|said| assert_eq!(registers, *said)),
             None if cfg!(target_env = "gnu") => panic!("glibc 2.33 and newer has the function"),
             None => {}
         }

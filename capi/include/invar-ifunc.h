@@ -16,7 +16,7 @@
  * is a thread pointer. So its resolver makes raw system calls and asks cpuid, calls nothing, and is kept clear of sanitizers, stack
  * protectors and profilers. It obeys INVAR=off and INVAR_KEYS=cpu.NAME=off as they were when the process was started: it reads
  * /proc/self/environ, three system calls for each source file with an INVAR_IFUNC (three more, and three for /proc/self/auxv, for
- * each function where there are settings), some microseconds, and asks cpuid five times, each an exit to the hypervisor in a virtual
+ * each function where there are settings), some microseconds, and asks cpuid seven times, each an exit to the hypervisor in a virtual
  * machine, ten microseconds or so.
  *
  * Where there is no IFUNC (musl, another architecture, or INVAR_NO_IFUNC defined) it is an ordinary function, whose branches on its
@@ -47,40 +47,73 @@
 
 /* What stands behind the macro. No part of the interface. */
 
-/* The features, as bits in the order of arch/x86_64/cpu.rs; and the levels of the psABI (table 3.1). */
-#define INVAR_CPU_sse3 (UINT32_C(1) << 0)
-#define INVAR_CPU_pclmulqdq (UINT32_C(1) << 1)
-#define INVAR_CPU_ssse3 (UINT32_C(1) << 2)
-#define INVAR_CPU_fma (UINT32_C(1) << 3)
-#define INVAR_CPU_sse4_1 (UINT32_C(1) << 5)
-#define INVAR_CPU_sse4_2 (UINT32_C(1) << 6)
-#define INVAR_CPU_movbe (UINT32_C(1) << 7)
-#define INVAR_CPU_popcnt (UINT32_C(1) << 8)
-#define INVAR_CPU_aes (UINT32_C(1) << 9)
-#define INVAR_CPU_avx (UINT32_C(1) << 11)
-#define INVAR_CPU_f16c (UINT32_C(1) << 12)
-#define INVAR_CPU_bmi1 (UINT32_C(1) << 13)
-#define INVAR_CPU_avx2 (UINT32_C(1) << 14)
-#define INVAR_CPU_bmi2 (UINT32_C(1) << 15)
-#define INVAR_CPU_ermsb (UINT32_C(1) << 16)
-#define INVAR_CPU_avx512f (UINT32_C(1) << 17)
-#define INVAR_CPU_avx512dq (UINT32_C(1) << 18)
-#define INVAR_CPU_adx (UINT32_C(1) << 19)
-#define INVAR_CPU_avx512cd (UINT32_C(1) << 20)
-#define INVAR_CPU_sha (UINT32_C(1) << 21)
-#define INVAR_CPU_avx512bw (UINT32_C(1) << 22)
-#define INVAR_CPU_avx512vl (UINT32_C(1) << 23)
-#define INVAR_CPU_avx512vbmi (UINT32_C(1) << 24)
-#define INVAR_CPU_gfni (UINT32_C(1) << 25)
-#define INVAR_CPU_vaes (UINT32_C(1) << 26)
-#define INVAR_CPU_vpclmulqdq (UINT32_C(1) << 27)
-#define INVAR_CPU_avx512vnni (UINT32_C(1) << 28)
-#define INVAR_CPU_fsrm (UINT32_C(1) << 29)
-#define INVAR_CPU_lzcnt (UINT32_C(1) << 31)
-/* With cmpxchg16b (bit 4) and lahfsahf (30); osxsave (10). */
-#define INVAR_CPU_x86_64_v2 UINT32_C(0x40000175)
-#define INVAR_CPU_x86_64_v3 (INVAR_CPU_x86_64_v2 | UINT32_C(0x8000fc88))
-#define INVAR_CPU_x86_64_v4 (INVAR_CPU_x86_64_v3 | UINT32_C(0x00d60000))
+/* The features, as bits in the order of arch/x86_64/cpu.rs; those that begin otherwise have no key. */
+#define INVAR_CPU_sse3 (UINT64_C(1) << 0)
+#define INVAR_CPU_pclmulqdq (UINT64_C(1) << 1)
+#define INVAR_CPU_ssse3 (UINT64_C(1) << 2)
+#define INVAR_CPU_fma (UINT64_C(1) << 3)
+#define INVAR_CPU_cmpxchg16b (UINT64_C(1) << 4)
+#define INVAR_CPU_sse4_1 (UINT64_C(1) << 5)
+#define INVAR_CPU_sse4_2 (UINT64_C(1) << 6)
+#define INVAR_CPU_movbe (UINT64_C(1) << 7)
+#define INVAR_CPU_popcnt (UINT64_C(1) << 8)
+#define INVAR_CPU_aes (UINT64_C(1) << 9)
+#define INVAR_CPU_xsave (UINT64_C(1) << 10)
+#define INVAR_CPU_avx (UINT64_C(1) << 11)
+#define INVAR_CPU_f16c (UINT64_C(1) << 12)
+#define INVAR_CPU_bmi1 (UINT64_C(1) << 13)
+#define INVAR_CPU_avx2 (UINT64_C(1) << 14)
+#define INVAR_CPU_bmi2 (UINT64_C(1) << 15)
+#define INVAR_CPU_ermsb (UINT64_C(1) << 16)
+#define INVAR_CPU_avx512f (UINT64_C(1) << 17)
+#define INVAR_CPU_avx512dq (UINT64_C(1) << 18)
+#define INVAR_CPU_adx (UINT64_C(1) << 19)
+#define INVAR_CPU_avx512cd (UINT64_C(1) << 20)
+#define INVAR_CPU_sha (UINT64_C(1) << 21)
+#define INVAR_CPU_avx512bw (UINT64_C(1) << 22)
+#define INVAR_CPU_avx512vl (UINT64_C(1) << 23)
+#define INVAR_CPU_avx512vbmi (UINT64_C(1) << 24)
+#define INVAR_CPU_gfni (UINT64_C(1) << 25)
+#define INVAR_CPU_vaes (UINT64_C(1) << 26)
+#define INVAR_CPU_vpclmulqdq (UINT64_C(1) << 27)
+#define INVAR_CPU_avx512vnni (UINT64_C(1) << 28)
+#define INVAR_CPU_fsrm (UINT64_C(1) << 29)
+#define INVAR_BIT_lahfsahf (UINT64_C(1) << 30)
+#define INVAR_CPU_lzcnt (UINT64_C(1) << 31)
+#define INVAR_BIT_sse (UINT64_C(1) << 32)
+#define INVAR_BIT_sse2 (UINT64_C(1) << 33)
+#define INVAR_BIT_fxsr (UINT64_C(1) << 34)
+#define INVAR_CPU_rdrand (UINT64_C(1) << 35)
+#define INVAR_CPU_rdseed (UINT64_C(1) << 36)
+#define INVAR_CPU_sse4a (UINT64_C(1) << 37)
+#define INVAR_CPU_tbm (UINT64_C(1) << 38)
+#define INVAR_CPU_avx512ifma (UINT64_C(1) << 39)
+#define INVAR_CPU_avx512vbmi2 (UINT64_C(1) << 40)
+#define INVAR_CPU_avx512bitalg (UINT64_C(1) << 41)
+#define INVAR_CPU_avx512vpopcntdq (UINT64_C(1) << 42)
+#define INVAR_CPU_avx512vp2intersect (UINT64_C(1) << 43)
+#define INVAR_CPU_avx512fp16 (UINT64_C(1) << 44)
+#define INVAR_CPU_avx512bf16 (UINT64_C(1) << 45)
+#define INVAR_CPU_avxvnni (UINT64_C(1) << 46)
+#define INVAR_CPU_avxifma (UINT64_C(1) << 47)
+#define INVAR_CPU_avxvnniint8 (UINT64_C(1) << 48)
+#define INVAR_CPU_avxneconvert (UINT64_C(1) << 49)
+#define INVAR_CPU_avxvnniint16 (UINT64_C(1) << 50)
+#define INVAR_CPU_sha512 (UINT64_C(1) << 51)
+#define INVAR_CPU_sm3 (UINT64_C(1) << 52)
+#define INVAR_CPU_sm4 (UINT64_C(1) << 53)
+#define INVAR_CPU_kl (UINT64_C(1) << 54)
+#define INVAR_CPU_widekl (UINT64_C(1) << 55)
+#define INVAR_CPU_xsaveopt (UINT64_C(1) << 56)
+#define INVAR_CPU_xsavec (UINT64_C(1) << 57)
+#define INVAR_BIT_xsaves (UINT64_C(1) << 58)
+/* The levels of the psABI (table 3.1), by what nothing else of them builds on. */
+#define INVAR_CPU_x86_64_v2 (INVAR_CPU_sse4_2 | INVAR_CPU_popcnt | INVAR_CPU_cmpxchg16b | INVAR_BIT_lahfsahf | INVAR_BIT_fxsr)
+#define INVAR_CPU_x86_64_v3 \
+	(INVAR_CPU_x86_64_v2 | INVAR_CPU_avx2 | INVAR_CPU_bmi1 | INVAR_CPU_bmi2 | INVAR_CPU_f16c | INVAR_CPU_fma | INVAR_CPU_lzcnt | \
+	 INVAR_CPU_movbe | INVAR_CPU_xsave)
+#define INVAR_CPU_x86_64_v4 \
+	(INVAR_CPU_x86_64_v3 | INVAR_CPU_avx512bw | INVAR_CPU_avx512cd | INVAR_CPU_avx512dq | INVAR_CPU_avx512vl)
 
 /* What a resolver may consist of. */
 #ifdef __has_attribute
@@ -139,70 +172,119 @@ extern "C" {
 
 #if defined __x86_64__ && defined __linux__ && defined __LP64__
 
-INVAR_RAW_ void invar_cpuid_(uint32_t leaf, uint32_t *registers)
+INVAR_RAW_ void invar_cpuid_(uint32_t leaf, uint32_t part, uint32_t *registers)
 {
-	__asm__("cpuid" : "=a"(registers[0]), "=b"(registers[1]), "=c"(registers[2]), "=d"(registers[3]) : "a"(leaf), "c"(0));
+	__asm__("cpuid" : "=a"(registers[0]), "=b"(registers[1]), "=c"(registers[2]), "=d"(registers[3]) : "a"(leaf), "c"(part));
 }
 
-/* What cpuid's registers say, of which the operating system saves this state: ecx of leaf 1; ebx, ecx and edx of leaf 7; ecx of leaf
- * 0x80000001. As the runtime's cpu_features_of(). */
-INVAR_RAW_ uint32_t invar_cpu_features_of_(const uint32_t *said, uint32_t saved)
+/* What cpuid's registers say, of which the operating system saves this state: ecx and edx of leaf 1; ebx, ecx and edx of leaf 7, eax and
+ * edx of its part 1; eax of part 1 of leaf 0xd; ebx of leaf 0x19; ecx of leaf 0x80000001. As the runtime's cpu_features_of(). */
+INVAR_RAW_ uint64_t invar_cpu_features_of_(const uint32_t *said, uint32_t saved)
 {
 	/* Which register, which bit, and what of the state must be saved: arch/x86_64/cpu.rs. */
-	static const unsigned char where[32][3] = {
+	static const unsigned char where[59][3] = {
 		{0, 0, 0}, {0, 1, 0}, {0, 9, 0}, {0, 12, 6}, {0, 13, 0}, {0, 19, 0}, {0, 20, 0}, {0, 22, 0},
-		{0, 23, 0}, {0, 25, 0}, {0, 27, 0}, {0, 28, 6}, {0, 29, 6}, {1, 3, 0}, {1, 5, 6}, {1, 8, 0},
-		{1, 9, 0}, {1, 16, 0xe6}, {1, 17, 0xe6}, {1, 19, 0}, {1, 28, 0xe6}, {1, 29, 0}, {1, 30, 0xe6}, {1, 31, 0xe6},
-		{2, 1, 0xe6}, {2, 8, 0}, {2, 9, 6}, {2, 10, 6}, {2, 11, 0xe6}, {3, 4, 0}, {4, 0, 0}, {4, 5, 0}};
-	/* What builds on what. */
-	static const uint32_t implied[16][2] = {
+		{0, 23, 0}, {0, 25, 0}, {0, 26, 6}, {0, 28, 6}, {0, 29, 6}, {2, 3, 0}, {2, 5, 6}, {2, 8, 0},
+		{2, 9, 0}, {2, 16, 0xe6}, {2, 17, 0xe6}, {2, 19, 0}, {2, 28, 0xe6}, {2, 29, 0}, {2, 30, 0xe6}, {2, 31, 0xe6},
+		{3, 1, 0xe6}, {3, 8, 0}, {3, 9, 6}, {3, 10, 6}, {3, 11, 0xe6}, {4, 4, 0}, {9, 0, 0}, {9, 5, 0},
+		{1, 25, 0}, {1, 26, 0}, {1, 24, 0}, {0, 30, 0}, {2, 18, 0}, {9, 6, 0}, {9, 21, 0}, {2, 21, 0xe6},
+		{3, 6, 0xe6}, {3, 12, 0xe6}, {3, 14, 0xe6}, {4, 8, 0xe6}, {4, 23, 0xe6}, {5, 5, 0xe6}, {5, 4, 6}, {5, 23, 6},
+		{6, 4, 6}, {6, 5, 6}, {6, 10, 6}, {5, 0, 6}, {5, 1, 6}, {5, 2, 6}, {8, 0, 0}, {8, 2, 0},
+		{7, 0, 6}, {7, 1, 6}, {7, 3, 6}};
+	/* What builds on what, each behind those that it builds on. */
+	static const uint64_t implied[43][2] = {
+		{INVAR_BIT_sse2, INVAR_BIT_sse},
+		{INVAR_CPU_xsaveopt, INVAR_CPU_xsave},
+		{INVAR_CPU_xsavec, INVAR_CPU_xsave},
+		{INVAR_BIT_xsaves, INVAR_CPU_xsave},
+		{INVAR_CPU_sse3, INVAR_BIT_sse2},
+		{INVAR_CPU_pclmulqdq, INVAR_BIT_sse2},
+		{INVAR_CPU_aes, INVAR_BIT_sse2},
+		{INVAR_CPU_sha, INVAR_BIT_sse2},
+		{INVAR_CPU_gfni, INVAR_BIT_sse2},
+		{INVAR_CPU_kl, INVAR_BIT_sse2},
 		{INVAR_CPU_ssse3, INVAR_CPU_sse3},
+		{INVAR_CPU_sse4a, INVAR_CPU_sse3},
+		{INVAR_CPU_widekl, INVAR_CPU_kl},
 		{INVAR_CPU_sse4_1, INVAR_CPU_ssse3},
 		{INVAR_CPU_sse4_2, INVAR_CPU_sse4_1},
 		{INVAR_CPU_avx, INVAR_CPU_sse4_2},
-		{INVAR_CPU_avx2, INVAR_CPU_avx},
-		{INVAR_CPU_f16c, INVAR_CPU_avx},
 		{INVAR_CPU_fma, INVAR_CPU_avx},
-		{INVAR_CPU_vaes, INVAR_CPU_aes | INVAR_CPU_avx2},
-		{INVAR_CPU_vpclmulqdq, INVAR_CPU_pclmulqdq | INVAR_CPU_avx},
+		{INVAR_CPU_f16c, INVAR_CPU_avx},
+		{INVAR_CPU_avx2, INVAR_CPU_avx},
+		{INVAR_CPU_vpclmulqdq, INVAR_CPU_avx | INVAR_CPU_pclmulqdq},
+		{INVAR_CPU_sm3, INVAR_CPU_avx},
 		{INVAR_CPU_avx512f, INVAR_CPU_avx2 | INVAR_CPU_fma | INVAR_CPU_f16c},
-		{INVAR_CPU_avx512bw, INVAR_CPU_avx512f},
-		{INVAR_CPU_avx512cd, INVAR_CPU_avx512f},
+		{INVAR_CPU_vaes, INVAR_CPU_avx2 | INVAR_CPU_aes},
+		{INVAR_CPU_avxvnni, INVAR_CPU_avx2},
+		{INVAR_CPU_avxifma, INVAR_CPU_avx2},
+		{INVAR_CPU_avxvnniint8, INVAR_CPU_avx2},
+		{INVAR_CPU_avxneconvert, INVAR_CPU_avx2},
+		{INVAR_CPU_avxvnniint16, INVAR_CPU_avx2},
+		{INVAR_CPU_sha512, INVAR_CPU_avx2},
+		{INVAR_CPU_sm4, INVAR_CPU_avx2},
 		{INVAR_CPU_avx512dq, INVAR_CPU_avx512f},
+		{INVAR_CPU_avx512cd, INVAR_CPU_avx512f},
+		{INVAR_CPU_avx512bw, INVAR_CPU_avx512f},
 		{INVAR_CPU_avx512vl, INVAR_CPU_avx512f},
 		{INVAR_CPU_avx512vnni, INVAR_CPU_avx512f},
-		{INVAR_CPU_avx512vbmi, INVAR_CPU_avx512bw}};
-	uint32_t features = 0;
-	int at;
+		{INVAR_CPU_avx512ifma, INVAR_CPU_avx512f},
+		{INVAR_CPU_avx512vpopcntdq, INVAR_CPU_avx512f},
+		{INVAR_CPU_avx512vp2intersect, INVAR_CPU_avx512f},
+		{INVAR_CPU_avx512vbmi, INVAR_CPU_avx512bw},
+		{INVAR_CPU_avx512vbmi2, INVAR_CPU_avx512bw},
+		{INVAR_CPU_avx512bitalg, INVAR_CPU_avx512bw},
+		{INVAR_CPU_avx512fp16, INVAR_CPU_avx512bw},
+		{INVAR_CPU_avx512bf16, INVAR_CPU_avx512bw}};
+	uint64_t features = 0;
+	unsigned at;
 
-	for (at = 0; at < 32; at++)
+	for (at = 0; at < sizeof where / sizeof *where; at++)
 		if ((said[where[at][0]] >> where[at][1] & 1) && (saved & where[at][2]) == where[at][2])
-			features |= UINT32_C(1) << at;
-	for (at = 0; at < 16; at++)
+			features |= UINT64_C(1) << at;
+	for (at = 0; at < sizeof implied / sizeof *implied; at++)
 		if ((features & implied[at][1]) != implied[at][1])
 			features &= ~implied[at][0];
-	return features;
+	/* Skylakes that have neither of them report it (Intel, erratum SKL052). */
+	return features & INVAR_CPU_avx ? features : features & ~(INVAR_CPU_bmi1 | INVAR_CPU_bmi2);
 }
 
 /* The features of this CPU under this operating system, as the runtime's cpu_features() has them. */
-INVAR_RAW_ uint32_t invar_cpu_features_(void)
+INVAR_RAW_ uint64_t invar_cpu_features_(void)
 {
-	uint32_t registers[4], said[5], saved = 0, ignored;
+	INVAR_UNINITIALIZED_ uint32_t registers[4], said[10];
+	uint32_t saved = 0, ignored, last;
 
-	invar_cpuid_(1, registers);
+	invar_cpuid_(1, 0, registers);
 	said[0] = registers[2];
-	said[1] = said[2] = said[3] = said[4] = 0;
-	invar_cpuid_(0, registers);
-	if (registers[0] >= 7) {
-		invar_cpuid_(7, registers);
-		said[1] = registers[1];
-		said[2] = registers[2];
-		said[3] = registers[3];
+	said[1] = registers[3];
+	said[2] = said[3] = said[4] = said[5] = said[6] = said[7] = said[8] = said[9] = 0;
+	invar_cpuid_(0, 0, registers);
+	last = registers[0];
+	if (last >= 7) {
+		invar_cpuid_(7, 0, registers);
+		said[2] = registers[1];
+		said[3] = registers[2];
+		said[4] = registers[3];
+		if (registers[0] >= 1) {
+			invar_cpuid_(7, 1, registers);
+			said[5] = registers[0];
+			said[6] = registers[3];
+		}
 	}
-	invar_cpuid_(0x80000000, registers);
+	if (last >= 0xd) {
+		invar_cpuid_(0xd, 1, registers);
+		said[7] = registers[0];
+	}
+	/* Key Locker. */
+	if (last >= 0x19 && (said[3] >> 23 & 1)) {
+		invar_cpuid_(0x19, 0, registers);
+		said[8] = registers[1];
+	}
+	invar_cpuid_(0x80000000, 0, registers);
 	if (registers[0] > 0x80000000) {
-		invar_cpuid_(0x80000001, registers);
-		said[4] = registers[2];
+		invar_cpuid_(0x80000001, 0, registers);
+		said[9] = registers[2];
 	}
 	if (said[0] >> 27 & 1)
 		__asm__("xgetbv" : "=a"(saved), "=d"(ignored) : "c"(0));
@@ -329,7 +411,7 @@ INVAR_RAW_ unsigned invar_lowered_(const char *names, unsigned count, unsigned c
 
 #else
 
-INVAR_RAW_ uint32_t invar_cpu_features_(void)
+INVAR_RAW_ uint64_t invar_cpu_features_(void)
 {
 	return 0;
 }
@@ -348,9 +430,9 @@ __attribute__((unused)) static uint64_t invar_facts_;
 /* What has been chosen for one function: one more than the position of its variant; then why. */
 enum { INVAR_CHOSEN_ = 0x0f, INVAR_CHOSEN_LOWERED_ = 0x10, INVAR_CHOSEN_UNREADABLE_ = 0x20 };
 
-INVAR_RAW_ unsigned invar_choose_(unsigned char *chosen, const char *names, const uint32_t *needs, unsigned count)
+INVAR_RAW_ unsigned invar_choose_(unsigned char *chosen, const char *names, const uint64_t *needs, unsigned count)
 {
-	const uint64_t asked = UINT64_C(1) << 32, plain = UINT64_C(1) << 33;
+	const uint64_t asked = UINT64_C(1) << 63, plain = UINT64_C(1) << 62;
 	uint64_t facts = __atomic_load_n(&invar_facts_, __ATOMIC_RELAXED);
 	unsigned choice = __atomic_load_n(chosen, __ATOMIC_RELAXED), lowered = 0, at;
 	unsigned char found = 0;
@@ -365,7 +447,7 @@ INVAR_RAW_ unsigned invar_choose_(unsigned char *chosen, const char *names, cons
 			facts |= plain;
 	}
 	for (at = count; at; at--)
-		if (!(needs[at - 1] & ~(uint32_t)facts)) {
+		if (!(needs[at - 1] & ~facts)) {
 			if (!(lowered >> (at - 1) & 1))
 				break;
 			choice = INVAR_CHOSEN_LOWERED_;
@@ -426,7 +508,7 @@ __attribute__((unused)) static void invar_probe_ifunc_(struct invar_verdict *ver
 	static unsigned char invar_chosen_##function; \
 	INVAR_RAW_ unsigned invar_choose_##function(void) \
 	{ \
-		static const uint32_t needs[] = {INVAR_UNPACK_ masks}; \
+		static const uint64_t needs[] = {INVAR_UNPACK_ masks}; \
 		return invar_choose_(&invar_chosen_##function, names, needs, count); \
 	} \
 	static void invar_look_##function(struct invar_verdict *verdict) \

@@ -24,15 +24,15 @@ static uint32_t word(void)
 
 int main(void)
 {
-	uint32_t said[5];
+	uint32_t said[10];
 	int round, at;
 
-	printf("%#x\n", invar_cpu_features_());
+	printf("%#llx\n", (unsigned long long)invar_cpu_features_());
 	for (round = 0; round < 20000; round++) {
-		for (at = 0; at < 5; at++)
+		for (at = 0; at < 10; at++)
 			printf("%u ", said[at] = word());
 		at = (int)(word() & 0xff);
-		printf("%d %u\n", at, invar_cpu_features_of_(said, (uint32_t)at));
+		printf("%d %llu\n", at, (unsigned long long)invar_cpu_features_of_(said, (uint32_t)at));
 	}
 	return 0;
 }
