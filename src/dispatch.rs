@@ -26,7 +26,8 @@
 /// and `extern` functions are not taken. A key's path does not begin with `::`.
 ///
 /// A variant with `#[target_feature]` names the features in its arm, and the key must prove them: the built-in
-/// keys in [`cpu`](crate::cpu) do, and so does a [`key!`](crate::key!) that requires them. Any other key fails to compile:
+/// keys in [`cpu`](crate::cpu) do, and so does a [`key!`](crate::key!) that requires them; both prove what their features build
+/// on as well, as `AVX512BW` does `avx512bw,avx512f,fma`. Any other key fails to compile:
 ///
 /// ```compile_fail
 /// invar::key! { static WISH: bool = |_| Ok(true); }
@@ -118,7 +119,7 @@ macro_rules! __dispatch {
                 fn __invar_variant $($generics)* ($($name: $type),*) -> $result $($where)* {
                     $variant($($name),*)
                 }
-                const { $crate::__private::prove($($key)::+.proves(), $value as u8, $features) };
+                const _: () = $crate::__private::prove(&raw const $($key)::+, $value as u8, $features);
                 // SAFETY: the key has this value only on a CPU that has these features.
                 return unsafe { __invar_variant($($name),*) };
             }
@@ -132,6 +133,10 @@ macro_rules! __dispatch {
                 return $variant($($name),*);
             }
         ] $($rest)+ }
+    };
+
+    (@arms $($rest:tt)*) => {
+        ::core::compile_error!("dispatch! has arms `KEY => variant,` or `KEY == VALUE => variant,`, and `_ => variant` as the last");
     };
 
     (@function { [$($meta:tt)*] [$vis:vis] $function:ident }

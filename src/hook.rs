@@ -52,7 +52,8 @@ static IN_FRONT: Key<bool> = Key::new();
 
 const _: () = {
     extern "C" fn probe(verdict: &mut Verdict, _: &KeyRecord) {
-        crate::__key_record!(["slice.hook"] IN_FRONT, bool, probe, crate::key::flags::OWN);
+        // SAFETY: the probe of this key.
+        unsafe { crate::__key_record!(["slice.hook"] IN_FRONT, bool, probe, crate::key::flags::OWN) };
         verdict.value = is_in_front().into();
         let evidence = &mut verdict.evidence;
         if verdict.value != 0 {

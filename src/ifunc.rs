@@ -18,9 +18,10 @@ use invar_arch as arch;
 ///     /// # Safety
 ///     ///
 ///     /// `length` bytes must be readable at `text`.
+///     #[unsafe(no_mangle)]
 ///     pub unsafe extern "C" fn example_spaces(text: *const u8, length: usize) -> usize {
-///         invar::cpu::AVX2 => #[target_feature(enable = "avx2")] spaces_avx2,
-///         _ => spaces_anywhere,
+///         invar::cpu::AVX2 => #[target_feature(enable = "avx2")] unsafe spaces_avx2,
+///         _ => unsafe spaces_anywhere,
 ///     }
 /// }
 ///
@@ -40,13 +41,16 @@ use invar_arch as arch;
 /// assert_eq!(unsafe { example_spaces(b"a b c".as_ptr(), 5) }, 2);
 /// ```
 ///
-/// Arms are those of [`dispatch!`](crate::dispatch!), with the same rule: a variant with `#[target_feature]` names its features, and
-/// the key must prove them, else it does not compile. A variant may be an `unsafe fn` if the function is; then nobody but you
-/// sees to it that it needs no features which its arm does not name.
+/// Arms are those of [`dispatch!`](crate::dispatch!), with the same rule: a variant is called as safe code, from a function with the
+/// features that its arm names, and the key must prove these; else it does not compile. In a function that is `unsafe`, the word
+/// `unsafe` before a variant vouches for what the compiler cannot see then: whoever may call the function may call the variant,
+/// and it needs no features which its arm does not name.
 ///
 /// The symbol has the function's name and is exported like any `#[no_mangle]` function, from executables with
-/// `-Crelocation-model` of any sort, static libraries and `cdylib`s; other modules call it by that name. It is declared here like
-/// a function of an `extern` block, and is no `const` item: a path to it is a function pointer that the loader fills in.
+/// `-Crelocation-model` of any sort, static libraries and `cdylib`s; other modules call it by that name. Hence the attribute, by
+/// which you vouch that no other symbol in the process has the name: it is never left out. It is declared here like
+/// a function of an `extern` block, and is no `const` item: a path to it is a function pointer that the loader fills in. Of other
+/// attributes there are `doc`, `cfg`, `allow` and its like, `must_use` and `deprecated`.
 ///
 /// **Where all keys are [`cpu`](crate::cpu)'s, and libc knows `STT_GNU_IFUNC`** (glibc), it is such a symbol: a caller in another module
 /// goes where any call to a library goes, directly to the variant. The resolver asks the CPU itself, and reads in
@@ -63,6 +67,7 @@ use invar_arch as arch;
 ///
 /// ```compile_fail
 /// invar::ifunc! {
+///     #[unsafe(no_mangle)]
 ///     extern "C" fn example_wrong(x: u32) -> u32 {
 ///         invar::cpu::AVX2 => #[target_feature(enable = "avx512f")] wide,
 ///         _ => narrow,
@@ -75,154 +80,213 @@ use invar_arch as arch;
 /// ```
 #[macro_export]
 macro_rules! ifunc {
-    ($(#[$meta:meta])* $vis:vis unsafe extern "C" fn $name:ident($($argument:ident: $type:ty),* $(,)?) $(-> $result:ty)? {
-        $($arms:tt)*
-    }) => {
-        $crate::__ifunc! { @arms { [$(#[$meta])*] [$vis] [unsafe] $name ($($argument: $type),*) } [$($result)?] [] [] $($arms)* }
-    };
-    ($(#[$meta:meta])* $vis:vis extern "C" fn $name:ident($($argument:ident: $type:ty),* $(,)?) $(-> $result:ty)? {
-        $($arms:tt)*
-    }) => {
-        $crate::__ifunc! { @arms { [$(#[$meta])*] [$vis] [safe] $name ($($argument: $type),*) } [$($result)?] [] [] $($arms)* }
-    };
+    ($($declaration:tt)*) => { $crate::__ifunc! { @attributes [] [] [] $($declaration)* } };
 }
 
-/// Brings the arms of an [`ifunc!`](crate::ifunc!) into one form, and the variants' names in a row from the last arm to the first; then
-/// declares the function.
+/// Sorts an [`ifunc!`](crate::ifunc!)'s attributes into conditions, that of the symbol, and the rest; brings its arms into one form,
+/// and the variants' names in a row from the last arm to the first; then declares the function.
+///
+/// What emits an `unsafe` block that is not sound by itself is handed the word.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __ifunc {
+    // With its own tokens: the compiler is to see that this attribute is the program's.
+    (@attributes $cfg:tt $export:tt $rest:tt $sign:tt $attribute:tt $($more:tt)*) => {
+        $crate::__ifunc! { @attribute $sign $attribute $cfg $export $rest [$sign $attribute] $($more)* }
+    };
+    (@attribute # [unsafe(no_mangle)] $cfg:tt [] $rest:tt $attribute:tt $($more:tt)*) => {
+        $crate::__ifunc! { @attributes $cfg $attribute $rest $($more)* }
+    };
+    (@attribute # [cfg $condition:tt] [$($cfg:tt)*] $export:tt $rest:tt [$($attribute:tt)*] $($more:tt)*) => {
+        $crate::__ifunc! { @attributes [$($cfg)* $($attribute)*] $export $rest $($more)* }
+    };
+    // None that would make the function another one than the symbol's.
+    (@attribute # [doc $($what:tt)*] $($all:tt)*) => { $crate::__ifunc! { @rest $($all)* } };
+    (@attribute # [allow $what:tt] $($all:tt)*) => { $crate::__ifunc! { @rest $($all)* } };
+    (@attribute # [expect $what:tt] $($all:tt)*) => { $crate::__ifunc! { @rest $($all)* } };
+    (@attribute # [warn $what:tt] $($all:tt)*) => { $crate::__ifunc! { @rest $($all)* } };
+    (@attribute # [deny $what:tt] $($all:tt)*) => { $crate::__ifunc! { @rest $($all)* } };
+    (@attribute # [must_use $($what:tt)*] $($all:tt)*) => { $crate::__ifunc! { @rest $($all)* } };
+    (@attribute # [deprecated $($what:tt)*] $($all:tt)*) => { $crate::__ifunc! { @rest $($all)* } };
+    (@attribute # [$($attribute:tt)*] $($all:tt)*) => {
+        ::core::compile_error!(::core::concat!("ifunc! takes no attribute #[", ::core::stringify!($($attribute)*), "]"));
+    };
+    (@rest $cfg:tt $export:tt [$($rest:tt)*] [$($attribute:tt)*] $($more:tt)*) => {
+        $crate::__ifunc! { @attributes $cfg $export [$($rest)* $($attribute)*] $($more)* }
+    };
+    (@attribute $first:tt $second:tt $cfg:tt [] $rest:tt $($more:tt)*) => {
+        ::core::compile_error!("ifunc! makes a symbol that other modules see: no other may have its name, for which you vouch \
+            by #[unsafe(no_mangle)] before the function");
+    };
+    (@attribute $first:tt $second:tt $cfg:tt $export:tt $rest:tt [$($declaration:tt)*] $($more:tt)*) => {
+        $crate::__ifunc! { @declaration $cfg $export $rest $($declaration)* $($more)* }
+    };
+    (@declaration $cfg:tt $export:tt $rest:tt
+        $vis:vis unsafe extern "C" fn $name:ident($($argument:ident: $type:ty),* $(,)?) $(-> $result:ty)? { $($arms:tt)* }
+    ) => {
+        $crate::__ifunc! { @arms { $cfg $rest $export [$vis] unsafe $name ($($argument: $type),*) } [$($result)?] [] [] $($arms)* }
+    };
+    (@declaration $cfg:tt $export:tt $rest:tt
+        $vis:vis extern "C" fn $name:ident($($argument:ident: $type:ty),* $(,)?) $(-> $result:ty)? { $($arms:tt)* }
+    ) => {
+        $crate::__ifunc! { @arms { $cfg $rest $export [$vis] safe $name ($($argument: $type),*) } [$($result)?] [] [] $($arms)* }
+    };
+
     (@arms $head:tt [] $($rest:tt)*) => { $crate::__ifunc! { @arms $head [()] $($rest)* } };
+    (@arms $head:tt $result:tt $arms:tt $names:tt _ => unsafe $variant:path $(,)?) => {
+        $crate::__ifunc! { @function $head $result $arms $names [unsafe] $variant }
+    };
     (@arms $head:tt $result:tt $arms:tt $names:tt _ => $variant:path $(,)?) => {
-        $crate::__ifunc! { @function $head $result $arms $names $variant }
+        $crate::__ifunc! { @function $head $result $arms $names [] $variant }
     };
     (@arms $head:tt $result:tt $arms:tt $names:tt $($key:ident)::+ => $($rest:tt)+) => {
         $crate::__ifunc! { @arms $head $result $arms $names $($key)::+ == true => $($rest)+ }
     };
-    (@arms $head:tt $result:tt [$($arms:tt)*] [$($names:tt)*]
-        $($key:ident)::+ == $value:expr => #[target_feature(enable = $features:literal)] $variant:path, $($rest:tt)+
+    (@arms $head:tt $result:tt $arms:tt $names:tt
+        $($key:ident)::+ == $value:expr => #[target_feature(enable = $features:literal)] $($rest:tt)+
     ) => {
-        $crate::__ifunc! { @arms $head $result
-            [$($arms)* { ($($key)::+) ($value) (#[target_feature(enable = $features)])
-                (const { $crate::__private::prove($($key)::+.proves(), $value as u8, $features) };) ($variant) }]
-            [[$variant] $($names)*] $($rest)+
-        }
+        $crate::__ifunc! { @arm $head $result $arms $names { ($($key)::+) ($value) [$features] } $($rest)+ }
     };
-    (@arms $head:tt $result:tt [$($arms:tt)*] [$($names:tt)*] $($key:ident)::+ == $value:expr => $variant:path, $($rest:tt)+) => {
-        $crate::__ifunc! { @arms $head $result
-            [$($arms)* { ($($key)::+) ($value) () () ($variant) }]
-            [[$variant] $($names)*] $($rest)+
-        }
+    (@arms $head:tt $result:tt $arms:tt $names:tt $($key:ident)::+ == $value:expr => $($rest:tt)+) => {
+        $crate::__ifunc! { @arm $head $result $arms $names { ($($key)::+) ($value) [] } $($rest)+ }
     };
+    (@arm $head:tt $result:tt [$($arms:tt)*] [$($names:tt)*] { $($arm:tt)* } unsafe $variant:path, $($rest:tt)+) => {
+        $crate::__ifunc! { @arms $head $result [$($arms)* { $($arm)* [unsafe] ($variant) }] [[$variant] $($names)*] $($rest)+ }
+    };
+    (@arm $head:tt $result:tt [$($arms:tt)*] [$($names:tt)*] { $($arm:tt)* } $variant:path, $($rest:tt)+) => {
+        $crate::__ifunc! { @arms $head $result [$($arms)* { $($arm)* [] ($variant) }] [[$variant] $($names)*] $($rest)+ }
+    };
+    (@arms $($rest:tt)*) => {
+        ::core::compile_error!("ifunc! has arms `KEY => variant,` or `KEY == VALUE => variant,`, and `_ => variant` as the last")
+    };
+    (@arm $($rest:tt)*) => { $crate::__ifunc! { @arms } };
 
-    (@function { [$($meta:tt)*] [$vis:vis] [$safety:ident] $name:ident $arguments:tt } [$result:ty]
-        [$({ ($($key:ident)::+) ($value:expr) ($($enable:tt)*) ($($proof:tt)*) ($variant:path) })*] [$([$names:path])*] $last:path
+    (@function { [$($cfg:tt)*] $attributes:tt $export:tt $vis:tt $safety:tt $name:ident $arguments:tt } [$result:ty]
+        [$({ ($($key:ident)::+) ($value:expr) $features:tt $trust:tt ($variant:path) })*] [$([$names:path])*] $last_trust:tt $last:path
     ) => {
-        $crate::__ifunc! { @extern [$($meta)*] [$vis] [$safety] $name $arguments $result }
+        $crate::__ifunc! { @exported $export }
+        $($cfg)*
+        $crate::__ifunc! { @extern unsafe $attributes $vis $safety $name $arguments $result }
 
         // Items are not hygienic: their names are none that a program would have.
+        $($cfg)*
         const _: () = {
             // Those of the CPU that each arm depends on; none where an arm depends on anything else.
             static __INVAR_ARMS: [$crate::__private::Arm; [$(stringify!($variant)),*].len()] =
-                [$($crate::__private::Arm::new($($key)::+.is_features($value as u8))),*];
-            const __INVAR_IFUNC: bool = $crate::__private::IFUNC $(&& $($key)::+.is_features($value as u8) != 0)*;
+                [$($crate::__private::Arm::new($crate::__private::is_features(&raw const $($key)::+, $value as u8))),*];
+            const __INVAR_IFUNC: bool =
+                $crate::__private::IFUNC $(&& $crate::__private::is_features(&raw const $($key)::+, $value as u8) != 0)*;
             static __INVAR_CHOSEN: $crate::__private::Chosen = $crate::__private::Chosen::new();
 
-            $crate::__ifunc! { @symbol $name $arguments $result }
+            $crate::__private::__symbol! {
+                $export $name $arguments $result, __INVAR_IFUNC as u8, __invar_resolve, __invar_ordinary::<__INVAR_IFUNC>
+            }
 
             extern "C" fn __invar_resolve() -> *const () {
                 let (chosen, mut _arm) = ($crate::__private::choose(&__INVAR_CHOSEN, &__INVAR_ARMS), 0);
                 $(
                     if chosen == _arm {
-                        $crate::__ifunc! { @variant $arguments [$result] ($($enable)*) $variant }
-                        $($proof)*
+                        $crate::__ifunc! { @variant $safety $trust $features $arguments $result, $variant }
                         return $crate::__private::__address_of!(__invar_variant);
                     }
                     _arm += 1;
                 )*
-                $crate::__ifunc! { @variant $arguments [$result] () $last }
+                $crate::__ifunc! { @variant $safety $last_trust [] $arguments $result, $last }
                 $crate::__private::__address_of!(__invar_variant)
             }
 
-            $crate::__ifunc! { @ordinary $arguments $arguments $result
-                [$({ ($($key)::+) ($value) ($($enable)*) ($variant) })*] $last
+            $crate::__ifunc! { @ordinary $safety $arguments $arguments $result
+                [$({ ($($key)::+) ($value) $features $trust ($variant) })*] $last_trust $last
             }
 
-            #[derive(Clone, Copy, PartialEq)]
-            struct __InvarVariant(u8);
-            impl $crate::Value for __InvarVariant {
-                const NAMES: &'static [&'static str] = &[stringify!($last), $(stringify!($names)),*];
-                const BY_MACRO: $crate::__private::ByMacro = $crate::__private::ByMacro;
-                fn to_byte(self) -> u8 {
-                    self.0
+            const _: () = {
+                #[derive(Clone, Copy, PartialEq)]
+                struct __InvarVariant(u8);
+                impl $crate::Value for __InvarVariant {
+                    const NAMES: &'static [&'static str] = &[stringify!($last), $(stringify!($names)),*];
+                    const BY_MACRO: $crate::__private::ByMacro = $crate::__private::ByMacro;
+                    fn to_byte(self) -> u8 {
+                        self.0
+                    }
+                    fn from_byte(byte: u8) -> ::core::option::Option<Self> {
+                        ::core::option::Option::Some(Self(byte))
+                    }
                 }
-                fn from_byte(byte: u8) -> ::core::option::Option<Self> {
-                    ::core::option::Option::Some(Self(byte))
+                static __INVAR_KEY: $crate::Key<__InvarVariant> = $crate::Key::new();
+                extern "C" fn __invar_probe(verdict: &mut $crate::Verdict, _: &$crate::__private::KeyRecord) {
+                    // SAFETY: this probe, of the key above.
+                    unsafe {
+                        $crate::__key_record!([stringify!($name)] __INVAR_KEY, __InvarVariant, __invar_probe,
+                            $crate::__private::SYMBOL);
+                    }
+                    let mut by_keys = 0;
+                    let _ = [$($($key)::+.get() == $value),*].iter().find(|&&holds| {
+                        by_keys += u8::from(!holds);
+                        holds
+                    });
+                    $crate::__private::probe_symbol(verdict, __INVAR_IFUNC, &__INVAR_CHOSEN, &__INVAR_ARMS, by_keys);
                 }
-            }
-            static __INVAR_KEY: $crate::Key<__InvarVariant> = $crate::Key::new();
-            extern "C" fn __invar_probe(verdict: &mut $crate::Verdict, _: &$crate::__private::KeyRecord) {
-                $crate::__key_record!([stringify!($name)] __INVAR_KEY, __InvarVariant, __invar_probe,
-                    $crate::__private::SYMBOL);
-                let mut by_keys = 0;
-                let _ = [$($($key)::+.get() == $value),*].iter().find(|&&holds| {
-                    by_keys += u8::from(!holds);
-                    holds
-                });
-                $crate::__private::probe_symbol(verdict, __INVAR_IFUNC, &__INVAR_CHOSEN, &__INVAR_ARMS, by_keys);
-            }
-            #[used]
-            static __INVAR_KEEP: extern "C" fn(&mut $crate::Verdict, &$crate::__private::KeyRecord) = __invar_probe;
+                #[used]
+                static __INVAR_KEEP: $crate::__private::RawProbe = __invar_probe;
+            };
         };
     };
 
+    (@exported [# [unsafe(no_mangle)]]) => {};
+
     // What is called in Rust.
-    (@extern [$($meta:tt)*] [$vis:vis] [$safety:ident] $name:ident ($($argument:ident: $type:ty),*) $result:ty) => {
-        unsafe extern "C" {
+    (@extern $unsafe:tt [$($meta:tt)*] [$vis:vis] $safety:tt $name:ident ($($argument:ident: $type:ty),*) $result:ty) => {
+        $unsafe extern "C" {
             $($meta)*
             #[link_name = $crate::__private::__symbol_link_name!($name)]
             $vis $safety fn $name($($argument: $type),*) -> $result;
         }
     };
 
-    (@symbol $name:ident $arguments:tt $result:ty) => {
-        $crate::__private::__symbol! {
-            $name $arguments $result, __INVAR_IFUNC as u8, __invar_resolve, __invar_ordinary::<__INVAR_IFUNC>
+    // A variant in the C calling convention, with the features that its arm names, and called as safe code: that does not compile if
+    // it needs others.
+    (@variant $safety:tt $trust:tt [$($features:literal)?] ($($argument:ident: $type:ty),*) $result:ty, $variant:path) => {
+        $(#[target_feature(enable = $features)])?
+        extern "C" fn __invar_variant($($argument: $type),*) -> $result {
+            $crate::__ifunc! { @call $safety $trust $variant, $($argument),* }
         }
     };
-
-    // A variant in the C calling convention.
-    (@variant ($($argument:ident: $type:ty),*) [$result:ty] ($($enable:tt)*) $variant:path) => {
-        $($enable)*
-        unsafe extern "C" fn __invar_variant($($argument: $type),*) -> $result {
-            // SAFETY: as the caller vouches, if there is anything to vouch for.
-            #[allow(unused_unsafe)]
-            unsafe {
-                $variant($($argument),*)
-            }
-        }
+    (@call $safety:tt [] $variant:path, $($argument:ident),*) => { $variant($($argument),*) };
+    (@call unsafe [$unsafe:tt] $variant:path, $($argument:ident),*) => {
+        // SAFETY: as the function's caller vouches, and the program by this word in the arm.
+        $unsafe { $variant($($argument),*) }
+    };
+    (@call safe $trust:tt $($rest:tt)*) => {
+        ::core::compile_error!("a function that is safe to call has no `unsafe` variants: \
+            declare it as `unsafe extern \"C\" fn`, or make the variant safe")
     };
 
     // The symbol where it is an ordinary one; else without a site.
-    (@ordinary $all:tt ($($argument:ident: $type:ty),*) $result:ty
-        [$({ ($($key:ident)::+) ($value:expr) ($($enable:tt)*) ($variant:path) })*] $last:path
+    (@ordinary $safety:tt $all:tt ($($argument:ident: $type:ty),*) $result:ty
+        [$({ ($($key:ident)::+) ($value:expr) $features:tt $trust:tt ($variant:path) })*] $last_trust:tt $last:path
     ) => {
-        unsafe extern "C" fn __invar_ordinary<const IFUNC: bool>($($argument: $type),*) -> $result {
-            if IFUNC {
+        extern "C" fn __invar_ordinary<const __INVAR_IS_IFUNC: bool>($($argument: $type),*) -> $result {
+            if __INVAR_IS_IFUNC {
                 unreachable!();
             }
             $(
+                $crate::__ifunc! { @proof ($($key)::+) ($value) $features }
                 if $crate::branch!($($key)::+ == $value) {
-                    $crate::__ifunc! { @return $all [$result] ($($enable)*) $variant }
+                    // SAFETY: the key has this value only on a CPU that has these features.
+                    $crate::__ifunc! { @return unsafe $safety $trust $features $all $result, $variant }
                 }
             )*
-            $crate::__ifunc! { @return $all [$result] () $last }
+            $crate::__ifunc! { @return unsafe $safety $last_trust [] $all $result, $last }
         }
     };
-    (@return ($($argument:ident: $type:ty),*) [$result:ty] ($($enable:tt)*) $variant:path) => {
-        $crate::__ifunc! { @variant ($($argument: $type),*) [$result] ($($enable)*) $variant }
-        // SAFETY: the caller vouches for the arguments; the key has this value only on a CPU that has these features.
-        return unsafe { __invar_variant($($argument),*) };
+    (@proof $key:tt $value:tt []) => {};
+    (@proof ($($key:ident)::+) ($value:expr) [$features:literal]) => {
+        const _: () = $crate::__private::prove(&raw const $($key)::+, $value as u8, $features);
+    };
+    (@return $unsafe:tt $safety:tt $trust:tt $features:tt ($($argument:ident: $type:ty),*) $result:ty, $variant:path) => {
+        $crate::__ifunc! { @variant $safety $trust $features ($($argument: $type),*) $result, $variant }
+        #[allow(unused_unsafe)]
+        return $unsafe { __invar_variant($($argument),*) };
     };
 }
 

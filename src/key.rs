@@ -377,7 +377,7 @@ impl KeyRecord {
 }
 
 /// Decides a key: fills in the verdict it is given, for the key of this record.
-pub(crate) type RawProbe = extern "C" fn(&mut Verdict, &KeyRecord);
+pub type RawProbe = extern "C" fn(&mut Verdict, &KeyRecord);
 
 /// What [`key!`](crate::key!) and its like expand to, and nobody else should use.
 #[doc(hidden)]
@@ -395,27 +395,33 @@ pub(crate) mod expansion {
         pub const fn proves(&self) -> u64 {
             PROVES & !CPU
         }
-
-        /// The features with which the key has this value, for one that depends on nothing else; 0 for any other.
-        pub const fn is_features(&self, value: u8) -> u64 {
-            if PROVES & CPU != 0 && value == 1 { PROVES & !CPU } else { 0 }
-        }
     }
 
-    /// Only `values!` is to implement `Value`.
+    /// The features with which a key has this value, for one that depends on nothing else; 0 for any other.
+    pub const fn is_features<T: Value, const PROVES: u64>(_: *const Key<T, PROVES>, value: u8) -> u64 {
+        if PROVES & CPU != 0 && value == 1 { PROVES & !CPU } else { 0 }
+    }
+
+    /// Only `values!` is to implement `Value`. What is made by hand may have a key that is wrong, but none that proves
+    /// features which are not there: no probe is asked before they are seen.
     #[derive(Debug)]
     pub struct ByMacro;
 
-    /// Fails to compile if the value is not of the key's type.
-    pub const fn same_type<T: Value, const PROVES: u64>(_: &Key<T, PROVES>, _: T) {}
+    /// Fails to compile if this is no key, even if it leads to one, as a reference does: sites have its address.
+    pub const fn is_key<T: Value, const PROVES: u64>(_: *const Key<T, PROVES>) {}
+
+    /// The same, and if the value is not of the key's type.
+    pub const fn same_type<T: Value, const PROVES: u64>(_: *const Key<T, PROVES>, _: T) {}
 
     /// Fails to compile if the key, where it has this value, does not prove these features.
-    pub const fn prove(proved: u64, value: u8, features: &str) {
-        assert!(value != 0, "a key's first value proves nothing");
-        assert!(
-            arch::feature_mask(features) & !proved == 0,
-            "this key does not prove the features that the variant needs: name them in the key's `requires`"
-        );
+    pub const fn prove<T: Value, const PROVES: u64>(_: *const Key<T, PROVES>, value: u8, features: &str) {
+        assert!(value != 0, "a key's first value proves nothing: no variant that needs CPU features can be its");
+        if let Some(missing) = arch::first_missing(features, PROVES & !CPU) {
+            arch::Message::new("this key does not prove the CPU feature `")
+                .and(missing)
+                .and(b"` that the variant needs: name it in the key's `requires`, or take a `cpu` key that proves it")
+                .panic()
+        }
     }
 
     /// The flags of a key's record.
@@ -536,7 +542,7 @@ pub(crate) mod expansion {
         to
     }
 
-    pub use super::KeyRecord;
+    pub use super::{KeyRecord, RawProbe};
 
     /// Runs a key's probe.
     pub fn probe<T: Value, const PROVES: u64>(
@@ -632,8 +638,10 @@ macro_rules! values {
 /// have other names.
 ///
 /// **Proof.** `#[requires("avx2,bmi2")]` makes the key stay at its first value, without a call of the probe,
-/// on a CPU that lacks any of these features. Only such a key can choose a `#[target_feature]` variant in
-/// [`dispatch!`](crate::dispatch!). Its probe runs in every module that declares it, since its value must be true.
+/// on a CPU that lacks any of these features, or of those that they build on. They have the compiler's names, of which all that
+/// are stable in Rust 1.95 are known, and `ermsb`, `fsrm` and `lahfsahf`; or it is one level of the psABI, as `x86-64-v3`. Only
+/// such a key can choose a `#[target_feature]` variant in [`dispatch!`](crate::dispatch!) and [`ifunc!`](crate::ifunc!). Its probe
+/// runs in every module that declares it, since its value must be true.
 ///
 /// ```
 /// invar::key! {
@@ -679,7 +687,10 @@ macro_rules! __key {
         $($cfg)*
         const _: () = {
             extern "C" fn __invar_probe(verdict: &mut $crate::Verdict, _: &$crate::__private::KeyRecord) {
-                $crate::__key_record!([$($name)?] $key, $type, __invar_probe, $crate::__private::flags($key.proves(), $slice));
+                // SAFETY: the probe below, of the key above.
+                unsafe {
+                    $crate::__key_record!([$($name)?] $key, $type, __invar_probe, $crate::__private::flags($key.proves(), $slice));
+                }
                 $crate::__private::probe(verdict, &$key, $probe);
             }
             #[used]
@@ -690,6 +701,8 @@ macro_rules! __key {
 
 /// Emits a key's record. Stands in its probe, since only an `asm!` in a function can name what this block
 /// declares; the probe is compiled exactly once, being reached by its address alone.
+///
+/// Stands in an `unsafe` block: the runtime will call the probe, and bind by what it says.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __key_record {
@@ -704,23 +717,22 @@ macro_rules! __key_record {
     (@emit $name:expr, $key:ident, $type:ty, $probe:ident, $flags:expr) => {{
         static __INVAR_NAMES: [u8; $crate::__private::names_length::<$type>($name)] =
             $crate::__private::names::<$type, { $crate::__private::names_length::<$type>($name) }>($name, $flags);
-        // SAFETY: no instruction, only data in another section.
-        unsafe {
-            ::core::arch::asm!(
-                ".pushsection invar_keys, \"aR\", %progbits",
-                ".balign 4",
-                ".long {state} - ., {names} - ., {probe} - .",
-                ".short {length}",
-                ".byte {values}, {flags}",
-                ".popsection",
-                state = sym $key,
-                names = sym __INVAR_NAMES,
-                probe = sym $probe,
-                length = const __INVAR_NAMES.len(),
-                values = const <$type as $crate::Value>::NAMES.len(),
-                flags = const $flags,
-                options(nomem, nostack, preserves_flags),
-            );
-        }
+        const { $crate::__private::is_key(&raw const $key) };
+        let _: $crate::__private::RawProbe = $probe;
+        ::core::arch::asm!(
+            ".pushsection invar_keys, \"aR\", %progbits",
+            ".balign 4",
+            ".long {state} - ., {names} - ., {probe} - .",
+            ".short {length}",
+            ".byte {values}, {flags}",
+            ".popsection",
+            state = sym $key,
+            names = sym __INVAR_NAMES,
+            probe = sym $probe,
+            length = const __INVAR_NAMES.len(),
+            values = const <$type as $crate::Value>::NAMES.len(),
+            flags = const $flags,
+            options(nomem, nostack, preserves_flags),
+        );
     }};
 }

@@ -48,6 +48,11 @@
 //! another one; where two threads decide it in two modules, the first to seal it decides for both. Only a key that proves
 //! CPU features may be lower in one module than in another, where that module's own probe says so.
 //!
+//! **No macro makes unsafe code safe.** What they expand to is sound for a program that writes no `unsafe`: variants are called
+//! as safe code, features are proved, and a symbol that others could have is vouched for by `#[unsafe(no_mangle)]`. All but
+//! [`ifunc!`] can be used under `#![forbid(unsafe_code)]`. Names that begin with two underscores are the macros' own, and a
+//! program has none of them: what could break this by such a name needs an `unsafe` block, or the word.
+//!
 //! **Settings can only lower** ([`SETTINGS`]): turn a key off, or choose a value that its probe allows.
 //!
 //! # Cargo features

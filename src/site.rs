@@ -58,7 +58,7 @@ macro_rules! branch {
     ($($key:ident)::+) => { $crate::branch!($($key)::+ == true) };
     ($($key:ident)::+ == $value:expr) => {
         '__invar_site: {
-            const { $crate::__private::same_type(&$($key)::+, $value) };
+            const { $crate::__private::same_type(&raw const $($key)::+, $value) };
             // SAFETY: a key's static begins with its state byte, and its record names it.
             unsafe {
                 $crate::__private::__site!(branch, $($key)::+, $value as u8, { break '__invar_site false })

@@ -69,7 +69,8 @@ const _: () = {
     use crate::key::flags;
     const FLAGS: u8 = flags::SLICE | flags::TIMESLICE | flags::OWN;
     extern "C" fn slice_probe(verdict: &mut Verdict, _: &crate::key::KeyRecord) {
-        crate::__key_record!(["slice"] SLICE, bool, slice_probe, FLAGS);
+        // SAFETY: the probe of this key.
+        unsafe { crate::__key_record!(["slice"] SLICE, bool, slice_probe, FLAGS) };
         probe(verdict);
     }
     #[used]

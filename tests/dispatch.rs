@@ -96,6 +96,16 @@ fn a_variant_with_features_is_called_where_they_are() {
             _ => without,
         }
     }
+    #[target_feature(enable = "avx512bw,avx512f,fma,avx2,sse2")]
+    fn with_all<T: Copy>(_: T) -> bool {
+        true
+    }
+    invar::dispatch! {
+        fn implied<T: Copy>(value: T) -> bool {
+            invar::cpu::AVX512BW => #[target_feature(enable = "avx512bw,avx512f,fma")] with_all,
+            _ => without,
+        }
+    }
     invar::dispatch! {
         fn composed<T: Copy>(value: T) -> bool {
             FAST => #[target_feature(enable = "avx2,bmi2")] with_avx2,
@@ -104,5 +114,29 @@ fn a_variant_with_features_is_called_where_they_are() {
     }
     let avx2 = std::is_x86_feature_detected!("avx2");
     assert_eq!(simple(1), avx2);
+    assert_eq!(implied(1), std::is_x86_feature_detected!("avx512bw"));
     assert_eq!(composed("x"), avx2 && std::is_x86_feature_detected!("bmi2"));
+}
+
+/// By name, what the built-in keys have is what std says.
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn keys_of_the_cpu_say_what_std_says() {
+    macro_rules! compare {
+        ($($name:tt)*) => {
+            $(
+                let (_, key) = invar::cpu::ALL.iter().find(|(name, _)| *name == $name).expect($name);
+                assert_eq!(key(), std::is_x86_feature_detected!($name), $name);
+            )*
+            // And `fsrm`, of which std knows nothing, and the levels.
+            assert_eq!(invar::cpu::ALL.len(), [$($name),*].len() + 4);
+        };
+    }
+    compare! {
+        "adx" "aes" "avx" "avx2" "avx512bf16" "avx512bitalg" "avx512bw" "avx512cd" "avx512dq" "avx512f" "avx512fp16" "avx512ifma"
+        "avx512vbmi" "avx512vbmi2" "avx512vl" "avx512vnni" "avx512vp2intersect" "avx512vpopcntdq" "avxifma" "avxneconvert" "avxvnni"
+        "avxvnniint16" "avxvnniint8" "bmi1" "bmi2" "cmpxchg16b" "ermsb" "f16c" "fma" "gfni" "kl" "lzcnt" "movbe" "pclmulqdq" "popcnt"
+        "rdrand" "rdseed" "sha" "sha512" "sm3" "sm4" "sse3" "sse4.1" "sse4.2" "sse4a" "ssse3" "tbm" "vaes" "vpclmulqdq" "widekl"
+        "xsave" "xsavec" "xsaveopt"
+    }
 }

@@ -3,16 +3,16 @@
 /// The loader binds none.
 pub const IFUNC: bool = false;
 
-/// Emits an ordinary function with C linkage, which is `$ordinary`. Stands in a block of its own.
+/// Emits an ordinary function with C linkage, which is `$ordinary`. Stands in a block of its own. The attribute `$export` is
+/// `#[unsafe(no_mangle)]` as the program wrote it: the name must not be one that others have.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __symbol {
-    ($name:ident ($($argument:ident: $type:ty),*) $result:ty, $ifunc:expr, $resolve:path, $ordinary:path) => {
-        #[unsafe(no_mangle)]
-        unsafe extern "C" fn $name($($argument: $type),*) -> $result {
+    ([$($export:tt)+] $name:ident ($($argument:ident: $type:ty),*) $result:ty, $ifunc:expr, $resolve:path, $ordinary:path) => {
+        $($export)+
+        extern "C" fn $name($($argument: $type),*) -> $result {
             const _: () = assert!($ifunc == 0);
-            // SAFETY: as the caller vouches.
-            unsafe { $ordinary($($argument),*) }
+            $ordinary($($argument),*)
         }
     };
 }

@@ -6,15 +6,16 @@ pub const IFUNC: bool = cfg!(target_env = "gnu");
 /// Emits a symbol with C linkage: where `$ifunc`, a constant, is 1, one whose resolver is `$resolve`, else a function that goes
 /// on to `$ordinary`. Stands in a block of its own.
 ///
-/// `no_mangle` has rustc export it, from a `cdylib` too; the type that rustc gives it yields to the one here (LLVM,
+/// The attribute `$export` is `#[unsafe(no_mangle)]` as the program wrote it: the name must not be one that others have. It has
+/// rustc export the symbol, from a `cdylib` too; the type that rustc gives it yields to the one here (LLVM,
 /// `MCELFStreamer.cpp`, `CombineSymbolTypes`). Callers in Rust go by [`__symbol_link_name!`](crate::__symbol_link_name): that
 /// name is hidden, so that each module's is its own.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __symbol {
-    ($name:ident $arguments:tt $result:ty, $ifunc:expr, $resolve:path, $ordinary:path) => {
+    ([$($export:tt)+] $name:ident $arguments:tt $result:ty, $ifunc:expr, $resolve:path, $ordinary:path) => {
         #[unsafe(naked)]
-        #[unsafe(no_mangle)]
+        $($export)+
         extern "C" fn $name() {
             ::core::arch::naked_asm!(
                 concat!(".globl ", $crate::__symbol_link_name!($name)),

@@ -35,7 +35,8 @@ pub static COUNTING: Key<Counting> = Key::new();
 
 const _: () = {
     extern "C" fn probe(verdict: &mut Verdict, _: &KeyRecord) {
-        crate::__key_record!(["slice.counting"] COUNTING, Counting, probe, crate::key::flags::OWN);
+        // SAFETY: the probe of this key.
+        unsafe { crate::__key_record!(["slice.counting"] COUNTING, Counting, probe, crate::key::flags::OWN) };
         decide(verdict);
     }
     #[used]

@@ -13,15 +13,17 @@ invar::ifunc! {
     /// # Safety
     ///
     /// As `memcpy`'s.
+    #[unsafe(no_mangle)]
     pub unsafe extern "C" fn mylib_copy(to: *mut u8, from: *const u8, length: usize) -> *mut u8 {
-        invar::cpu::AVX512BW => #[target_feature(enable = "avx512bw")] copy_avx512,
-        invar::cpu::AVX2 => #[target_feature(enable = "avx2")] copy_avx2,
-        _ => copy_anywhere,
+        invar::cpu::AVX512BW => #[target_feature(enable = "avx512bw")] unsafe copy_avx512,
+        invar::cpu::AVX2 => #[target_feature(enable = "avx2")] unsafe copy_avx2,
+        _ => unsafe copy_anywhere,
     }
 }
 
 invar::ifunc! {
     /// Which of its variants it is; the loader binds it after another one of this module, or before.
+    #[unsafe(no_mangle)]
     pub extern "C" fn mylib_level() -> u32 {
         invar::cpu::SSE4_2 => #[target_feature(enable = "sse4.2")] second_level,
         _ => first_level,
@@ -49,6 +51,7 @@ invar::key! {
 
 invar::ifunc! {
     /// Adds, and says by which variant.
+    #[unsafe(no_mangle)]
     pub extern "C" fn mylib_add(x: u32, y: u32) -> u32 {
         BACKWARDS => add_backwards,
         invar::cpu::AVX2 => #[target_feature(enable = "avx2")] add_avx2,
