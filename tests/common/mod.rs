@@ -249,21 +249,13 @@ impl Build {
         let lock = File::create(target.join("invar-tests.lock")).unwrap();
         lock.lock().unwrap();
 
-        let mut cargo = Command::new(env!("CARGO"));
-        for (name, _) in std::env::vars_os() {
-            let name = name.to_string_lossy().into_owned();
-            let cargos = name.starts_with("CARGO") && name != "CARGO_HOME" && !name.starts_with("CARGO_NET_");
-            if cargos || name.starts_with("INVAR") || matches!(&*name, "RUSTFLAGS" | "LD_LIBRARY_PATH") {
-                cargo.env_remove(&name);
-            }
-        }
+        let mut cargo = cargo();
         let mut rustflags = self.rustflags.clone();
         if cfg!(invar_portable) {
             rustflags.push("--cfg=invar_portable".into());
         }
         // With a target given, the options do not reach procedural macros and build scripts, which are shared.
         cargo
-            .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/programs"))
             .args(["rustc", "--quiet", "--locked", "--profile", self.profile])
             .args(["--target", &self.target, "--package", package])
             .args(&self.arguments)
@@ -292,7 +284,22 @@ pub fn scratch() -> PathBuf {
     PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
 }
 
-fn rustc() -> Command {
+/// Cargo in the folder of the test programs, with nothing of what it was told for this test.
+pub fn cargo() -> Command {
+    let mut cargo = Command::new(env!("CARGO"));
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy().into_owned();
+        let cargos = name.starts_with("CARGO") && name != "CARGO_HOME" && !name.starts_with("CARGO_NET_");
+        if cargos || name.starts_with("INVAR") || matches!(&*name, "RUSTFLAGS" | "LD_LIBRARY_PATH") {
+            cargo.env_remove(&name);
+        }
+    }
+    cargo.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/programs"));
+    cargo
+}
+
+/// The compiler.
+pub fn rustc() -> Command {
     Command::new(std::env::var_os("RUSTC").unwrap_or("rustc".into()))
 }
 

@@ -1,0 +1,499 @@
+//! What the macros refuse, and in which words: each program here is written without a word `unsafe` of its own where one would be
+//! needed, or means nothing. And what they take, in a crate that forbids `unsafe`.
+//!
+//! Sentences are looked for, not whole messages: those are the compiler's, and change.
+
+mod common;
+
+use common::{ANYWHERE, Temporary, cargo, must, rustc, scratch, test};
+use std::path::PathBuf;
+use std::process::{ExitCode, Output};
+use std::sync::OnceLock;
+
+fn main() -> ExitCode {
+    let mut tests = vec![
+        test("a crate that forbids unsafe code has all but symbols", cpu(), || takes(SAFE)),
+        test("symbols", cpu(), || takes(&format!("{PRELUDE}{SYMBOLS}"))),
+        test("every stable feature is known", cpu(), every_stable_feature_is_known),
+        test("a feature implies what the compiler takes it to imply", cpu(), features_imply_what_the_compiler_says),
+    ];
+    let program = |source: &str| format!("{PRELUDE}{source}");
+    for (name, arms, sentence) in EITHER {
+        for (of, declaration) in [("dispatch!", DISPATCH), ("ifunc!", IFUNC)] {
+            let source = program(&declaration.replace("ARMS", arms));
+            tests.push(test(&format!("{of} refuses {name}"), cpu(), move || refuses(&source, sentence)));
+        }
+    }
+    for (name, source, sentence) in REFUSED {
+        tests.push(test(&format!("refused: {name}"), cpu(), move || refuses(&program(source), sentence)));
+    }
+    for (name, source, sentence) in FORBIDDEN {
+        let source = format!("#![forbid(unsafe_code)]\n{source}\nfn main() {{}}");
+        tests.push(test(&format!("forbidden: {name}"), ANYWHERE, move || refuses(&source, sentence)));
+    }
+    common::run(tests)
+}
+
+/// Why nothing can be said of CPU features here.
+fn cpu() -> Option<String> {
+    invar_arch::FEATURES.is_empty().then(|| "no CPU feature is known here".into())
+}
+
+/// What the programs have; not all of them use all of it.
+const PRELUDE: &str = r#"
+#![allow(dead_code, unused)]
+invar::values! { pub enum Width { Narrow, Wide } }
+invar::key! { #[name = "case.wish"] static WISH: bool = |_| Ok(true); }
+invar::key! { #[name = "case.width"] static WIDTH: Width = |_| Ok(Width::Wide); }
+invar::key! { #[name = "case.fast"] #[requires("avx512f")] static FAST: Width = |_| Ok(Width::Wide); }
+static INDIRECT: &invar::Key<bool> = &WISH;
+fn narrow(x: u64) -> u64 { x }
+#[target_feature(enable = "avx2")]
+fn wide(x: u64) -> u64 { x }
+#[target_feature(enable = "avx512f")]
+fn wider(x: u64) -> u64 { x }
+unsafe fn peek(address: u64) -> u64 { unsafe { *(address as *const u64) } }
+#[target_feature(enable = "avx2")]
+unsafe fn peek_wide(address: u64) -> u64 { unsafe { *(address as *const u64) } }
+fn main() {}
+"#;
+
+const DISPATCH: &str = "invar::dispatch! { fn chosen(x: u64) -> u64 { ARMS } }";
+const IFUNC: &str = "invar::ifunc! { #[unsafe(no_mangle)] extern \"C\" fn chosen(x: u64) -> u64 { ARMS } }";
+
+/// What functions that are chosen by keys refuse, of either sort: the same rule. Name, arms, and what is said.
+const EITHER: [(&str, &str, &str); 20] = [
+    (
+        "a variant that needs features of which its arm names none",
+        "invar::cpu::SSE3 => wide, _ => narrow",
+        "call to function `wide` with `#[target_feature]` is unsafe",
+    ),
+    (
+        "a variant that needs more features than its arm names",
+        r#"invar::cpu::AVX512F => #[target_feature(enable = "avx2")] wider, _ => narrow"#,
+        "call to function `wider` with `#[target_feature]` is unsafe",
+    ),
+    (
+        "a last variant that needs features",
+        "WISH => narrow, _ => wide",
+        "call to function `wide` with `#[target_feature]` is unsafe",
+    ),
+    ("an unsafe variant", "invar::cpu::SSE3 => peek, _ => narrow", "call to unsafe function `peek` is unsafe"),
+    (
+        "an unsafe variant with features",
+        r#"invar::cpu::AVX2 => #[target_feature(enable = "avx2")] peek_wide, _ => narrow"#,
+        "call to unsafe function `peek_wide` is unsafe",
+    ),
+    ("an unsafe last variant", "WISH => narrow, _ => peek", "call to unsafe function `peek` is unsafe"),
+    (
+        "a key that proves nothing",
+        r#"WISH => #[target_feature(enable = "avx2")] wide, _ => narrow"#,
+        "this key does not prove the CPU feature `avx2` that the variant needs",
+    ),
+    (
+        "a key that proves less",
+        r#"invar::cpu::AVX2 => #[target_feature(enable = "sse3,avx512f")] wider, _ => narrow"#,
+        "this key does not prove the CPU feature `avx512f` that the variant needs",
+    ),
+    (
+        "a key that proves what the feature builds on",
+        r#"invar::cpu::AVX => #[target_feature(enable = "avx2")] wide, _ => narrow"#,
+        "this key does not prove the CPU feature `avx2` that the variant needs",
+    ),
+    (
+        "features where the CPU's key is off",
+        r#"invar::cpu::AVX2 == false => #[target_feature(enable = "avx2")] wide, _ => narrow"#,
+        "a key's first value proves nothing",
+    ),
+    (
+        "features at a key's first value",
+        r#"FAST == Width::Narrow => #[target_feature(enable = "avx512f")] wider, _ => narrow"#,
+        "a key's first value proves nothing",
+    ),
+    (
+        "a feature that nobody knows",
+        r#"invar::cpu::AVX2 => #[target_feature(enable = "avx2,avx1024")] wide, _ => narrow"#,
+        "invar knows no CPU feature `avx1024`",
+    ),
+    ("what leads to a key and is none", "INDIRECT => narrow, _ => narrow", "mismatched types"),
+    (
+        "what leads to a key that proves features",
+        r#"PROVING => #[target_feature(enable = "avx2")] wide, _ => narrow } } static PROVING: &&invar::Key<bool,
+            { 1 << 63 | 0xffff_ffff }> = &&OTHER; static OTHER: invar::Key<bool, { 1 << 63 | 0xffff_ffff }> = invar::Key::new();
+            mod rest { fn rest() {"#,
+        "mismatched types",
+    ),
+    (
+        "what only says that it proves features",
+        r#"CLAIM => #[target_feature(enable = "avx2")] wide, _ => narrow } } static CLAIM: Claim = Claim; struct Claim;
+            impl Claim { const fn proves(&self) -> u64 { !0 } const fn get(&self) -> bool { true } }
+            mod rest { fn rest() {"#,
+        "mismatched types",
+    ),
+    ("a value of another type", "WIDTH == true => narrow, _ => narrow", "mismatched types"),
+    ("a value that is not constant", "WISH == std::env::args().count() > 1 => narrow, _ => narrow", "E0015"),
+    ("what is no static", "narrow => narrow, _ => narrow", "mismatched types"),
+    ("arms without a last one", "WISH => narrow", "and `_ => variant` as the last"),
+    ("an arm behind the last", "_ => narrow, WISH => narrow", "and `_ => variant` as the last"),
+];
+
+/// Name, source, and what is said.
+const REFUSED: [(&str, &str, &str); 33] = [
+    // ifunc!
+    (
+        "ifunc! without the symbol's attribute",
+        r#"invar::ifunc! { pub extern "C" fn memcpy(x: u64) -> u64 { WISH => narrow, _ => narrow } }"#,
+        "no other may have its name, for which you vouch by #[unsafe(no_mangle)] before the function",
+    ),
+    (
+        "ifunc! with the attribute of older editions",
+        r#"invar::ifunc! { #[no_mangle] extern "C" fn mine(x: u64) -> u64 { WISH => narrow, _ => narrow } }"#,
+        "ifunc! takes no attribute #[no_mangle]",
+    ),
+    (
+        "ifunc! with another symbol behind the name",
+        r#"invar::ifunc! { #[unsafe(no_mangle)] #[link_name = "exit"] extern "C" fn mine(x: u64) { WISH => drop, _ => drop } }"#,
+        r#"ifunc! takes no attribute #[link_name = "exit"]"#,
+    ),
+    (
+        "ifunc! with an attribute that may become one",
+        r#"invar::ifunc! { #[unsafe(no_mangle)] #[cfg_attr(all(), link_name = "exit")] extern "C" fn mine(x: u64) {
+            WISH => drop, _ => drop } }"#,
+        "ifunc! takes no attribute #[cfg_attr",
+    ),
+    (
+        "ifunc!, safe, with the word before an unsafe variant",
+        r#"invar::ifunc! { #[unsafe(no_mangle)] extern "C" fn mine(x: u64) -> u64 { invar::cpu::SSE3 => unsafe peek, _ => narrow } }"#,
+        r#"a function that is safe to call has no `unsafe` variants: declare it as `unsafe extern "C" fn`"#,
+    ),
+    (
+        "ifunc!, unsafe, with an unsafe variant and not the word",
+        r#"invar::ifunc! { #[unsafe(no_mangle)] unsafe extern "C" fn mine(x: u64) -> u64 { invar::cpu::SSE3 => peek, _ => narrow } }"#,
+        "call to unsafe function `peek` is unsafe",
+    ),
+    (
+        "ifunc!, unsafe, with an unsafe last variant and not the word",
+        r#"invar::ifunc! { #[unsafe(no_mangle)] unsafe extern "C" fn mine(x: u64) -> u64 { WISH => narrow, _ => peek } }"#,
+        "call to unsafe function `peek` is unsafe",
+    ),
+    (
+        "ifunc!, unsafe, with a variant that needs more features than its arm names",
+        r#"invar::ifunc! { #[unsafe(no_mangle)] unsafe extern "C" fn mine(x: u64) -> u64 { invar::cpu::SSE3 => wider, _ => narrow } }"#,
+        "call to function `wider` with `#[target_feature]` is unsafe",
+    ),
+    (
+        "ifunc!, unsafe, with an unsafe variant under a key that proves less",
+        r#"invar::ifunc! { #[unsafe(no_mangle)] unsafe extern "C" fn mine(x: u64) -> u64 {
+            invar::cpu::SSE3 => #[target_feature(enable = "avx2")] unsafe peek_wide, _ => narrow } }"#,
+        "this key does not prove the CPU feature `avx2` that the variant needs",
+    ),
+    (
+        "ifunc!, unsafe, called as if it were not",
+        r#"invar::ifunc! { #[unsafe(no_mangle)] unsafe extern "C" fn mine(x: u64) -> u64 { WISH => unsafe peek, _ => narrow } }
+            fn call() -> u64 { mine(1) }"#,
+        "call to unsafe function `mine` is unsafe",
+    ),
+    // dispatch!
+    (
+        "dispatch! that is unsafe",
+        "invar::dispatch! { unsafe fn chosen(x: u64) -> u64 { WISH => peek, _ => peek } }",
+        "no rules expected",
+    ),
+    (
+        "dispatch! with the word before an unsafe variant",
+        "invar::dispatch! { fn chosen(x: u64) -> u64 { WISH => unsafe peek, _ => narrow } }",
+        "expected identifier, found keyword `unsafe`",
+    ),
+    // key!
+    (
+        "key! that requires a feature which nobody knows",
+        r#"invar::key! { #[requires("avx2,avx3")] static ODD: bool = |_| Ok(true); }"#,
+        "invar knows no CPU feature `avx3`",
+    ),
+    (
+        "key! of a type that is none of a key's",
+        "invar::key! { static ODD: u8 = |_| Ok(1); }",
+        "`u8: Value` is not satisfied",
+    ),
+    (
+        "key! of a type with one value",
+        "invar::values! { enum One { Only } } invar::key! { static ODD: One = |_| Ok(One::Only); }",
+        "a key has 2 to 64 values",
+    ),
+    (
+        "key! whose name does not fit a setting",
+        r#"invar::key! { #[name = "a=b"] static ODD: bool = |_| Ok(true); }"#,
+        "a key's name has only visible ASCII, without '=' and ','",
+    ),
+    (
+        "key! by the name of the time slice key",
+        r#"invar::key! { #[name = "slice"] static ODD: bool = |_| Ok(true); }"#,
+        "names of invar's own keys: give this key another",
+    ),
+    (
+        "key! by the name of one of its settings",
+        r#"invar::key! { #[name = "slice.mine"] static ODD: bool = |_| Ok(true); }"#,
+        "names of invar's own keys: give this key another",
+    ),
+    (
+        "key! by the name of the CPU's",
+        r#"invar::key! { #[name = "cpu.avx2"] static ODD: bool = |_| Ok(true); }"#,
+        "names of invar's own keys: give this key another",
+    ),
+    (
+        "ifunc! by the name of the time slice key",
+        r#"invar::ifunc! { #[unsafe(no_mangle)] extern "C" fn slice(x: u64) -> u64 { WISH => narrow, _ => narrow } }"#,
+        "names of invar's own keys: give this key another",
+    ),
+    (
+        "key! with an unsafe probe",
+        "unsafe fn probe(_: &mut invar::Evidence) -> Result<bool, &'static str> { Ok(true) }
+            invar::key! { static ODD: bool = probe; }",
+        "expected safe fn, found unsafe fn",
+    ),
+    (
+        "key! with a probe that needs features",
+        r#"#[target_feature(enable = "avx2")] fn probe(_: &mut invar::Evidence) -> Result<bool, &'static str> { Ok(true) }
+            invar::key! { static ODD: bool = probe; }"#,
+        "cannot coerce functions with `#[target_feature]` to safe function pointers",
+    ),
+    (
+        "key! with the probe of another type",
+        "invar::key! { static ODD: bool = |_| Ok(Width::Wide); }",
+        "mismatched types",
+    ),
+    (
+        "key! by a name of the macro's own",
+        "invar::key! { #[name = \"odd\"] static __INVAR_NAMES: bool = |_| Ok(true); }",
+        "mismatched types",
+    ),
+    // values!
+    ("values! with numbers", "invar::values! { enum Odd { One = 1, Two = 2 } }", "no rules expected"),
+    ("values! with fields", "invar::values! { enum Odd { One(u8), Two } }", "no rules expected"),
+    (
+        "values! in another size",
+        "invar::values! { #[repr(u16)] enum Odd { One, Two } }",
+        "conflicting representation hints",
+    ),
+    (
+        "a key's type made by hand",
+        "#[derive(Clone, Copy, PartialEq)] enum Odd { One, Two }
+            impl invar::Value for Odd {
+                const NAMES: &'static [&'static str] = &[\"one\", \"two\"];
+                fn to_byte(self) -> u8 { 2 }
+                fn from_byte(byte: u8) -> Option<Self> { None }
+            }",
+        "missing: `BY_MACRO`",
+    ),
+    // branch!
+    ("branch! on what leads to a key", "fn f() -> bool { invar::branch!(INDIRECT) }", "mismatched types"),
+    ("branch! on a variable", "fn f(key: &invar::Key<bool>) -> bool { invar::branch!(key) }", "non-constant value"),
+    (
+        "branch! with a value that is not constant",
+        "fn f(value: Width) -> bool { invar::branch!(WIDTH == value) }",
+        "non-constant value",
+    ),
+    (
+        "branch! with a value by unsafe code",
+        "const unsafe fn odd() -> bool { true } fn f() -> bool { invar::branch!(WISH == odd()) }",
+        "call to unsafe function `odd` is unsafe",
+    ),
+    // What the macros expand to.
+    (
+        "a key's record by hand",
+        r#"extern "C" fn probe(_: &mut invar::Verdict, _: &invar::__private::KeyRecord) {
+                invar::__key_record!(["case.hand"] WISH, bool, probe, 0);
+            }"#,
+        "use of inline assembly is unsafe",
+    ),
+];
+
+/// In a crate with `#![forbid(unsafe_code)]`.
+const FORBIDDEN: [(&str, &str, &str); 2] = [
+    (
+        "a symbol",
+        r#"invar::key! { #[name = "case.wish"] static WISH: bool = |_| Ok(true); }
+            fn same(x: u64) -> u64 { x }
+            invar::ifunc! { #[unsafe(no_mangle)] extern "C" fn mine(x: u64) -> u64 { WISH => same, _ => same } }"#,
+        "declaration of a `no_mangle` function",
+    ),
+    ("unsafe code", "fn f() { unsafe {} }", "usage of an `unsafe` block"),
+];
+
+/// Every macro in its ordinary forms.
+const SAFE: &str = r#"
+#![forbid(unsafe_code)]
+#![deny(warnings)]
+invar::values! { pub enum Width { Narrow, Wide, Widest } }
+invar::key! { #[name = "case.wish"] static WISH: bool = |_| Ok(true); }
+invar::key! {
+    /// Documented.
+    #[name = "case.width"] #[requires("avx512bw")] pub static WIDTH: Width = |_| Ok(Width::Wide);
+}
+#[target_feature(enable = "avx512f")]
+fn wide(x: &[u8]) -> usize { x.len() }
+#[target_feature(enable = "avx512bw,avx512f,fma,sse2")]
+fn wider(x: &[u8]) -> usize { x.len() }
+fn narrow(x: &[u8]) -> usize { x.len() }
+invar::dispatch! {
+    /// Documented.
+    pub fn chosen(x: &[u8]) -> usize {
+        WIDTH == Width::Widest => #[target_feature(enable = "avx512bw,avx512f,fma,sse2")] wider,
+        WIDTH == Width::Wide => #[target_feature(enable = "avx512bw")] wide,
+        invar::cpu::X86_64_V4 => #[target_feature(enable = "avx512bw,fma")] wide,
+        WISH => narrow,
+        _ => narrow,
+    }
+}
+fn main() {
+    if invar::branch!(WISH) && invar::branch!(WIDTH == Width::Wide) && invar::branch!(::invar::cpu::SHA512) {
+        chosen(b"");
+    }
+}
+"#;
+
+const SYMBOLS: &str = r#"
+invar::ifunc! {
+    /// Documented.
+    #[unsafe(no_mangle)]
+    #[must_use]
+    #[allow(clippy::needless_pass_by_value)]
+    pub extern "C" fn safe_to_call(x: u64) -> u64 {
+        FAST == Width::Wide => #[target_feature(enable = "avx512f")] wider,
+        invar::cpu::AVX2 => #[target_feature(enable = "avx2")] wide,
+        _ => narrow,
+    }
+}
+invar::ifunc! {
+    /// Documented.
+    ///
+    /// # Safety
+    ///
+    /// To be read.
+    #[unsafe(no_mangle)]
+    pub unsafe extern "C" fn not_safe_to_call(x: u64) -> u64 {
+        invar::cpu::AVX512BW => #[target_feature(enable = "avx512f")] wider,
+        invar::cpu::AVX2 => #[target_feature(enable = "avx2")] unsafe peek_wide,
+        invar::cpu::SSE3 => unsafe peek,
+        _ => unsafe peek,
+    }
+}
+invar::ifunc! {
+    #[cfg(any())]
+    #[unsafe(no_mangle)]
+    pub extern "C" fn nowhere(x: Nothing) -> u64 { WISH => nothing, _ => nothing }
+}
+fn call(x: u64) -> u64 { safe_to_call(x) + unsafe { not_safe_to_call(x) } }
+"#;
+
+/// Fails unless the compiler takes this program.
+fn takes(source: &str) {
+    let output = compile(source);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Fails unless the compiler refuses this program, and says why.
+fn refuses(source: &str, sentence: &str) {
+    let output = compile(source);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success(), "the compiler takes\n{source}");
+    assert!(said.contains(sentence), "{sentence}: is not what is said of\n{source}\n{said}");
+    println!("{said}");
+}
+
+/// As far as `cargo check` would go: what is wrong must be seen there.
+fn compile(source: &str) -> Output {
+    let (file, result) = (Temporary::path("case.rs"), Temporary::path("case.rmeta"));
+    std::fs::write(&file.0, source).unwrap();
+    let library = library();
+    let mut rustc = rustc();
+    rustc.args(["--edition=2024", "--crate-name=case", "--crate-type=bin", "--emit=metadata", "-o"]).arg(&result.0);
+    if cfg!(invar_portable) {
+        rustc.arg("--cfg=invar_portable");
+    }
+    rustc.arg("--extern").arg(format!("invar={}", library.display()));
+    rustc.arg("-L").arg(format!("dependency={}", library.parent().expect("a folder").display()));
+    // What cargo would say of the package.
+    rustc.env("CARGO_PKG_NAME", "case").env("CARGO_CRATE_NAME", "case");
+    rustc.arg(&file.0).output().expect("rustc")
+}
+
+/// The runtime, as far as a compiler that only checks needs it.
+fn library() -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    let build = || {
+        let mut cargo = cargo();
+        cargo.args(["check", "--quiet", "--locked", "--package=invar", "--message-format=json", "--target-dir"]);
+        cargo.arg(scratch().join("checked"));
+        if cfg!(invar_portable) {
+            cargo.env("RUSTFLAGS", "--cfg=invar_portable");
+        }
+        let said = String::from_utf8(must(&mut cargo).stdout).unwrap();
+        let is_it = |path: &&str| path.ends_with(".rmeta") && path.contains("/libinvar-");
+        said.split('"').find(is_it).expect("the library's path").into()
+    };
+    BUILT.get_or_init(build).clone()
+}
+
+/// The names that `#[target_feature]` takes, of those that the compiler has; two of its letters stand for two of its sets.
+fn stable_features() -> Vec<String> {
+    let output = must(rustc().args(["--print", "target-features"]));
+    let said = String::from_utf8(output.stdout).unwrap();
+    // The second list has features of LLVM's, by the names that it has for them.
+    let known = said.split("\n\n").next().expect("a list").lines().skip(1);
+    let known: Vec<_> = known.filter_map(|line| line.split_once(" - ")).map(|(name, _)| name.trim()).collect();
+    assert!(known.contains(&"avx2"), "{said}");
+    // A file, in which each line is one.
+    let source: String = known
+        .iter()
+        .enumerate()
+        .map(|(at, name)| format!("#[target_feature(enable = \"{name}\")] fn f{at}() {{}}\n"))
+        .collect();
+    let output = compile(&format!("{source}fn main() {{}}"));
+    let refused = String::from_utf8_lossy(&output.stderr).into_owned();
+    let is_refused = |name: &&str| refused.contains(&format!(" `{name}` is "));
+    known.into_iter().filter(|name| !is_refused(name)).map(String::from).collect()
+}
+
+/// As a feature that is required, and as one that a variant needs.
+fn every_stable_feature_is_known() {
+    let stable = stable_features();
+    assert!(stable.len() >= 25, "{stable:?}");
+    for name in &stable {
+        let known = invar_arch::features_named(name.as_bytes());
+        assert!(known.is_some(), "this compiler knows the feature {name}: it is to stand in arch/x86_64/cpu.rs");
+    }
+    let arms = stable.iter().enumerate().map(|(at, name)| {
+        format!(
+            "invar::key! {{ #[name = \"case.{at}\"] #[requires(\"{name}\")] static KEY{at}: bool = |_| Ok(true); }}
+            #[target_feature(enable = \"{name}\")] fn with{at}() {{}}
+            invar::dispatch! {{ fn chosen{at}() {{ KEY{at} => #[target_feature(enable = \"{name}\")] with{at}, _ => without }} }}\n"
+        )
+    });
+    takes(&format!(
+        "#![forbid(unsafe_code)]\n#![allow(dead_code)]\nfn without() {{}}\nfn main() {{}}\n{}",
+        arms.collect::<String>()
+    ));
+}
+
+/// Feature by feature: what the compiler enables with it is what we take to be there with it, among those that it has.
+fn features_imply_what_the_compiler_says() {
+    let stable = stable_features();
+    let mask =
+        |names: &mut dyn Iterator<Item = &str>| names.map(invar_arch::feature_mask).fold(0, |all, one| all | one);
+    let enabled = |feature: Option<&str>| {
+        let mut rustc = rustc();
+        rustc.args(["--print", "cfg"]).args(feature.map(|name| format!("-Ctarget-feature=+{name}")));
+        let said = String::from_utf8(must(&mut rustc).stdout).unwrap();
+        let names = said.lines().filter_map(|line| line.strip_prefix("target_feature=\"")?.strip_suffix('"'));
+        mask(&mut names.filter(|name| stable.iter().any(|known| known == name)))
+    };
+    let (always, known) = (enabled(None), mask(&mut stable.iter().map(String::as_str)));
+    let mut implying = 0;
+    for name in &stable {
+        let ours = invar_arch::feature_mask(name);
+        assert_eq!(ours & known | always, enabled(Some(name)), "{name}");
+        implying += u32::from((ours & !always).count_ones() > 1);
+    }
+    assert!(implying >= 8, "the compiler says nothing of what features imply");
+}
