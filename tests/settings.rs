@@ -22,6 +22,7 @@ fn main() -> ExitCode {
         test("a setting can lower", ANYWHERE, a_setting_can_lower),
         test("a setting cannot raise", ANYWHERE, a_setting_cannot_raise),
         test("a value that a key does not have changes nothing", ANYWHERE, an_unknown_value_changes_nothing),
+        test("nothing forces a key that proves features", no_features(), nothing_forces_what_proves),
         test("require ends a program with an unbound site", sites(), require_ends_a_program_with_an_unbound_site),
         test("require ends a program without its extension", sites(), require_ends_a_program_without_its_extension),
         test("require ends a program where nothing can be bound", portable(), require_ends_what_cannot_be_bound),
@@ -189,6 +190,20 @@ fn an_unknown_value_changes_nothing() {
         let [value, origin, evidence] = decided(keys, key);
         assert_eq!([&*value, &*origin], [stays, "probe"]);
         assert!(evidence.contains("a value that this key does not have"), "{keys}: {evidence}");
+    }
+}
+
+/// Why no key proves features here.
+fn no_features() -> Option<String> {
+    invar_arch::FEATURES.is_empty().then(|| "no CPU feature is known here".into())
+}
+
+/// Not even one that slice sites may depend on: a variant behind it would be executed.
+fn nothing_forces_what_proves() {
+    for keys in ["proving=force", "proving=on", "slice=force,proving=force"] {
+        let [value, origin, evidence] = decided(keys, "proving");
+        assert_eq!([&*value, &*origin], ["off", "probe"], "{keys}: {evidence}");
+        assert!(evidence.contains("; INVAR_KEYS "), "{keys}: {evidence}");
     }
 }
 

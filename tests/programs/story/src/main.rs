@@ -24,6 +24,14 @@ invar::key! {
     };
 }
 invar::key! { #[name = "story.idle"] static IDLE: bool = |_| Ok(false); }
+// What a variant would need is there, and yet it says no.
+invar::key! {
+    #[cfg(target_arch = "x86_64")]
+    #[name = "proving"]
+    #[requires("sse2")]
+    #[__slice]
+    static PROVING: bool = |_| Ok(false);
+}
 // Named by its static.
 invar::key! { static COUNTED: Width = |_| { witness::probing("counted", "story"); Ok(Width::Widest) }; }
 
