@@ -1,7 +1,7 @@
 //! CPU features, from cpuid and xgetbv. A feature counts only if the operating system saves its registers.
 
 use crate::{all, listed};
-use core::arch::x86_64::{__cpuid, __cpuid_count, _xgetbv};
+use core::arch::x86_64::{__cpuid_count, _xgetbv, CpuidResult};
 
 /// Calls `$then!` with one line for each built-in key: constant, name behind `cpu.`, documentation. The name is one
 /// of `FEATURES` or of [`level`].
@@ -268,34 +268,44 @@ const fn has_key_locker(ecx_7: u32) -> bool {
     ecx_7 >> 23 & 1 == 1
 }
 
+/// What the CPU says of itself: a leaf, and a part of it.
+#[inline(always)]
+pub(crate) fn cpuid(leaf: u32, part: u32) -> CpuidResult {
+    // SAFETY: every x86-64 CPU has the instruction. The function is a safe one in newer compilers.
+    #[allow(unused_unsafe)]
+    unsafe {
+        __cpuid_count(leaf, part)
+    }
+}
+
 /// The registers by cpuid itself. In a virtual machine each of these is an exit to the hypervisor, some
 /// microseconds long, so it is the second choice.
 #[cold]
 fn with_cpuid_registers<T>(then: impl FnOnce(&Registers) -> T) -> T {
-    let one = __cpuid(1);
+    let one = cpuid(1, 0);
     // Not returned, and no row of zeros alone: without optimisation, to copy or clear so many bytes would be a call of libc's.
     let mut registers = [one.ecx, one.edx, 0, 0, 0, 0, 0, 0, 0, 0];
-    let last = __cpuid(0).eax;
+    let last = cpuid(0, 0).eax;
     if last >= 7 {
-        let seven = __cpuid_count(7, 0);
+        let seven = cpuid(7, 0);
         registers[EBX_7 as usize] = seven.ebx;
         registers[ECX_7 as usize] = seven.ecx;
         registers[EDX_7 as usize] = seven.edx;
         // How many parts there are behind the first.
         if seven.eax >= 1 {
-            let part = __cpuid_count(7, 1);
+            let part = cpuid(7, 1);
             registers[EAX_7_1 as usize] = part.eax;
             registers[EDX_7_1 as usize] = part.edx;
         }
         if last >= 0x19 && has_key_locker(seven.ecx) {
-            registers[EBX_19 as usize] = __cpuid_count(0x19, 0).ebx;
+            registers[EBX_19 as usize] = cpuid(0x19, 0).ebx;
         }
     }
     if last >= 0xd {
-        registers[EAX_D_1 as usize] = __cpuid_count(0xd, 1).eax;
+        registers[EAX_D_1 as usize] = cpuid(0xd, 1).eax;
     }
-    if __cpuid(0x8000_0000).eax > 0x8000_0000 {
-        registers[ECX_80000001 as usize] = __cpuid(0x8000_0001).ecx;
+    if cpuid(0x8000_0000, 0).eax > 0x8000_0000 {
+        registers[ECX_80000001 as usize] = cpuid(0x8000_0001, 0).ecx;
     }
     then(&registers)
 }
