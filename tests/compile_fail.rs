@@ -435,7 +435,7 @@ fn library() -> PathBuf {
     BUILT.get_or_init(build).clone()
 }
 
-/// The names that `#[target_feature]` takes, of those that the compiler has; two of its letters stand for two of its sets.
+/// The names that this compiler takes in `#[target_feature]` without a feature of its own.
 fn stable_features() -> Vec<String> {
     let output = must(rustc().args(["--print", "target-features"]));
     let said = String::from_utf8(output.stdout).unwrap();

@@ -260,7 +260,7 @@ fn without_gaps(present: u64) -> u64 {
 /// Whether the CPU has `serialize` (Intel SDM volume 2), as far as libc tells: to ask the CPU would serialise it.
 #[cfg(not(invar_portable))]
 pub(crate) fn serializes() -> bool {
-    libc_registers().is_some_and(|registers| registers[EDX_7 as usize] >> 14 & 1 == 1)
+    libc_leaves().is_some_and(|leaf| leaf(INDEX_7)[3] >> 14 & 1 == 1)
 }
 
 /// Leaf 0x19 means something where leaf 7 says that there is a Key Locker (Intel SDM volume 2, CPUID).
@@ -310,21 +310,34 @@ fn with_cpuid_registers<T>(then: impl FnOnce(&Registers) -> T) -> T {
     then(&registers)
 }
 
-/// The registers as glibc read them when the process started (2.33 and newer, `<sys/platform/x86.h>`); `None` with
-/// another libc.
+/// The registers as glibc read them when the process started; `None` with another libc.
 fn libc_registers() -> Option<Registers> {
-    /// What cpuid said, in the order eax, ebx, ecx, edx, and what of it is active.
+    let leaf = libc_leaves()?;
+    let ([_, _, ecx_1, edx_1], [_, ebx_7, ecx_7, edx_7], [eax_7_1, _, _, edx_7_1]) =
+        (leaf(INDEX_1), leaf(INDEX_7), leaf(INDEX_7_1));
+    let ebx_19 = if has_key_locker(ecx_7) { leaf(INDEX_19)[1] } else { 0 };
+    let (eax_d_1, ecx_80000001) = (leaf(INDEX_D_1)[0], leaf(INDEX_80000001)[2]);
+    // A leaf that this libc did not read is zero: ask the CPU.
+    (ecx_1 != 0).then_some([ecx_1, edx_1, ebx_7, ecx_7, edx_7, eax_7_1, edx_7_1, eax_d_1, ebx_19, ecx_80000001])
+}
+
+// How glibc counts the leaves that it read.
+const INDEX_1: u32 = 0;
+const INDEX_7: u32 = 1;
+const INDEX_80000001: u32 = 2;
+const INDEX_D_1: u32 = 3;
+const INDEX_7_1: u32 = 6;
+const INDEX_19: u32 = 7;
+
+/// What cpuid said of each leaf when glibc read it, in the order eax, ebx, ecx, edx (2.33 and newer,
+/// `<sys/platform/x86.h>`); `None` with another libc.
+fn libc_leaves() -> Option<impl Fn(u32) -> [u32; 4]> {
+    /// And what of it is active.
     #[repr(C)]
     struct Leaf {
         cpuid: [u32; 4],
         active: [u32; 4],
     }
-    const INDEX_1: u32 = 0;
-    const INDEX_7: u32 = 1;
-    const INDEX_80000001: u32 = 2;
-    const INDEX_D_1: u32 = 3;
-    const INDEX_7_1: u32 = 6;
-    const INDEX_19: u32 = 7;
 
     let leaf: *const ();
     // SAFETY: reads one GOT entry.
@@ -339,13 +352,7 @@ fn libc_registers() -> Option<Registers> {
     // SAFETY: null, or the address of a function of this type.
     let leaf = unsafe { core::mem::transmute::<*const (), Option<unsafe extern "C" fn(u32) -> *const Leaf>>(leaf) }?;
     // SAFETY: glibc's function takes any index and gives a leaf that is constant after start-up.
-    let leaf = |index| unsafe { (*leaf(index)).cpuid };
-    let ([_, _, ecx_1, edx_1], [_, ebx_7, ecx_7, edx_7], [eax_7_1, _, _, edx_7_1]) =
-        (leaf(INDEX_1), leaf(INDEX_7), leaf(INDEX_7_1));
-    let ebx_19 = if has_key_locker(ecx_7) { leaf(INDEX_19)[1] } else { 0 };
-    let (eax_d_1, ecx_80000001) = (leaf(INDEX_D_1)[0], leaf(INDEX_80000001)[2]);
-    // A leaf that this libc did not read is zero: ask the CPU.
-    (ecx_1 != 0).then_some([ecx_1, edx_1, ebx_7, ecx_7, edx_7, eax_7_1, edx_7_1, eax_d_1, ebx_19, ecx_80000001])
+    Some(move |index| unsafe { (*leaf(index)).cpuid })
 }
 
 /// # Safety
