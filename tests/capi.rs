@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::c::{CAPI, LINK, compiler, libinvar, make, missing, missing_linker, must, static_options};
+use common::c::{CAPI, HOOK, LINK, compiler, libinvar, make, missing, missing_linker, must, static_options};
 use common::{CROSS_CC, EMULATOR, Temporary, command, missing_emulator, run, scratch, sites, test};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -12,6 +12,11 @@ use std::process::{Command, ExitCode};
 fn main() -> ExitCode {
     let mut tests = vec![
         test("libinvar needs libc only, is small and exports what it says", missing("make"), what_it_is),
+        test(
+            "the hook needs libinvar, is small and exports what it stands in front of",
+            missing("make"),
+            what_the_hook_is,
+        ),
         test(
             "make install installs what pkg-config then finds",
             missing("make").or_else(|| missing("pkg-config")),
@@ -259,32 +264,48 @@ fn header_is_clean(&[program, language, standard]: &[&str; 3]) {
     }
 }
 
-fn what_it_is() {
-    let library = libinvar().join("libinvar.so.0");
-    let bytes = std::fs::read(&library).unwrap();
-    println!("{} bytes", bytes.len());
+/// The names that a library exports, each with the number of its version.
+fn exports(elf: &goblin::elf::Elf<'_>) -> BTreeMap<String, u16> {
+    let versions = elf.versym.as_ref().expect("versions");
+    let defined = elf.dynsyms.iter().enumerate().filter(|(_, symbol)| symbol.st_shndx != 0);
+    let name = |at| elf.dynstrtab.get_at(at).expect("a name").to_owned();
+    defined.map(|(at, symbol)| (name(symbol.st_name), versions.get_at(at).expect("a version").vs_val)).collect()
+}
+
+/// What both libraries are: small but for what tells debuggers about them, and never unloaded.
+fn library(name: &str, parse: impl FnOnce(&goblin::elf::Elf<'_>)) {
+    let stripped = Temporary::path(name);
+    must(Command::new("strip").arg("-o").arg(&stripped.0).arg(libinvar().join(name)));
+    let bytes = std::fs::read(&stripped.0).unwrap();
+    println!("{name}: {} bytes", bytes.len());
     assert!(bytes.len() < 96 << 10);
     let elf = goblin::elf::Elf::parse(&bytes).unwrap();
-    assert_eq!((elf.soname, &elf.libraries[..]), (Some("libinvar.so.0"), &["libc.so.6"][..]));
+    assert_eq!(elf.soname, Some(name));
     assert!(elf.program_headers.iter().any(|header| header.p_type == goblin::elf::program_header::PT_GNU_RELRO));
     let flags = elf.dynamic.as_ref().map_or(0, |dynamic| dynamic.info.flags_1);
     assert_ne!(flags & goblin::elf::dynamic::DF_1_NOW, 0);
-    assert_ne!(flags & goblin::elf::dynamic::DF_1_NODELETE, 0, "the kernel writes to its thread-local memory");
+    assert_ne!(flags & goblin::elf::dynamic::DF_1_NODELETE, 0, "the kernel writes to its memory, threads begin in it");
+    parse(&elf);
+}
 
-    let mut exported: BTreeSet<_> = elf
-        .dynsyms
-        .iter()
-        .filter(|symbol| symbol.st_shndx != 0)
-        .filter_map(|symbol| elf.dynstrtab.get_at(symbol.st_name))
-        .collect();
-    assert!(exported.remove("INVAR_0"), "the version of all");
-    // Without a version, so that they are found for every version that is asked for.
-    for hook in ["pthread_create", "thrd_create"] {
-        assert!(exported.remove(hook), "{hook}");
-        let at = elf.dynsyms.iter().position(|symbol| elf.dynstrtab.get_at(symbol.st_name) == Some(hook)).unwrap();
-        let version = elf.versym.as_ref().and_then(|versions| versions.get_at(at)).expect("versions");
-        assert_eq!(version.vs_val, 1, "{hook}");
-    }
+fn what_the_hook_is() {
+    library("libinvar-hook.so.0", |elf| {
+        assert_eq!(elf.libraries, ["libinvar.so.0", "libc.so.6"]);
+        // Without a version, so that they are found for every version that is asked for.
+        let expected = ["pthread_create", "thrd_create"].map(|name| (name.to_owned(), 1));
+        assert_eq!(exports(elf), expected.into());
+    });
+}
+
+fn what_it_is() {
+    let mut exported = BTreeMap::new();
+    library("libinvar.so.0", |elf| {
+        assert_eq!(elf.libraries, ["libc.so.6"]);
+        exported = exports(elf);
+    });
+    assert!(exported.values().all(|&version| version == 2), "all of the first version: {exported:?}");
+    assert!(exported.remove("INVAR_0").is_some(), "its name");
+    let exported: BTreeSet<_> = exported.keys().map(String::as_str).collect();
     let header = std::fs::read_to_string(format!("{CAPI}/include/invar.h")).unwrap();
     let declared = names_declared(&header);
     assert_eq!(exported, declared, "exported, and declared in the header");
@@ -321,16 +342,16 @@ fn names_declared(header: &str) -> BTreeSet<&str> {
 fn install(name: &str, settings: &[&str]) -> PathBuf {
     let root = scratch().join(format!("capi-{name}-root"));
     let _ = std::fs::remove_dir_all(&root);
-    let destination = format!("DESTDIR={}", root.display());
-    make(&format!("capi-{name}"), &[&["install", "PREFIX=/usr", &destination], settings].concat());
+    libinvar();
+    make("capi", &[&["install", "PREFIX=/usr", &format!("DESTDIR={}", root.display())], settings].concat());
     root
 }
 
 /// The words that pkg-config has for what is installed there.
-fn pkg_config(root: &Path, arguments: &[&str]) -> Vec<String> {
+fn pkg_config(root: &Path, package: &str, arguments: &[&str]) -> Vec<String> {
     let mut command = Command::new("pkg-config");
     command.env("PKG_CONFIG_PATH", root.join("usr/lib/pkgconfig")).env("PKG_CONFIG_SYSROOT_DIR", root);
-    let said = String::from_utf8(must(command.args(arguments).arg("invar")).stdout).unwrap();
+    let said = String::from_utf8(must(command.args(arguments).arg(package)).stdout).unwrap();
     said.split_ascii_whitespace().map(String::from).collect()
 }
 
@@ -342,34 +363,41 @@ fn installed() {
         let found = String::from_utf8(found.stdout).unwrap();
         found.lines().map(|line| line.trim_end().to_owned()).collect::<BTreeSet<_>>()
     };
-    let library = format!("libinvar.so.{}", env!("CARGO_PKG_VERSION"));
+    let version = env!("CARGO_PKG_VERSION");
     let expected = [
         "include/invar-ifunc.h 0644",
         "include/invar.h 0644",
         "lib/cmake/invar/invar-config-version.cmake 0644",
         "lib/cmake/invar/invar-config.cmake 0644",
+        "lib/libinvar-hook.a 0644",
+        "lib/libinvar-hook.so 0777 libinvar-hook.so.0",
+        &format!("lib/libinvar-hook.so.0 0777 libinvar-hook.so.{version}"),
+        &format!("lib/libinvar-hook.so.{version} 0755"),
+        "lib/libinvar-needed.o 0644",
         "lib/libinvar.a 0644",
-        "lib/libinvar.so 0777 libinvar.so.0",
-        &format!("lib/libinvar.so.0 0777 {library}"),
-        &format!("lib/{library} 0755"),
+        "lib/libinvar.so 0644",
+        &format!("lib/libinvar.so.0 0777 libinvar.so.{version}"),
+        &format!("lib/libinvar.so.{version} 0755"),
+        "lib/pkgconfig/invar-hook.pc 0644",
         "lib/pkgconfig/invar.pc 0644",
         "share/man/man1/invar.1 0644",
         "share/man/man3/invar.3 0644",
         "share/man/man7/invar.7 0644",
     ];
     assert_eq!(files(&root), expected.map(|file| format!("usr/{file}")).into());
-    // As by sudo, which does not find cargo.
-    assert_eq!(files(&install("installed", &["CARGO=/nowhere/cargo"])), files(&root));
-
     let program = root.join("program");
     let mut cc = Command::new("cc");
-    let flags = pkg_config(&root, &["--cflags", "--libs"]);
+    let flags = pkg_config(&root, "invar", &["--cflags", "--libs"]);
     must(cc.args(["-O2", "-Wl,--as-needed"]).args(sources()).args(flags).arg("-lm").arg("-o").arg(&program));
     let (facts, _) = story(command(&program).env("LD_LIBRARY_PATH", root.join("usr/lib")));
     assert_eq!(facts["libinvar"], "there");
     assert_eq!(needed(&program), ["libinvar.so.0", "libc.so.6"]);
-    assert_eq!(pkg_config(&root, &["--modversion"]), [env!("CARGO_PKG_VERSION")]);
-    let moved = pkg_config(&root, &["--define-variable=prefix=/moved", "--cflags", "--libs"]);
+    let mut cc = Command::new("cc");
+    let flags = pkg_config(&root, "invar-hook", &["--cflags", "--libs"]);
+    must(cc.args(["-O2", "-Wl,--as-needed"]).args(sources()).args(flags).arg("-lm").arg("-o").arg(&program));
+    assert_eq!(needed(&program), ["libinvar-hook.so.0", "libinvar.so.0", "libc.so.6"]);
+    assert_eq!(pkg_config(&root, "invar", &["--modversion"]), [env!("CARGO_PKG_VERSION")]);
+    let moved = pkg_config(&root, "invar", &["--define-variable=prefix=/moved", "--cflags", "--libs"]);
     for (option, folder) in [("-I", "/moved/include"), ("-L", "/moved/lib")] {
         assert!(moved.iter().any(|word| word.starts_with(option) && word.ends_with(folder)), "{moved:?}");
     }
@@ -403,7 +431,7 @@ fn static_threads_are_wrapped() {
     .unwrap();
     let program = root.join("thread");
     let mut cxx = Command::new("c++");
-    let flags = pkg_config(&root, &["--static", "--cflags", "--libs"]);
+    let flags = pkg_config(&root, "invar-hook", &["--static", "--cflags", "--libs"]);
     must(cxx.args(["-O2", "-static"]).arg(&source).args(&flags).arg("-o").arg(&program));
     assert!(are_threads_wrapped(&program));
     let said = must(command(&program).env("INVAR_KEYS", "slice=force").env("INVAR_REPORT", "stderr"));
@@ -411,7 +439,7 @@ fn static_threads_are_wrapped() {
     assert!(String::from_utf8_lossy(&said.stderr).contains("key slice = on (forced)"), "{said:?}");
 
     // With the wrappers alone, which find no library to ask.
-    let flags = flags.into_iter().filter(|flag| !flag.contains("invar_load"));
+    let flags = flags.into_iter().filter(|flag| !flag.contains("-linvar,"));
     must(Command::new("c++").args(["-O2", "-static"]).arg(&source).args(flags).arg("-o").arg(&program));
     assert!(are_threads_wrapped(&program));
     let said = must(command(&program).env("INVAR_REPORT", "stderr"));
@@ -511,7 +539,9 @@ fn cmake_finds_it() {
     let lists = format!(
         "cmake_minimum_required(VERSION 3.18)\nproject(example C)\nfind_package(invar 0.1 REQUIRED)\n\
          add_executable(shared {sources})\ntarget_link_libraries(shared invar::invar m)\n\
-         add_executable(archive {sources})\ntarget_link_libraries(archive invar::static)\n"
+         add_executable(archive {sources})\ntarget_link_libraries(archive invar::static)\n\
+         add_executable(hook {sources})\ntarget_link_libraries(hook invar::hook m)\n\
+         add_executable(hook-archive {sources})\ntarget_link_libraries(hook-archive invar::hook-static)\n"
     );
     let prefix = format!("-DCMAKE_PREFIX_PATH={}", root.join("usr").display());
     let configure = |lists: &str| {
@@ -525,13 +555,16 @@ fn cmake_finds_it() {
     let configured = configure(&lists);
     assert!(configured.status.success(), "{configured:?}");
     must(Command::new("cmake").args(["--build", "build"]).current_dir(&project).env_remove("MAKEFLAGS"));
-    for name in ["shared", "archive"] {
+    for name in ["shared", "archive", "hook", "hook-archive"] {
         let (facts, report) = story(&mut command(project.join("build").join(name)));
         assert_eq!((&*facts["keys"], &*facts["libinvar"]), ("wide some 1 1", "there"), "{name}: {report}");
     }
     assert_eq!(needed(&project.join("build/shared")), ["libinvar.so.0", "libc.so.6"]);
     assert_eq!(needed(&project.join("build/archive")), ["libc.so.6"]);
-    assert!(are_threads_wrapped(&project.join("build/archive")));
+    assert_eq!(needed(&project.join("build/hook")), ["libinvar-hook.so.0", "libinvar.so.0", "libc.so.6"]);
+    assert_eq!(needed(&project.join("build/hook-archive")), ["libc.so.6"]);
+    assert!(are_threads_wrapped(&project.join("build/hook-archive")));
+    assert!(!are_threads_wrapped(&project.join("build/archive")));
 }
 
 fn preloaded() {
@@ -563,17 +596,22 @@ fn threads_return(program: &mut Command) -> String {
     report
 }
 
+const HOOK_LIBRARY: &str = "libinvar-hook.so.0";
+
 /// And the report says who does.
 fn threads_are_enrolled_at_creation() {
     const IN_FRONT: &str = "key slice.hook = on (probe): threads are enrolled when they are created";
-    let library = libinvar().join("libinvar.so.0");
-    let linked = threads("linked", &[], true);
+    let linked = threads("linked", &HOOK, true);
     let alone = threads("alone", &[], false);
     let report = threads_return(command(&linked).env("LD_LIBRARY_PATH", libinvar()));
     assert!(report.contains(IN_FRONT), "{report}");
-    let report = threads_return(command(&alone).env("LD_PRELOAD", &library));
+    let report = threads_return(command(&alone).env("LD_LIBRARY_PATH", libinvar()).env("LD_PRELOAD", HOOK_LIBRARY));
     assert!(report.contains(IN_FRONT), "{report}");
     threads_return(&mut command(&alone));
+    // Without the hook nobody stands in between.
+    let without = threads("without", &[], true);
+    let report = threads_return(command(&without).env("LD_LIBRARY_PATH", libinvar()));
+    assert!(report.contains("key slice = on (forced)") && !report.contains("slice.hook"), "{report}");
 
     let front = scratch().join("libin-front.so");
     let in_front = format!("{}/tests/programs/c/in_front.c", env!("CARGO_MANIFEST_DIR"));
@@ -585,7 +623,7 @@ fn threads_are_enrolled_at_creation() {
 
     threads_return(&mut command(threads("static", &["-static"], true)));
     // Nothing asks for the library here.
-    let archive = libinvar().join("libinvar.a");
+    let archive = libinvar().join("libinvar-hook.a");
     let wraps = ["-static", "-Wl,--wrap=pthread_create,--wrap=thrd_create", archive.to_str().unwrap()];
     threads_return(&mut command(threads("wrappers", &wraps, false)));
 }
@@ -623,9 +661,9 @@ fn threads_end_as_they_do_without_it() {
     let alone = ends("alone", &[], false);
     let (expected, _) = how_threads_end(&mut command(&alone));
     assert_eq!(expected.lines().count(), 11, "{expected}");
-    let preloaded = how_threads_end(command(&alone).env("LD_PRELOAD", libinvar().join("libinvar.so.0")));
+    let preloaded = how_threads_end(command(&alone).env("LD_PRELOAD", HOOK_LIBRARY));
     assert_eq!(preloaded.0, expected, "preloaded");
-    let (said, report) = how_threads_end(&mut command(ends("linked", &[], true)));
+    let (said, report) = how_threads_end(&mut command(ends("linked", &HOOK, true)));
     assert_eq!(said, expected, "linked: {report}");
     assert!(report.contains("key slice.hook = on"), "{report}");
     let wraps = static_options();
@@ -636,7 +674,7 @@ fn threads_end_as_they_do_without_it() {
 /// The same with a sanitizer in front.
 fn threads_end_as_they_do_behind_a_sanitizer() {
     let (expected, _) = how_threads_end(&mut command(ends("alone-of-asan", &[], false)));
-    let (said, report) = how_threads_end(&mut command(ends("asan", &["-fsanitize=address"], true)));
+    let (said, report) = how_threads_end(&mut command(ends("asan", &["-fsanitize=address", HOOK[0]], true)));
     assert_eq!(said, expected, "{report}");
     let in_front = report.lines().find(|line| line.contains("key slice.hook = off (probe): in front of"));
     assert!(in_front.expect("a line").contains("/libasan.so"), "{report}");

@@ -14,7 +14,9 @@ pub fn image() -> Result<Image> {
     }
     if no_make().is_none() {
         image.program(&program(C_PROGRAM)?)?;
-        image.file(format!("/bin/{LIBINVAR}"), &program(C_PROGRAM)?.with_file_name(LIBINVAR));
+        for name in LIBRARIES {
+            image.file(format!("/bin/{name}"), &program(C_PROGRAM)?.with_file_name(name));
+        }
     }
     image.file(HOOKED.into(), &hooked_program("enrol")?);
     image.file(LIBRARY.into(), &program("libinvar_guest_programs.so")?);
@@ -30,7 +32,8 @@ pub const HOOKED: &str = "/bin/enrol-hooked";
 /// `guest/programs/c/contend.c`.
 pub const C_PROGRAM: &str = "contend-c";
 
-const LIBINVAR: &str = "libinvar.so.0";
+/// What it needs.
+const LIBRARIES: [&str; 2] = ["libinvar.so.0", "libinvar-hook.so.0"];
 
 /// Why nothing can be built in C for musl.
 pub fn no_musl_gcc() -> Option<String> {
@@ -68,37 +71,40 @@ fn must(command: &mut Command) -> std::result::Result<(), String> {
     if output.status.success() { Ok(()) } else { Err(said()) }
 }
 
-/// Compiles `guest/programs/c/SOURCE` into this file, with libinvar beside it or in it.
-fn compile(compiler: &str, source: &str, how: &[&str], result: &Path) -> std::result::Result<(), String> {
+/// Compiles `guest/programs/c/SOURCE` into this file, with libinvar, and the hook if it is asked for, beside it or in it.
+fn compile(compiler: &str, source: &str, how: &str, hook: &[&str], result: &Path) -> std::result::Result<(), String> {
     let folder = libinvar()?;
     let mut cc = Command::new(compiler);
-    cc.args(["-std=c11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-pthread"]).args(how).arg("-o").arg(result);
+    cc.args(["-std=c11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-pthread", how, "-o"]).arg(result);
     cc.arg(project().join("guest/programs/c").join(source));
     cc.arg("-I").arg(project().join("capi/include")).arg("-L").arg(&folder);
     // As invar.pc has it; and the loader looks beside the program, here and in the guest.
-    cc.args(["-Wl,-u,invar_load", "-Wl,--push-state,--no-as-needed", "-linvar", "-Wl,--pop-state"]);
-    must(cc.arg("-Wl,-rpath,$ORIGIN"))
+    cc.args(hook).args(["-Wl,-u,invar_load,--push-state,--no-as-needed,-linvar,--pop-state", "-Wl,-rpath,$ORIGIN"]);
+    must(&mut cc)
 }
 
-/// As invar.pc has it for static programs.
-const WRAPPERS: [&str; 3] = ["-Wl,-u,__wrap_pthread_create", "-Wl,--wrap=pthread_create", "-Wl,--wrap=thrd_create"];
+/// As invar-hook.pc has it, the second for static programs alone.
+const HOOK: [&str; 2] = [
+    "-Wl,--push-state,--no-as-needed,-linvar-hook,--pop-state",
+    "-Wl,--wrap=pthread_create,--wrap=thrd_create,-u,__wrap_pthread_create,-u,__wrap_thrd_create",
+];
 
 /// The program in C, with libinvar beside it or in it.
 fn c_program(how: &str) -> Programs {
     let result = libinvar()?.join(format!("{how}-programs"));
     std::fs::create_dir_all(&result).map_err(|error| format!("{}: {error}", result.display()))?;
-    let wrappers = if how == "-static" { &WRAPPERS[..] } else { &[] };
-    compile("cc", "contend.c", &[&[how], wrappers].concat(), &result.join(C_PROGRAM))?;
-    let copied = std::fs::copy(libinvar()?.join(LIBINVAR), result.join(LIBINVAR));
-    copied.map_err(|error| format!("{LIBINVAR}: {error}"))?;
+    let hook = if how == "-static" { &HOOK[..] } else { &HOOK[..1] };
+    compile("cc", "contend.c", how, hook, &result.join(C_PROGRAM))?;
+    for name in LIBRARIES {
+        std::fs::copy(libinvar()?.join(name), result.join(name)).map_err(|error| format!("{name}: {error}"))?;
+    }
     Ok(result)
 }
 
 /// `guest/programs/c/ends.c` in one file with musl; its threads enrol by themselves, or are enrolled by the wrappers as well.
 pub fn ends_in_c(wrapped: bool) -> Result<PathBuf> {
     let program = libinvar()?.join(if wrapped { "ends-wrapped" } else { "ends" });
-    let wrappers = if wrapped { &WRAPPERS[..] } else { &[] };
-    compile("musl-gcc", "ends.c", &[&["-static"], wrappers].concat(), &program)?;
+    compile("musl-gcc", "ends.c", "-static", if wrapped { &HOOK } else { &[] }, &program)?;
     Ok(program)
 }
 

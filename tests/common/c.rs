@@ -10,14 +10,17 @@ use std::sync::OnceLock;
 /// The folder of libinvar's sources.
 pub const CAPI: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/capi");
 /// As `invar.pc` has it, for what is not installed.
-pub const LINK: [&str; 4] = ["-Wl,-u,invar_load", "-Wl,--push-state,--no-as-needed", "-linvar", "-Wl,--pop-state"];
+pub const LINK: [&str; 1] = ["-Wl,-u,invar_load,--push-state,--no-as-needed,-linvar,--pop-state"];
 
-/// Its options for static programs, by which their threads are enrolled.
+/// As `invar-hook.pc` has it: the hook on thread creation, for programs that are linked to it.
+pub const HOOK: [&str; 1] = ["-Wl,--push-state,--no-as-needed,-linvar-hook,--pop-state"];
+
+/// Its options for static programs.
 pub fn static_options() -> Vec<String> {
-    let text = std::fs::read_to_string(libinvar().join("invar.pc")).unwrap();
+    let text = std::fs::read_to_string(format!("{CAPI}/invar-hook.pc.in")).unwrap();
     let options =
         text.lines().find_map(|line| line.strip_prefix("Libs.private: ")).expect("options of static programs");
-    options.split(' ').map(String::from).collect()
+    HOOK.into_iter().chain(options.split(' ')).map(String::from).collect()
 }
 
 /// Why what `-fuse-ld=` calls by this name cannot be used here.
