@@ -4,8 +4,8 @@
 //! may use: the registers of a C call, and by `xsave` the vector registers, as large as this CPU has them.
 
 use super::area::{OBSERVED_REQUEST, OBSERVED_WITHDRAWAL};
+use crate::cpu::cpuid;
 use core::arch::naked_asm;
-use core::arch::x86_64::{__cpuid, __cpuid_count};
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 
 /// What stands in for one of the two; is given the address behind the call, by which its site is known.
@@ -34,14 +34,14 @@ fn prepare(request: Observer, withdrawal: Observer) -> bool {
     // tiles, which no compiler uses unasked. Source: Intel SDM volume 1, 13.1.
     const COMPONENTS: u64 = 1 << 1 | 1 << 2 | 0b111 << 5 | 1 << 19;
     const OSXSAVE: u32 = 1 << 27;
-    if __cpuid(1).ecx & OSXSAVE == 0 {
+    if cpuid(1, 0).ecx & OSXSAVE == 0 {
         return false;
     }
     // SAFETY: the operating system has enabled the instruction.
     let components = unsafe { crate::cpu::xcr0() } & COMPONENTS;
     // The legacy area, which has the SSE registers, and the header; then where each component ends.
     let ends = (2..64).filter(|component| components >> component & 1 == 1).map(|component| {
-        let component = __cpuid_count(0xd, component);
+        let component = cpuid(0xd, component);
         (component.ebx + component.eax) as usize
     });
     STATE_BYTES.store(ends.max().unwrap_or(0).max(LEGACY + HEADER), Relaxed);

@@ -1,7 +1,7 @@
 //! System calls, and seeing one's own writes to code.
 
 use core::arch::asm;
-use core::arch::x86_64::{__cpuid, _rdtsc};
+use core::arch::x86_64::_rdtsc;
 
 /// Makes one system call; returns what the kernel left in `rax`: `-4095..=-1` is `-errno`.
 ///
@@ -72,7 +72,7 @@ pub fn synchronise() {
     } else {
         // The one serialising instruction that every x86-64 CPU has for user mode. In a virtual machine it costs an exit,
         // ten microseconds and more, so it is the second choice.
-        let _ = __cpuid(0);
+        let _ = crate::cpu::cpuid(0, 0);
     }
 }
 

@@ -78,7 +78,7 @@ fn check_tools() -> Result<()> {
 /// The source tree of Debian's package: an archive in a package.
 fn unpack(suite: &Suite, work: &Path) -> Result<PathBuf> {
     suite.unpack_into(debian::SOURCE, work)?;
-    let archive = work.join("usr/src").join(debian::SOURCE).with_added_extension("tar.xz");
+    let archive = work.join("usr/src").join(format!("{}.tar.xz", debian::SOURCE));
     succeed(Command::new("tar").arg("-C").arg(work).arg("-xf").arg(&archive))?;
     Ok(work.join(debian::SOURCE))
 }
