@@ -21,6 +21,12 @@ typedef int c11_creator(thrd_t *, thrd_start_t, void *);
 
 #define IN_FRONT_OF(name) __attribute__((visibility("default"))) name
 
+/* What -linvar-hook refers to, so that the library is needed. */
+__attribute__((visibility("default"))) void invar_hook(void);
+void invar_hook(void)
+{
+}
+
 /* The function of this name behind this library; NULL if there is none. */
 static void *behind(void **known, const char *name)
 {

@@ -79,13 +79,13 @@ fn compile(compiler: &str, source: &str, how: &str, hook: &[&str], result: &Path
     cc.arg(project().join("guest/programs/c").join(source));
     cc.arg("-I").arg(project().join("capi/include")).arg("-L").arg(&folder);
     // As invar.pc has it; and the loader looks beside the program, here and in the guest.
-    cc.args(hook).args(["-Wl,-u,invar_load,--push-state,--no-as-needed,-linvar,--pop-state", "-Wl,-rpath,$ORIGIN"]);
+    cc.args(hook).args(["-Wl,-u,invar_load", "-linvar", "-Wl,-rpath,$ORIGIN"]);
     must(&mut cc)
 }
 
 /// As invar-hook.pc has it, the second for static programs alone.
 const HOOK: [&str; 2] = [
-    "-Wl,--push-state,--no-as-needed,-linvar-hook,--pop-state",
+    "-linvar-hook",
     "-Wl,--wrap=pthread_create,--wrap=thrd_create,-u,__wrap_pthread_create,-u,__wrap_thrd_create",
 ];
 

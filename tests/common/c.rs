@@ -10,10 +10,10 @@ use std::sync::OnceLock;
 /// The folder of libinvar's sources.
 pub const CAPI: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/capi");
 /// As `invar.pc` has it, for what is not installed.
-pub const LINK: [&str; 1] = ["-Wl,-u,invar_load,--push-state,--no-as-needed,-linvar,--pop-state"];
+pub const LINK: [&str; 2] = ["-Wl,-u,invar_load", "-linvar"];
 
 /// As `invar-hook.pc` has it: the hook on thread creation, for programs that are linked to it.
-pub const HOOK: [&str; 1] = ["-Wl,--push-state,--no-as-needed,-linvar-hook,--pop-state"];
+pub const HOOK: [&str; 1] = ["-linvar-hook"];
 
 /// Its options for static programs.
 pub fn static_options() -> Vec<String> {
@@ -30,17 +30,26 @@ pub fn missing_linker(name: &str) -> Option<String> {
 
 /// In a folder of this name, of the tests' own.
 pub fn make(folder: &str, arguments: &[&str]) -> Output {
-    let mut make = Command::new("make");
+    must(without_cargos("make").args(["-C", CAPI]).args(places(folder)).args(arguments))
+}
+
+/// Where make builds, in a folder of this name; what cargo does is done once for all.
+pub fn places(folder: &str) -> [String; 3] {
+    let place = |name: &str, folder: &str| format!("{name}={}", scratch().join(folder).display());
+    [place("BUILD", folder), place("CARGO_TARGET", "capi-cargo"), format!("CARGO={}", env!("CARGO"))]
+}
+
+/// A command without what cargo and make have set for these tests.
+pub fn without_cargos(program: &str) -> Command {
+    let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy().into_owned();
         let cargos = name.starts_with("CARGO") && name != "CARGO_HOME" && !name.starts_with("CARGO_NET_");
         if cargos || matches!(&*name, "RUSTFLAGS" | "MAKEFLAGS" | "LD_LIBRARY_PATH") {
-            make.env_remove(&name);
+            command.env_remove(&name);
         }
     }
-    let build = format!("BUILD={}", scratch().join(folder).display());
-    let target = format!("CARGO_TARGET={}", scratch().join("capi-cargo").display());
-    must(make.args(["-C", CAPI, &build, &target, &format!("CARGO={}", env!("CARGO"))]).args(arguments))
+    command
 }
 
 /// The folder in which libinvar is.
