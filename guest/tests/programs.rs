@@ -84,10 +84,8 @@ fn compile(compiler: &str, source: &str, how: &str, hook: &[&str], result: &Path
 }
 
 /// As invar-hook.pc has it, the second for static programs alone.
-const HOOK: [&str; 2] = [
-    "-linvar-hook",
-    "-Wl,--wrap=pthread_create,--wrap=thrd_create,-u,__wrap_pthread_create,-u,__wrap_thrd_create",
-];
+const HOOK: [&str; 2] =
+    ["-linvar-hook", "-Wl,--wrap=pthread_create,--wrap=thrd_create,-u,__wrap_pthread_create,-u,__wrap_thrd_create"];
 
 /// The program in C, with libinvar beside it or in it.
 fn c_program(how: &str) -> Programs {
