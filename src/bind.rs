@@ -60,6 +60,8 @@ pub enum Fault {
     WrongKey,
     /// No site of this kind has this length, or its target is out of reach.
     Length,
+    /// The site's text may be executed, and not read: nobody can tell what stands there.
+    Unreadable,
 }
 
 impl Fault {
@@ -71,6 +73,7 @@ impl Fault {
             Self::NoKey => "no key has its state there",
             Self::WrongKey => "no slice site can depend on this key",
             Self::Length => "no site of this kind has this length",
+            Self::Unreadable => "its text cannot be read",
         }
     }
 }
@@ -92,6 +95,12 @@ pub enum Reason {
     /// Sites are bound, but the system would not give the text back the protection that it had, and it stays writable:
     /// error number.
     Writable(i32),
+    /// A tool has moved the module's code after it was linked: its tables lead to where the code no longer is.
+    Rewritten,
+    /// There are sites in text that may be executed, and not read.
+    Unreadable,
+    /// The text is mapped shared: what is written there, other processes would execute.
+    Shared,
 }
 
 impl Reason {
@@ -100,17 +109,25 @@ impl Reason {
         match self {
             Self::Setting => "by setting",
             Self::Architecture => "this architecture has no other form",
-            Self::Threads(_) => "code is changed only while the process has one thread; threads:",
+            Self::Threads(_) => {
+                "code is changed only while the process has one thread, and an emulator's threads count, and what io_uring \
+                 or another part of the kernel runs for it: load this module earlier, or not under the emulator; threads:"
+            }
             Self::ThreadsUnknown(_) => "/proc/self/task does not tell the number of threads: errno",
             Self::Refused(_) => "every writer was refused, the last with errno",
             Self::Writable(_) => "its text stays writable, as the protection that it had was refused with errno",
+            Self::Rewritten => {
+                "a tool has moved code of this module after it was linked, and not the tables' distances"
+            }
+            Self::Unreadable => "there are sites in text that cannot be read",
+            Self::Shared => "the text is mapped shared, and other processes would execute what is written there",
         }
     }
 
     /// The number that goes with the reason: an error number, or a number of threads.
     pub fn detail(self) -> Option<u32> {
         match self {
-            Self::Setting | Self::Architecture => None,
+            Self::Setting | Self::Architecture | Self::Rewritten | Self::Unreadable | Self::Shared => None,
             _ => Some(self.to_numbers().1),
         }
     }
@@ -123,6 +140,9 @@ impl Reason {
             Self::ThreadsUnknown(errno) => (4, errno as u32),
             Self::Refused(errno) => (5, errno as u32),
             Self::Writable(errno) => (6, errno as u32),
+            Self::Rewritten => (7, 0),
+            Self::Unreadable => (8, 0),
+            Self::Shared => (9, 0),
         }
     }
 
@@ -135,6 +155,9 @@ impl Reason {
             4 => Some(Self::ThreadsUnknown(detail as i32)),
             5 => Some(Self::Refused(detail as i32)),
             6 => Some(Self::Writable(detail as i32)),
+            7 => Some(Self::Rewritten),
+            8 => Some(Self::Unreadable),
+            9 => Some(Self::Shared),
             _ => None,
         }
     }
@@ -152,7 +175,7 @@ pub(crate) unsafe fn bind(module: &Module<'_>, wish: Wish, request_offset: i32) 
         Ok(())
     } else {
         // SAFETY: as the caller vouches.
-        admit(wish).and_then(|()| unsafe { commit(module, wish) })
+        admit(module, wish).and_then(|()| unsafe { commit(module, wish) })
     };
     let outcome = module.outcome;
     if let Err(reason) = result {
@@ -160,6 +183,11 @@ pub(crate) unsafe fn bind(module: &Module<'_>, wish: Wish, request_offset: i32) 
     }
     outcome.nanoseconds.store(sys::now().saturating_sub(started), Relaxed);
     outcome.phase.store(1, Release);
+}
+
+/// Why the module's sites stay in checked form, if they do.
+pub(crate) fn reason(module: &Module<'_>) -> Option<Reason> {
+    Reason::from_numbers(module.outcome.reason.load(Relaxed), module.outcome.detail.load(Relaxed))
 }
 
 fn say(module: &Module<'_>, reason: Reason) {
@@ -177,12 +205,15 @@ pub(crate) enum Wish {
 }
 
 /// Whether code may be changed at all now: plain writes need that nobody else can be executing it.
-fn admit(wish: Wish) -> Result<(), Reason> {
+fn admit(module: &Module<'_>, wish: Wish) -> Result<(), Reason> {
     if wish == Wish::None {
         return Err(Reason::Setting);
     }
     if !arch::PATCHES {
         return Err(Reason::Architecture);
+    }
+    if module.rewritten {
+        return Err(Reason::Rewritten);
     }
     match sys::threads() {
         Ok(1) => Ok(()),
@@ -195,7 +226,7 @@ fn admit(wish: Wish) -> Result<(), Reason> {
 ///
 /// As for [`bind`], and the process has one thread.
 unsafe fn commit(module: &Module<'_>, wish: Wish) -> Result<(), Reason> {
-    let survey = Survey::new(module);
+    let mut survey = Survey::new(module);
     let (first, second) = match wish {
         Wish::Only(writer) => (writer, None),
         _ => {
@@ -204,14 +235,20 @@ unsafe fn commit(module: &Module<'_>, wish: Wish) -> Result<(), Reason> {
         }
     };
     // SAFETY: as the caller vouches.
-    let written = unsafe { pass(module, first, &survey) };
+    let written = unsafe { pass(module, first, &mut survey) };
     let written = match (written, second) {
+        (Err(write::SHARED), _) => written,
         // SAFETY: as the caller vouches. What the first writer has bound is passed by.
-        (Err(_), Some(writer)) => unsafe { pass(module, writer, &survey) },
+        (Err(_), Some(writer)) => unsafe { pass(module, writer, &mut survey) },
         (written, _) => written,
     };
     arch::synchronise();
-    written.map_err(|Errno(errno)| Reason::Refused(errno))
+    match written {
+        Ok(()) if survey.unreadable => Err(Reason::Unreadable),
+        Ok(()) => Ok(()),
+        Err(write::SHARED) => Err(Reason::Shared),
+        Err(Errno(errno)) => Err(Reason::Refused(errno)),
+    }
 }
 
 /// Where a module's sites are, by their records alone: reading the text now would make each page's copy dearer.
@@ -220,12 +257,14 @@ struct Survey {
     text: Range<usize>,
     /// How often the page changes from one record to the next; in a table in order, how many pages have sites.
     pages: usize,
+    /// A pass has met sites that nobody can read.
+    unreadable: bool,
 }
 
 impl Survey {
     fn new(module: &Module<'_>) -> Self {
         let mut text = Text::of(module);
-        let mut survey = Self { text: 0..0, pages: 0 };
+        let mut survey = Self { text: 0..0, pages: 0, unreadable: false };
         let (shift, mut page) = (sys::page_size().trailing_zeros(), 0);
         for record in module.sites {
             let address = record.address();
@@ -247,7 +286,7 @@ impl Survey {
 /// # Safety
 ///
 /// As for [`commit`].
-unsafe fn pass(module: &Module<'_>, writer: Writer, survey: &Survey) -> sys::Result<()> {
+unsafe fn pass(module: &Module<'_>, writer: Writer, survey: &mut Survey) -> sys::Result<()> {
     if survey.text.is_empty() {
         return Ok(());
     }
@@ -261,7 +300,9 @@ unsafe fn pass(module: &Module<'_>, writer: Writer, survey: &Survey) -> sys::Res
         session.approach(site.address as usize);
         let Some(code) = resolver.bound(&site, key) else { continue };
         sites += 1;
-        if resolver.is_checked(&site) {
+        if !resolver.text.is_readable(&site) {
+            survey.unreadable = true;
+        } else if resolver.is_checked(&site) {
             // SAFETY: a verified site, and its form for its key's value.
             written = unsafe { session.put(site.address as usize, code) };
             if written.is_err() {
@@ -292,6 +333,9 @@ pub(crate) fn inspect(resolver: &mut Resolver<'_>, record: &SiteRecord) -> (Site
         Err(fault) => return (SiteStatus::Invalid(fault), None),
     };
     let Some(checked) = arch::checked(&site) else { return (SiteStatus::Invalid(Fault::Length), None) };
+    if !resolver.text.is_readable(&site) {
+        return (SiteStatus::Invalid(Fault::Unreadable), None);
+    }
     let status = if reads(&site, checked) {
         SiteStatus::Checked
     } else if resolver.bound(&site, key).is_some_and(|code| reads(&site, code)) {
@@ -305,7 +349,7 @@ pub(crate) fn inspect(resolver: &mut Resolver<'_>, record: &SiteRecord) -> (Site
 /// Whether this code stands at the site.
 #[inline(always)]
 fn reads(site: &Site, code: Code) -> bool {
-    // SAFETY: a resolved site lies whole in its module's readable text.
+    // SAFETY: a resolved site lies whole in its module's text, which was found to be readable.
     code.len() == site.length as usize && unsafe { code.stands(site.address as usize as *const u8) }
 }
 
@@ -313,11 +357,30 @@ fn reads(site: &Site, code: Code) -> bool {
 struct Text<'a> {
     module: &'a Module<'a>,
     segment: Range<usize>,
+    /// Pages that the kernel could read a moment ago. What a segment's flags say is not enough: it may have been protected
+    /// since it was loaded, and not every CPU can execute what it cannot read.
+    readable: Range<usize>,
 }
 
 impl<'a> Text<'a> {
     fn of(module: &'a Module<'a>) -> Self {
-        Self { module, segment: 0..0 }
+        Self { module, segment: 0..0, readable: 0..0 }
+    }
+
+    /// Whether a site of the text can be read.
+    #[inline]
+    fn is_readable(&mut self, site: &Site) -> bool {
+        let (start, end) = (site.address as usize, site.address as usize + site.length as usize);
+        self.readable.start <= start && end <= self.readable.end || self.ask(start, end)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn ask(&mut self, start: usize, end: usize) -> bool {
+        let page = sys::page_size();
+        let readable = sys::is_readable(start, end - start);
+        self.readable = if readable { start & !(page - 1)..end.next_multiple_of(page) } else { 0..0 };
+        readable
     }
 
     /// Whether the range lies whole in one segment of the text.

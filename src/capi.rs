@@ -3,7 +3,7 @@
 
 use crate::key::State;
 use crate::module;
-use crate::report::{of, text::print};
+use crate::report::{copy, of, text::print};
 use crate::sys::{self, File};
 use crate::text::Buffered;
 use crate::{Verdict, decide, profile, runtime, slice};
@@ -23,6 +23,17 @@ pub unsafe fn decide(state: *const Verdict) -> bool {
     let state = unsafe { &*state.cast::<State>() };
     decide::demand(state);
     state.decided()
+}
+
+/// The verdict on the first key of this name that is decided, in the loader's order.
+pub fn verdict(name: &[u8]) -> Option<Verdict> {
+    let mut found = None;
+    module::each(|module| {
+        if found.is_none() {
+            found = module.keys().filter(|key| key.name() == name).find_map(|key| key.state.verdict());
+        }
+    });
+    found
 }
 
 /// The probe of the slice key.
@@ -45,7 +56,7 @@ pub fn report(descriptor: i32) -> bool {
     let Some(file) = File::duplicate(descriptor) else { return false };
     let mut taken = true;
     let mut out = Buffered::new(|text: &[u8]| taken = taken && sys::print(Some(&file), text));
-    module::each_in_turn(|module| print(&of(module), &mut out));
+    copy::each(|copied| print(&of(copied), &mut out));
     out.flush();
     taken
 }

@@ -119,7 +119,7 @@ fn decide(own: &Module<'_>, key: &ModuleKey<'_>, settings: &Settings, verdict: &
     }
     // Facts of safety, and what became of symbols, are each module's own.
     let is_shared = key.flags & (flags::PROVES | flags::SYMBOL) == 0;
-    match if is_shared { sealed_twin(own, key) } else { None } {
+    match sealed_twin(own, key).filter(|_| is_shared) {
         Some(twin) => _ = adopt_twin(key, &twin, verdict),
         None => {
             choose(own, key, settings, verdict);
@@ -168,8 +168,9 @@ fn agree(own: &Module<'_>, key: &ModuleKey<'_>, verdict: &mut Verdict) {
 /// of their sort have their name.
 #[cold]
 fn sealed<'a>(other: &Module<'a>, ours: &ModuleKey<'_>, start: usize) -> Option<(usize, ModuleKey<'a>)> {
-    other.find_key(ours.name(), start, |theirs| {
-        theirs.state.decided() && ((ours.flags | theirs.flags) & flags::OWN == 0 || are_of_a_sort(ours, theirs))
+    other.find_key(start, |theirs| {
+        let namesakes = theirs.state.decided() && theirs.name() == ours.name();
+        namesakes && ((ours.flags | theirs.flags) & flags::OWN == 0 || are_of_a_sort(ours, theirs))
     })
 }
 
@@ -317,7 +318,7 @@ fn probe_by_program(own: &Module<'_>, key: &ModuleKey<'_>, verdict: &mut Verdict
     if SLICES && is_slice_key(key) && !own.is_program() {
         // SAFETY: the program stays loaded.
         let program = unsafe { module::find(|module| module.is_program()) };
-        if let Some((_, theirs)) = program.as_ref().and_then(|program| program.find_key(key.name(), 0, is_slice_key)) {
+        if let Some((_, theirs)) = program.as_ref().and_then(|program| program.find_key(0, is_slice_key)) {
             probe(&theirs, verdict);
             if verdict.origin() != Origin::Failed {
                 return;
@@ -329,8 +330,11 @@ fn probe_by_program(own: &Module<'_>, key: &ModuleKey<'_>, verdict: &mut Verdict
 
 #[cold]
 fn probe(key: &ModuleKey<'_>, verdict: &mut Verdict) {
+    let Some(probe) = key.probe else {
+        return fail(verdict, "a tool has moved the module's code after it was linked, and with it the probe");
+    };
     verdict.start(0, Origin::Probe);
-    (key.probe)(verdict, key.record);
+    probe(verdict, key.record);
     // A probe in another language may answer anything.
     verdict.evidence.limit();
     if verdict.value >= key.values {

@@ -3,6 +3,9 @@
 //! The note gives distances to the module's tables (`docs/site-abi.md`). It is found through the program
 //! headers that the loader keeps, so it needs no exported symbol, is found in an `RTLD_LOCAL` library too, and is
 //! gone when the library is.
+//!
+//! A module finds itself without the note, by what its linker told it ([`Own`]): tools move notes and remove them, and a
+//! loader may not list a module that it has loaded.
 #![allow(unsafe_code)]
 
 use crate::key::{KeyRecord, RawProbe, State};
@@ -12,10 +15,10 @@ use core::ffi::{CStr, c_int, c_void};
 use core::ops::Range;
 use core::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
-#[cfg(target_pointer_width = "64")]
-type ProgramHeader = libc::Elf64_Phdr;
 #[cfg(target_pointer_width = "32")]
-type ProgramHeader = libc::Elf32_Phdr;
+use libc::{Elf32_Ehdr as Header, Elf32_Phdr as ProgramHeader};
+#[cfg(target_pointer_width = "64")]
+use libc::{Elf64_Ehdr as Header, Elf64_Phdr as ProgramHeader};
 
 /// The note's owner.
 const OWNER: &[u8] = b"invar\0";
@@ -32,6 +35,8 @@ pub(crate) struct Module<'a> {
     pub(crate) sites: &'a [SiteRecord],
     keys: &'a [KeyRecord],
     pub(crate) outcome: &'a Outcome,
+    /// A tool has moved its code after it was linked: the tables lead to where the code no longer is.
+    pub(crate) rewritten: bool,
     segments: Segments<'a>,
 }
 
@@ -46,7 +51,8 @@ struct Segments<'a> {
 #[derive(Clone, Copy)]
 pub(crate) struct ModuleKey<'a> {
     pub(crate) state: &'a State,
-    pub(crate) probe: RawProbe,
+    /// `None` in a module that was rewritten: nobody knows where it is.
+    pub(crate) probe: Option<RawProbe>,
     pub(crate) record: &'a KeyRecord,
     pub(crate) values: u8,
     pub(crate) flags: u8,
@@ -106,6 +112,74 @@ impl Outcome {
     }
 }
 
+/// What this module knows of itself, by its linker. Another layout needs another name: two versions of this crate in one
+/// link share it.
+#[repr(C)]
+struct Own {
+    /// The distances that the note has.
+    ends: [i32; ENDS],
+    /// To the ELF header: `__ehdr_start` is there if the header is loaded. Else this leads nowhere.
+    header: i32,
+    /// To [`note`], and where that is. Tools that move code carry addresses along, and no distances.
+    code: i32,
+    address: usize,
+}
+
+#[cfg(target_pointer_width = "64")]
+macro_rules! word {
+    () => {
+        ".balign 8, 0\n.quad {note}"
+    };
+}
+#[cfg(target_pointer_width = "32")]
+macro_rules! word {
+    () => {
+        ".balign 4, 0\n.long {note}"
+    };
+}
+
+core::arch::global_asm!(
+    ".ifndef invar_own",
+    ".weak __start_invar_sites",
+    ".weak __stop_invar_sites",
+    ".weak __start_invar_keys",
+    ".weak __stop_invar_keys",
+    ".weak __ehdr_start",
+    ".hidden __start_invar_sites",
+    ".hidden __stop_invar_sites",
+    ".hidden __start_invar_keys",
+    ".hidden __stop_invar_keys",
+    ".hidden __ehdr_start",
+    ".pushsection .data.rel.ro.invar_own, \"aw\", %progbits",
+    ".balign 8",
+    ".weak invar_own",
+    ".hidden invar_own",
+    ".type invar_own, %object",
+    ".size invar_own, {size}",
+    "invar_own:",
+    ".long __start_invar_sites - ., __stop_invar_sites - .",
+    ".long __start_invar_keys - ., __stop_invar_keys - .",
+    ".long {outcome} - ., __ehdr_start - ., {note} - .",
+    word!(),
+    ".popsection",
+    ".endif",
+    size = const size_of::<Own>(),
+    outcome = sym OUTCOME,
+    note = sym note,
+);
+
+unsafe extern "C" {
+    #[link_name = "invar_own"]
+    safe static OWN: Own;
+}
+
+impl Own {
+    /// Whether a tool has moved the code of which this was written.
+    fn is_rewritten(&self) -> bool {
+        leads_to(&self.code) != self.address
+    }
+}
+
 /// Emits this module's note, and returns its outcome. Called from the constructor, so that it is linked wherever that is.
 #[inline(never)]
 pub(crate) fn note() -> &'static Outcome {
@@ -144,23 +218,65 @@ pub(crate) fn note() -> &'static Outcome {
     &OUTCOME
 }
 
-/// Calls `visit` with each module of the process that has a note of this ABI version.
+/// Calls `visit` with each module of the process that has a note of this ABI version, and with this one.
 ///
-/// The loader's lock is held meanwhile, so no module can go away under the visitor; who must not wait for anybody
-/// else's lock.
+/// The loader's lock is held meanwhile (musl's loader has none, and unloads nothing), so no module can go away under the
+/// visitor; who must not wait for anybody else's lock, and call nobody else's code.
 pub(crate) fn each<F: FnMut(&Module<'_>)>(mut visit: F) {
-    extern "C" fn one<F: FnMut(&Module<'_>)>(info: *mut libc::dl_phdr_info, _size: usize, visit: *mut c_void) -> c_int {
-        // SAFETY: `visit` is the pointer passed below; the loader describes a loaded object.
-        unsafe {
-            if let Some(module) = Module::from_loader(&*info) {
-                (*visit.cast::<F>())(&module);
+    unsafe fn call<F: FnMut(&Module<'_>)>(visit: *mut c_void, module: &Module<'_>) {
+        // SAFETY: the pointer below, while it is valid.
+        unsafe { (*visit.cast::<F>())(module) };
+    }
+    walk(call::<F>, (&raw mut visit).cast());
+}
+
+/// [`each`], once for all visitors, and without a table for each of them, which the loader would have to relocate.
+#[cold]
+#[inline(never)]
+fn walk(call: unsafe fn(*mut c_void, &Module<'_>), visit: *mut c_void) {
+    struct Walk {
+        call: unsafe fn(*mut c_void, &Module<'_>),
+        visit: *mut c_void,
+        /// The next object is the first.
+        first: bool,
+        /// This module was one of them.
+        own: bool,
+    }
+    impl Walk {
+        fn meet(&self, path: &CStr, segments: Segments<'_>, ends: Ends) {
+            if let Some(module) = Module::new(path, segments, ends) {
+                // SAFETY: `visit` is what `call` takes.
+                unsafe { (self.call)(self.visit, &module) };
+            }
+        }
+    }
+    extern "C" fn one(info: *mut libc::dl_phdr_info, _size: usize, walk: *mut c_void) -> c_int {
+        // SAFETY: `walk` is the pointer passed below; the loader describes a loaded object.
+        let (walk, info) = unsafe { (&mut *walk.cast::<Walk>(), &*info) };
+        let first = core::mem::replace(&mut walk.first, false);
+        // SAFETY: as above.
+        if let Some(segments) = unsafe { Segments::from_loader(info) } {
+            let is_own = segments.hold_own();
+            walk.own |= is_own;
+            if let Some(ends) = if is_own { Some(Ends::of_own()) } else { segments.note() } {
+                // SAFETY: as above.
+                walk.meet(unsafe { path_of(info, first) }, segments, ends);
             }
         }
         // Go on.
         0
     }
-    // SAFETY: the callback gets the closure back that outlives the call.
-    unsafe { libc::dl_iterate_phdr(Some(one::<F>), (&raw mut visit).cast()) };
+    let mut walk = Walk { call, visit, first: true, own: false };
+    // SAFETY: the callback gets back what outlives the call.
+    unsafe { libc::dl_iterate_phdr(Some(one), (&raw mut walk).cast()) };
+    // Headers of something else would not have this module's record in their segments.
+    if !walk.own
+        && let Some(segments) = Segments::from_header(leads_to(&OWN.header))
+        && segments.hold_own()
+    {
+        // `dl_iterate_phdr` is another's, or knows of no library that a static program opened.
+        walk.meet(segments.unlisted_path(), segments, Ends::of_own());
+    }
 }
 
 /// Runs `work` while no other copy of the runtime in this process does. It must be short, and wait for nobody.
@@ -197,17 +313,49 @@ pub(crate) fn one_is(wanted: &mut dyn FnMut(&Module<'_>) -> bool) -> bool {
     found
 }
 
-/// Calls `visit` with each module, without the loader's lock: it may wait, print, load and panic.
+/// The module with this outcome, where the loader does not list it: its ELF header is the next one below, and its note
+/// leads back.
 ///
-/// A module must not be unloaded while it is visited. Whoever unloads one vouches for that, as for everything else that
-/// the process might still do with it.
-pub(crate) fn each_in_turn(mut visit: impl FnMut(&Module<'_>)) {
-    for nth in 0.. {
-        let mut number = 0..;
-        // SAFETY: used during the visit only.
-        let Some(module) = (unsafe { find(|_| number.next() == Some(nth)) }) else { return };
-        visit(&module);
+/// # Safety
+///
+/// The module must stay loaded as long as the result is used.
+#[cfg(feature = "capi")]
+#[cold]
+pub(crate) unsafe fn unlisted_other(outcome: usize) -> Option<Module<'static>> {
+    /// Modules are smaller than this.
+    const FURTHEST: usize = 1 << 30;
+    let page = sys::page_size();
+    let pages = (0..FURTHEST / page).map_while(|pages| (outcome & !(page - 1)).checked_sub(pages * page));
+    let mut headers = pages.filter(|&page| is_elf_header(page));
+    // What is loaded whole has its outcome in its data, and notes that can be read.
+    let segments = Segments::from_header(headers.next()?).filter(|segments| segments.is_writable(outcome, 1))?;
+    if !segments.of_type(libc::PT_NOTE).all(|(notes, _)| sys::is_readable(notes.start, notes.len())) {
+        return None;
     }
+    let module = Module::new(segments.unlisted_path(), segments, segments.note()?)?;
+    (core::ptr::from_ref(module.outcome) as usize == outcome).then_some(module)
+}
+
+/// Whether an ELF header is at this address, a page's.
+#[cold]
+fn is_elf_header(page: usize) -> bool {
+    // SAFETY: readable, on one page, numbers alone.
+    sys::is_readable(page, size_of::<Header>()) && unsafe { &*(page as *const Header) }.e_ident.starts_with(b"\x7fELF")
+}
+
+/// The path of what the loader describes; empty for the program.
+///
+/// # Safety
+///
+/// The loader must describe an object that is loaded.
+unsafe fn path_of(info: &libc::dl_phdr_info, is_first: bool) -> &CStr {
+    // glibc lists the program without a name, musl by one of its own. The kernel says where the program's headers are;
+    // where the loader itself was executed, those of the loader. musl's list begins with the program (ldso/dynlink.c).
+    let is_program = info.dlpi_name.is_null()
+        || info.dlpi_phdr as u64 == sys::auxiliary(libc::AT_PHDR)
+        || cfg!(target_env = "musl") && is_first;
+    // SAFETY: the loader's name ends in NUL.
+    if is_program { c"" } else { unsafe { CStr::from_ptr(info.dlpi_name) } }
 }
 
 /// The last module that is wanted.
@@ -227,46 +375,50 @@ pub(crate) unsafe fn find(mut wanted: impl FnMut(&Module<'_>) -> bool) -> Option
     found
 }
 
-impl<'a> Module<'a> {
-    /// # Safety
-    ///
-    /// `info` must describe an object that is loaded and relocated.
-    #[cold]
-    #[inline(never)]
-    unsafe fn from_loader(info: &'a libc::dl_phdr_info) -> Option<Self> {
-        if info.dlpi_phdr.is_null() {
-            return None;
-        }
-        // SAFETY: the loader's table has this many headers.
-        let headers = unsafe { core::slice::from_raw_parts(info.dlpi_phdr, info.dlpi_phnum as usize) };
-        let segments = Segments { base: info.dlpi_addr as usize, headers };
-        let descriptor = headers.iter().filter(|header| header.p_type == libc::PT_NOTE).find_map(|header| {
-            let start = segments.base.wrapping_add(header.p_vaddr as usize);
-            let notes: &[u8] = segments.slice(start, header.p_memsz as usize)?;
-            find_note(notes)
-        })?;
-        // glibc lists the program without a name, musl by one of its own. The kernel says where the program's headers are;
-        // where the loader itself was executed, those of the loader.
-        let is_program = info.dlpi_name.is_null() || info.dlpi_phdr as u64 == sys::auxiliary(libc::AT_PHDR);
-        // SAFETY: the loader's name ends in NUL.
-        let path = if is_program { c"" } else { unsafe { CStr::from_ptr(info.dlpi_name) } };
-        Self::from_note(path, segments, descriptor)
+/// This module, if its tables can be used.
+pub(crate) fn own() -> Option<Module<'static>> {
+    // SAFETY: this code is the module's, and gone with it.
+    unsafe { find(|module| core::ptr::eq(module.outcome, &OUTCOME)) }
+}
+
+/// How many distances lead from a note to the tables, and from a module's own record.
+const ENDS: usize = 5;
+
+/// Distances to a module's tables, which count from their own fields.
+#[derive(Clone, Copy)]
+struct Ends {
+    address: usize,
+    distances: [i32; ENDS],
+}
+
+impl Ends {
+    fn of_own() -> Self {
+        Self { address: OWN.ends.as_ptr() as usize, distances: OWN.ends }
     }
 
-    /// Works out the descriptor's distances. What does not lie in the module's readable memory is no table.
-    #[cold]
-    fn from_note(path: &'a CStr, segments: Segments<'a>, descriptor: &'a [u8; DESCRIPTOR]) -> Option<Self> {
+    fn of_note(descriptor: &[u8; DESCRIPTOR]) -> Self {
         let (fields, _) = descriptor.as_chunks::<4>();
-        let at = |index: usize| {
-            let distance = i32::from_ne_bytes(fields[index]);
-            (fields[index].as_ptr() as usize).wrapping_add_signed(distance as isize)
-        };
+        let distances = core::array::from_fn(|field| i32::from_ne_bytes(fields[field]));
+        Self { address: descriptor.as_ptr() as usize, distances }
+    }
+
+    fn at(&self, field: usize) -> usize {
+        (self.address + 4 * field).wrapping_add_signed(self.distances[field] as isize)
+    }
+}
+
+impl<'a> Module<'a> {
+    /// Works out the distances. What does not lie in the module's readable memory is no table.
+    #[cold]
+    fn new(path: &'a CStr, segments: Segments<'a>, ends: Ends) -> Option<Self> {
+        let is_own = ends.address == OWN.ends.as_ptr() as usize;
         Some(Self {
             path,
             base: segments.base,
-            sites: segments.table(at(0)..at(1))?,
-            keys: segments.table(at(2)..at(3))?,
-            outcome: segments.writable(at(4))?,
+            sites: segments.table(ends.at(0)..ends.at(1))?,
+            keys: segments.table(ends.at(2)..ends.at(3))?,
+            outcome: segments.writable(ends.at(4))?,
+            rewritten: is_own && OWN.is_rewritten() || segments.are_rewritten(ends.at(4)),
             segments,
         })
     }
@@ -284,23 +436,16 @@ impl<'a> Module<'a> {
         self.keys.iter().filter(invalid).count()
     }
 
-    /// A key of this name that is wanted, and its position; looked for from `start` on.
+    /// A key that is wanted, and its position; looked for from `start` on.
     #[cold]
     pub(crate) fn find_key(
         &self,
-        name: &[u8],
         start: usize,
         wanted: impl Fn(&ModuleKey<'a>) -> bool,
     ) -> Option<(usize, ModuleKey<'a>)> {
         (start..start + self.keys.len()).find_map(|at| {
             let at = at % self.keys.len();
-            let record = &self.keys[at];
-            // By the name first, since the rest takes longer.
-            let names: &[u8] = self.segments.slice(leads_to(&record.names), record.names_length as usize)?;
-            if !(names.starts_with(name) && names.get(name.len()) == Some(&0)) {
-                return None;
-            }
-            let key = self.key(record)?;
+            let key = self.key(&self.keys[at])?;
             wanted(&key).then_some((at, key))
         })
     }
@@ -341,7 +486,7 @@ impl<'a> Module<'a> {
         Some(ModuleKey {
             state: self.segments.writable(leads_to(&record.state))?,
             // SAFETY: an address in the module's text, which a key record names as its probe.
-            probe: unsafe { core::mem::transmute::<usize, RawProbe>(probe) },
+            probe: (!self.rewritten).then(|| unsafe { core::mem::transmute::<usize, RawProbe>(probe) }),
             record,
             values: record.values,
             flags: record.flags,
@@ -399,11 +544,11 @@ impl<'a> Module<'a> {
         self.path.is_empty()
     }
 
-    /// The part of the module's text that holds this range whole: what may be read and executed.
+    /// The part of the module's text that holds this range whole: what may be executed, and perhaps not read.
     #[cold]
     #[inline(never)]
     pub(crate) fn text(&self, address: usize, length: usize) -> Option<Range<usize>> {
-        self.segments.holding(address, length, libc::PF_R | libc::PF_X)
+        self.segments.holding(address, length, libc::PF_X)
     }
 }
 
@@ -412,28 +557,100 @@ impl<'a> ModuleKey<'a> {
         self.text(0)
     }
 
-    /// Whether the key's state has this address.
-    #[inline(always)]
-    pub(crate) fn is_at(&self, state: usize) -> bool {
-        core::ptr::from_ref(self.state) as usize == state
-    }
-
     /// The name of one of the key's values.
     pub(crate) fn value_name(&self, value: u8) -> &'a [u8] {
         self.text(value as usize + 1)
     }
 
     /// Name and value names, as one string.
+    pub(crate) fn names(&self) -> &'a [u8] {
+        self.names
+    }
+
+    /// Whether all names are the same.
     pub(crate) fn same_as(&self, other: &ModuleKey<'_>) -> bool {
         self.names == other.names
     }
 
     fn text(&self, index: usize) -> &'a [u8] {
-        self.names.split(|&byte| byte == 0).nth(index).unwrap_or(b"?")
+        name(self.names, index)
     }
 }
 
+/// One of a key's names: its own, or behind that a value's.
+pub(crate) fn name(names: &[u8], index: usize) -> &[u8] {
+    names.split(|&byte| byte == 0).nth(index).unwrap_or(b"?")
+}
+
 impl<'a> Segments<'a> {
+    /// # Safety
+    ///
+    /// `info` must describe an object that is loaded.
+    #[cold]
+    unsafe fn from_loader(info: &'a libc::dl_phdr_info) -> Option<Self> {
+        if info.dlpi_phdr.is_null() {
+            return None;
+        }
+        // SAFETY: the loader's table has this many headers.
+        let headers = unsafe { core::slice::from_raw_parts(info.dlpi_phdr, info.dlpi_phnum as usize) };
+        Some(Self { base: info.dlpi_addr as usize, headers })
+    }
+
+    /// The segments of a module whose ELF header may be at this address.
+    #[cold]
+    fn from_header(address: usize) -> Option<Self> {
+        if !address.is_multiple_of(sys::page_size()) || !is_elf_header(address) {
+            return None;
+        }
+        // SAFETY: it is there, numbers alone.
+        let header = unsafe { &*(address as *const Header) };
+        let (table, count) = (address.wrapping_add(header.e_phoff as usize), header.e_phnum as usize);
+        let there = header.e_phentsize as usize == size_of::<ProgramHeader>()
+            && table.is_multiple_of(align_of::<ProgramHeader>())
+            && sys::is_readable(table, count * size_of::<ProgramHeader>());
+        if !there {
+            return None;
+        }
+        // SAFETY: readable, aligned, numbers alone; nobody writes to them.
+        let headers: &[ProgramHeader] = unsafe { core::slice::from_raw_parts(table as *const ProgramHeader, count) };
+        let first = headers.iter().find(|header| header.p_type == libc::PT_LOAD && header.p_offset == 0)?;
+        Some(Self { base: address.wrapping_sub(first.p_vaddr as usize), headers })
+    }
+
+    /// What is said in the place of a path where the loader tells none; empty for the program.
+    #[cold]
+    fn unlisted_path(&self) -> &'static CStr {
+        let is_program = self.headers.as_ptr() as u64 == sys::auxiliary(libc::AT_PHDR);
+        if is_program { c"" } else { c"(not in the loader's list)" }
+    }
+
+    /// Whether these are this module's.
+    fn hold_own(&self) -> bool {
+        self.contain((&raw const OWN) as usize, size_of::<Own>(), libc::PF_R)
+    }
+
+    /// Where the note of this ABI version leads.
+    #[cold]
+    fn note(&self) -> Option<Ends> {
+        let notes = self.of_type(libc::PT_NOTE).filter_map(|(range, _)| self.slice::<u8>(range.start, range.len()));
+        notes.filter_map(find_note).next().map(Ends::of_note)
+    }
+
+    /// Whether a tool has added code to the module after it was linked, behind its data: a module with its outcome there.
+    ///
+    /// llvm-bolt puts the functions that it moves, or the tables that go with them, into an executable segment behind all
+    /// others, and the program headers too; or it keeps those, and gives that segment the place of PT_GNU_STACK (LLVM,
+    /// bolt/lib/Rewrite/RewriteInstance.cpp). Linkers put headers first, and always leave that entry.
+    #[cold]
+    fn are_rewritten(&self, outcome: usize) -> bool {
+        let headers = self.headers.as_ptr() as usize;
+        let text = || self.of_type(libc::PT_LOAD).filter(|(_, flags)| flags & libc::PF_X != 0).map(|(range, _)| range);
+        let added = |range: Range<usize>| {
+            range.start > outcome && (range.contains(&headers) || self.of_type(libc::PT_GNU_STACK).next().is_none())
+        };
+        text().any(|range| range.end <= outcome) && text().any(added)
+    }
+
     /// Ranges and flags of the segments of this type.
     fn of_type(&self, kind: u32) -> impl Iterator<Item = (Range<usize>, u32)> + use<'a> {
         let base = self.base;

@@ -13,6 +13,7 @@ use crate::decide::{self, SLICES, is_slice_key};
 use crate::module::{self, Module, ModuleKey};
 #[cfg(feature = "profile")]
 use crate::profile;
+#[cfg(feature = "report")]
 use crate::report;
 use crate::settings::{EXIT_REQUIRED, Mode, Settings};
 use crate::text::decimal;
@@ -29,15 +30,21 @@ fn load() {
         return slice::load();
     }
     let settings = Settings::from_environment(true);
-    // SAFETY: our own code's module, and only used by it.
-    match unsafe { module::find(|module| module.contains(core::ptr::from_ref(outcome) as usize)) } {
-        Some(mut own) => {
-            // What the note says of our own outcome may be wrong; what the linker says is not.
-            own.outcome = outcome;
-            load_module(&own, &settings);
-        }
-        None if settings.mode == Mode::Require => end(b"the module's note or tables cannot be used"),
-        None => {}
+    match module::own() {
+        Some(own) => load_module(&own, &settings),
+        None => unknown(&settings),
+    }
+}
+
+/// Says, where a setting asks, that a module is not in the process as far as anybody can tell.
+#[cold]
+fn unknown(settings: &Settings) {
+    let why = b"a module's note or tables cannot be used: its keys stay undecided, and its sites checked";
+    if settings.mode == Mode::Require {
+        end(why);
+    }
+    if settings.report.is_some() {
+        sys::complain(&[why]);
     }
 }
 
@@ -45,14 +52,18 @@ fn load() {
 #[cfg(feature = "capi")]
 pub(crate) fn load_other(outcome: usize) -> bool {
     let settings = Settings::from_environment(true);
+    let is_it = |module: &Module<'_>| core::ptr::from_ref(module.outcome) as usize == outcome;
     // SAFETY: the module calls from its constructor.
-    match unsafe { module::find(|module| core::ptr::from_ref(module.outcome) as usize == outcome) } {
+    match unsafe { module::find(is_it).or_else(|| module::unlisted_other(outcome)) } {
         Some(other) if other.outcome.loaded() => true,
         Some(other) => {
             load_module(&other, &settings);
             true
         }
-        None => false,
+        None => {
+            unknown(&settings);
+            false
+        }
     }
 }
 
@@ -88,7 +99,7 @@ fn require(own: &Module<'_>) {
         let state = core::ptr::from_ref(key.state) as usize;
         is_slice_key(&key) && key.state.value() == 0 && own.sites.iter().any(|site| site.is_slice_of(state))
     };
-    let reason = report::of(own).reason();
+    let reason = bind::reason(own);
     #[cfg(feature = "report")]
     let first = report::load::first_unbound(own);
     #[cfg(feature = "report")]

@@ -254,6 +254,11 @@ impl Scratch {
         Ok(Self { address, bytes })
     }
 
+    /// Where it is: at the beginning of a page.
+    pub(crate) fn address(&self) -> usize {
+        self.address
+    }
+
     /// The memory as bytes.
     pub(crate) fn bytes(&mut self) -> &mut [u8] {
         // SAFETY: our own mapping, initialised by the kernel, borrowed as long as the slice lives.
@@ -328,6 +333,29 @@ impl Drop for Silence {
 pub(crate) unsafe fn protect(start: usize, length: usize, protection: i32) -> Result<()> {
     // SAFETY: as the caller vouches.
     unsafe { call(libc::SYS_mprotect, [start, length, protection as usize, 0, 0, 0]) }.map(drop)
+}
+
+/// Whether the process may read all of this, which is no longer than a few pages: the kernel tries, and there is no fault.
+#[cold]
+#[inline(never)]
+pub(crate) fn is_readable(address: usize, length: usize) -> bool {
+    let page = page_size();
+    let mut at = address & !(page - 1);
+    // The kernel takes a null pointer for no set.
+    if at == 0 {
+        return false;
+    }
+    while at < address.saturating_add(length) {
+        // SAFETY: Linux, kernel/signal.c, rt_sigprocmask: copies a set of eight bytes from there, then refuses a first
+        // argument that it does not know. Changes nothing.
+        if unsafe { call(libc::SYS_rt_sigprocmask, [usize::MAX, at, 0, size_of::<u64>(), 0, 0]) }
+            == Err(Errno(libc::EFAULT))
+        {
+            return false;
+        }
+        at += page;
+    }
+    true
 }
 
 /// Asks for private copies of writable pages in one go (Linux 5.14; only ever a hint here).
@@ -563,5 +591,24 @@ pub(crate) fn page_size() -> usize {
     match auxiliary(libc::AT_PAGESZ) as usize {
         size if size.is_power_of_two() => size,
         _ => 4096,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_can_be_read_is_told_without_a_fault() {
+        let page = page_size();
+        let mut memory = Scratch::new(3 * page).unwrap();
+        let start = memory.bytes().as_ptr() as usize;
+        assert!(is_readable(start, 3 * page) && is_readable(start + page - 1, 2) && is_readable(start, 1));
+        assert!(is_readable(page_size as fn() -> usize as usize, 1), "code can be read");
+        // SAFETY: our own page, that nobody looks at.
+        unsafe { protect(start + page, page, libc::PROT_NONE) }.unwrap();
+        assert!(is_readable(start, page) && is_readable(start + 2 * page, page));
+        assert!(!is_readable(start, page + 1) && !is_readable(start + page, 1) && !is_readable(start, 3 * page));
+        assert!(!is_readable(0, 1) && !is_readable(usize::MAX, 1) && !is_readable(usize::MAX - page, 2 * page));
     }
 }

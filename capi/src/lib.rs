@@ -125,12 +125,7 @@ unsafe extern "C" fn invar_key(name: *const c_char, verdict: *mut u8, size: usiz
     }
     // SAFETY: as the caller vouches.
     let name = unsafe { CStr::from_ptr(name) }.to_bytes();
-    let mut found = None;
-    invar::report().modules(|module| {
-        let key = module.keys().find(|key| found.is_none() && key.name().as_bytes() == name);
-        found = found.or(key.and_then(|key| key.verdict()));
-    });
-    let Some(found) = found else { return Code::NoKey as c_int };
+    let Some(found) = invar::__capi::verdict(name) else { return Code::NoKey as c_int };
     let size = size.min(size_of_val(&found));
     // SAFETY: as the caller vouches; a verdict is plain data.
     unsafe { verdict.copy_from_nonoverlapping((&raw const found).cast(), size) };

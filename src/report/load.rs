@@ -1,5 +1,6 @@
 //! What a module writes when it is loaded, if a setting asks for it.
 
+use super::copy::Copied;
 use super::of;
 use super::text::{print, print_sites};
 use crate::module::Module;
@@ -19,7 +20,10 @@ pub(crate) fn write(module: &Module<'_>, destination: &'static CStr) {
             sys::print(None, text);
         }
     });
-    print(&of(module), &mut out);
+    match Copied::of(module) {
+        Some(copied) => print(&of(&copied), &mut out),
+        None => out.put(b"module: no memory for its report\n"),
+    }
     out.flush();
 }
 
@@ -51,7 +55,10 @@ fn complain(what: &[u8], destination: &CStr) {
 #[cold]
 pub(crate) fn first_unbound(module: &Module<'_>) -> Text<256> {
     let mut text = Text::new();
-    print_sites(&of(module), true, &mut text);
+    match Copied::of(module) {
+        Some(copied) => print_sites(&of(&copied), true, &mut text),
+        None => text.put(b"no memory to say which is not"),
+    }
     text
 }
 

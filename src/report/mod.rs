@@ -1,15 +1,15 @@
 //! Every decision and every site, as data; [`text`] shows it, [`load`] writes it where a setting wants it.
 
+pub(crate) mod copy;
 #[cfg(feature = "report")]
 pub(crate) mod load;
 pub(crate) mod text;
 
-use crate::bind::{self, Reason, Resolver, SiteStatus};
+use crate::bind::{Reason, SiteStatus};
 use crate::key::Verdict;
-use crate::module::{self, Module, ModuleKey};
 use crate::write::Writer;
+use copy::{Copied, Key};
 use core::ffi::CStr;
-use core::sync::atomic::Ordering::Relaxed;
 use invar_arch::{Kind, Site};
 
 /// What the runtime did in this process: [`modules`](Self::modules), their keys, their sites. Displays as text.
@@ -24,97 +24,84 @@ pub fn report() -> Report {
 }
 
 impl Report {
-    /// Calls `visit` with each module that carries sites or keys, in the loader's order. A library that is being
-    /// looked at must not be unloaded meanwhile; whoever calls `dlclose` vouches for that, as for everything else that
-    /// the process may still do with it.
+    /// Calls `visit` with each module that carries sites or keys, in the loader's order. What it sees is a copy, of one
+    /// moment: `visit` may do what it likes, and other threads may load and unload libraries meanwhile.
+    ///
+    /// A module of which the kernel gives no memory for a copy is left out.
     pub fn modules(&self, mut visit: impl FnMut(&ModuleReport<'_>)) {
-        module::each_in_turn(|module| visit(&of(module)));
+        copy::each(|copied| visit(&of(copied)));
     }
 }
 
 /// One module: an executable or a shared library.
 #[derive(Clone, Copy)]
 pub struct ModuleReport<'a> {
-    module: Module<'a>,
+    module: &'a Copied,
 }
 
-pub(crate) fn of<'a>(module: &Module<'a>) -> ModuleReport<'a> {
-    ModuleReport { module: *module }
+pub(crate) fn of(module: &Copied) -> ModuleReport<'_> {
+    ModuleReport { module }
 }
 
 impl<'a> ModuleReport<'a> {
     /// The path it was loaded from; empty for the program itself.
     pub fn path(&self) -> &'a CStr {
-        self.module.path
+        self.module.path()
     }
 
     /// What the loader added to the addresses in the file.
     pub fn base(&self) -> usize {
-        self.module.base
+        self.module.head().base
     }
 
     /// Whether its constructor has run: before that nothing is decided or bound.
     pub fn is_loaded(&self) -> bool {
-        self.module.outcome.loaded()
+        self.module.head().loaded
     }
 
     /// Why sites stay in checked form, if they do.
     pub fn reason(&self) -> Option<Reason> {
-        let outcome = self.module.outcome;
-        Reason::from_numbers(outcome.reason.load(Relaxed), outcome.detail.load(Relaxed))
+        self.module.head().reason
     }
 
     /// Number of sites in its table.
     pub fn sites(&self) -> usize {
-        self.module.sites.len()
+        self.module.sites().len()
     }
 
     /// Number of sites that were bound at load, each read back.
     pub fn bound(&self) -> usize {
-        self.module.outcome.bound.load(Relaxed) as usize
+        self.module.head().bound as usize
     }
 
     /// Time that binding took, in nanoseconds, verification and read-back included.
     pub fn nanoseconds(&self) -> u64 {
-        self.module.outcome.nanoseconds.load(Relaxed)
+        self.module.head().nanoseconds
     }
 
     /// The writers that were used.
     pub fn writers(&self) -> impl Iterator<Item = Writer> + use<> {
-        Writer::from_bits(self.module.outcome.writers.load(Relaxed))
+        Writer::from_bits(self.module.head().writers)
     }
 
     /// Its keys, each once: object files in C have a record each of the slice key that they share, and an archive of the
     /// runtime has one more. Keys of one name that were decided differently, as of two versions of a package, are two.
     pub fn keys(&self) -> impl Iterator<Item = KeyReport<'a>> + use<'_, 'a> {
-        self.module.keys().filter(|key| self.is_first(key)).map(|key| KeyReport { key })
+        let module = self.module;
+        module.keys().iter().filter(|key| key.first).map(move |key| KeyReport { module, key })
     }
 
     /// Number of records in its table of keys that lead to none: they are corrupt, and their sites stay in checked form.
     pub fn invalid_keys(&self) -> usize {
-        self.module.invalid_keys()
-    }
-
-    #[cold]
-    fn is_first(&self, key: &ModuleKey<'_>) -> bool {
-        self.module
-            .keys()
-            .find(|other| other.same_as(key) && other.state.outcome() == key.state.outcome())
-            .is_some_and(|first| core::ptr::eq(first.record, key.record))
+        self.module.head().invalid_keys
     }
 
     /// Its sites, in the order of the table.
     pub fn bindings(&self) -> impl Iterator<Item = Binding<'_>> {
-        let mut resolver = Resolver::new(&self.module);
-        let mut last = None;
-        self.module.sites.iter().enumerate().map(move |(index, record)| {
-            let (status, site) = bind::inspect(&mut resolver, record);
-            let found = site.and_then(|site| {
-                let is_its = |key: &ModuleKey<'_>| key.is_at(site.state as usize);
-                last = last.filter(is_its).or_else(|| self.module.keys().find(is_its));
-                Some((site, last?))
-            });
-            Binding { index, status, found }
+        let module = self.module;
+        module.sites().iter().enumerate().map(move |(index, stands)| {
+            let found = stands.found.map(|(site, key)| (site, KeyReport { module, key: &module.keys()[key] }));
+            Binding { index, status: stands.status, live: stands.live, found }
         })
     }
 }
@@ -122,23 +109,32 @@ impl<'a> ModuleReport<'a> {
 /// One key of one module.
 #[derive(Clone, Copy)]
 pub struct KeyReport<'a> {
-    key: ModuleKey<'a>,
+    module: &'a Copied,
+    key: &'a Key,
 }
 
 impl<'a> KeyReport<'a> {
     /// Its name.
     pub fn name(&self) -> &'a str {
-        core::str::from_utf8(self.key.name()).unwrap_or("?")
+        core::str::from_utf8(self.name_bytes()).unwrap_or("?")
     }
 
     /// The name of its value.
     pub fn value(&self) -> &'a str {
-        core::str::from_utf8(self.key.value_name(self.key.state.value())).unwrap_or("?")
+        core::str::from_utf8(self.value_name(self.key.value)).unwrap_or("?")
     }
 
     /// How it was decided; `None` if it is not yet.
     pub fn verdict(&self) -> Option<Verdict> {
-        self.key.state.verdict()
+        self.key.verdict
+    }
+
+    fn name_bytes(&self) -> &'a [u8] {
+        self.module.name(self.key, 0)
+    }
+
+    fn value_name(&self, value: u8) -> &'a [u8] {
+        self.module.name(self.key, value as usize + 1)
     }
 }
 
@@ -147,7 +143,8 @@ impl<'a> KeyReport<'a> {
 pub struct Binding<'a> {
     index: usize,
     status: SiteStatus,
-    found: Option<(Site, ModuleKey<'a>)>,
+    live: bool,
+    found: Option<(Site, KeyReport<'a>)>,
 }
 
 impl<'a> Binding<'a> {
@@ -168,7 +165,7 @@ impl<'a> Binding<'a> {
 
     /// Its key, unless the record is invalid.
     pub fn key(&self) -> Option<KeyReport<'a>> {
-        self.found.map(|(_, key)| KeyReport { key })
+        self.found.map(|(_, key)| key)
     }
 }
 

@@ -25,7 +25,7 @@ impl core::fmt::Display for Report {
 #[cold]
 pub(crate) fn print(report: &ModuleReport<'_>, out: &mut dyn Sink) {
     out.put(b"module ");
-    out.plain(report.module.name());
+    out.plain(if report.path().is_empty() { b"(program)" } else { report.path().to_bytes() });
     out.put(b" at ");
     out.hex(report.base() as u64);
     out.put(b": ");
@@ -75,17 +75,16 @@ pub(crate) fn print_reason(reason: Reason, out: &mut dyn Sink) {
 #[cold]
 fn print_key(report: &KeyReport<'_>, is_loaded: bool, out: &mut dyn Sink) {
     out.put(b"  key ");
-    out.put(report.key.name());
-    let mut verdict = Verdict::undecided();
-    match report.key.state.copy(&mut verdict) {
-        false => {
+    out.put(report.name_bytes());
+    match &report.key.verdict {
+        None => {
             out.put(b" undecided: ");
             out.put(why_undecided(report, is_loaded).as_bytes());
             out.put(b"\n");
         }
-        true => {
+        Some(verdict) => {
             out.put(b" = ");
-            out.put(report.key.value_name(verdict.value));
+            out.put(report.value_name(verdict.value));
             out.put(b" (");
             out.put(verdict.origin().name().as_bytes());
             out.put(if verdict.evidence.as_bytes().is_empty() { b")" } else { b"): " });
@@ -98,7 +97,7 @@ fn print_key(report: &KeyReport<'_>, is_loaded: bool, out: &mut dyn Sink) {
 /// Why a key has no verdict yet, or will never have one.
 #[cold]
 fn why_undecided(report: &KeyReport<'_>, is_loaded: bool) -> &'static str {
-    match (is_loaded, report.key.state.begun()) {
+    match (is_loaded, report.key.begun) {
         (true, _) => "its state is memory that something else uses",
         (false, true) => "it is being decided",
         (false, false) => "its module's constructor has not run",
@@ -108,24 +107,24 @@ fn why_undecided(report: &KeyReport<'_>, is_loaded: bool) -> &'static str {
 /// Whether there is no more to say of a key than its value: one of the CPU's features, as the CPU has it.
 #[cold]
 fn is_plain_cpu_key(report: &KeyReport<'_>) -> bool {
-    let mut verdict = Verdict::undecided();
-    report.key.name().starts_with(CPU) && report.key.state.copy(&mut verdict) && verdict.origin() == Origin::Probe
+    let is_probed = |verdict: &Verdict| verdict.origin() == Origin::Probe;
+    report.name_bytes().starts_with(CPU) && report.key.verdict.as_ref().is_some_and(is_probed)
 }
 
 /// The CPU's features that have this value, in one line.
 #[cold]
 fn print_cpu_keys(report: &ModuleReport<'_>, value: u8, out: &mut dyn Sink) {
     let mut first = true;
-    for KeyReport { key } in report.keys().filter(is_plain_cpu_key) {
-        if key.state.value() == value {
+    for report in report.keys().filter(is_plain_cpu_key) {
+        if report.key.value == value {
             if first {
                 out.put(b"  keys cpu.* = ");
-                out.put(key.value_name(value));
+                out.put(report.value_name(value));
                 out.put(b" (probe):");
                 first = false;
             }
             out.put(b" ");
-            out.put(&key.name()[CPU.len()..]);
+            out.put(&report.name_bytes()[CPU.len()..]);
         }
     }
     if !first {
@@ -141,9 +140,7 @@ const CPU: &[u8] = b"cpu.";
 #[inline(never)]
 pub(crate) fn print_sites(report: &ModuleReport<'_>, missed: bool, out: &mut dyn Sink) {
     for binding in report.bindings() {
-        let is_missed =
-            || binding.status != SiteStatus::Bound && report.module.is_live(&report.module.sites[binding.index]);
-        if !missed || is_missed() {
+        if !missed || binding.status != SiteStatus::Bound && binding.live {
             out.put(if missed { b"not " } else { b"  " });
             print_site(&binding, report.base(), out);
             if missed {
@@ -168,7 +165,7 @@ fn print_site(binding: &Binding<'_>, base: usize, out: &mut dyn Sink) {
             out.put(b" ");
             out.put(kind_name(site.kind).as_bytes());
             out.put(b" ");
-            out.put(key.name());
+            out.put(key.name_bytes());
             if site.kind == Kind::Branch {
                 out.put(b" == ");
                 out.put(key.value_name(site.value));
@@ -180,9 +177,9 @@ fn print_site(binding: &Binding<'_>, base: usize, out: &mut dyn Sink) {
     }
     out.put(b": ");
     out.put(binding.status.describe());
-    match (binding.status, binding.found) {
-        (SiteStatus::Bound, Some((_, key))) => out.put(key.value_name(key.state.value())),
-        (SiteStatus::Checked, Some((_, key))) if !key.state.decided() => out.put(b", its key is undecided"),
+    match (binding.status, &binding.found) {
+        (SiteStatus::Bound, Some((_, key))) => out.put(key.value_name(key.key.value)),
+        (SiteStatus::Checked, Some((_, key))) if key.key.verdict.is_none() => out.put(b", its key is undecided"),
         _ => {}
     }
 }

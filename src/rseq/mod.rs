@@ -173,8 +173,7 @@ fn flags(area: isize) -> u32 {
 /// Distance of our own area from each thread's pointer, in the program; a library has none. And the program itself is
 /// never unloaded, while that a library stays cannot be known from inside; but libinvar is linked so that it does.
 pub(crate) fn own_area() -> Option<isize> {
-    // SAFETY: our own code's module.
-    let own = unsafe { module::find(|module| module.contains(own_area as fn() -> Option<isize> as usize)) }?;
+    let own = module::own()?;
     #[cfg(feature = "capi")]
     let stays = own.stays();
     #[cfg(not(feature = "capi"))]

@@ -11,6 +11,9 @@ use crate::sys::{Errno, Result, Scratch};
 use core::ops::Range;
 use invar_arch::Code;
 
+/// In the place of the kernel's error number: the text is mapped shared, so that other processes have it too.
+pub(crate) const SHARED: Errno = Errno(0);
+
 /// A way to change bytes in executable pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Writer {
@@ -65,7 +68,7 @@ impl Session {
     ///
     /// # Safety
     ///
-    /// `text` must lie in the readable text of one module, and this be the process's only thread until the session
+    /// `text` must lie in the text of one module, and this be the process's only thread until the session
     /// has [finished](Self::finish).
     #[cold]
     #[inline(never)]

@@ -5,7 +5,7 @@
 //! linked into its user), and where executable memory can be had but not regained (`PR_SET_MDWE`) the first call is
 //! refused and not the last. Signals wait until the session has ended: a handler could meet half a site.
 
-use super::{Code, Errno, Range, Result};
+use super::{Code, Errno, Range, Result, SHARED};
 use crate::sys::{self, File, Silence};
 
 const WRITABLE: i32 = libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC;
@@ -88,7 +88,7 @@ impl Mprotect {
     }
 }
 
-/// The protection of the one mapping that holds `pages` whole, from `/proc/self/maps`.
+/// The protection of the one private mapping that holds `pages` whole, from `/proc/self/maps`.
 #[cold]
 fn protection_of(pages: &Range<usize>) -> Result<i32> {
     let file = File::open(b"/proc/self/maps\0", libc::O_RDONLY)?;
@@ -101,7 +101,7 @@ fn protection_of(pages: &Range<usize>) -> Result<i32> {
         }
         for &byte in buffer.iter().take(read) {
             if line.take(byte) && line.start <= pages.start && pages.end <= line.end {
-                return Ok(line.protection);
+                return if line.shared { Err(SHARED) } else { Ok(line.protection) };
             }
         }
     }
@@ -114,6 +114,7 @@ struct Line {
     start: usize,
     end: usize,
     protection: i32,
+    shared: bool,
 }
 
 impl Line {
@@ -130,6 +131,7 @@ impl Line {
             (2, b'r') => self.protection |= libc::PROT_READ,
             (2, b'w') => self.protection |= libc::PROT_WRITE,
             (2, b'x') => self.protection |= libc::PROT_EXEC,
+            (2, b's') => self.shared = true,
             _ => {}
         }
         self.field == 4
