@@ -9,8 +9,8 @@ struct tables { const struct site_record *sites; const struct invar_key_record *
 typedef volatile uint64_t __attribute__((may_alias)) word;
 __extension__ typedef unsigned __int128 code;	/* the first byte of a site is the lowest */
 static const struct invar_verdict blank;
-enum { PT_LOAD = 1, PT_NOTE = 4, PT_GNU_RELRO = 0x6474e552, PF_X = 1, PF_W = 2, PF_R = 4, SEALED = 2, PROVES = 1, SLICE = 2, SYMBOL = 4, TIMESLICE = 8, OWN = 16 };
-enum { BRANCH = 1, SLICE_ENTER = 2, SLICE_LEAVE = 3, SETTING = 1, THREADS = 3, THREADS_UNKNOWN = 4, REFUSED = 5, WRITABLE = 6, EIO = 5, EINTR = 4 };
+enum { PT_LOAD = 1, PT_NOTE = 4, PT_GNU_STACK = 0x6474e551, PT_GNU_RELRO = 0x6474e552, PF_X = 1, PF_W = 2, PF_R = 4, SEALED = 2, PROVES = 1, SLICE = 2, SYMBOL = 4, TIMESLICE = 8, OWN = 16 };
+enum { BRANCH = 1, SLICE_ENTER = 2, SLICE_LEAVE = 3, SETTING = 1, THREADS = 3, THREADS_UNKNOWN = 4, REFUSED = 5, WRITABLE = 6, REWRITTEN = 7, EIO = 5, EINTR = 4 };
 #define EACH_HEADER(h, m) for (const struct header *h = (m)->headers, *h##_end = h + (m)->count; h < h##_end; h++)
 
 static long call(long number, long a, long b, long c, long d, long e)
@@ -72,6 +72,22 @@ static int find_tables(const struct invar_module *m, struct tables *t)
 		}
 	}
 	return 0;
+}
+
+/* Whether a tool has moved code after it was linked: then a table leads to where the code no longer is. */
+static int is_rewritten(const struct invar_module *m)
+{
+	uintptr_t outcome = (uintptr_t)m->outcome, headers = (uintptr_t)m->headers;
+	int before = 0, behind = 0, with_headers = 0, stack = 0;
+	EACH_HEADER(h, m) {
+		uintptr_t start = m->base + h->vaddr;
+		int text = h->type == PT_LOAD && h->flags & PF_X;
+		stack |= h->type == PT_GNU_STACK;
+		before |= text && start + h->memsz <= outcome;
+		behind |= text && start > outcome;
+		with_headers |= text && start > outcome && headers - start < h->memsz;
+	}
+	return before && behind && (with_headers || !stack);
 }
 
 static struct invar_verdict *state_of(const struct invar_key_record *k) { return (struct invar_verdict *)invar_at(&k->state); }
@@ -167,6 +183,8 @@ static void decide(const struct invar_module *m, const struct invar_key_record *
 	copy(&verdict, &blank, 0);
 	if (!(k->flags & OWN) && is_reserved(names_of(k)))
 		why = "only a key of invar's own can have this name";
+	else if ((!from || k->flags & PROVES) && is_rewritten(m))
+		why = "a tool has moved the module's code after it was linked, and with it the probe";
 	else if (!from || k->flags & PROVES) {
 		(m->decide ? m->decide : (invar_decider)invar_at(&k->probe))(&verdict, k);
 		why = verdict.value < k->values ? 0 : "the probe's value is none that the key has";
@@ -299,14 +317,14 @@ int invar_bind(struct invar_module *m)
 	uint32_t status[64];	/* struct statx: number of links at 16; Linux, fs/proc/base.c, proc_task_getattr: two and the threads */
 	long error = m->one_thread ? 0 : call(332 /* statx */, 0, (long)"/proc/self/task", 0, 4 /* STATX_NLINK */, (long)status);
 	uint32_t threads = m->one_thread ? 1 : error ? 0 : status[4] - 2;
-	uint8_t reason = !t.sites_count ? 0 : !m->writers ? SETTING : !threads ? THREADS_UNKNOWN : threads > 1 ? THREADS : REFUSED;
+	uint8_t reason = !t.sites_count ? 0 : !m->writers ? SETTING : is_rewritten(m) ? REWRITTEN : !threads ? THREADS_UNKNOWN : threads > 1 ? THREADS : REFUSED;
 	for (unsigned writer = INVAR_WRITER_MEM; reason == REFUSED && writer <= INVAR_WRITER_MPROTECT; writer++)
 		if (m->writers & writer && !(error = pass(m, &t, writer)))
 			reason = 0;
 	__asm__ volatile("xorl %%eax, %%eax\n\tcpuid" : : : "rax", "rbx", "rcx", "rdx", "memory");	/* execute what was written */
 	if (reason) {
 		t.outcome->reason = reason;
-		t.outcome->detail = reason == THREADS ? threads : reason > THREADS ? (uint32_t)-error : 0;
+		t.outcome->detail = reason == THREADS ? threads : reason == THREADS_UNKNOWN || reason == REFUSED ? (uint32_t)-error : 0;
 	}
 	__atomic_store_n(&t.outcome->phase, 1, __ATOMIC_RELEASE);
 	return reason;
