@@ -116,7 +116,7 @@ fn probes_may_use_threads() {
                 of(&tale, &format!("probes.{name}").replace(".lock", ".a_lock"))
             );
         }
-        assert_eq!(of(&tale, "probes.reports").evidence, "key probes.reports undecided");
+        assert_eq!(of(&tale, "probes.reports").evidence, "key probes.reports undecided: it is being decided");
     }
 }
 

@@ -16,6 +16,8 @@ pub struct Image {
     /// The tables, in the file.
     pub sites: Range<usize>,
     pub keys: Range<usize>,
+    /// What the module knows of itself, in the file.
+    pub own: Range<usize>,
 }
 
 struct Segment {
@@ -81,10 +83,14 @@ impl Image {
         assert_eq!(note.desc.len(), 24);
         let note = note.desc.as_ptr() as usize - bytes.as_ptr() as usize;
 
-        let mut image = Self { bytes, segments, relro, note: note..note + 24, sites: 0..0, keys: 0..0 };
+        let own = elf.syms.iter().find(|symbol| elf.strtab.get_at(symbol.st_name) == Some("invar_own"));
+        let own = own.map(|symbol| symbol.st_value..symbol.st_value + symbol.st_size);
+
+        let mut image = Self { bytes, segments, relro, note: note..note + 24, sites: 0..0, keys: 0..0, own: 0..0 };
         let ends: Vec<_> = (0..4).map(|field| image.offset(image.distance(note + 4 * field))).collect();
         image.sites = ends[0]..ends[1];
         image.keys = ends[2]..ends[3];
+        image.own = own.map_or(0..0, |own| image.offset(own.start)..image.offset(own.end));
         image
     }
 

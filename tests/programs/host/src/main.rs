@@ -4,6 +4,7 @@
 //! host [--threads N] LIBRARY...         open each (RTLD_LOCAL), let it tell its story
 //! host --silent LIBRARY...              open each
 //! host --cycles N LIBRARY               open and close it N times, and count what is left behind
+//! host --beside N LIBRARY               open and close it N times, while another thread looks at what is there
 //! ```
 //!
 //! A library that it was linked against is opened once more, which gives what is loaded already.
@@ -39,11 +40,15 @@ fn main() {
     };
     let threads = number_of("--threads").unwrap_or(1);
     let cycles = number_of("--cycles");
+    let beside = number_of("--beside");
     let silent = arguments.next_if(|argument| argument == "--silent").is_some();
     let libraries: Vec<String> = arguments.collect();
 
     if let Some(cycles) = cycles {
         return cycle(&libraries[0], cycles);
+    }
+    if let Some(cycles) = beside {
+        return cycle_beside_who_looks(&libraries[0], cycles);
     }
     // They end with the process.
     for _ in 1..threads {
@@ -128,6 +133,36 @@ fn cycle(library: &str, cycles: usize) {
     println!("held\tmappings\t{}\t{}", before.0, after.0);
     println!("held\tdescriptors\t{}\t{}", before.1, after.1);
     println!("end");
+}
+
+/// Opens and closes the library again and again, while another thread reads all that a report has, and lets go of its time
+/// in the middle.
+fn cycle_beside_who_looks(library: &str, cycles: usize) {
+    let done = std::sync::atomic::AtomicBool::new(false);
+    let (mut looked, mut met) = (false, false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(std::sync::atomic::Ordering::Acquire) {
+                invar::report().modules(|module| {
+                    std::thread::yield_now();
+                    let is_library = module.path().to_bytes() == library.as_bytes();
+                    let named = module.keys().filter(|key| key.verdict().is_some() && key.name() == "small.quick");
+                    met |= is_library && named.count() == 1 && module.bindings().count() == module.sites();
+                });
+                looked = true;
+            }
+        });
+        for _ in 0..cycles {
+            let open = Library::open(library);
+            // SAFETY: that is the function's type.
+            let work: extern "C" fn(u64) -> u64 = unsafe { std::mem::transmute(open.symbol(c"small_work")) };
+            assert_eq!(work(20), 42);
+            open.close();
+        }
+        done.store(true, std::sync::atomic::Ordering::Release);
+    });
+    let say = |truth| if truth { "yes" } else { "no" };
+    println!("looked: {}, met: {}", say(looked), say(met));
 }
 
 /// How many mappings and descriptors this process has.
