@@ -28,11 +28,12 @@ pub fn observe(request: Observer, withdrawal: Observer) -> bool {
     true
 }
 
+/// SSE, AVX, AVX-512 (opmask, upper halves, upper registers), and APX's general registers; not the x87 stack, nor
+/// tiles, which no compiler uses unasked. Source: Intel SDM volume 1, 13.1.
+const COMPONENTS: u64 = 1 << 1 | 1 << 2 | 0b111 << 5 | 1 << 19;
+
 /// Makes the two functions at the end of this file ready to be called.
 fn prepare(request: Observer, withdrawal: Observer) -> bool {
-    // SSE, AVX, AVX-512 (opmask, upper halves, upper registers), and APX's general registers; not the x87 stack, nor
-    // tiles, which no compiler uses unasked. Source: Intel SDM volume 1, 13.1.
-    const COMPONENTS: u64 = 1 << 1 | 1 << 2 | 0b111 << 5 | 1 << 19;
     const OSXSAVE: u32 = 1 << 27;
     if cpuid(1, 0).ecx & OSXSAVE == 0 {
         return false;
@@ -189,18 +190,77 @@ mod tests {
         }
     }
 
+    /// The same for the mask registers, sixteen bits of each. For CPUs that have them.
+    extern "C" fn preserves_masks(between: extern "C" fn()) -> bool {
+        let mut marks: [u64; 8] = core::array::from_fn(|at| 0x101 << at);
+        let before = marks;
+        // SAFETY: as in `around`.
+        unsafe {
+            asm!(
+                ".irp n, 0,1,2,3,4,5,6,7",
+                "kmovw k\\n, word ptr [{marks} + 8 * \\n]",
+                ".endr",
+                "add rsp, -128",
+                "call {between}",
+                "sub rsp, -128",
+                ".irp n, 0,1,2,3,4,5,6,7",
+                "kmovw word ptr [{marks} + 8 * \\n], k\\n",
+                ".endr",
+                marks = in(reg) &raw mut marks,
+                between = in(reg) between,
+                out("k1") _, out("k2") _, out("k3") _, out("k4") _, out("k5") _, out("k6") _, out("k7") _,
+            );
+        }
+        marks == before
+    }
+
+    /// Leaves ones in the memory that the calls to come have as their stack.
+    #[inline(never)]
+    fn soil_stack() {
+        core::hint::black_box(&mut [0xff_u8; 32 << 10]);
+    }
+
+    /// An area of `xsave` begins in memory that somebody has used before: what is in its header must not count.
+    #[test]
+    fn the_stack_may_hold_anything() {
+        extern "C" fn nothing(_: usize) {}
+        let _one_at_a_time = ONE_AT_A_TIME.lock().unwrap();
+        assert!(prepare(nothing, nothing));
+        for function in [observed_request, observed_withdrawal] {
+            soil_stack();
+            super::super::area::tests::call(function);
+        }
+    }
+
+    /// Each component with registers that a function may use, and none that belongs to somebody else.
+    #[test]
+    fn what_a_function_may_use_is_kept() {
+        // Intel SDM volume 1, 13.1; Intel APX specification, 3.1.4.
+        let kept = [(1, "xmm"), (2, "ymm"), (5, "k"), (6, "zmm0 to zmm15"), (7, "zmm16 to zmm31"), (19, "r16 to r31")];
+        for (number, registers) in kept {
+            assert_eq!(COMPONENTS >> number & 1, 1, "{registers}");
+        }
+        assert_eq!(COMPONENTS.count_ones() as usize, kept.len());
+    }
+
+    /// The tests that set what the two functions call.
+    static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
     #[test]
     fn observers_may_use_registers() {
         extern "C" fn unobserved() {
             careless(0);
         }
-        assert!(!preserves_vectors(unobserved), "the test sees a change");
+        let _one_at_a_time = ONE_AT_A_TIME.lock().unwrap();
+        let has_masks = is_x86_feature_detected!("avx512f");
+        let preserves = |between| (preserves_vectors(between), !has_masks || preserves_masks(between));
+        assert_eq!(preserves(unobserved), (false, !has_masks), "the test sees a change");
         // Not `observe`: other tests of this process call what would be observed.
         assert!(prepare(careless, careless));
         super::super::area::tests::call(observed_request);
         super::super::area::tests::call(observed_withdrawal);
-        assert!(preserves_vectors(observed_request) && preserves_vectors(observed_withdrawal));
+        assert_eq!([observed_request, observed_withdrawal].map(preserves), [(true, true); 2]);
         STATE_COMPONENTS.store(0, Relaxed);
-        assert!(!preserves_vectors(observed_request), "the test sees a change");
+        assert_eq!(preserves(observed_request), (false, !has_masks), "the test sees a change");
     }
 }
