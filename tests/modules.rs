@@ -9,11 +9,12 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     type Case = (&'static str, Option<String>, fn());
-    let either: [Case; 6] = [
+    let either: [Case; 7] = [
         ("opened libraries adopt what was decided", ANYWHERE, opened_libraries_adopt_what_was_decided),
         ("linked libraries agree with the program", ANYWHERE, linked_libraries_agree_with_the_program),
         ("a key with other values fails, and harms nobody", ANYWHERE, a_key_with_other_values_fails),
         ("a key that proves something is probed in each module", sites(), a_key_that_proves_is_probed_in_each_module),
+        ("a key that proves something adopts less than its probe says", sites(), a_key_that_proves_adopts_less),
         ("many libraries beside each other", sites(), many_libraries_beside_each_other),
         ("keys and sites in C are bound like those in Rust", sites(), keys_and_sites_in_c_are_bound),
     ];
@@ -138,6 +139,15 @@ fn a_key_that_proves_is_probed_in_each_module() {
     // The second module's own probe says less than the first's verdict, and counts for itself.
     let values = ["libplugin.so", "librival.so"].map(|library| &*tale.module(library).key("shared.proved").value);
     assert_eq!(values, ["on", "off"]);
+}
+
+fn a_key_that_proves_adopts_less() {
+    let tale = tale(command(Build::release().program("host")).args([rival(), plugin()]));
+    tale.assert_consistent();
+    assert_eq!(probed(&tale, "shared.proved"), ["rival", "plugin"]);
+    // The second module's own probe says more than the first's verdict; one name has one value as far as that is safe.
+    let decided = ["librival.so", "libplugin.so"].map(|library| tale.module(library).key("shared.proved"));
+    assert_eq!(decided.map(|key| (&*key.value, &*key.origin)), [("off", "probe"), ("off", "adopted")]);
 }
 
 fn a_library_opened_beside_a_thread_stays_checked() {

@@ -390,8 +390,8 @@ pub fn set_user(file: &Temporary) -> Command {
     command
 }
 
-/// A run of `program`: with no settings but those that the test adds, and so little CPU time to spend that one
-/// which hangs ends.
+/// A run of `program`: with no settings but those that the test adds, and so little time to spend that one which hangs
+/// ends: a minute of the CPU's, five to wait.
 pub fn command(program: impl AsRef<Path>) -> Command {
     let mut command = Command::new(program.as_ref());
     for (name, _) in std::env::vars_os() {
@@ -402,9 +402,10 @@ pub fn command(program: impl AsRef<Path>) -> Command {
     if bound_in_c() {
         command.env("LD_PRELOAD", front());
     }
-    // SAFETY: one system call in the child, on numbers.
+    // SAFETY: two system calls in the child, on numbers.
     unsafe {
         command.pre_exec(|| {
+            libc::alarm(300);
             let seconds = libc::rlimit { rlim_cur: 60, rlim_max: 60 };
             if libc::setrlimit(libc::RLIMIT_CPU, &seconds) == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
         });
