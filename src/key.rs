@@ -736,3 +736,31 @@ macro_rules! __key_record {
         );
     }};
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A state in memory of another module's, with this said to be the evidence's length (`docs/site-abi.md`).
+    fn state(length: u16) -> State {
+        let mut bytes = [b'x'; 256];
+        bytes[..18].fill(0);
+        (bytes[0], bytes[1]) = (1, SEALED);
+        bytes[16..18].copy_from_slice(&length.to_ne_bytes());
+        // SAFETY: numbers alone.
+        unsafe { core::mem::transmute(bytes) }
+    }
+
+    /// Programs in other languages are given a copy, and read as many bytes as it says.
+    #[test]
+    fn a_copy_of_a_verdict_has_a_length_that_is_true() {
+        for (said, is) in [(0, 0), (5, 5), (238, 238), (239, 238), (60000, 238)] {
+            let verdict = state(said).verdict().expect("sealed");
+            // SAFETY: plain data.
+            let bytes: [u8; 256] = unsafe { core::mem::transmute(verdict) };
+            assert_eq!(u16::from_ne_bytes([bytes[16], bytes[17]]), is, "{said}");
+            assert_eq!(verdict.evidence().len(), is.into());
+            assert_eq!((verdict.value(), bytes[1]), (1, SEALED));
+        }
+    }
+}

@@ -70,3 +70,87 @@ impl Mem {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use invar_arch::{self as arch, Kind, Site};
+    use std::vec::Vec;
+
+    const PAGE: usize = 4096;
+
+    /// Memory in the place of text, and what may stand at a site; `None` where nothing can.
+    fn text() -> Option<(Scratch, Code)> {
+        let site = Site { address: 0, target: 64, state: 128, length: 9, kind: Kind::Branch, value: 1 };
+        let code = arch::bound(&site, 1, 0);
+        assert_eq!(code.is_some(), arch::PATCHES);
+        Some((Scratch::new(4 * WINDOW).unwrap(), code?))
+    }
+
+    /// Puts the code to these places, of which the first is put first.
+    fn put(mem: &mut Mem, text: &mut Scratch, code: Code, places: impl IntoIterator<Item = usize>) {
+        let start = text.bytes().as_ptr() as usize;
+        for place in places {
+            // SAFETY: in the scratch memory, which nobody executes.
+            unsafe { mem.put(start + place, code) }.unwrap();
+        }
+    }
+
+    fn stands(text: &mut Scratch, code: Code, place: usize) -> bool {
+        // SAFETY: in the scratch memory.
+        unsafe { code.stands(text.bytes()[place..place + code.len()].as_ptr()) }
+    }
+
+    /// Between them is a page that nobody asked for: it may be unreadable, and a copy of it would be for nothing.
+    #[test]
+    fn between_sites_that_are_far_apart_nothing_is_touched() {
+        let Some((mut text, code)) = text() else { return };
+        for far in [PAGE, 2 * PAGE, WINDOW - 64] {
+            let second = 8 + code.len() + far;
+            let mut mem = Mem::start(0..0).unwrap();
+            put(&mut mem, &mut text, code, [8, second]);
+            assert_eq!(mem.bound, 1, "the first stands on its own");
+            let between = 8 + code.len()..second;
+            text.bytes()[between.clone()].fill(7);
+            mem.flush().unwrap();
+            assert_eq!(mem.bound, 2);
+            assert!(text.bytes()[between].iter().all(|&byte| byte == 7), "{far} bytes apart");
+            assert!([8, second].iter().all(|&place| stands(&mut text, code, place)));
+        }
+    }
+
+    #[test]
+    fn sites_that_are_near_are_written_at_once() {
+        let Some((mut text, code)) = text() else { return };
+        text.bytes().fill(7);
+        let mut mem = Mem::start(0..0).unwrap();
+        let near = [1, 2, 3].map(|at| at * (code.len() + PAGE - 1));
+        // The last of them once more: a record may be there twice.
+        put(&mut mem, &mut text, code, near.into_iter().chain([near[2]]));
+        assert!(mem.bound == 0 && near.iter().all(|&place| !stands(&mut text, code, place)));
+        mem.flush().unwrap();
+        assert!(mem.bound == 4 && near.iter().all(|&place| stands(&mut text, code, place)));
+        let written = text.bytes().iter().filter(|&&byte| byte != 7).count();
+        assert_eq!(written, 3 * code.len(), "what lies between is as it was");
+    }
+
+    #[test]
+    fn sites_in_any_order_and_number() {
+        let Some((mut text, code)) = text() else { return };
+        let places: Vec<_> = (0..3 * WINDOW).step_by(1000).chain([WINDOW - code.len(), 2 * WINDOW - 1]).collect();
+        for backwards in [false, true] {
+            text.bytes().fill(0);
+            let mut mem = Mem::start(0..0).unwrap();
+            let mut in_order = places.clone();
+            in_order.sort();
+            in_order.dedup_by(|next, before| *next < *before + code.len());
+            if backwards {
+                in_order.reverse();
+            }
+            put(&mut mem, &mut text, code, in_order.iter().copied());
+            mem.flush().unwrap();
+            assert_eq!(mem.bound as usize, in_order.len());
+            assert!(in_order.iter().all(|&place| stands(&mut text, code, place)));
+        }
+    }
+}
