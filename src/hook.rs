@@ -7,14 +7,17 @@
 //! `SIGEV_THREAD` or `aio_read`, does not come by here: it calls a name that is its own.
 #![allow(unsafe_code)]
 
+mod spare;
+
 use crate::key::{Key, KeyRecord, Verdict};
 use crate::rseq;
 use crate::slice::SLICE;
 use core::ffi::{CStr, c_int, c_void};
 use core::ptr::null_mut;
 use core::sync::atomic::AtomicPtr;
-use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
+use core::sync::atomic::Ordering::Acquire;
 use invar_arch::{self as arch, Call};
+use spare::{Linked, Spare};
 
 /// What both functions are to the linker: a thread's number, its attributes, its start routine and what that is called with.
 type PthreadCreate = unsafe extern "C" fn(*mut c_void, *const c_void, *const c_void, *mut c_void) -> c_int;
@@ -87,7 +90,7 @@ fn create_enrolled(call: Call, next: impl Fn(Call) -> c_int) -> c_int {
     let error = next(Call { function: arch::start as *const c_void, argument: start.cast() });
     if error != 0 {
         // SAFETY: no thread has it.
-        unsafe { Start::give_back(start) };
+        unsafe { SPARE.give_back(start) };
     }
     error
 }
@@ -104,49 +107,34 @@ struct Start {
 }
 
 /// Those that can be had: as many as there were threads at a time that had been created and did not run yet. They stay.
-static SPARE: AtomicPtr<Start> = AtomicPtr::new(null_mut());
+static SPARE: Spare<Start> = Spare(AtomicPtr::new(null_mut()));
+
+impl Linked for Start {
+    unsafe fn next(this: *mut Self) -> *mut Self {
+        // SAFETY: as the caller vouches.
+        unsafe { (*this).next }
+    }
+
+    unsafe fn set_next(this: *mut Self, next: *mut Self) {
+        // SAFETY: as the caller vouches.
+        unsafe { (*this).next = next }
+    }
+}
 
 impl Start {
     /// Null if there is no memory.
     fn new(call: Call) -> *mut Self {
-        // All of them, so that no two threads can take the same.
-        let mut start = SPARE.swap(null_mut(), Acquire);
-        // SAFETY: what is in the list is nobody's; who took it owns it, and so does who allocated it.
+        let mut start = SPARE.take();
+        // SAFETY: who took it owns it, and so does who allocated it.
         unsafe {
             if start.is_null() {
                 start = libc::malloc(size_of::<Self>()).cast();
-            } else if !(*start).next.is_null() {
-                Self::give_back((*start).next);
             }
             if !start.is_null() {
                 start.write(Self { begin, call, next: null_mut() });
             }
         }
         start
-    }
-
-    /// # Safety
-    ///
-    /// The caller must own it, and all that come behind it.
-    unsafe fn give_back(first: *mut Self) {
-        if SPARE.compare_exchange(null_mut(), first, AcqRel, Relaxed).is_ok() {
-            return;
-        }
-        let mut last = first;
-        // SAFETY: the caller's; and `last` stays so until the exchange succeeds.
-        unsafe {
-            while !(*last).next.is_null() {
-                last = (*last).next;
-            }
-            let mut head = SPARE.load(Relaxed);
-            loop {
-                (*last).next = head;
-                match SPARE.compare_exchange(head, first, AcqRel, Relaxed) {
-                    Ok(_) => return,
-                    Err(now) => head = now,
-                }
-            }
-        }
     }
 }
 
@@ -155,7 +143,7 @@ unsafe extern "C" fn begin(start: *mut Start) -> Call {
     // SAFETY: this thread's, from `create_enrolled`, and given back once.
     let call = unsafe {
         let call = (*start).call;
-        Start::give_back(start);
+        SPARE.give_back(start);
         call
     };
     // A thread that cannot be enrolled is one like any other.
