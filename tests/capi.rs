@@ -37,6 +37,7 @@ fn main() -> ExitCode {
         ),
         test("forked processes are counted apart", needs("cc"), forked_processes_are_counted_apart),
         test("sections in C are counted by site", needs("cc"), sections_are_counted),
+        test("grants and losses are counted apart", needs("cc"), grants_and_losses_are_counted_apart),
         test("keys in C where no site can be", missing("cc"), || {
             keys_are_decided_without_sites("cc -O2 -std=c11 -DINVAR_PORTABLE", &[]);
         }),
@@ -724,4 +725,16 @@ fn sections_are_counted() {
     // Once elsewhere; four times in a loop, which the compiler may have unrolled.
     assert_eq!(requests.iter().sum::<u64>(), 5, "{requests:?} {report}");
     assert!(report.contains("slice enter slice, ") && report.contains("checked"), "{report}");
+}
+
+/// Nobody yields: where the key is forced there is no call for it.
+fn grants_and_losses_are_counted_apart() {
+    let program = scratch().join("c-counts");
+    let source = format!("{}/tests/programs/c/counts.c", env!("CARGO_MANIFEST_DIR"));
+    let mut cc = compiler("cc -std=c11 -O1 -Wall -Wextra -Werror");
+    must(cc.arg(source).arg(format!("-L{}", libinvar().display())).args(LINK).arg("-o").arg(&program));
+    let mut counts = command(&program);
+    counts.env("LD_LIBRARY_PATH", libinvar()).envs([("INVAR_KEYS", "slice=force"), ("INVAR_SLICE", "count")]);
+    let (facts, report) = story(&mut counts);
+    assert_eq!(facts["counts"], "9 requests, 3 grants, 0 yields, 4 lost", "{facts:?} {report}");
 }
