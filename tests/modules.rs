@@ -23,6 +23,7 @@ fn main() -> ExitCode {
         test("a library opened beside a thread stays checked", sites(), a_library_opened_beside_a_thread_stays_checked),
         test("sections of all modules are counted in one place", sites(), all_modules_count_in_one_place),
         test("opened and closed a thousand times", sites(), opened_and_closed_a_thousand_times),
+        test("the slice key of Rust and that of C are probed once", sites(), the_slice_key_is_probed_once),
         test("a probe that loads a library with its own key", ANYWHERE, a_probe_that_loads_its_own_key),
     ]))
 }
@@ -229,4 +230,13 @@ fn keys_and_sites_in_c_are_bound() {
     assert_eq!(decided("c.mode"), ["some", "probe", "decided in C"]);
     assert_eq!(decided("c.lost"), ["off", "failed", "does not know"]);
     assert_eq!(decided("c.wild"), ["off", "failed", "the probe's value is none that the key has"]);
+}
+
+/// The kernel is asked, and an area registered, once for both.
+fn the_slice_key_is_probed_once() {
+    for settings in [&[][..], &[("INVAR_KEYS", "slice=force")]] {
+        let tale = tale(command(Build::release().program("foreign")).envs(settings.iter().copied()));
+        assert!(probed(&tale, "slice").is_empty(), "{:?}", tale.probes);
+        tale.assert_consistent();
+    }
 }

@@ -5,6 +5,7 @@ unsafe extern "C" {
     safe fn c_lost() -> i32;
     safe fn c_lost_too() -> i32;
     safe fn c_wild() -> i32;
+    safe fn c_slice() -> i32;
 }
 
 invar::key! { #[name = "foreign.here"] static HERE: bool = |_| Ok(true); }
@@ -15,5 +16,6 @@ fn main() {
     witness::agree("C lost", c_lost() as u8, 0);
     witness::agree("C lost too", c_lost_too() as u8, 0);
     witness::agree("C wild", c_wild() as u8, 0);
+    witness::agree("C slice", c_slice() as u8, invar::slice::SLICE.get().into());
     witness::tell();
 }
