@@ -86,8 +86,8 @@ fn table() -> Option<&'static Table> {
     unsafe { TABLE.load(Relaxed).as_ref() }
 }
 
-fn sites_count() -> bool {
-    COUNTING.get() == Counting::Profile
+fn sites_count(table: &Table) -> bool {
+    table.header.counting.load(Relaxed) == Counting::Profile as u64
 }
 
 /// Visits the threads that entered sections: number, and what they did. The first has number 0, and counts for threads

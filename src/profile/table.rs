@@ -227,3 +227,156 @@ fn place<T>(places: &[T], key: u64, word: impl Fn(&T) -> &AtomicU64) -> Option<(
 fn claim(word: &AtomicU64, key: u64) -> bool {
     word.compare_exchange(0, key, Relaxed, Relaxed).is_ok() || word.load(Relaxed) == key
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use std::vec::Vec;
+
+    /// A table of its own, in memory that stays.
+    pub(in super::super) fn table() -> &'static Table {
+        let address = sys::keep(None, size_of::<Table>()).unwrap();
+        // SAFETY: new memory of this size, zero at first, that is never unmapped.
+        unsafe { &*(address as *const Table) }
+    }
+
+    fn get(counter: &AtomicU64) -> u64 {
+        counter.load(Relaxed)
+    }
+
+    /// `docs/profile.md`: bucket `b` begins at 2^(4 + b / 2), and half as much more where `b` is odd.
+    #[test]
+    fn a_section_is_in_the_bucket_of_its_length() {
+        let begin = |bucket: usize| (1_u64 << (4 + bucket / 2)) * (2 + bucket as u64 % 2) / 2;
+        for bucket in 0..BUCKETS {
+            let (first, end) = (if bucket == 0 { 0 } else { begin(bucket) }, begin(bucket + 1));
+            for ticks in [first, first + 1, (first + end) / 2, end - 1] {
+                let site = &table().sites[0];
+                site.add(ticks, ticks % 2 == 1);
+                let held: Vec<_> = (0..BUCKETS).filter(|&at| site.held[at].load(Relaxed) == 1).collect();
+                assert_eq!(held, [bucket], "{ticks} ticks");
+                assert_eq!(get(&site.ticks), ticks);
+                let undisturbed = if ticks % 2 == 1 { [1, ticks] } else { [0, 0] };
+                assert_eq!([0, 1].map(|at| get(&site.undisturbed[at])), undisturbed);
+            }
+        }
+        let site = &table().sites[0];
+        site.add(u64::MAX, false);
+        assert_eq!(site.held[BUCKETS - 1].load(Relaxed), 1, "the last is for all that are longer");
+    }
+
+    #[test]
+    fn each_site_has_a_place_until_there_is_none() {
+        let table = table();
+        let addresses: Vec<usize> = (0..2 * SITES).map(|at| 0x5500_0000_1000 + 24 * at).collect();
+        let places: Vec<u64> = addresses.iter().map(|&address| table.site(address)).collect();
+        let again: Vec<u64> = addresses.iter().map(|&address| table.site(address)).collect();
+        assert_eq!(places, again, "it stays where it is");
+        let mut given: Vec<u64> = places.iter().copied().filter(|&place| place != 0).collect();
+        assert!(given.len() > SITES * 9 / 10, "{} of {SITES} places are used", given.len());
+        given.sort();
+        given.dedup();
+        assert_eq!(given.len(), places.iter().filter(|&&place| place != 0).count(), "each has its own");
+        assert!(given.iter().all(|place| (1..=SITES as u64).contains(place)));
+        for (&address, &place) in addresses.iter().zip(&places) {
+            match table.site_at(place) {
+                Some(site) => assert_eq!(get(&site.address), address as u64),
+                None => assert_eq!(place, 0),
+            }
+        }
+        assert!(table.site_at(SITES as u64 + 1).is_none());
+    }
+
+    #[test]
+    fn a_thread_has_one_place_and_a_child_another() {
+        let table = table();
+        let (first, own) = table.thread(5, || 77);
+        assert!(own && core::ptr::eq(first, table.thread(5, || panic!("it is known")).0));
+        // docs/profile.md: identity, number.
+        assert_eq!(get(&first.identity), arch::thread_pointer() as u64 ^ 5 << 40);
+        assert_eq!(get(&first.number), 77);
+        let (child, own) = table.thread(6, || 0);
+        assert!(own && !core::ptr::eq(first, child));
+        assert_eq!(get(&table.thread(6, || 78).0.number), 78, "it is asked for until it is told");
+        let others = std::thread::scope(|scope| scope.spawn(|| get(&table.thread(5, || 79).0.number)).join().unwrap());
+        assert_eq!(others, 79);
+
+        let listed: Vec<_> = table.threads().map(|thread| get(&thread.number)).collect();
+        assert_eq!(listed[0], 0, "the common one comes first");
+        let mut numbers = listed[1..].to_vec();
+        numbers.sort();
+        assert_eq!(numbers, [77, 78, 79]);
+    }
+
+    #[test]
+    fn threads_without_a_place_share_the_first() {
+        let table = table();
+        table.threads[1..].iter().for_each(|thread| thread.identity.store(u64::MAX, Relaxed));
+        let (thread, own) = table.thread(5, || panic!("nobody asks"));
+        assert!(!own && core::ptr::eq(thread, &table.threads[0]));
+        assert_eq!(table.threads().count(), THREADS);
+    }
+
+    #[test]
+    fn open_sections_are_beside_each_other_while_there_is_room() {
+        let thread = &table().threads[1];
+        let at = |depth| core::ptr::from_ref(thread.open(depth));
+        let different: std::collections::BTreeSet<_> = (0..OPEN as u64).map(at).collect();
+        assert_eq!(different.len(), OPEN);
+        assert_eq!(at(0), at(OPEN as u64), "then the oldest is written over");
+        at(u64::MAX);
+    }
+
+    #[test]
+    fn modules_are_listed_until_there_is_no_room() {
+        let table = table();
+        let long = [b'x'; 2 * PATH];
+        table.add_module(0x1000..0x2000, &long);
+        table.add_module(0x3000..0x4000, b"/usr/lib/short");
+        let module = |at: usize| {
+            let module = &table.modules[at];
+            let path: Vec<u8> =
+                module.path.iter().map(|byte| byte.load(Relaxed)).take_while(|&byte| byte != 0).collect();
+            (get(&module.start), get(&module.end), path)
+        };
+        assert_eq!(module(0), (0x1000, 0x2000, long[..PATH - 1].to_vec()));
+        assert_eq!(module(1), (0x3000, 0x4000, b"/usr/lib/short".to_vec()));
+        // In the place of one that is gone, under its own name.
+        table.add_module(0x1000..0x1800, b"new");
+        assert_eq!(module(0), (0x1000, 0x1800, b"new".to_vec()));
+        assert_eq!(module(2), (0, 0, Vec::new()));
+        // A program that is not relocated may begin at 0.
+        table.add_module(0..0x800, b"at 0");
+        assert_eq!(module(2), (1, 0x800, b"at 0".to_vec()));
+
+        for at in 3..MODULES + 5 {
+            table.add_module(at << 16..(at << 16) + 1, b"more");
+        }
+        assert_eq!(get(&table.header.modules_lost), 5);
+    }
+
+    #[test]
+    fn ticks_become_time_by_both_clocks() {
+        let table = table();
+        assert_eq!(table.nanoseconds(1000), 0, "no later time is known");
+        let set = |at: &[AtomicU64; 2], ticks, time| {
+            at[0].store(ticks, Relaxed);
+            at[1].store(time, Relaxed);
+        };
+        set(&table.header.start, 1_000_000, 500);
+        set(&table.header.later, 4_000_000, 1_000_500);
+        assert_eq!([0, 3000, 30_000_000].map(|ticks| table.nanoseconds(ticks) / 10), [0, 99, 999_023]);
+        set(&table.header.later, 1_500_000, 2_000_500);
+        assert_eq!([1, 250].map(|ticks| table.nanoseconds(ticks)), [4, 1000]);
+        // Clocks that went back give no time, and nothing overflows.
+        set(&table.header.later, 10, 10);
+        assert_eq!(table.nanoseconds(u64::MAX), 0);
+
+        let before = arch::ticks();
+        table.note_time(&table.header.start);
+        table.note_time(&table.header.later);
+        let [start, later] = [&table.header.start, &table.header.later].map(|at| (get(&at[0]), get(&at[1])));
+        assert!(arch::ticks() == 0 || before <= start.0 && start.0 < later.0, "{start:?} {later:?}");
+        assert!(0 < start.1 && start.1 <= later.1);
+    }
+}

@@ -23,7 +23,8 @@ pub(crate) extern "C" fn entered(site: usize) {
     let inside = granted || unsafe { request.read_volatile() } != 0;
     let (thread, own) = table.thread(super::process(), || if inside { 0 } else { sys::thread_id() });
     add(&thread.requests);
-    let place = if super::sites_count() { table.site(site) } else { 0 };
+    let sites_count = super::sites_count(table);
+    let place = if sites_count { table.site(site) } else { 0 };
     let known = table.site_at(place);
     match known {
         Some(site) => {
@@ -32,7 +33,7 @@ pub(crate) extern "C" fn entered(site: usize) {
                 add(&site.not_enrolled);
             }
         }
-        None if super::sites_count() => add(&table.header.sites_lost),
+        None if sites_count => add(&table.header.sites_lost),
         None => {}
     }
     if own {
@@ -61,7 +62,7 @@ pub(crate) extern "C" fn left(_site: usize) {
     let ended = arch::ticks();
     // SAFETY: the calling thread's area; the kernel writes it as well.
     let granted = !kept && unsafe { arch::area(area).add(arch::AREA_REQUEST + 1).read_volatile() } != 0;
-    let yielded = granted && give_up_cpu();
+    let yielded = granted && give_up_cpu(slice::yield_number());
 
     let Some(table) = super::table() else { return };
     let (thread, own) = table.thread(super::process(), sys::thread_id);
@@ -98,9 +99,8 @@ fn close(thread: &Thread) -> Option<&Section> {
     Some(thread.open(depth))
 }
 
-/// Gives up the CPU that a grant lent; whether the kernel says that this was in time.
-fn give_up_cpu() -> bool {
-    let number = slice::yield_number();
+/// Gives up the CPU that a grant lent, by the call of this number; whether the kernel says that this was in time.
+fn give_up_cpu(number: i32) -> bool {
     // SAFETY: no arguments, and no effect but that.
     let result = if number < 0 { Ok(0) } else { unsafe { sys::call(number.into(), [0; 6]) } };
     // Another call than the kernel's own says nothing, and ends every grant.
@@ -144,4 +144,214 @@ fn cpu_time(section: &Section) -> Option<u64> {
 /// Counts one more; a whole instruction, so that a signal handler's own does not get lost.
 fn add(counter: &AtomicU64) {
     counter.fetch_add(1, Relaxed);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Counting, TABLE, table::tests::table};
+    use super::*;
+
+    const HERE: usize = 0x1000;
+    const THERE: usize = 0x2000;
+
+    /// A thread whose requests this test answers in the kernel's place.
+    struct Watched {
+        table: &'static Table,
+        request: *mut u8,
+    }
+
+    impl Watched {
+        /// Runs a test; not where no request can be made, since there is nothing to watch.
+        fn run(counting: Counting, test: impl FnOnce(Self)) {
+            static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
+            let _one_at_a_time = ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            assert_eq!(slice::area() != 0, arch::PATCHES);
+            if arch::PATCHES {
+                let table = table();
+                table.header.counting.store(counting as u64, Relaxed);
+                // Linux 7.0, include/uapi/linux/rseq.h: request, and granted behind it.
+                let request = arch::area(slice::area()).wrapping_add(28);
+                let watched = Self { table, request };
+                watched.kernel_writes(0, 0);
+                TABLE.store(core::ptr::from_ref(table).cast_mut(), Relaxed);
+                test(watched);
+                TABLE.store(core::ptr::null_mut(), Relaxed);
+            }
+        }
+
+        fn kernel_writes(&self, request: u8, granted: u8) {
+            // SAFETY: this thread's area.
+            unsafe {
+                self.request.write_volatile(request);
+                self.request.add(1).write_volatile(granted);
+            }
+        }
+
+        fn is_requested(&self) -> bool {
+            // SAFETY: this thread's area.
+            unsafe { self.request.read_volatile() == 1 }
+        }
+
+        /// A section, in which the kernel takes the request away if it writes something.
+        fn section(&self, site: usize, kernel_writes: Option<u8>) {
+            entered(site);
+            assert!(self.is_requested());
+            if let Some(granted) = kernel_writes {
+                self.kernel_writes(0, granted);
+            }
+            left(site);
+            assert!(!self.is_requested());
+            self.kernel_writes(0, 0);
+        }
+
+        fn thread(&self) -> &Thread {
+            self.table.thread(super::super::process(), || panic!("it is known")).0
+        }
+
+        /// Requests, grants, yields, lost: of the thread.
+        fn counts(&self) -> [u64; 4] {
+            let Thread { requests, grants, yields, lost, .. } = self.thread();
+            [requests, grants, yields, lost].map(|counter| counter.load(Relaxed))
+        }
+
+        fn site(&self, address: usize) -> &Site {
+            self.table.site_at(self.table.site(address)).expect("a place")
+        }
+
+        /// Requests, grants, yields, lost, too long, interrupted, nested: of a site.
+        fn site_counts(&self, address: usize) -> [u64; 7] {
+            let Site { requests, grants, yields, lost, too_long, interrupted, nested, .. } = self.site(address);
+            [requests, grants, yields, lost, too_long, interrupted, nested].map(|counter| counter.load(Relaxed))
+        }
+
+        fn held(&self, address: usize) -> u32 {
+            self.site(address).held.iter().map(|bucket| bucket.load(Relaxed)).sum()
+        }
+    }
+
+    #[test]
+    fn what_becomes_of_a_request_is_counted() {
+        Watched::run(Counting::Profile, |watched| {
+            watched.section(HERE, None);
+            assert_eq!(watched.counts(), [1, 0, 0, 0]);
+            watched.section(HERE, Some(1));
+            assert_eq!(watched.counts(), [2, 1, 0, 0]);
+            watched.section(THERE, Some(0));
+            assert_eq!(watched.counts(), [3, 1, 0, 1]);
+            assert_eq!(watched.site_counts(HERE), [2, 1, 0, 0, 0, 0, 0]);
+            assert_eq!(watched.site_counts(THERE), [1, 0, 0, 1, 0, 0, 0], "the reason is not known at first");
+            assert_eq!([HERE, THERE].map(|site| watched.held(site)), [2, 1]);
+            let undisturbed = [HERE, THERE].map(|site| watched.site(site).undisturbed[0].load(Relaxed));
+            assert_eq!(undisturbed, [1, 0]);
+            assert!(watched.site(HERE).ticks.load(Relaxed) > watched.site(HERE).undisturbed[1].load(Relaxed));
+            let not_enrolled = [HERE, THERE].map(|site| watched.site(site).not_enrolled.load(Relaxed));
+            assert_eq!(not_enrolled, if rseq::is_enrolled() { [0, 0] } else { [2, 1] });
+            assert_eq!(watched.thread().depth.load(Relaxed), 0);
+            assert_eq!(watched.thread().number.load(Relaxed), sys::thread_id().into());
+            assert_ne!(watched.table.header.later[1].load(Relaxed), 0, "clocks are read where time was lost");
+        });
+    }
+
+    #[test]
+    fn where_only_threads_count_sites_do_not() {
+        Watched::run(Counting::Count, |watched| {
+            watched.section(HERE, Some(1));
+            assert_eq!(watched.counts(), [1, 1, 0, 0]);
+            assert_eq!(watched.site_counts(HERE), [0; 7]);
+            assert_eq!((watched.held(HERE), watched.table.header.sites_lost.load(Relaxed)), (0, 0));
+        });
+    }
+
+    #[test]
+    fn a_site_without_a_place_is_counted_as_lost() {
+        Watched::run(Counting::Profile, |watched| {
+            (1..4096).for_each(|at| _ = watched.table.site(0x7000_0000 + 64 * at));
+            let full = (1..).map(|at| 0x10_0000 + 64 * at).find(|&address| watched.table.site(address) == 0).unwrap();
+            watched.section(full, Some(0));
+            assert_eq!((watched.counts(), watched.table.header.sites_lost.load(Relaxed)), ([1, 0, 0, 1], 1));
+        });
+    }
+
+    #[test]
+    fn a_site_that_lost_says_why_the_next_time() {
+        Watched::run(Counting::Profile, |watched| {
+            let slice = &watched.table.header.slice;
+            watched.section(HERE, Some(0));
+            slice.store(u64::MAX, Relaxed);
+            watched.section(HERE, Some(0));
+            assert_eq!(watched.site_counts(HERE), [2, 0, 0, 2, 0, 1, 0], "shorter than an extension: interrupted");
+            slice.store(0, Relaxed);
+            watched.section(HERE, Some(0));
+            assert_eq!(watched.site_counts(HERE), [3, 0, 0, 3, 1, 1, 0], "longer: too long");
+            // What the kernel takes in any section is not the section's.
+            watched.table.header.disturbed[0].store(2, Relaxed);
+            watched.table.header.disturbed[1].store(u64::MAX, Relaxed);
+            watched.section(HERE, Some(0));
+            assert_eq!(watched.site_counts(HERE), [4, 0, 0, 4, 1, 2, 0]);
+        });
+    }
+
+    #[test]
+    fn a_section_inside_ends_the_request() {
+        Watched::run(Counting::Profile, |watched| {
+            entered(HERE);
+            assert_eq!(watched.thread().depth.load(Relaxed), 1);
+            watched.section(THERE, None);
+            left(HERE);
+            assert_eq!(watched.site_counts(HERE), [1, 0, 0, 1, 0, 0, 1]);
+            assert_eq!(watched.site_counts(THERE), [1, 0, 0, 0, 0, 0, 0]);
+            // The same where the outer one was granted time.
+            entered(HERE);
+            watched.kernel_writes(0, 1);
+            watched.section(THERE, None);
+            left(HERE);
+            assert_eq!(watched.site_counts(HERE)[6], 2);
+            // And not where it was over.
+            watched.section(HERE, None);
+            watched.section(THERE, Some(0));
+            assert_eq!((watched.site_counts(HERE)[6], watched.site_counts(THERE)[6]), (2, 0));
+            assert_eq!(watched.thread().depth.load(Relaxed), 0);
+        });
+    }
+
+    #[test]
+    fn an_end_without_a_beginning_is_the_threads() {
+        Watched::run(Counting::Profile, |watched| {
+            watched.section(HERE, None);
+            left(HERE);
+            assert_eq!((watched.counts(), watched.site_counts(HERE)), ([1, 0, 0, 1], [1, 0, 0, 0, 0, 0, 0]));
+            assert_eq!((watched.held(HERE), watched.thread().depth.load(Relaxed)), (1, 0));
+        });
+    }
+
+    #[test]
+    fn only_the_kernels_own_call_says_that_it_was_in_time() {
+        assert!(!give_up_cpu(-1), "no call");
+        assert!(give_up_cpu(libc::SYS_sched_yield as i32), "it ends every grant");
+        // Without a grant it says no, or is not there.
+        assert!(!give_up_cpu(SYS_RSEQ_SLICE_YIELD));
+    }
+
+    #[test]
+    fn what_others_take_is_learned_from_sections_in_time() {
+        Watched::run(Counting::Profile, |watched| {
+            let (table, site) = (watched.table, watched.site(HERE));
+            let [sections, time] = &table.header.disturbed;
+            let section = table.thread(9, || 1).0.open(0);
+            learn(table, section, site);
+            assert_eq!(sections.load(Relaxed), 0, "neither time is known");
+            section.cpu_time.store(1, Relaxed);
+            learn(table, section, site);
+            assert_eq!(sections.load(Relaxed), 0, "that of an undisturbed one is not");
+            site.add(0, true);
+            let before = sys::thread_time();
+            learn(table, section, site);
+            assert_eq!(sections.load(Relaxed), 1);
+            let (took, after) = (time.load(Relaxed), sys::thread_time());
+            assert!(before.saturating_sub(1) <= took && took <= after, "{before} {took} {after}");
+            assert!(cpu_time(section).is_some());
+            section.cpu_time.store(0, Relaxed);
+            assert_eq!(cpu_time(section), None);
+        });
+    }
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! tests/mutate src/text.rs lock/src        these files, or all in a folder
-//! tests/mutate src/bind.rs --stages 1      the unit tests only
+//! tests/mutate src/bind.rs --tests lib,settings     looked at by these tests only
 //! ```
 //!
 //! All of it happens in a copy, `target/mutants/tree`, which is built once: each change is compiled in beside what stands
@@ -40,24 +40,34 @@ const STAGES: &[&[&str]] = &[
 fn main() -> ExitCode {
     let root = fs::canonicalize(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")).expect("the project");
     let mut arguments = std::env::args().skip(1);
-    let (mut wanted, mut stages) = (vec![], STAGES.len());
+    let (mut wanted, mut tests) = (vec![], String::new());
     while let Some(argument) = arguments.next() {
         match &*argument {
-            "--stages" => stages = arguments.next().and_then(|number| number.parse().ok()).expect("a number"),
+            "--tests" => tests = arguments.next().expect("names, with commas between them"),
             _ => wanted.push(argument),
         }
     }
     let tree = root.join("target/mutants/tree");
     let mutants = copy(&root, &tree, &wanted);
     println!("{} changes", mutants.len());
-    let stages: Vec<Stage> = STAGES.iter().take(stages).filter_map(|words| Stage::new(&tree, words)).collect();
+    let stages: Vec<Stage> = STAGES
+        .iter()
+        .filter(|words| {
+            tests.is_empty()
+                || tests.split(',').any(|test| words.last().is_some_and(|word| word.trim_start_matches("--") == test))
+        })
+        .filter(|words| wanted.iter().any(|wanted| wanted.starts_with("lock") == words.contains(&"invar-lock")))
+        .filter_map(|words| Stage::new(&tree, words))
+        .collect();
 
     let mut lives = 0;
     let mut order: Vec<_> = mutants.iter().enumerate().collect();
     order.sort_by_key(|(_, mutant)| wanted.iter().position(|wanted| Path::new(&mutant.file).starts_with(wanted)));
     for (at, Mutant { file, line, what }) in order {
-        let seen = || stages.iter().filter(|stage| stage.seen[at + 1]);
-        let killer = seen().find(|stage| !stage.run(&[("MUTANT", &(at + 1).to_string())], stage.limit()));
+        let seen = || stages.iter().filter(|stage| stage.seen[at + 1] && stage.is_of_lock == file.starts_with("lock"));
+        let (number, own) = ((at + 1).to_string(), own_tests(file));
+        let fails = |stage: &Stage, filter: &str| !stage.run(&[("MUTANT", &number)], filter, stage.limit());
+        let killer = seen().find(|stage| stage.has_units && fails(stage, &own) || fails(stage, ""));
         let fate = match killer {
             Some(stage) => format!("killed by {}", stage.name),
             None if seen().next().is_none() => "NEVER RUN".into(),
@@ -68,6 +78,13 @@ fn main() -> ExitCode {
     }
     println!("{lives} of {} changes live", mutants.len());
     if lives == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// What the names of a file's own unit tests begin with, or have in them.
+fn own_tests(file: &str) -> String {
+    let path = Path::new(file);
+    let path = if path.ends_with("mod.rs") { path.parent().expect("a folder") } else { path };
+    format!("{}::", path.file_stem().expect("a name").to_string_lossy())
 }
 
 /// Copies what git knows, with changes in what is wanted. Files that stay the same are not written, so that little is built again.
@@ -100,6 +117,8 @@ fn copy(root: &Path, tree: &Path, wanted: &[String]) -> Vec<Mutant> {
 struct Stage {
     name: String,
     folder: PathBuf,
+    is_of_lock: bool,
+    has_units: bool,
     programs: Vec<PathBuf>,
     /// By number: whether the change is come by.
     seen: Vec<bool>,
@@ -124,18 +143,19 @@ impl Stage {
         assert!(build.status.success(), "{said}");
         let executables = said.lines().filter(|line| line.trim_start().starts_with("Executable "));
         let programs = executables.filter_map(|line| Some(tree.join(line.rsplit_once('(')?.1.trim_end_matches(')'))));
-        let folder = if words.contains(&"invar-lock") { tree.join("lock") } else { tree.to_owned() };
+        let (is_of_lock, has_units) = (words.contains(&"invar-lock"), words.contains(&"--lib"));
+        let folder = if is_of_lock { tree.join("lock") } else { tree.to_owned() };
         let name = words.iter().filter(|word| !word.starts_with("-")).copied().collect::<Vec<_>>().join(" ");
         let (programs, took) = (programs.collect(), Duration::ZERO);
-        let mut stage = Self { name, folder, programs, seen: vec![], passed_by: vec![], took };
+        let mut stage = Self { name, folder, is_of_lock, has_units, programs, seen: vec![], passed_by: vec![], took };
         let (seen, limit) = (tree.join("seen"), Duration::from_secs(600));
         fs::write(&seen, [0; 65536]).expect("a file");
-        stage.run(&[("MUTANTS_SEEN", seen.to_str().expect("a path"))], limit);
+        stage.run(&[("MUTANTS_SEEN", seen.to_str().expect("a path"))], "", limit);
         stage.seen = fs::read(&seen).expect("a file").iter().map(|&byte| byte != 0).collect();
         // Some tests look at the code that the compiler made, which is another one here.
         stage.passed_by = stage.fails(limit);
         let start = Instant::now();
-        let passes = stage.run(&[], limit);
+        let passes = stage.run(&[], "", limit);
         stage.took = start.elapsed();
         let count = stage.seen.iter().filter(|&&seen| seen).count();
         println!("{}: comes by {count}, {:.1} s", stage.name, stage.took.as_secs_f32());
@@ -150,9 +170,11 @@ impl Stage {
         10 * self.took + Duration::from_secs(30)
     }
 
-    fn run(&self, settings: &[(&str, &str)], limit: Duration) -> bool {
+    /// Whether all tests pass that have this in their name.
+    fn run(&self, settings: &[(&str, &str)], filter: &str, limit: Duration) -> bool {
         self.programs.iter().all(|program| {
             let mut command = self.command(program, limit);
+            command.args(Some(filter).filter(|filter| !filter.is_empty()));
             command.envs(settings.iter().copied()).stdout(Stdio::null()).stderr(Stdio::null());
             command.status().expect("timeout").success()
         })
