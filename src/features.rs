@@ -7,10 +7,13 @@ use invar_arch as arch;
 /// Whether this CPU has all of `features`; says in the evidence which it lacks.
 #[cold]
 pub(crate) fn proves(features: u64, evidence: &mut Evidence) -> bool {
-    if features == 0 {
-        return true;
-    }
-    let missing = features & !detected();
+    // Nobody is asked for nothing, and it is no evidence.
+    features == 0 || are_there(features, detected(), evidence)
+}
+
+/// The same where these are there.
+fn are_there(features: u64, there: u64, evidence: &mut Evidence) -> bool {
+    let missing = features & !there;
     if missing == 0 {
         evidence.text(arch::FEATURE_SOURCE);
         return true;
@@ -31,4 +34,35 @@ fn detected() -> u64 {
         FEATURES.store(features, Ordering::Relaxed);
     }
     features
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::string::String;
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let said = |features, there| {
+            let mut evidence = Evidence::new();
+            (are_there(features, there, &mut evidence), String::from(evidence.as_str()))
+        };
+        let names: std::vec::Vec<_> = arch::FEATURES.split_ascii_whitespace().collect();
+        for (at, name) in names.iter().enumerate() {
+            assert_eq!(said(1 << at, u64::MAX), (true, arch::FEATURE_SOURCE.into()));
+            assert_eq!(said(1 << at, !(1 << at)), (false, std::format!("the CPU lacks {name} ")));
+        }
+        if let [first, second, third, ..] = names[..] {
+            assert_eq!(said(0b111, 0b010).1, std::format!("the CPU lacks {first} {third} "));
+            assert_eq!(said(0b111, 0).1, std::format!("the CPU lacks {first} {second} {third} "));
+        }
+    }
+
+    #[test]
+    fn nothing_is_proved_without_evidence() {
+        let mut evidence = Evidence::new();
+        assert!(proves(0, &mut evidence) && evidence.as_str().is_empty());
+        assert_eq!(detected(), detected());
+        assert_eq!(detected() << 1 >> 1, arch::cpu_features());
+    }
 }

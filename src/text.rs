@@ -256,7 +256,9 @@ mod tests {
         for number in [0, 7, 10, 1234567890, u32::MAX] {
             assert_eq!(decimal(number, &mut [0xff; 10]), format!("{number}").as_bytes());
         }
-        assert_eq!(Text::<40>::new().number(i64::MIN).as_str(), format!("{}", i64::MIN));
+        for number in [0, 1, -1, 7, -10, i64::MAX, i64::MIN] {
+            assert_eq!(Text::<40>::new().number(number).as_str(), format!("{number}"));
+        }
     }
 
     #[test]
@@ -300,6 +302,46 @@ mod tests {
         text.text("abc").text("äöü").text("!");
         assert_eq!(text.as_str(), "abcä");
         assert_eq!(text.text("more").as_str(), "abcä");
+    }
+
+    /// Whatever the room, what fits is whole characters, and as many as there is room for.
+    #[test]
+    fn any_room_holds_whole_characters() {
+        let text = "aä€𝄞z\u{7ff}\u{10ffff}!";
+        for room in 0..=text.len() + 1 {
+            let mut bytes = [0; 32];
+            let mut length = 0;
+            append(&mut bytes[..room], &mut length, text.as_bytes(), true);
+            let fits = (0..=room.min(text.len())).rev().find(|&end| text.is_char_boundary(end)).unwrap();
+            assert_eq!(bytes[..length.into()], text.as_bytes()[..fits], "{room} bytes");
+            // Bytes are not characters.
+            length = 0;
+            append(&mut bytes[..room], &mut length, text.as_bytes(), false);
+            assert_eq!(usize::from(length), room.min(text.len()));
+        }
+    }
+
+    #[test]
+    fn it_can_be_formatted_into_and_out_of() {
+        use core::fmt::Write;
+        let mut text = Text::<20>::default();
+        write!(text, "{}-{}", 1, "two").unwrap();
+        assert_eq!([format!("{text}"), format!("{text:?}")], ["1-two", "\"1-two\""]);
+    }
+
+    #[test]
+    #[cfg(feature = "report")]
+    fn a_kilobyte_is_written_at_a_time() {
+        let all: std::vec::Vec<u8> = (0..5000).map(|at| (at % 251) as u8).collect();
+        for (step, lengths) in [(256, [1024; 4]), (1000, [1000; 4]), (5000, [1024; 4])] {
+            let mut written = std::vec![];
+            let mut out = Buffered::new(|bytes: &[u8]| written.push(bytes.to_vec()));
+            all.chunks(step).for_each(|part| out.put(part));
+            out.flush();
+            out.flush();
+            assert_eq!(written.concat(), all);
+            assert_eq!(written[..4].iter().map(|part| part.len()).collect::<std::vec::Vec<_>>(), lengths);
+        }
     }
 
     #[test]

@@ -226,6 +226,8 @@ mod tests {
         extern "C" fn nothing(_: usize) {}
         let _one_at_a_time = ONE_AT_A_TIME.lock().unwrap();
         assert!(prepare(nothing, nothing));
+        // What `observe` promises, without the frame's ten words and its alignment.
+        assert!((LEGACY + HEADER..=(3 << 10) - 144).contains(&STATE_BYTES.load(Relaxed)));
         for function in [observed_request, observed_withdrawal] {
             soil_stack();
             super::super::area::tests::call(function);

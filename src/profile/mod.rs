@@ -214,7 +214,58 @@ fn slice_length() -> Option<u64> {
     let file = File::open(b"/sys/kernel/debug/rseq/slice_ext_nsec\0", libc::O_RDONLY).ok()?;
     let mut text = [0; 16];
     let length = file.read(&mut text).ok()?;
-    let digits = text[..length].iter().take_while(|byte| byte.is_ascii_digit());
+    number(&text[..length])
+}
+
+/// The number that a text begins with, if it is not 0.
+#[cold]
+fn number(text: &[u8]) -> Option<u64> {
+    let digits = text.iter().take_while(|byte| byte.is_ascii_digit());
     Some(digits.fold(0_u64, |number, byte| number.wrapping_mul(10).wrapping_add((byte - b'0').into())))
-        .filter(|&slice| slice > 0)
+        .filter(|&number| number > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernel_says_nanoseconds() {
+        let texts: [&[u8]; 5] = [b"5000\n", b"12", b"0\n", b"", b"x1"];
+        assert_eq!(texts.map(number), [Some(5000), Some(12), None, None, None]);
+    }
+
+    /// Counted in files of their own: names that are taken are passed by.
+    #[test]
+    fn a_file_that_exists_is_not_touched() {
+        struct Folder(std::path::PathBuf);
+        impl Drop for Folder {
+            fn drop(&mut self) {
+                let _ = std::fs::remove_dir_all(&self.0);
+            }
+        }
+        let folder = Folder(std::env::temp_dir().join(std::format!("invar-profile-{}", std::process::id())));
+        std::fs::create_dir(&folder.0).unwrap();
+        let path = std::format!("{}/profile", folder.0.display());
+        let mut pattern = Path::new();
+        pattern.text(&path);
+        for name in [path.clone(), std::format!("{path}.2"), std::format!("{path}.3")] {
+            let mut evidence = Evidence::new();
+            let table = in_file(&pattern, &mut evidence).unwrap();
+            assert_eq!(evidence.as_str(), std::format!("in {name}"));
+            // SAFETY: new memory of this size, zero at first, that is never unmapped.
+            begin(unsafe { &*(table as *const Table) }, Counting::Count);
+            // docs/profile.md: magic, process, counting, slice; the start of both clocks.
+            let bytes = std::fs::read(&name).unwrap();
+            let word = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
+            assert_eq!((&bytes[..8], bytes.len()), (&b"invarsl1"[..], 852_224));
+            assert_eq!((word(8), word(16)), (std::process::id().into(), 1));
+            assert!(word(24) > 0 && word(32) <= 1 && word(56) > 0 && (word(48) > 0 || !arch::PATCHES));
+        }
+        // The last name that is tried.
+        (4..=100).for_each(|number| std::fs::write(std::format!("{path}.{number}"), "").unwrap());
+        assert_eq!(in_file(&pattern, &mut Evidence::new()), Err(Errno(libc::EEXIST)));
+        std::fs::remove_file(std::format!("{path}.100")).unwrap();
+        assert!(in_file(&pattern, &mut Evidence::new()).is_ok());
+    }
 }

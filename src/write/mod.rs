@@ -133,3 +133,37 @@ impl Session {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{vec, vec::Vec};
+
+    /// Where the two were measured to meet; pages with sites, and all.
+    #[test]
+    fn mprotect_begins_where_it_is_the_cheaper() {
+        use Writer::{Mem, Mprotect};
+        let expected = [
+            (1, 1, Mem),
+            (5, 5, Mem),
+            (6, 6, Mprotect),
+            (6, 8, Mprotect),
+            (6, 9, Mem),
+            (31, 41, Mprotect),
+            (31, 62, Mem),
+            (32, 64, Mprotect),
+            (32, 65, Mem),
+            (1000, 2001, Mem),
+        ];
+        for (pages, text, writer) in expected {
+            assert_eq!(choose(pages, text), writer, "{pages} of {text}");
+        }
+    }
+
+    #[test]
+    fn writers_by_bits() {
+        let writers = |bits| Writer::from_bits(bits).collect::<Vec<_>>();
+        assert_eq!([0, 1, 2, 4].map(writers), [vec![], vec![Writer::Mem], vec![Writer::Mprotect], vec![]]);
+        assert_eq!(writers(255), [Writer::Mem, Writer::Mprotect]);
+    }
+}

@@ -151,18 +151,20 @@ mod tests {
     fn maps_are_read_line_by_line() {
         let maps = b"559f1c400000-559f1c402000 r--p 00000000 08:01 1 /usr/bin/a-b c\n\
             559f1c402000-559f1c500000 r-xp 00002000 08:01 1 /usr/bin/x\n\
+            559f1c500000-559f1c501000 rw-p 00000000 00:00 0\n\
             ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0 [vsyscall]\n";
         let mut line = Line::default();
         let lines: Vec<_> = maps
             .iter()
             .filter_map(|&byte| line.take(byte).then_some((line.start, line.end, line.protection)))
             .collect();
-        let (r, x) = (libc::PROT_READ, libc::PROT_EXEC);
+        let (r, w, x) = (libc::PROT_READ, libc::PROT_WRITE, libc::PROT_EXEC);
         assert_eq!(
             lines,
             [
                 (0x559f1c400000, 0x559f1c402000, r),
                 (0x559f1c402000, 0x559f1c500000, r | x),
+                (0x559f1c500000, 0x559f1c501000, r | w),
                 (0xffffffffff600000, 0xffffffffff601000, x),
             ]
         );
@@ -173,5 +175,44 @@ mod tests {
         let here = maps_are_read_line_by_line as fn() as usize;
         assert_eq!(protection_of(&(here..here + 1)), Ok(libc::PROT_READ | libc::PROT_EXEC));
         assert_eq!(protection_of(&(0..1)), Err(Errno(libc::ENOMEM)));
+    }
+
+    /// Code goes to the pages that are writable meanwhile and to no others, and they are again what they were.
+    #[test]
+    fn sites_are_written_and_the_protection_comes_back() {
+        use crate::sys::Scratch;
+        use invar_arch::{self as arch, Kind, Site};
+        let page = sys::page_size();
+        let mut text = Scratch::new(8 * page).unwrap();
+        let start = text.bytes().as_ptr() as usize;
+        let pages = start + page..start + 7 * page;
+        let read_only = libc::PROT_READ;
+        // SAFETY: the scratch memory, which is only read until it is writable again.
+        unsafe { sys::protect(pages.start, pages.len(), read_only) }.unwrap();
+        assert_eq!(protection_of(&pages), Ok(read_only));
+
+        // Neither end is at a page's.
+        // SAFETY: no other thread has this memory.
+        let mut session = unsafe { Mprotect::start(pages.start + 100..pages.end - 100) }.unwrap();
+        assert_eq!(protection_of(&pages), Ok(WRITABLE));
+        let site = Site { address: 0, target: 64, state: 128, length: 9, kind: Kind::Branch, value: 1 };
+        let code = arch::bound(&site, 1, 0);
+        assert_eq!(code.is_some(), arch::PATCHES);
+        let Some(code) = code else { return session.close().unwrap() };
+        let inside = [pages.start, pages.start + page - 4, pages.end - code.len()];
+        let outside = [pages.start - code.len(), pages.start - 1, pages.end - code.len() + 1, pages.end];
+        for address in inside.into_iter().chain(outside) {
+            session.approach(address.min(pages.end - 1));
+            // SAFETY: in the scratch memory, or refused.
+            unsafe { session.put(address, code) }.unwrap();
+        }
+        session.finish();
+        session.close().unwrap();
+        assert_eq!((session.bound, protection_of(&pages)), (3, Ok(read_only)));
+        let written = text.bytes().iter().filter(|&&byte| byte != 0).count();
+        // SAFETY: in the scratch memory.
+        assert!(inside.iter().all(|&address| unsafe { code.stands(address as *const u8) }));
+        let length = code.write_to(&mut [0; 16]).iter().filter(|&&byte| byte != 0).count();
+        assert_eq!(written, 3 * length);
     }
 }

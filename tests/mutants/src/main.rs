@@ -3,6 +3,7 @@
 //! ```text
 //! tests/mutate src/text.rs lock/src        these files, or all in a folder
 //! tests/mutate src/bind.rs --tests lib,settings     looked at by these tests only
+//! tests/mutate src/text.rs --own                    by the unit tests in the file
 //! ```
 //!
 //! All of it happens in a copy, `target/mutants/tree`, which is built once: each change is compiled in beside what stands
@@ -40,10 +41,11 @@ const STAGES: &[&[&str]] = &[
 fn main() -> ExitCode {
     let root = fs::canonicalize(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")).expect("the project");
     let mut arguments = std::env::args().skip(1);
-    let (mut wanted, mut tests) = (vec![], String::new());
+    let (mut wanted, mut tests, mut only_own) = (vec![], String::new(), false);
     while let Some(argument) = arguments.next() {
         match &*argument {
             "--tests" => tests = arguments.next().expect("names, with commas between them"),
+            "--own" => (tests, only_own) = ("lib".into(), true),
             _ => wanted.push(argument),
         }
     }
@@ -66,8 +68,8 @@ fn main() -> ExitCode {
     for (at, Mutant { file, line, what }) in order {
         let seen = || stages.iter().filter(|stage| stage.seen[at + 1] && stage.is_of_lock == file.starts_with("lock"));
         let (number, own) = ((at + 1).to_string(), own_tests(file));
-        let fails = |stage: &Stage, filter: &str| !stage.run(&[("MUTANT", &number)], filter, stage.limit());
-        let killer = seen().find(|stage| stage.has_units && fails(stage, &own) || fails(stage, ""));
+        let fails = |stage: &Stage, filter: &str| !stage.run(&[("MUTANT", &number)], filter, stage.limit(filter));
+        let killer = seen().find(|stage| stage.has_units && fails(stage, &own) || !only_own && fails(stage, ""));
         let fate = match killer {
             Some(stage) => format!("killed by {}", stage.name),
             None if seen().next().is_none() => "NEVER RUN".into(),
@@ -166,8 +168,9 @@ impl Stage {
         passes.then_some(stage)
     }
 
-    fn limit(&self) -> Duration {
-        10 * self.took + Duration::from_secs(30)
+    /// Time enough, also where much else runs.
+    fn limit(&self, filter: &str) -> Duration {
+        if filter.is_empty() { 10 * self.took + Duration::from_secs(30) } else { Duration::from_secs(20) }
     }
 
     /// Whether all tests pass that have this in their name.
