@@ -325,7 +325,7 @@ mod tests {
     fn it_can_be_formatted_into_and_out_of() {
         use core::fmt::Write;
         let mut text = Text::<20>::default();
-        write!(text, "{}-{}", 1, "two").unwrap();
+        write!(text, "{}-two", 1).unwrap();
         assert_eq!([format!("{text}"), format!("{text:?}")], ["1-two", "\"1-two\""]);
     }
 

@@ -26,6 +26,7 @@ const STAGES: &[&[&str]] = &[
     &["-p", "invar", "--test", "dispatch"],
     &["-p", "invar", "--test", "report"],
     &["-p", "invar", "--test", "settings"],
+    &["-p", "invar", "--test", "verdicts"],
     &["-p", "invar", "--test", "modules"],
     &["-p", "invar", "--test", "encodings"],
     &["-p", "invar", "--test", "forms"],
