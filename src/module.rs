@@ -202,6 +202,12 @@ pub(crate) fn note() -> &'static Outcome {
             ".hidden __stop_invar_keys",
             ".pushsection .note.invar, \"aR\", %note",
             ".balign 4",
+            // Tells code in C of this module that it is loaded by a runtime of its own.
+            ".ifndef invar_runtime",
+            ".weak invar_runtime",
+            ".hidden invar_runtime",
+            ".set invar_runtime, .",
+            ".endif",
             ".long 6, {descriptor}, {abi}",
             ".asciz \"invar\"",
             ".balign 4",
