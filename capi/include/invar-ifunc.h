@@ -45,7 +45,17 @@
 #define INVAR_IFUNC(type, function, parameters, arguments, ...) \
 	INVAR_IFUNC_(INVAR_VARIANTS_(__VA_ARGS__, 4, ?, 3, ?, 2, ?, 1, ?, 0, ?), type, function, parameters, arguments, __VA_ARGS__)
 
-/* What stands behind the macro. No part of the interface. */
+/* Makes a key of the CPU feature, which this source file then asks for by invar_branch(cpu_FEATURE), as by a key of its own. Settings
+ * rule it as in Rust: INVAR_KEYS=cpu.avx2=off. Once in each file that asks, or in a header of theirs; FEATURE as above.
+ *
+ *	INVAR_CPU_KEY(avx2);
+ *	INVAR_CPU_KEY(avx512bw);
+ *	INVAR_DISPATCH(static, int, count, (const char *text), (text), cpu_avx512bw, count_avx512, cpu_avx2, count_avx2, count_anywhere);
+ */
+#define INVAR_CPU_KEY(feature) \
+	INVAR_CPU_KEY_(invar_key_cpu_##feature, "cpu." INVAR_SECOND_(INVAR_DOTTED_##feature, #feature, 0) "\0off\0on", INVAR_CPU_##feature)
+
+/* What stands behind the macros. No part of the interface. */
 
 /* The features, as bits in the order of arch/x86_64/cpu.rs; those that begin otherwise have no key. */
 #define INVAR_CPU_sse3 (UINT64_C(1) << 0)
@@ -169,6 +179,9 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+
+/* What there is beside features. */
+enum { INVAR_SETTINGS_ = 1, INVAR_UNREADABLE_ = 2 };
 
 #if defined __x86_64__ && defined __linux__ && defined __LP64__
 
@@ -337,8 +350,6 @@ INVAR_RAW_ int invar_secure_(void)
 	return secure;
 }
 
-enum { INVAR_SETTINGS_ = 1, INVAR_UNREADABLE_ = 2 };
-
 /* Which of these features, whose names have a NUL behind each, are switched off: bit 0 for the first. As Settings::take and Settings::key
  * of src/settings.rs read the environment. `found` tells whether there are settings at all. */
 INVAR_RAW_ unsigned invar_lowered_(const char *names, unsigned count, unsigned char *found)
@@ -470,6 +481,34 @@ __attribute__((unused)) static void invar_probe_ifunc_(struct invar_verdict *ver
 		invar_evidence(verdict, "; /proc/self/environ cannot be read: without settings");
 }
 
+/* The probe of a feature's key. */
+__attribute__((unused)) static void invar_probe_cpu_(struct invar_verdict *verdict, uint64_t needs)
+{
+	static uint64_t features;	/* with a bit that is none, once they are known */
+
+	if (!features)
+		features = invar_cpu_features_() | UINT64_C(1) << 63;
+	verdict->value = !(needs & ~features);
+	invar_evidence(verdict, "by cpuid");
+}
+
+/* Flag 1: a fact of safety; 16: a name of invar's own. All files of a module that have it share one. */
+#define INVAR_CPU_KEY_(key, names, needs) \
+	static void invar_look_##key(invar_verdict_ *verdict) \
+	{ \
+		invar_probe_cpu_(verdict, needs); \
+	} \
+	__attribute__((weak)) INVAR_STATE_ invar_verdict_ key; \
+	INVAR_KEY_RECORD_(__attribute__((weak)) INVAR_HIDDEN, key, names, invar_look_##key, 2, 17) \
+	INVAR_SEMICOLON_
+
+/* Names that no identifier can have. */
+#define INVAR_DOTTED_sse4_1 , "sse4.1"
+#define INVAR_DOTTED_sse4_2 , "sse4.2"
+#define INVAR_DOTTED_x86_64_v2 , "x86-64-v2"
+#define INVAR_DOTTED_x86_64_v3 , "x86-64-v3"
+#define INVAR_DOTTED_x86_64_v4 , "x86-64-v4"
+
 #ifdef __cplusplus
 }
 #define INVAR_EXTERN_C_ extern "C"
@@ -480,8 +519,6 @@ __attribute__((unused)) static void invar_probe_ifunc_(struct invar_verdict *ver
 /* How many variants there are behind the base. */
 #define INVAR_VARIANTS_(base, f1, v1, f2, v2, f3, v3, f4, v4, count, ...) count
 #define INVAR_IFUNC_(count, ...) INVAR_PASTE_(INVAR_IFUNC_, count)(__VA_ARGS__)
-#define INVAR_PASTE_(first, second) INVAR_PASTED_(first, second)
-#define INVAR_PASTED_(first, second) first##second
 
 #define INVAR_IFUNC_1(type, f, ps, as, base, f1, v1) \
 	INVAR_IFUNC_KEY_(f, 1, #f1, (INVAR_CPU_##f1), #base "\0" #v1) \
@@ -505,18 +542,19 @@ __attribute__((unused)) static void invar_probe_ifunc_(struct invar_verdict *ver
 
 /* Flag 4: the symbol is bound already (docs/site-abi.md). No pointer is in any of this data: it would not be relocated yet. */
 #define INVAR_IFUNC_KEY_(function, count, names, masks, values) \
+	INVAR_NOT_RESERVED_(INVAR_RESERVED_##function, 0, 0); \
 	static unsigned char invar_chosen_##function; \
 	INVAR_RAW_ unsigned invar_choose_##function(void) \
 	{ \
 		static const uint64_t needs[] = {INVAR_UNPACK_ masks}; \
 		return invar_choose_(&invar_chosen_##function, names, needs, count); \
 	} \
-	static void invar_look_##function(struct invar_verdict *verdict) \
+	static void invar_look_##function(invar_verdict_ *verdict) \
 	{ \
 		invar_probe_ifunc_(verdict, invar_choose_##function()); \
 	} \
-	INVAR_HIDDEN struct invar_verdict invar_key_##function; \
-	INVAR_KEY_RECORD_(function, invar_key_##function, #function "\0" values, invar_look_##function, count + 1, 4)
+	INVAR_STATE_ invar_verdict_ invar_key_##function; \
+	INVAR_KEY_RECORD_(INVAR_HIDDEN, invar_key_##function, #function "\0" values, invar_look_##function, count + 1, 4)
 #define INVAR_UNPACK_(...) __VA_ARGS__
 
 #define INVAR_IF_(function, position, variant, arguments) \
@@ -555,13 +593,6 @@ __attribute__((unused)) static void invar_probe_ifunc_(struct invar_verdict *ver
 
 #define INVAR_CASE_(position, variant)
 #define INVAR_IFUNC_SYMBOL_(type, function, parameters, arguments, base, cases, branches) \
-	__attribute__((constructor)) static void invar_decide_##function(void) \
-	{ \
-		if (!invar_key_##function.status) { \
-			invar_look_##function(&invar_key_##function); \
-			invar_key_##function.status = 2; \
-		} \
-	} \
 	INVAR_EXTERN_C_ type function parameters; \
 	type function parameters \
 	{ \

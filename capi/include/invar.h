@@ -14,16 +14,18 @@
  *	... a short critical section ...
  *	invar_slice_leave();                    two instructions, or a nop
  *
- * Keys and sites need nothing: an object that uses them links and runs without libinvar, where every key has its first
- * value and every site stands in its checked form, a compare and a jump. With libinvar in the process, linked or
- * preloaded, keys are decided and sites bound when the object is loaded. The functions further down are libinvar's own.
+ * Keys and sites need nothing: an object that uses them links and runs without libinvar. A key then is what its probe
+ * says, and every site stands in its checked form, a compare and a jump. With libinvar in the process, linked or
+ * preloaded, settings count, modules agree on a key, and sites are bound when the object is loaded. The functions
+ * further down are libinvar's own.
  *
  * Needs gcc 10 or clang 11 and binutils 2.36, or newer; C11 or C++11 with GNU extensions or without. Sites stand in
- * functions. In C, clang before 17 refuses a variable with the attribute cleanup between two sites of one function.
+ * functions. In C, clang before 17 refuses a variable with the attribute cleanup between two sites of one function. In a
+ * constexpr function g++ wants a site in the other branch: if (std::is_constant_evaluated()) ... else ...
  * docs/site-abi.md describes what stands in the object file.
  *
- * Sites are bound on x86-64 Linux, unless for -mcmodel=large. Elsewhere they are ordinary loads, sections ask for nothing, and
- * a key is what its probe says, with libinvar and without, whatever the settings are.
+ * Sites are bound on x86-64 Linux, unless for -mcmodel=large. Elsewhere they are ordinary loads, and sections ask for
+ * nothing. With clang's -mspeculative-load-hardening branches are ordinary loads too, which it can harden.
  */
 #ifndef INVAR_H
 #define INVAR_H
@@ -43,6 +45,16 @@ extern "C" {
 #define INVAR_SITES 1
 #else
 #define INVAR_SITES 0
+#endif
+
+#define INVAR_HIDDEN __attribute__((visibility("hidden")))
+#define INVAR_API __attribute__((weak)) extern
+
+/* Functions of this header's own: in C++ those of one module are one, and can be called from what a module exports. */
+#ifdef __cplusplus
+#define INVAR_INLINE_ __attribute__((unused, no_instrument_function)) INVAR_HIDDEN inline
+#else
+#define INVAR_INLINE_ __attribute__((unused, no_instrument_function)) static inline
 #endif
 
 /* A key's value, and the reason for it: what a probe fills in, and what sites read. */
@@ -65,59 +77,53 @@ enum {
 };
 
 /* Decides a key. Runs once, in a constructor, before those of ordinary priority; also before what __builtin_cpu_supports
- * looks at is filled in, so that a probe that asks it calls __builtin_cpu_init first. */
+ * looks at is filled in, so that a probe that asks it calls __builtin_cpu_init first (or see INVAR_CPU_KEY in
+ * invar-ifunc.h). It may ask for other keys by invar_value. */
 typedef void (*invar_probe)(struct invar_verdict *verdict);
 
 /* Appends to the evidence what a probe saw; what does not fit is cut off. */
-static inline void invar_evidence(struct invar_verdict *verdict, const char *text)
+INVAR_INLINE_ void invar_evidence(struct invar_verdict *verdict, const char *text)
 {
 	while (*text && verdict->evidence_length < sizeof verdict->evidence)
 		verdict->evidence[verdict->evidence_length++] = *text++;
 }
 
-#define INVAR_HIDDEN __attribute__((visibility("hidden")))
-#define INVAR_API __attribute__((weak)) extern
-
 /* Defines a key with the values off and on, for this one module: one object file of it. NAME is the key's name in
  * settings and reports as well; a library's should carry its own, as in mylib_wide. PROBE is an invar_probe, and
  * stands before. */
-#define INVAR_KEY(name, probe) INVAR_KEY_VALUES(name, probe, "off\0on", 2)
+#define INVAR_KEY(name, probe) \
+	INVAR_NOT_RESERVED_(INVAR_RESERVED_##name, 0, 0); \
+	INVAR_KEY_(invar_key_##name, #name "\0off\0on", probe, 2)
 
 /* The same for a key with other values, 2 to 64: VALUES are their names with \0 between, from the one that needs
  * nothing to the most demanding. */
 #define INVAR_KEY_VALUES(name, probe, values, count) \
-	INVAR_ASSERT_((count) >= 2 && (count) <= 64, "a key has 2 to 64 values"); \
-	INVAR_HIDDEN struct invar_verdict invar_key_##name; \
-	INVAR_KEY_RECORD_(name, invar_key_##name, #name "\0" values, probe, count, 0) \
-	INVAR_SEMICOLON_
+	INVAR_NOT_RESERVED_(INVAR_RESERVED_##name, 0, 0); \
+	INVAR_KEY_(invar_key_##name, #name "\0" values, probe, count)
 
 /* Makes a key known that another object file of this module defines. */
-#define INVAR_EXTERN_KEY(name) extern INVAR_HIDDEN struct invar_verdict invar_key_##name
+#define INVAR_EXTERN_KEY(name) INVAR_DECLARE_(invar_key_##name)
 
-/* Whether the key is on; whether it has the value at this position, an integer constant. */
-#define invar_branch(name) invar_branch_is(name, 1)
+/* Whether the key is on; whether it has the value at this position, an integer constant. 0 until the key is decided. */
+#define invar_branch(name) INVAR_BRANCH_(&invar_key_##name, 1)
 #define invar_branch_is(name, position) INVAR_BRANCH_(&invar_key_##name, position)
 
-/* The key's value, by an ordinary load. */
-#define invar_value(name) (*(const volatile uint8_t *)&invar_key_##name.value)
+/* The key's value, by an ordinary load. Decides the key if nobody has yet, so that probes can ask for other keys: where
+ * they ask in a circle, they fail (all of them with libinvar or sites; elsewhere the first). */
+#define invar_value(name) INVAR_VALUE_(invar_key_##name)
 
 /* Defines a function that is `on` where the key is on, else `off`:
- * INVAR_DISPATCH(static, int, count, (const char *text), (text), wide, count_wide, count_narrow); */
-#define INVAR_DISPATCH(storage, type, function, parameters, arguments, key, on, off) \
-	INVAR_VOID_RETURNS_ \
-	storage type function parameters \
-	{ \
-		if (invar_branch(key)) \
-			return on arguments; \
-		return off arguments; \
-	} \
-	_Pragma("GCC diagnostic pop") \
-	INVAR_SEMICOLON_
+ * INVAR_DISPATCH(static, int, count, (const char *text), (text), wide, count_wide, count_narrow);
+ * With up to four keys, the first that is on counts: ..., widest, count_widest, wide, count_wide, count_narrow); */
+#define INVAR_DISPATCH(storage, type, function, parameters, arguments, ...) \
+	INVAR_PASTE_(INVAR_DISPATCH_, INVAR_NINTH_(__VA_ARGS__, 4, ?, 3, ?, 2, ?, 1, ?, ?)) \
+	(storage, type, function, parameters, arguments, invar_key_##__VA_ARGS__)
 
-/* Begins a section that should not be preempted, and ends it. Keep it short, as a lock's; make no system call in it,
- * do not nest it, and begin another after any sleep. All of that costs the benefit only. Both are compiler barriers. */
+/* Begins a section that should not be preempted, and ends it. A lock enters before its attempt to take the lock, and
+ * leaves after it has let go; a failed attempt leaves. Keep it short; make no system call in it, do not nest it, and
+ * begin another after any sleep. All of that costs the benefit only. Both are compiler barriers. */
 #define invar_slice_enter() INVAR_SLICE_SITE_("", 2, invar_slice_request_)
-#define invar_slice_leave() INVAR_SLICE_SITE_(".byte 0x3e\n\t", 3, invar_slice_withdraw_)
+#define invar_slice_leave() INVAR_SLICE_SITE_("0x3e, ", 3, invar_slice_withdraw_)
 
 /* libinvar's functions. The references are weak: where it may be absent, look whether they are null. All can be called
  * from any thread; none of them inside a section. */
@@ -201,11 +207,67 @@ INVAR_API int invar_report(int descriptor);
 #endif
 #define INVAR_SEMICOLON_ INVAR_ASSERT_(1, "")
 
+#define INVAR_PASTE_(first, second) INVAR_PASTED_(first, second)
+#define INVAR_PASTED_(first, second) first##second
+#define INVAR_SECOND_(...) INVAR_SECOND_OF_(__VA_ARGS__)
+#define INVAR_SECOND_OF_(first, second, ...) second
+#define INVAR_NINTH_(k1, v1, k2, v2, k3, v3, k4, v4, last, count, ...) count
+
+/* Names of the runtime's own keys. In macros, names stand beside a # or ##, so that one that is a macro too stays itself. */
+#define INVAR_RESERVED_slice , 1
+#define INVAR_NOT_RESERVED_(...) \
+	INVAR_ASSERT_(!INVAR_SECOND_(__VA_ARGS__), "`slice` is the name of a key of invar's own: give this one another")
+
+/* In a module, clang takes `struct invar_verdict` for another one. */
+typedef struct invar_verdict invar_verdict_;
+
+#define INVAR_KEY_(key, names, probe, count) \
+	INVAR_ASSERT_((count) >= 2 && (count) <= 64, "a key has 2 to 64 values"); \
+	INVAR_STATE_ invar_verdict_ key; \
+	INVAR_KEY_RECORD_(INVAR_HIDDEN, key, names, probe, count, 0) \
+	INVAR_SEMICOLON_
+
+/* Where -mcmodel=medium can reach it without a pointer. */
+#ifdef __ELF__
+#define INVAR_STATE_ INVAR_HIDDEN __attribute__((section(".bss.invar_states")))
+#else
+#define INVAR_STATE_ INVAR_HIDDEN
+#endif
+
 /* Where the function's type is void, ISO C would have no expression behind `return`; C++ has. */
 #ifdef __cplusplus
 #define INVAR_VOID_RETURNS_ _Pragma("GCC diagnostic push")
 #else
 #define INVAR_VOID_RETURNS_ _Pragma("GCC diagnostic push") _Pragma("GCC diagnostic ignored \"-Wpedantic\"")
+#endif
+
+#define INVAR_DISPATCH_1(storage, type, f, ps, as, k1, v1, last) \
+	INVAR_DISPATCHER_(storage type f ps, INVAR_LEVEL_(k1, v1, as), last as)
+#define INVAR_DISPATCH_2(storage, type, f, ps, as, k1, v1, k2, v2, last) \
+	INVAR_DISPATCHER_(storage type f ps, INVAR_LEVEL_(k1, v1, as) INVAR_LEVEL_(invar_key_##k2, v2, as), last as)
+#define INVAR_DISPATCH_3(storage, type, f, ps, as, k1, v1, k2, v2, k3, v3, last) \
+	INVAR_DISPATCHER_(storage type f ps, INVAR_LEVEL_(k1, v1, as) INVAR_LEVEL_(invar_key_##k2, v2, as) \
+			  INVAR_LEVEL_(invar_key_##k3, v3, as), last as)
+#define INVAR_DISPATCH_4(storage, type, f, ps, as, k1, v1, k2, v2, k3, v3, k4, v4, last) \
+	INVAR_DISPATCHER_(storage type f ps, INVAR_LEVEL_(k1, v1, as) INVAR_LEVEL_(invar_key_##k2, v2, as) \
+			  INVAR_LEVEL_(invar_key_##k3, v3, as) INVAR_LEVEL_(invar_key_##k4, v4, as), last as)
+#define INVAR_DISPATCHER_(declaration, levels, last) \
+	INVAR_VOID_RETURNS_ \
+	declaration \
+	{ \
+		levels \
+		return last; \
+	} \
+	_Pragma("GCC diagnostic pop") \
+	INVAR_SEMICOLON_
+#define INVAR_LEVEL_(key, variant, arguments) \
+	if (INVAR_BRANCH_(&key, 1)) \
+		return variant arguments;
+
+#ifdef __cplusplus
+#define INVAR_COLD_ __attribute__((cold, noinline, unused, no_instrument_function)) INVAR_HIDDEN inline
+#else
+#define INVAR_COLD_ __attribute__((cold, noinline, unused, no_instrument_function)) static
 #endif
 
 /* docs/site-abi.md: what came of binding this module. */
@@ -215,28 +277,189 @@ struct invar_outcome_ {
 
 /* libinvar's, for this file alone. */
 INVAR_API int invar_load(void *outcome);
+INVAR_API int invar_decide(struct invar_verdict *state);
 INVAR_API void invar_probe_slice(struct invar_verdict *verdict, const void *record);
 INVAR_API void invar_count_request(void *site);
 INVAR_API void invar_count_withdrawal(void *site);
 
+/* There if Rust's runtime is a part of this module, and loads it. */
+extern __attribute__((weak)) const char invar_runtime[];
+
+/* Copies a verdict, or zeros. By words that are volatile, as compilers make calls of libc's functions of others. */
+INVAR_INLINE_ void invar_copy_(struct invar_verdict *to, const struct invar_verdict *from)
+{
+	typedef volatile uint64_t __attribute__((may_alias)) word;
+	unsigned at;
+
+	for (at = 0; at < sizeof *to / sizeof(word); at++)
+		((word *)to)[at] = from ? ((const word *)from)[at] : 0;
+}
+
+/* Fails, and says why. */
+INVAR_INLINE_ void invar_fail_(struct invar_verdict *verdict, const char *why)
+{
+	invar_copy_(verdict, 0);
+	verdict->origin = INVAR_ORIGIN_FAILED;
+	invar_evidence(verdict, why);
+}
+
+/* Decides a key as libinvar does, where it is not there. Meanwhile its data is how deep it lies in probes that ask for others. Who is
+ * asked for by its own probe, by way of others or not, has reserved[0] set, and fails. */
+INVAR_COLD_ void invar_settle_(struct invar_verdict *state, void (*probe)(struct invar_verdict *, const void *), const void *record,
+			       unsigned values, uint64_t depth)
+{
+	struct invar_verdict verdict;
+	uint8_t status = 0;
+
+	if (!__atomic_compare_exchange_n(&state->status, &status, 1, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) {
+		state->reserved[0] |= status == 1;
+		return;
+	}
+	state->data = depth;
+	invar_copy_(&verdict, 0);
+	probe(&verdict, record);
+	if (state->reserved[0])
+		invar_fail_(&verdict, "its probe asks for it, by way of others or not");
+	else if (verdict.value >= values)
+		invar_fail_(&verdict, "the probe's value is none that the key has");
+	else if (verdict.origin != INVAR_ORIGIN_PROBE) {
+		verdict.value = 0;
+		verdict.origin = INVAR_ORIGIN_FAILED;
+	}
+	if (verdict.evidence_length > sizeof verdict.evidence)
+		verdict.evidence_length = sizeof verdict.evidence;
+	verdict.reserved[0] = verdict.reserved[1] = verdict.reserved[2] = verdict.reserved[3] = verdict.reserved[4] = 0;
+	verdict.data = 0;
+	verdict.status = 1;
+	invar_copy_(state, &verdict);
+	__atomic_store_n(&state->status, 2, __ATOMIC_RELEASE);
+}
+
+#define INVAR_LOADED_(key, position) (*(const volatile uint8_t *)&(key)->value == (position))
+
 #if INVAR_SITES
 
+/* A key's record: docs/site-abi.md. */
+struct invar_record_ {
+	int32_t state, names, probe;
+	uint16_t length;
+	uint8_t values, flags;
+};
+
+extern INVAR_HIDDEN const struct invar_record_ invar_keys_[] __asm__("__start_invar_keys");
+extern INVAR_HIDDEN const struct invar_record_ invar_keys_end_[] __asm__("__stop_invar_keys");
 extern INVAR_HIDDEN struct invar_outcome_ invar_outcome __asm__("invar_outcome");
 
-/* Has libinvar bind the module. */
-__attribute__((unused)) static void invar_bind_this_module_(void)
+/* Where a distance leads. */
+INVAR_INLINE_ void *invar_at_(const int32_t *field)
 {
-	if (invar_load)
-		invar_load(&invar_outcome);
+	return (void *)((uintptr_t)field + (uintptr_t)(intptr_t)*field);
+}
+
+INVAR_INLINE_ const struct invar_record_ *invar_end_(void)
+{
+	const struct invar_record_ *end = invar_keys_end_;
+
+	__asm__("" : "+r"(end));	/* compilers take it for another object than the start */
+	return end;
+}
+
+/* In the place of a probe, where another key of the name has been decided. */
+INVAR_COLD_ void invar_as_decided_(struct invar_verdict *verdict, const void *twin)
+{
+	invar_copy_(verdict, (const struct invar_verdict *)twin);
+}
+
+INVAR_COLD_ void invar_otherwise_(struct invar_verdict *verdict, const void *nothing)
+{
+	(void)nothing;
+	invar_fail_(verdict, "a key of this name and another sort, or with other values, has been decided");
+}
+
+/* So many bytes, or up to a NUL. */
+INVAR_COLD_ int invar_same_(const volatile char *one, const volatile char *other, unsigned length)
+{
+	for (; *one == *other; one++, other++)
+		if (length ? !--length : !*one)
+			return 1;
+	return 0;
+}
+
+/* The same for the key of this record. Another key of its name, as C++ has in two namespaces, decides for both. */
+INVAR_COLD_ void invar_settle_record_(const struct invar_record_ *record)
+{
+	struct invar_verdict *state = (struct invar_verdict *)invar_at_(&record->state), *twin = state, *theirs;
+	const char *names = (const char *)invar_at_(&record->names);
+	void (*probe)(struct invar_verdict *, const void *) = (void (*)(struct invar_verdict *, const void *))(uintptr_t)invar_at_(&record->probe);
+	const struct invar_record_ *other;
+	const void *argument = record;
+	uint64_t depth = 0;
+
+	for (other = invar_keys_; other != invar_end_(); other++) {
+		theirs = (struct invar_verdict *)invar_at_(&other->state);
+		if (theirs->status == 1 && theirs->data >= depth)
+			depth = theirs->data + 1;
+		if (theirs == state || !theirs->status || (record->flags | other->flags) & 16 ||
+		    !invar_same_(names, (const char *)invar_at_(&other->names), 0))
+			continue;
+		argument = twin = theirs;
+		probe = record->flags == other->flags && record->length == other->length &&
+			invar_same_(names, (const char *)invar_at_(&other->names), record->length) ? invar_as_decided_ : invar_otherwise_;
+	}
+	for (other = invar_keys_; twin->status == 1 && other != invar_end_(); other++) {
+		theirs = (struct invar_verdict *)invar_at_(&other->state);
+		if (theirs->status == 1 && theirs->data >= twin->data)
+			theirs->reserved[0] = 1;
+	}
+	if (twin->status != 1)
+		invar_settle_(state, probe, argument, record->values, depth);
+}
+
+/* Has libinvar bind the module; without it, decides the module's keys: first those of invar's own, last those that tell what IFUNC
+ * symbols are. */
+INVAR_COLD_ void invar_load_this_module_(void)
+{
+	const struct invar_record_ *record;
+	int turn;
+
+	if ((invar_load && invar_load(&invar_outcome) == INVAR_OK) || invar_runtime)
+		return;
+	for (turn = 0; turn < 3; turn++)
+		for (record = invar_keys_; record != invar_end_(); record++)
+			if (record->values && turn == (record->flags & 4 ? 2 : !(record->flags & 16)))
+				invar_settle_record_(record);
+}
+
+INVAR_COLD_ void invar_decide_(struct invar_verdict *state)
+{
+	const struct invar_record_ *record;
+
+	if (invar_decide)
+		invar_decide(state);
+	else if (!invar_load && !invar_runtime)
+		for (record = invar_keys_; record != invar_end_(); record++)
+			if (invar_at_(&record->state) == state) {
+				invar_settle_record_(record);
+				break;
+			}
+}
+
+#define INVAR_DECLARE_(key) extern INVAR_STATE_ invar_verdict_ key
+#define INVAR_VALUE_(key) invar_value_(&key)
+INVAR_INLINE_ uint8_t invar_value_(struct invar_verdict *state)
+{
+	if (__atomic_load_n(&state->status, __ATOMIC_ACQUIRE) != 2)
+		invar_decide_(state);
+	return *(const volatile uint8_t *)&state->value;
 }
 
 /* The module's note, its outcome, and a constructor for the function above; each once in a module, however many of its
- * object files have them. Priorities up to 100 are before the constructors that programs may ask for. */
+ * object files have them. Priorities up to 100 are before the constructors that programs may ask for; 99 is that of Rust's standard
+ * library. The sections are there so that their boundaries are, with the flags of all others (mold has a table for each sort); by relocations of this kind GNU ld keeps these out of the module's
+ * dynamic symbols (bfd/elflink.c, _bfd_elf_fix_symbol_flags: needs_plt). */
 #define INVAR_MODULE_ \
 	".ifndef invar_module_here\n" \
 	".set invar_module_here, 1\n" \
-	".pushsection invar_sites, \"aR\", @progbits\n" \
-	".popsection\n" \
 	".pushsection invar_keys, \"aR\", @progbits\n" \
 	".popsection\n" \
 	".weak __start_invar_sites, __stop_invar_sites, __start_invar_keys, __stop_invar_keys\n" \
@@ -249,30 +472,36 @@ __attribute__((unused)) static void invar_bind_this_module_(void)
 	".size invar_outcome, 32\n" \
 	"invar_outcome: .zero 32\n" \
 	".popsection\n" \
+	".pushsection invar_sites, \"ao\", @progbits, invar_outcome\n" \
+	".popsection\n" \
 	".pushsection .note.invar, \"aGR\", @note, invar_note, comdat\n" \
 	".balign 4\n" \
 	".long 6, 24, 1\n" \
 	".asciz \"invar\"\n" \
 	".balign 4\n" \
-	".long __start_invar_sites - ., __stop_invar_sites - .\n" \
-	".long __start_invar_keys - ., __stop_invar_keys - .\n" \
+	".irp boundary, __start_invar_sites, __stop_invar_sites, __start_invar_keys, __stop_invar_keys\n" \
+	".reloc ., R_X86_64_PLT32, \\boundary\n" \
+	".long 0\n" \
+	".endr\n" \
 	".long invar_outcome - ., 0\n" \
 	".popsection\n" \
 	".pushsection .init_array.00100, \"awG\", @init_array, invar_constructor, comdat\n" \
 	".balign 8\n" \
-	".quad %c[bind]\n" \
+	".quad %c[load]\n" \
 	".popsection\n" \
 	".endif\n"
 
-/* One key record, in a function that is never called: only an asm statement in one can name what stands around it. */
-#define INVAR_KEY_RECORD_(name, state, names, probe, count, flags) \
-	static void invar_probe_##name(struct invar_verdict *invar_verdict_, const void *invar_record_) \
+/* One key record, in a function that is never called: only an asm statement in one can name what stands around it. Not a static one,
+ * which clang leaves out of a module. */
+#define INVAR_KEY_RECORD_(storage, key, names, probe, count, flags) \
+	static void invar_probe_##key(invar_verdict_ *verdict_, const void *invar_record_) \
 	{ \
 		(void)invar_record_; \
-		(probe)(invar_verdict_); \
+		(probe)(verdict_); \
 	} \
-	static const char invar_names_##name[] = names; \
-	__attribute__((used)) static void invar_record_##name(void) \
+	__attribute__((section(".rodata.invar_names"))) static const char invar_names_##key[] = names; \
+	storage void invar_record_##key(void); \
+	__attribute__((used)) void invar_record_##key(void) \
 	{ \
 		__asm__ volatile( \
 			".pushsection invar_keys, \"aR\", @progbits\n" \
@@ -282,27 +511,50 @@ __attribute__((unused)) static void invar_bind_this_module_(void)
 			".byte %c[values], %c[bits]\n" \
 			".popsection\n" \
 			INVAR_MODULE_ \
-			: : [s] "i"(&state), [n] "i"(invar_names_##name), [p] "i"(invar_probe_##name), \
-			    [length] "i"(sizeof invar_names_##name), [values] "i"(count), [bits] "i"(flags), \
-			    [bind] "i"(invar_bind_this_module_)); \
+			: : [s] "i"(&key), [n] "i"(invar_names_##key), [p] "i"(invar_probe_##key), \
+			    [length] "i"(sizeof invar_names_##key), [values] "i"(count), [bits] "i"(flags), \
+			    [load] "i"(invar_load_this_module_)); \
 	}
 
+/* Speculative load hardening leaves functions with an `asm goto` alone: none for it. */
+#ifdef __has_feature
+#if __has_feature(speculative_load_hardening)
+#define INVAR_PLAIN_
+#endif
+#endif
+
+#ifdef INVAR_PLAIN_
+#define INVAR_BRANCH_(key, position) INVAR_LOADED_(key, position)
+#define INVAR_SLICE_SITE_(prefix, kind, cold) \
+	__extension__({ \
+		__asm__ volatile("" : : : "memory"); \
+		if (!INVAR_LOADED_(&invar_slice, 0)) \
+			cold(); \
+		__asm__ volatile("" : : : "memory"); \
+	})
+#else
+
+/* cmpb $value, state(%rip); jne otherwise. The compare is written as data, behind which no assembler pads a jump
+ * (-mbranches-within-32B-boundaries). The record belongs to the code's section, and is dropped with it: as part of its group, or by
+ * its symbol where the linker knows SHF_LINK_ORDER. */
 #define INVAR_SITE_(prefix, kind, key, position, otherwise) \
-	__asm__ goto("2:\n\t" prefix \
-		     "{cmpb $%c[value], %c[state](%%rip)|cmp byte ptr %c[state][rip], %c[value]}\n\t" \
+	__asm__ goto(".Linvar_site%=:\n\t" \
+		     ".byte " prefix "0x80, 0x3d\n\t" \
+		     ".long %c[state] - . - 5\n\t" \
+		     ".byte %c[value]\n\t" \
 		     "jne %l[" #otherwise "]\n" \
 		     "3:\n\t" \
-		     ".pushsection invar_sites, \"aR\", @progbits\n\t" \
+		     ".pushsection invar_sites, \"ao?\", @progbits, .Linvar_site%=\n\t" \
 		     ".balign 4\n\t" \
-		     ".long 2b - ., %l[" #otherwise "] - ., %c[state] - .\n\t" \
-		     ".byte 3b - 2b, " #kind ", %c[value], 0\n\t" \
+		     ".long .Linvar_site%= - ., %l[" #otherwise "] - ., %c[state] - .\n\t" \
+		     ".byte 3b - .Linvar_site%=, " #kind ", %c[value], 0\n\t" \
 		     ".popsection\n" \
 		     : : [state] "i"(key), [value] "i"(position) : "cc" : otherwise)
 
-/* Clang before 17 takes the targets of all sites in a function for those of each, and so refuses an object with a
- * destructor between two: in C++ each site then is in a function of its own, which is in line. Not a lambda's: where a
- * function has a switch or a goto, lambdas in it are taken for parts of it. */
-#if defined __cplusplus && defined __clang__ && __clang_major__ < 17
+/* In C++ each site is in a function of its own, which is in line: clang before 17 takes the targets of all sites in a function for
+ * those of each, and so refuses an object with a destructor between two; coroutines refuse `asm goto`, and constexpr functions `goto`.
+ * Not a lambda's: where a function has a switch or a goto, lambdas in it are taken for parts of it. */
+#ifdef __cplusplus
 #define INVAR_BEGIN_(type) \
 	__extension__({ \
 		struct invar_here_ { \
@@ -337,17 +589,17 @@ __attribute__((unused)) static void invar_bind_this_module_(void)
 		__asm__ volatile("" : : : "memory"); \
 	INVAR_END_()
 
-/* The module's copy of the slice key. */
-extern INVAR_HIDDEN struct invar_verdict invar_slice __asm__("invar_slice");
+#endif
 
-__attribute__((unused)) static void invar_probe_slice_(struct invar_verdict *verdict, const void *record)
+/* The module's copy of the slice key. */
+extern INVAR_STATE_ struct invar_verdict invar_slice __asm__("invar_slice");
+
+INVAR_COLD_ void invar_probe_slice_(struct invar_verdict *verdict, const void *record)
 {
 	if (invar_probe_slice)
 		invar_probe_slice(verdict, record);
-	else {
-		verdict->origin = INVAR_ORIGIN_FAILED;
-		invar_evidence(verdict, "libinvar is not there to probe");
-	}
+	else
+		invar_fail_(verdict, "libinvar is not there to probe");
 }
 
 /* Its record, wherever a section begins. */
@@ -375,7 +627,7 @@ __attribute__((unused)) static void invar_probe_slice_(struct invar_verdict *ver
 		".popsection\n" \
 		".endif\n" \
 		INVAR_MODULE_ \
-		: : [p] "i"(invar_probe_slice_), [bind] "i"(invar_bind_this_module_))
+		: : [p] "i"(invar_probe_slice_), [load] "i"(invar_load_this_module_))
 
 /* Where requests are counted there is no request_offset (docs/site-abi.md), so that no slice site is bound. */
 #define INVAR_IS_COUNTED_() (((const volatile int32_t *)&invar_outcome)[4] == 0)
@@ -383,7 +635,7 @@ __attribute__((unused)) static void invar_probe_slice_(struct invar_verdict *ver
 /* What unbound sites do, and the rare end of a bound section: no test of anything stands before. Distances are from
  * the thread pointer; the request is byte 28 of the area, and granted the one behind it (Linux,
  * include/uapi/linux/rseq.h). */
-__attribute__((cold, noinline, unused)) static void invar_slice_request_(void)
+INVAR_COLD_ void invar_slice_request_(void)
 {
 	INVAR_SLICE_KEY_;
 	if (INVAR_IS_COUNTED_() && invar_count_request)
@@ -392,7 +644,7 @@ __attribute__((cold, noinline, unused)) static void invar_slice_request_(void)
 		__asm__ volatile("{movb $1, %%fs:28(%0)|mov byte ptr fs:[%0 + 28], 1}" : : "r"((intptr_t)(int32_t)invar_slice.data) : "memory");
 }
 
-__attribute__((cold, noinline, unused)) static void invar_slice_withdraw_(void)
+INVAR_COLD_ void invar_slice_withdraw_(void)
 {
 	intptr_t area = (int32_t)invar_slice.data;
 	long yield = (int32_t)(invar_slice.data >> 32);
@@ -410,17 +662,30 @@ __attribute__((cold, noinline, unused)) static void invar_slice_withdraw_(void)
 
 #else /* no sites */
 
-#define INVAR_KEY_RECORD_(name, state, names, probe, count, flags) \
-	__attribute__((constructor(101))) static void invar_record_##name(void) \
+#define INVAR_DECLARE_(key) extern INVAR_STATE_ invar_verdict_ key; void INVAR_HIDDEN invar_decide_##key(void)
+#define INVAR_KEY_RECORD_(storage, key, names, probe, count, flags) \
+	static void invar_probe_##key(invar_verdict_ *verdict_, const void *invar_record_) \
 	{ \
-		(probe)(&state); \
-		if (state.value >= (count) || state.origin != INVAR_ORIGIN_PROBE) { \
-			state.value = 0; \
-			state.origin = INVAR_ORIGIN_FAILED; \
-		} \
-		state.status = 2; \
-	}
-#define INVAR_BRANCH_(key, position) (*(const volatile uint8_t *)&(key)->value == (position))
+		(void)invar_record_; \
+		(probe)(verdict_); \
+	} \
+	storage void invar_decide_##key(void); \
+	INVAR_CONSTRUCTOR_(key) void invar_decide_##key(void) { invar_settle_(&key, invar_probe_##key, 0, count, 0); }
+/* Before the constructors that programs may ask for, which are from 101 on. */
+#ifdef __ELF__
+#define INVAR_CONSTRUCTOR_(key) \
+	__attribute__((used, section(".init_array.00100"))) static void (*invar_constructor_##key)(void) = invar_decide_##key;
+#else
+#define INVAR_CONSTRUCTOR_(key) __attribute__((constructor(101)))
+#endif
+#define INVAR_VALUE_(key) invar_value_(&key, invar_decide_##key)
+INVAR_INLINE_ uint8_t invar_value_(struct invar_verdict *state, void (*decide)(void))
+{
+	if (__atomic_load_n(&state->status, __ATOMIC_ACQUIRE) != 2)
+		decide();
+	return *(const volatile uint8_t *)&state->value;
+}
+#define INVAR_BRANCH_(key, position) INVAR_LOADED_(key, position)
 #define INVAR_SLICE_SITE_(prefix, kind, cold) __extension__({ __asm__ volatile("" : : : "memory"); })
 
 #endif

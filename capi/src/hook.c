@@ -208,7 +208,7 @@ static void probe_in_front(struct invar_verdict *verdict)
 }
 
 static struct invar_verdict in_front;
-INVAR_KEY_RECORD_(in_front, in_front, "slice.hook\0off\0on", probe_in_front, 2, 16)
+INVAR_KEY_RECORD_(static, in_front, "slice.hook\0off\0on", probe_in_front, 2, 16)
 
 #endif
 #endif
