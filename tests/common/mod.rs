@@ -6,6 +6,7 @@
 
 pub mod c;
 pub mod elf;
+pub mod pairs;
 pub mod refuse;
 pub mod trace;
 

@@ -1,0 +1,5 @@
+// The second.
+
+#include "shared.h"
+
+long elsewhere(int x) { return all(x); }
