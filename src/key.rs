@@ -338,6 +338,8 @@ pub(crate) mod flags {
     pub(crate) const TIMESLICE: u8 = 8;
     /// A key of the runtime's own, decided before those of the program. Only such a key may have a reserved name.
     pub(crate) const OWN: u8 = 16;
+    /// All of them. A record with another one is of a later version.
+    pub(crate) const ALL: u8 = PROVES | SLICE | SYMBOL | TIMESLICE | OWN;
 }
 
 /// Whether only keys of the runtime's own may have this name.
@@ -544,6 +546,30 @@ pub(crate) mod expansion {
 
     pub use super::{KeyRecord, RawProbe};
 
+    /// What sees to it that a key is linked with all that it needs: its probe, with the record in it, and the runtime.
+    #[derive(Debug)]
+    pub struct Keep(#[allow(dead_code)] RawProbe, #[allow(dead_code)] &'static Here);
+
+    impl Keep {
+        /// For the key with this probe.
+        pub const fn new(probe: extern "C" fn(&mut Verdict, &KeyRecord)) -> Self {
+            // SAFETY: only its address is taken.
+            Self(probe, unsafe { &HERE })
+        }
+    }
+
+    /// A place in the runtime.
+    #[derive(Debug)]
+    #[repr(C)]
+    pub struct Here(u8);
+
+    unsafe extern "C" {
+        /// Hidden (`module.rs`, `__key_record!`): a Rust `dylib` has a runtime for its own keys alone, and a program that
+        /// uses such a library, and would have no other, is not linked. The linker's message shows the name.
+        #[link_name = "invar_is_to_be_linked_into_every_module_that_has_keys"]
+        static HERE: Here;
+    }
+
     /// Runs a key's probe.
     pub fn probe<T: Value, const PROVES: u64>(
         verdict: &mut Verdict,
@@ -694,7 +720,7 @@ macro_rules! __key {
                 $crate::__private::probe(verdict, &$key, $probe);
             }
             #[used]
-            static __INVAR_KEEP: extern "C" fn(&mut $crate::Verdict, &$crate::__private::KeyRecord) = __invar_probe;
+            static __INVAR_KEEP: $crate::__private::Keep = $crate::__private::Keep::new(__invar_probe);
         };
     };
 }
@@ -726,6 +752,10 @@ macro_rules! __key_record {
             ".short {length}",
             ".byte {values}, {flags}",
             ".popsection",
+            ".protected {state}",
+            ".hidden {names}",
+            ".hidden {probe}",
+            ".hidden invar_is_to_be_linked_into_every_module_that_has_keys",
             state = sym $key,
             names = sym __INVAR_NAMES,
             probe = sym $probe,

@@ -8,7 +8,7 @@
 //! loader may not list a module that it has loaded.
 #![allow(unsafe_code)]
 
-use crate::key::{KeyRecord, RawProbe, State};
+use crate::key::{KeyRecord, RawProbe, State, flags};
 use crate::site::{SiteRecord, leads_to};
 use crate::sys;
 use core::ffi::{CStr, c_int, c_void};
@@ -96,6 +96,10 @@ core::arch::global_asm!(
     "invar_outcome:",
     ".zero 32",
     ".popsection",
+    // What key records refer to, so that no link leaves them without it in silence.
+    ".weak invar_is_to_be_linked_into_every_module_that_has_keys",
+    ".hidden invar_is_to_be_linked_into_every_module_that_has_keys",
+    ".set invar_is_to_be_linked_into_every_module_that_has_keys, invar_outcome",
     ".endif",
 );
 const _: () = assert!(size_of::<Outcome>() == 32);
@@ -188,7 +192,10 @@ pub(crate) fn note() -> &'static Outcome {
     // module has its own.
     unsafe {
         core::arch::asm!(
-            ".pushsection invar_sites, \"aR\", %progbits",
+            ".ifndef .Linvar_note",
+            ".set .Linvar_note, .",
+            ".endif",
+            ".pushsection invar_sites, \"ao\", %progbits, .Linvar_note",
             ".popsection",
             ".pushsection invar_keys, \"aR\", %progbits",
             ".popsection",
@@ -485,6 +492,7 @@ impl<'a> Module<'a> {
         let whole = ends == record.values as u32 + 1
             && names.last() == Some(&0)
             && (2..=64).contains(&record.values)
+            && record.flags & !flags::ALL == 0
             && self.segments.contain(probe, 1, libc::PF_X);
         if !whole {
             return None;

@@ -1,8 +1,9 @@
 //! However a program is built, none of its sites is lost and all of them are bound: profiles, link time
 //! optimisation, linkers, relocation models.
 //!
-//! `cargo test` builds a choice: every two values of what rustc itself offers meet in one of nine builds, and each
-//! other linker makes one. All 540 combinations, in about half an hour:
+//! `cargo test` builds a choice: every two values of what rustc itself offers meet in one of nine builds, each other linker
+//! makes one, and so does everything that puts more into the code, or leaves more in it. All 600 combinations, in about half
+//! an hour:
 //!
 //! ```sh
 //! INVAR_TEST_MATRIX=full cargo test --test builds
@@ -11,15 +12,36 @@
 mod common;
 
 use common::elf::{self, Image};
-use common::{ANYWHERE, Build, command, full_matrix, missing_target, run, scratch, sites, tale, test};
+use common::{
+    ANYWHERE, BoundSite, Build, Temporary, c, command, full_matrix, missing_target, must, run, scratch, sites, tale,
+    test,
+};
 use libtest_mimic::Trial;
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 fn main() -> ExitCode {
-    let ways = if full_matrix() { all() } else { pairs().into_iter().chain(other_linkers()).collect() };
+    let ways = if full_matrix() { all() } else { pairs().into_iter().chain(other_linkers()).chain(extras()).collect() };
     let mut tests: Vec<Trial> = ways.into_iter().map(Way::test).collect();
+    let sanitizer = nightly_is_missing("a sanitizer in Rust");
+    tests.push(test("with cargo-fuzz's flags and its address sanitizer", sites().or(sanitizer), || {
+        nothing_is_lost(&fuzzed_and_sanitized().program("story"));
+    }));
+    for linker in if full_matrix() { &LINKERS[..] } else { &[Linker::RustLld, Linker::Gnu] } {
+        let tried: [(&str, fn(Linker)); 2] = [
+            ("a Rust dylib is bound", a_dylib_is_bound),
+            ("what a Rust dylib has no form for is not linked", what_a_dylib_has_no_form_for_is_not_linked),
+        ];
+        for (name, body) in tried {
+            let missing = sites().or_else(|| linker.missing());
+            tests.push(test(&format!("{name}, {}", linker.name()), missing, move || body(*linker)));
+        }
+    }
+    for linker in LINKERS {
+        let missing = sites().or_else(|| linker.missing());
+        tests.push(test(&format!("sites in Rust and C, {}", linker.name()), missing, move || in_rust_and_c(linker)));
+    }
     let musl = format!("{}-unknown-linux-musl", std::env::consts::ARCH);
     tests.push(test("with musl, in one file", sites().or_else(|| missing_target(&musl)), move || {
         nothing_is_lost(&Build::release().target(&musl, None).program("story"));
@@ -39,6 +61,23 @@ struct Way {
     panic: &'static str,
     linker: Linker,
     model: Model,
+    extra: Extra,
+}
+
+/// What else a compiler puts into the code, or a linker leaves in it.
+#[derive(Clone, Copy, PartialEq)]
+enum Extra {
+    Nothing,
+    /// Counters for a profile, on edges.
+    Profile,
+    /// What cargo-fuzz asks for, without a sanitizer, which a stable rustc does not have.
+    Fuzzing,
+    /// Padding, so that no jump crosses 32 bytes. Intel, "Mitigations for Jump Conditional Code Erratum", 2.4.
+    Boundaries,
+    /// The same of more jumps, by the other way to ask for it.
+    MoreBoundaries,
+    /// What nobody calls, and all that debuggers read.
+    DeadCode,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -63,6 +102,7 @@ const UNITS: [&str; 2] = ["1", "16"];
 const LTO: [&str; 3] = ["off", "thin", "fat"];
 const PANIC: [&str; 2] = ["unwind", "abort"];
 const LINKERS: [Linker; 5] = [Linker::RustLld, Linker::Gnu, Linker::Gold, Linker::Mold, Linker::Lld];
+const EXTRAS: [Extra; 5] = [Extra::Profile, Extra::Fuzzing, Extra::Boundaries, Extra::MoreBoundaries, Extra::DeadCode];
 const MODELS: [Model; 3] = [Model::Pie, Model::NoPie, Model::Static];
 
 /// Every two values of two columns, with the two linkers that a stable rustc has options for.
@@ -90,6 +130,16 @@ fn other_linkers() -> Vec<Way> {
     ]
 }
 
+fn extras() -> Vec<Way> {
+    vec![
+        way("3", "16", "thin", "unwind", Linker::RustLld, Model::Pie).with(Extra::Profile),
+        way("3", "1", "off", "unwind", Linker::RustLld, Model::Pie).with(Extra::Fuzzing),
+        way("3", "16", "off", "abort", Linker::RustLld, Model::Pie).with(Extra::Boundaries),
+        way("s", "1", "fat", "unwind", Linker::Gnu, Model::NoPie).with(Extra::MoreBoundaries),
+        way("0", "16", "off", "unwind", Linker::RustLld, Model::Static).with(Extra::DeadCode),
+    ]
+}
+
 fn way(
     optimisation: &'static str,
     units: &'static str,
@@ -98,7 +148,7 @@ fn way(
     linker: Linker,
     model: Model,
 ) -> Way {
-    Way { optimisation, units, lto, panic, linker, model }
+    Way { optimisation, units, lto, panic, linker, model, extra: Extra::Nothing }
 }
 
 fn the_choice_has_every_pair() {
@@ -129,14 +179,56 @@ fn all() -> Vec<Way> {
                 for panic in PANIC {
                     for linker in LINKERS {
                         for model in MODELS {
-                            ways.push(Way { optimisation, units, lto, panic, linker, model });
+                            ways.push(way(optimisation, units, lto, panic, linker, model));
                         }
                     }
                 }
             }
         }
     }
+    // What is added has to do with how code is generated and linked, and with nothing else.
+    for extra in EXTRAS {
+        for (linker, lto) in LINKERS.into_iter().flat_map(|linker| LTO.map(|lto| (linker, lto))) {
+            ways.push(way("3", "16", lto, "unwind", linker, Model::Pie).with(extra));
+        }
+    }
     ways
+}
+
+impl Extra {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Nothing => "",
+            Self::Profile => ", counted for a profile",
+            Self::Fuzzing => ", with cargo-fuzz's flags",
+            Self::Boundaries => ", branches within boundaries",
+            Self::MoreBoundaries => ", more branches within boundaries",
+            Self::DeadCode => ", dead code kept",
+        }
+    }
+
+    fn rustflags(self) -> &'static [&'static str] {
+        match self {
+            Self::Nothing => &[],
+            Self::Profile => &["-Cprofile-generate"],
+            // cargo-fuzz 0.13, src/project.rs.
+            Self::Fuzzing => &[
+                "-Cpasses=sancov-module",
+                "-Cllvm-args=-sanitizer-coverage-level=4",
+                "-Cllvm-args=-sanitizer-coverage-inline-8bit-counters",
+                "-Cllvm-args=-sanitizer-coverage-pc-table",
+                "-Cllvm-args=-sanitizer-coverage-trace-compares",
+                "--cfg=fuzzing",
+                "-Ccodegen-units=1",
+            ],
+            Self::Boundaries => &["-Cllvm-args=-x86-branches-within-32B-boundaries"],
+            Self::MoreBoundaries => &[
+                "-Cllvm-args=-x86-align-branch-boundary=32",
+                "-Cllvm-args=-x86-align-branch=fused+jcc+jmp+call+ret+indirect",
+            ],
+            Self::DeadCode => &["-Clink-dead-code", "-Cdebuginfo=2"],
+        }
+    }
 }
 
 impl Model {
@@ -160,6 +252,19 @@ impl Linker {
         }
     }
 
+    /// The build, by this linker.
+    fn links(self, build: Build) -> Build {
+        if self == Self::RustLld {
+            return build;
+        }
+        build.rustflag("-Clinker-features=-lld").rustflag(format!("-Clink-arg=-fuse-ld={}", self.name()))
+    }
+
+    /// Whether it knows that what is ordered with a function is of no use without it (SHF_LINK_ORDER).
+    fn drops_records(self) -> bool {
+        matches!(self, Self::RustLld | Self::Lld)
+    }
+
     /// Why it cannot be used here, from a try.
     fn missing(self) -> Option<String> {
         if self == Self::RustLld {
@@ -177,10 +282,14 @@ impl Linker {
 }
 
 impl Way {
+    fn with(self, extra: Extra) -> Self {
+        Self { extra, ..self }
+    }
+
     fn name(&self) -> String {
-        let Self { optimisation, units, lto, panic, linker, model } = self;
-        let (linker, model) = (linker.name(), model.name());
-        format!("opt {optimisation}, units {units}, lto {lto}, panic {panic}, {linker}, {model}")
+        let Self { optimisation, units, lto, panic, linker, model, extra } = self;
+        let (linker, model, extra) = (linker.name(), model.name(), extra.name());
+        format!("opt {optimisation}, units {units}, lto {lto}, panic {panic}, {linker}, {model}{extra}")
     }
 
     fn build(&self) -> Build {
@@ -191,11 +300,10 @@ impl Way {
             .setting("lto", self.lto)
             .setting("panic", self.panic)
             .setting("debug-assertions", if self.optimisation == "0" { "true" } else { "false" });
-        if self.linker != Linker::RustLld {
-            build = build
-                .rustflag("-Clinker-features=-lld")
-                .rustflag(format!("-Clink-arg=-fuse-ld={}", self.linker.name()));
+        for flag in self.extra.rustflags() {
+            build = build.rustflag(*flag);
         }
+        build = self.linker.links(build);
         match self.model {
             Model::Pie => build,
             Model::NoPie => build.rustflag("-Crelocation-model=static"),
@@ -205,13 +313,98 @@ impl Way {
 
     fn test(self) -> Trial {
         let missing = sites().or_else(|| self.linker.missing());
-        test(&self.name(), missing, move || nothing_is_lost(&self.build().program("story")))
+        test(&self.name(), missing, move || {
+            let program = self.build().program("story");
+            nothing_is_lost(&program);
+            // What counts for a profile refers to every function that it counts.
+            let kept = matches!(self.extra, Extra::DeadCode | Extra::Profile);
+            let dropped = self.linker.drops_records() && !kept;
+            assert!(!(dropped && has_idle_table(&program)), "a function that nobody calls is kept by its site");
+        })
     }
+}
+
+/// Whether the program has what only a function of its dependency needs that nobody calls.
+fn has_idle_table(program: &Path) -> bool {
+    const MARK: &[u8] = b"needed by a function that nobody calls";
+    std::fs::read(program).unwrap().windows(MARK.len()).any(|bytes| bytes == MARK)
+}
+
+/// Why there is nothing here that only a nightly rustc has.
+fn nightly_is_missing(what: &str) -> Option<String> {
+    let output = Command::new(std::env::var_os("RUSTC").unwrap_or("rustc".into())).arg("-V").output().expect("rustc");
+    let version = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    (!version.contains("nightly")).then(|| format!("{what} needs a nightly rustc, and this is {version}"))
+}
+
+fn fuzzed_and_sanitized() -> Build {
+    let build = Build::release().named("fuzzed and sanitized").rustflag("-Zsanitizer=address");
+    Extra::Fuzzing.rustflags().iter().fold(build, |build, flag| build.rustflag(*flag))
+}
+
+fn dylib(linker: Linker) -> Build {
+    linker.links(Build::release().named(&format!("dylib {}", linker.name()))).rustflag("-Cprefer-dynamic")
+}
+
+/// Every site of the library is bound, also for a private key, and nothing of the runtime's is anybody else's.
+fn a_dylib_is_bound(linker: Linker) {
+    let library = dylib(linker).library("shared");
+    let program = dylib(linker).program("sharing");
+    let folders = [library.parent().unwrap(), &target_libraries()].map(|folder| folder.display().to_string());
+    let tale = tale(command(&program).env("LD_LIBRARY_PATH", folders.join(":")));
+    tale.assert_consistent();
+    let library = tale.module("libshared.so");
+    library.assert_bound();
+    assert!(library.sites >= 6, "{library:#?}");
+    for key in ["shared.private", "shared.public", "dependency.ready", "cpu.popcnt", "slice"] {
+        library.key(key);
+    }
+    let path = dylib(linker).library("shared");
+    let names = elf::exported(&std::fs::read(path).unwrap());
+    let ours: Vec<_> = names.iter().filter(|name| name.starts_with("__") || name.starts_with("invar_")).collect();
+    // GNU gold has thread-local memory of its own among them.
+    assert!(ours.iter().all(|name| *name == "invar_area"), "{ours:?}");
+}
+
+/// A site of the library's key that is compiled into the program, and a key of the program, which would have no runtime.
+fn what_a_dylib_has_no_form_for_is_not_linked(linker: Linker) {
+    for (feature, name) in [("ask", "PUBLIC"), ("own", "invar_is_to_be_linked_into_every_module_that_has_keys")] {
+        let build = dylib(linker).named(&format!("dylib {feature} {}", linker.name()));
+        let said = build.argument("--features").argument(feature).fails("sharing");
+        assert!(said.contains("linking with") && said.contains(name), "{said}");
+    }
+}
+
+/// Where rustc's own libraries are.
+fn target_libraries() -> PathBuf {
+    let output = Command::new(std::env::var_os("RUSTC").unwrap_or("rustc".into()))
+        .args(["--print", "target-libdir"])
+        .output()
+        .expect("rustc");
+    String::from_utf8(output.stdout).unwrap().trim().into()
+}
+
+/// One table of what both compilers left, in one link.
+fn in_rust_and_c(linker: Linker) {
+    let object = Temporary::path("mixed.o");
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/programs/c/mixed.c");
+    must(c::compiler("cc -O2 -fPIC").args(["-c", source, "-o"]).arg(&object.0));
+    let build = Build::release().named(&format!("mixed {}", linker.name()));
+    let build = linker.links(build).link_argument(object.0.display()).link_argument("-Wl,--undefined=mixed_sites");
+    let program = build.program("adaptive");
+    let tale = tale(&mut command(&program));
+    let module = tale.program();
+    module.assert_bound();
+    module.key("mixed_c");
+    let of_c = |site: &BoundSite| site.key == "mixed_c";
+    let in_c = module.bindings.iter().filter_map(|binding| binding.site.as_ref()).filter(|site| of_c(site)).count();
+    assert!(in_c == 2 && module.sites > in_c, "{module:#?}");
 }
 
 /// Runs the program, and looks for sites in its code that are not in its table.
 fn nothing_is_lost(program: &Path) {
-    let tale = tale(&mut command(program));
+    // Where it is compiled to be profiled, the profile is not asked for.
+    let tale = tale(command(program).env("LLVM_PROFILE_FILE", "/dev/null"));
     tale.assert_consistent();
     tale.program().assert_bound();
     for key in ["story.on", "story.off", "story.width", "story.failing", "story.counted", "slice", "dependency.ready"] {

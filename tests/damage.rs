@@ -339,9 +339,12 @@ fn records_twice_or_blank() {
 /// Flags that are not 0, or an unknown kind, at every site.
 fn records_of_another_version_are_skipped() {
     let (image, plain) = &*STORY;
-    for (at, byte) in [(15, 1), (15, 0x80), (13, 0), (13, 4)] {
+    let sites = [(15, 1), (15, 0x80), (13, 0), (13, 4)].map(|(at, byte)| (&image.sites, at, byte));
+    // A flag that no key of this version has, beside those that it may have.
+    let keys = [0x20, 0x40, 0x80, 0xe0, 0x3f].map(|flags| (&image.keys, 15, flags));
+    for (table, at, byte) in sites.into_iter().chain(keys) {
         let mut bytes = image.bytes.clone();
-        records(&image.sites).into_iter().for_each(|record| bytes[record + at] = byte);
+        records(table).into_iter().for_each(|record| bytes[record + at] = byte);
         let copy = Temporary::executable("version", &bytes);
         let tale = tale(&mut command(&copy.0));
         tale.assert_consistent();

@@ -138,19 +138,72 @@ pub static OBSERVED_REQUEST: AtomicUsize = AtomicUsize::new(0);
 #[doc(hidden)]
 pub static OBSERVED_WITHDRAWAL: AtomicUsize = AtomicUsize::new(0);
 
-/// Calls a function that preserves every register, from a place where the compiler knows of no call: thirteen bytes at
-/// each site, and nothing that the hot path beside it would have to save.
+/// Goes to a function that comes back behind this place: twelve bytes at each site, of a block where the compiler knows of no
+/// call.
 ///
-/// It steps over the red zone, in which the function around it may keep data, and comes back to where it was; so to
-/// the compiler the stack is not used, and a leaf function stays one. No unwinder sees this frame; none needs to, since
-/// the callee cannot panic.
+/// The function is told by `r11` where to come back to, and preserves every other register. The stack pointer stays where
+/// it is: to the compiler the stack is not used, so a leaf function stays one; and to an unwinder, which knows nothing of
+/// what is done here, the function around is at every instruction what it was.
 ///
-/// Stands in an `unsafe` block: the function must preserve every register but the flags.
+/// Stands in an `unsafe` block: the function must be such a one, as [`__slice_paths!`](crate::__slice_paths) makes them.
+/// Hidden, since the stubs by which a library's own functions can be replaced may change `r11` (glibc,
+/// sysdeps/x86_64/dl-trampoline.h).
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __call_cold {
     ($function:path) => {
-        ::core::arch::asm!("add rsp, -128", "call {function}", "sub rsp, -128", function = sym $function, options(nostack))
+        ::core::arch::asm!(
+            "lea r11, [rip + 2f]",
+            "jmp {function}",
+            "2:",
+            ".hidden {function}",
+            function = sym $function,
+            out("r11") _,
+            options(nostack),
+        )
+    };
+}
+
+/// What the functions below refer to is in their own module, also where that is a Rust `dylib`, which exports it.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __of_this_module {
+    () => {
+        ".hidden {observed}
+        .protected {state}"
+    };
+}
+
+/// How the functions that are gone to by [`__call_cold!`](crate::__call_cold) begin: to unwinders, the frame of the function
+/// around ends where its stack pointer stands, and `r11` has the address in it.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __cold_begin {
+    () => {
+        ".cfi_startproc
+        .cfi_def_cfa rsp, 0
+        .cfi_register rip, r11"
+    };
+}
+
+/// Steps over the red zone, in which the function around may keep data. No flag changes.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __cold_down {
+    () => {
+        "lea rsp, [rsp - 128]
+        .cfi_adjust_cfa_offset 128"
+    };
+}
+
+/// And back, to the function around.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __cold_end {
+    () => {
+        "lea rsp, [rsp + 128]
+        .cfi_adjust_cfa_offset -128
+        jmp r11"
     };
 }
 
@@ -180,18 +233,24 @@ macro_rules! __slice_paths {
         #[unsafe(naked)]
         $vis extern "C" fn $request() {
             ::core::arch::naked_asm!(
+                $crate::__cold_begin!(),
                 "cmp qword ptr [rip + {observed}], 0",
                 "jne 3f",
+                $crate::__cold_down!(),
                 "push rax",
+                ".cfi_adjust_cfa_offset 8",
                 "movsxd rax, dword ptr [rip + {state} + 8]",
                 "test rax, rax",
                 "je 2f",
                 "mov byte ptr fs:[rax + {request}], 1",
                 "2:",
                 "pop rax",
-                "ret",
+                ".cfi_adjust_cfa_offset -8",
+                $crate::__cold_end!(),
                 "3:",
                 "jmp qword ptr [rip + {observed}]",
+                ".cfi_endproc",
+                $crate::__of_this_module!(),
                 observed = sym $crate::OBSERVED_REQUEST,
                 state = sym $state,
                 request = const $crate::AREA_REQUEST,
@@ -202,9 +261,12 @@ macro_rules! __slice_paths {
         #[unsafe(naked)]
         $vis extern "C" fn $withdraw() {
             ::core::arch::naked_asm!(
+                $crate::__cold_begin!(),
                 "cmp qword ptr [rip + {observed}], 0",
                 "jne 3f",
+                $crate::__cold_down!(),
                 "push rax",
+                ".cfi_adjust_cfa_offset 8",
                 "movsxd rax, dword ptr [rip + {state} + 8]",
                 "test rax, rax",
                 "je 2f",
@@ -216,15 +278,24 @@ macro_rules! __slice_paths {
                 "test eax, eax",
                 "js 2f",
                 "push rcx",
-                "push r11",
+                ".cfi_adjust_cfa_offset 8",
+                "push r11", // which the call changes
+                ".cfi_adjust_cfa_offset 8",
+                ".cfi_rel_offset rip, 0",
                 "syscall",
                 "pop r11",
+                ".cfi_adjust_cfa_offset -8",
+                ".cfi_register rip, r11",
                 "pop rcx",
+                ".cfi_adjust_cfa_offset -8",
                 "2:",
                 "pop rax",
-                "ret",
+                ".cfi_adjust_cfa_offset -8",
+                $crate::__cold_end!(),
                 "3:",
                 "jmp qword ptr [rip + {observed}]",
+                ".cfi_endproc",
+                $crate::__of_this_module!(),
                 observed = sym $crate::OBSERVED_WITHDRAWAL,
                 state = sym $state,
                 request = const $crate::AREA_REQUEST,
@@ -253,6 +324,8 @@ pub fn take_back(area: isize) -> bool {
 
 #[cfg(test)]
 pub(super) mod tests {
+    #[cfg(target_env = "gnu")]
+    use super::super::stepping;
     use super::*;
     use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -269,21 +342,21 @@ pub(super) mod tests {
     /// Calls the function with something else in every register that a call may change, and fails unless all of it is
     /// there afterwards.
     pub(crate) fn call(function: extern "C" fn()) {
-        let before: [u64; 9] = core::array::from_fn(|at| (UMASK << 32) + UMASK + at as u64);
-        let [mut rax, mut rcx, mut rdx, mut rsi, mut r8, mut r9, mut r10, mut r11, _] = before;
+        let before: [u64; 8] = core::array::from_fn(|at| (UMASK << 32) + UMASK + at as u64);
+        let [mut rax, mut rcx, mut rdx, mut rsi, mut r8, mut r9, mut r10, _] = before;
         let mut rdi = UMASK;
-        // SAFETY: the functions of this file preserve every register; their stack is stepped over to.
+        // SAFETY: as in `__call_cold!`.
         unsafe {
             asm!(
-                "add rsp, -128",
-                "call {function}",
-                "sub rsp, -128",
+                "lea r11, [rip + 2f]",
+                "jmp {function}",
+                "2:",
                 function = in(reg) function,
                 inout("rax") rax, inout("rcx") rcx, inout("rdx") rdx, inout("rsi") rsi, inout("rdi") rdi,
-                inout("r8") r8, inout("r9") r9, inout("r10") r10, inout("r11") r11,
+                inout("r8") r8, inout("r9") r9, inout("r10") r10, out("r11") _,
             );
         }
-        assert_eq!([rax, rcx, rdx, rsi, r8, r9, r10, r11], before[..8]);
+        assert_eq!([rax, rcx, rdx, rsi, r8, r9, r10], before[..7]);
         assert_eq!(rdi, UMASK);
     }
 
@@ -342,6 +415,24 @@ pub(super) mod tests {
         assert_eq!(run(request_out_of_line, 0, 0), (0, 0, false), "without an area nothing is stored");
         assert_eq!(run(withdraw_out_of_line, 0, 1), (0, 1, false), "nor is anything looked at");
         assert_eq!(words(), before);
+
+        // Each way through each of them, step by step: an unwinder is never lost. What stands behind a system call may be
+        // stepped over.
+        #[cfg(target_env = "gnu")]
+        for (function, area_offset, was, yield_number, instructions) in [
+            (request_out_of_line as extern "C" fn(), offset, (0, 0), -1, 11),
+            (request_out_of_line, 0, (0, 0), -1, 10),
+            (withdraw_out_of_line, 0, (0, 0), -1, 10),
+            (withdraw_out_of_line, offset, (1, 0), -1, 12),
+            (withdraw_out_of_line, offset, (0, 0), -1, 14),
+            (withdraw_out_of_line, offset, (0, 1), -1, 17),
+            (withdraw_out_of_line, offset, (0, 1), libc::SYS_umask as i32, 21),
+        ] {
+            set_area(area_offset, yield_number);
+            (area[REQUEST], area[GRANTED]) = was;
+            let steps = stepping::through(function as usize, &mut || call(function));
+            assert!(steps.inside >= instructions && steps.lost == 0, "{area_offset} {was:?} {yield_number}: {steps:?}");
+        }
 
         // SAFETY: as above.
         unsafe { libc::umask(mask) };

@@ -3,6 +3,8 @@
 mod area;
 mod observe;
 mod site;
+#[cfg(all(test, target_env = "gnu"))]
+mod stepping;
 mod symbol;
 mod system;
 mod thread;

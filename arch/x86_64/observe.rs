@@ -8,7 +8,7 @@ use crate::cpu::cpuid;
 use core::arch::naked_asm;
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 
-/// What stands in for one of the two; is given the address behind the call, by which its site is known.
+/// What stands in for one of the two; is given the address that it comes back to, by which its site is known.
 pub type Observer = extern "C" fn(usize);
 
 static REQUEST: AtomicUsize = AtomicUsize::new(0);
@@ -56,12 +56,22 @@ fn prepare(request: Observer, withdrawal: Observer) -> bool {
 const LEGACY: usize = 512;
 const HEADER: usize = 64;
 
+/// Gone to as the out-of-line request is; what it keeps for unwinders is right at every instruction.
+///
 /// The header must be zero where `xsave` does not write it.
 macro_rules! call_observer {
     ($observer:ident) => {
         naked_asm!(
+            crate::__cold_begin!(),
+            crate::__cold_down!(),
+            "push r11",
+            ".cfi_adjust_cfa_offset 8",
+            ".cfi_rel_offset rip, 0",
             "push rbp",
+            ".cfi_adjust_cfa_offset 8",
+            ".cfi_rel_offset rbp, 0",
             "mov rbp, rsp",
+            ".cfi_def_cfa_register rbp",
             "push rax",
             "push rcx",
             "push rdx",
@@ -70,7 +80,6 @@ macro_rules! call_observer {
             "push r8",
             "push r9",
             "push r10",
-            "push r11",
             "sub rsp, qword ptr [rip + {bytes}]",
             "and rsp, -64",
             "xor edx, edx",
@@ -84,8 +93,7 @@ macro_rules! call_observer {
             "xor edx, edx",
             "mov eax, dword ptr [rip + {components}]",
             "xrstor [rsp]",
-            "lea rsp, [rbp - 72]",
-            "pop r11",
+            "lea rsp, [rbp - 64]",
             "pop r10",
             "pop r9",
             "pop r8",
@@ -95,7 +103,13 @@ macro_rules! call_observer {
             "pop rcx",
             "pop rax",
             "pop rbp",
-            "ret",
+            ".cfi_def_cfa rsp, 136",
+            ".cfi_restore rbp",
+            "pop r11",
+            ".cfi_adjust_cfa_offset -8",
+            ".cfi_register rip, r11",
+            crate::__cold_end!(),
+            ".cfi_endproc",
             bytes = sym STATE_BYTES,
             components = sym STATE_COMPONENTS,
             observer = sym $observer,
@@ -116,6 +130,8 @@ extern "C" fn observed_withdrawal() {
 
 #[cfg(test)]
 mod tests {
+    #[cfg(target_env = "gnu")]
+    use super::super::stepping;
     use super::*;
     use core::arch::asm;
     use std::is_x86_feature_detected;
@@ -134,12 +150,13 @@ mod tests {
             unsafe {
                 asm!(
                     $(concat!($move, " ", $register, $number, ", [{marks} + ", $width, " * ", $number, "]"),)*
-                    "add rsp, -128",
-                    "call {between}",
-                    "sub rsp, -128",
+                    "lea r11, [rip + 2f]",
+                    "jmp {between}",
+                    "2:",
                     $(concat!($move, " [{marks} + ", $width, " * ", $number, "], ", $register, $number),)*
                     marks = in(reg) &raw mut marks,
                     between = in(reg) $between,
+                    out("r11") _,
                     out("xmm0") _, out("xmm1") _, out("xmm2") _, out("xmm3") _, out("xmm4") _, out("xmm5") _, out("xmm6") _,
                     out("xmm7") _, out("xmm8") _, out("xmm9") _, out("xmm10") _, out("xmm11") _, out("xmm12") _,
                     out("xmm13") _, out("xmm14") _, out("xmm15") _,
@@ -262,6 +279,11 @@ mod tests {
         super::super::area::tests::call(observed_request);
         super::super::area::tests::call(observed_withdrawal);
         assert_eq!([observed_request, observed_withdrawal].map(preserves), [(true, true); 2]);
+        #[cfg(target_env = "gnu")]
+        for function in [observed_request as extern "C" fn(), observed_withdrawal] {
+            let steps = stepping::through(function as usize, &mut || super::super::area::tests::call(function));
+            assert!(steps.inside > 40 && steps.lost == 0, "{steps:?}");
+        }
         STATE_COMPONENTS.store(0, Relaxed);
         assert_eq!(preserves(observed_request), (false, !has_masks), "the test sees a change");
     }

@@ -24,8 +24,16 @@ use crate::{Code, Kind, Site};
 /// Must stand in an `unsafe` block: the runtime will rewrite these instructions, which is sound for every
 /// static that a key record names.
 ///
-/// The section's `R` flag (`SHF_GNU_RETAIN`) keeps the record under `--gc-sections`.
 /// Without `options(nomem)` the site is a compiler barrier, which the slice protocol needs.
+///
+/// - `$otherwise` is named once, by `.irp`: for each time that an operand names a label the compiler may give it another
+///   block, as it does where it counts edges (`-Cprofile-generate`, fuzzers).
+/// - The compare is written as data, behind which the assembler does not pad the jump
+///   (`-x86-branches-within-32B-boundaries`; LLVM, X86AsmBackend.cpp, `isRightAfterData`).
+/// - The record is ordered with the code, by a label in it that is named after the one of `$otherwise`: a linker that knows
+///   `SHF_LINK_ORDER` drops it with a function that nobody calls, and no sooner.
+/// - The state is `protected`: in a Rust `dylib`, which exports it, the site has the library's own; and a site that would
+///   have that of another module is not linked.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __site {
@@ -40,16 +48,24 @@ macro_rules! __site {
     };
     (@emit $prefix:literal, $kind:literal, $state:path, $value:expr, $otherwise:block) => {
         ::core::arch::asm!(
+            ".irp otherwise, {otherwise}",
+            ".ifndef .Linvar\\otherwise",
+            ".Linvar\\otherwise:",
+            ".endif",
             "2:",
             $prefix,
-            "cmp byte ptr [rip + {state}], {value}",
-            "jne {otherwise}",
+            ".byte 0x80, 0x3d",
+            ".long {state} - . - 5",
+            ".byte {value}",
+            "jne \\otherwise",
             "3:",
-            ".pushsection invar_sites, \"aR\", @progbits",
+            ".pushsection invar_sites, \"ao?\", @progbits, .Linvar\\otherwise",
             ".balign 4",
-            ".long 2b - ., {otherwise} - ., {state} - .",
+            ".long 2b - ., \\otherwise - ., {state} - .",
             ".byte 3b - 2b, {kind}, {value}, 0",
             ".popsection",
+            ".endr",
+            ".protected {state}",
             state = sym $state,
             value = const $value,
             kind = const $kind,

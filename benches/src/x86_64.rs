@@ -182,14 +182,12 @@ macro_rules! site_record {
 #[macro_export]
 macro_rules! checked_paths {
     () => {
-        "20: add rsp, -128
-        call {request}
-        sub rsp, -128
-        jmp 21b
-        30: add rsp, -128
-        call {withdraw}
-        sub rsp, -128
-        jmp 31b"
+        "20: lea r11, [rip + 20f]
+        jmp {request}
+        20: jmp 21b
+        30: lea r11, [rip + 30f]
+        jmp {withdraw}
+        30: jmp 31b"
     };
 }
 

@@ -99,7 +99,7 @@ static int is_key(const struct invar_module *m, const struct invar_key_record *k
 {
 	const char *names = names_of(k);
 	unsigned at, ends = 0;
-	if (k->values < 2 || k->values > 64 || !k->names_length || !holds(m, (uintptr_t)names, k->names_length, PF_R) ||
+	if (k->flags & ~(PROVES | SLICE | SYMBOL | TIMESLICE | OWN) || k->values < 2 || k->values > 64 || !k->names_length || !holds(m, (uintptr_t)names, k->names_length, PF_R) ||
 	    !holds(m, invar_at(&k->probe), 1, PF_X) || invar_at(&k->state) % 8 || !holds(m, invar_at(&k->state), 256, PF_R | PF_W))
 		return 0;
 	for (at = 0; at < k->names_length; ends += names[at++] == 0)

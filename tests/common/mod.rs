@@ -232,6 +232,13 @@ impl Build {
         self.build(package, &format!("lib{package}.so"))
     }
 
+    /// Fails to build a package of `tests/programs`, and returns what is said.
+    pub fn fails(&self, package: &str) -> String {
+        let (_lock, output) = self.run_cargo(package);
+        assert!(!output.status.success(), "{package} as {} was built", self.name);
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    }
+
     /// Once in a process; cargo sees to it that it costs little in the next one.
     fn build(&self, package: &str, file: &str) -> PathBuf {
         static BUILT: Mutex<BTreeMap<PathBuf, Arc<OnceLock<()>>>> = Mutex::new(BTreeMap::new());
@@ -242,10 +249,31 @@ impl Build {
     }
 
     fn build_with_cargo(&self, package: &str, file: &str, result: &Path) {
+        let (lock, output) = self.run_cargo(package);
+        assert!(
+            output.status.success(),
+            "{package} as {} was not built (if the lock file is old: cargo update --workspace in tests/programs)\n{}",
+            self.name,
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let folder = if self.profile == "dev" { "debug" } else { self.profile };
+        fs::create_dir_all(result.parent().unwrap()).unwrap();
+        let built = self.target_folder().join(&self.target).join(folder).join(file);
+        replace(result, &fs::read(built).expect("what cargo built"));
+        drop(lock);
+    }
+
+    /// Where cargo builds it.
+    fn target_folder(&self) -> PathBuf {
         // Two folders, so that two ways to build can be had at the same time. What is built ends in the same place
         // for all of a folder, and is moved away; other processes may be at it too.
         let folder = self.name.bytes().fold(0, |sum: u8, byte| sum.wrapping_add(byte)) % 2;
-        let target = scratch().join(format!("programs-{folder}"));
+        scratch().join(format!("programs-{folder}"))
+    }
+
+    /// What cargo says, and the lock on its folder.
+    fn run_cargo(&self, package: &str) -> (File, Output) {
+        let target = self.target_folder();
         fs::create_dir_all(&target).unwrap();
         let lock = File::create(target.join("invar-tests.lock")).unwrap();
         lock.lock().unwrap();
@@ -268,15 +296,7 @@ impl Build {
             .env("CARGO_INCREMENTAL", "0")
             .envs(self.settings.iter().cloned());
         let output = cargo.output().expect("cargo");
-        assert!(
-            output.status.success(),
-            "{package} as {} was not built (if the lock file is old: cargo update --workspace in tests/programs)\n{}",
-            self.name,
-            String::from_utf8_lossy(&output.stderr)
-        );
-        let folder = if self.profile == "dev" { "debug" } else { self.profile };
-        fs::create_dir_all(result.parent().unwrap()).unwrap();
-        replace(result, &fs::read(target.join(&self.target).join(folder).join(file)).expect("what cargo built"));
+        (lock, output)
     }
 }
 

@@ -172,6 +172,23 @@ mod by_cpu {
     }
 }
 
+/// What a fuzzer brings along, which is called from everywhere.
+#[cfg(fuzzing)]
+mod fuzzer {
+    macro_rules! hooks {
+        ($($name:ident)*) => {
+            $(
+                #[unsafe(no_mangle)]
+                extern "C" fn $name(_: u64, _: u64) {}
+            )*
+        };
+    }
+    hooks!(__sanitizer_cov_8bit_counters_init __sanitizer_cov_pcs_init __sanitizer_cov_trace_pc_indir);
+    hooks!(__sanitizer_cov_trace_cmp1 __sanitizer_cov_trace_cmp2 __sanitizer_cov_trace_cmp4 __sanitizer_cov_trace_cmp8);
+    hooks!(__sanitizer_cov_trace_const_cmp1 __sanitizer_cov_trace_const_cmp2);
+    hooks!(__sanitizer_cov_trace_const_cmp4 __sanitizer_cov_trace_const_cmp8 __sanitizer_cov_trace_switch);
+}
+
 fn main() {
     let x = black_box(14);
     let memory = &mut [0; 64];
