@@ -29,14 +29,11 @@ fn main() -> ExitCode {
         nothing_is_lost(&fuzzed_and_sanitized().program("story"));
     }));
     for linker in if full_matrix() { &LINKERS[..] } else { &[Linker::RustLld, Linker::Gnu] } {
-        let tried: [(&str, fn(Linker)); 2] = [
-            ("a Rust dylib is bound", a_dylib_is_bound),
-            ("what a Rust dylib has no form for is not linked", what_a_dylib_has_no_form_for_is_not_linked),
-        ];
-        for (name, body) in tried {
-            let missing = sites().or_else(|| linker.missing());
-            tests.push(test(&format!("{name}, {}", linker.name()), missing, move || body(*linker)));
-        }
+        let missing = || sites().or_else(|| linker.missing());
+        let name = |name: &str| format!("{name}, {}", linker.name());
+        tests.push(test(&name("a Rust dylib is bound"), missing(), move || a_dylib_is_bound(*linker)));
+        let unlinked = move || what_a_dylib_has_no_form_for_is_not_linked(*linker);
+        tests.push(test(&name("what a Rust dylib has no form for is not linked"), missing(), unlinked));
     }
     for linker in LINKERS {
         let missing = sites().or_else(|| linker.missing());
