@@ -118,11 +118,11 @@ static int has_name(const struct invar_key_record *k, const char *name)
 
 /* The key of this name that somebody has sealed: in this module, else in the first of the others. Only keys of the runtime's own can
  * have the name of one. */
-static const struct invar_key_record *others(const struct invar_module *m, const struct invar_key_record *k)
+static const struct invar_key_record *others(const struct invar_module *m, const struct invar_key_record *k, int *ours)
 {
 	struct tables t;
-	int ours = 1;
-	for (const struct invar_module *o = m; o; o = ours ? m->modules : o->next, ours = 0)
+	*ours = 1;
+	for (const struct invar_module *o = m; o; o = *ours ? m->modules : o->next, *ours = 0)
 		if (find_tables(o, &t))
 			for (const struct invar_key_record *of = t.keys; of < t.keys + t.keys_count; of++)
 				if (is_key(o, of) && status_of(of) == SEALED && has_name(of, names_of(k)) &&
@@ -156,8 +156,8 @@ static void copy(struct invar_verdict *to, const struct invar_verdict *from, uns
 		((word *)to)[word_number] = ((const word *)from)[word_number];
 }
 
-/* What a key of ours has from a sealed one of its name; or why it cannot have it. */
-static const char *adopt(struct invar_verdict *to, const struct invar_key_record *k, const struct invar_key_record *from)
+/* What a key of ours has from a sealed one of its name, as it is if that is ours too; or why it cannot have it. */
+static const char *adopt(struct invar_verdict *to, const struct invar_key_record *k, const struct invar_key_record *from, int ours)
 {
 	const struct invar_verdict *theirs = state_of(from);
 	if ((k->flags ^ from->flags) & ~PROVES)
@@ -168,14 +168,16 @@ static const char *adopt(struct invar_verdict *to, const struct invar_key_record
 	    (theirs->origin == INVAR_ORIGIN_FORCED && !(k->flags & TIMESLICE)))
 		return "another module's verdict is none";
 	copy(to, theirs, 0);
-	to->origin = theirs->origin == INVAR_ORIGIN_FORCED ? INVAR_ORIGIN_FORCED : INVAR_ORIGIN_ADOPTED;
+	if (!ours && theirs->origin != INVAR_ORIGIN_FORCED)
+		to->origin = INVAR_ORIGIN_ADOPTED;
 	return 0;
 }
 
 /* Decides a key and seals it, unless somebody has begun to, or its state is memory that is in use. */
 static void decide(const struct invar_module *m, const struct invar_key_record *k, int32_t request)
 {
-	const struct invar_key_record *from = k->flags & SYMBOL ? 0 : others(m, k);
+	int ours;
+	const struct invar_key_record *from = k->flags & SYMBOL ? 0 : others(m, k, &ours);
 	struct invar_verdict *state = state_of(k), verdict;
 	const char *why = 0;
 	if (!same(state, &blank, 256) || !__atomic_compare_exchange_n(&state->status, &(uint8_t){ 0 }, 1, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
@@ -192,10 +194,10 @@ static void decide(const struct invar_module *m, const struct invar_key_record *
 		if (verdict.origin == INVAR_ORIGIN_FAILED)
 			verdict.value = 0;
 		if (!(k->flags & (PROVES | SYMBOL)))	/* whoever sealed it meanwhile, as a library that the probe loaded, came first */
-			from = others(m, k);
+			from = others(m, k, &ours);
 	}
 	if (!why && from && !(k->flags & PROVES && state_of(from)->value > verdict.value))
-		why = adopt(&verdict, k, from);
+		why = adopt(&verdict, k, from, ours);
 	if (!why && verdict.value && k->flags & SLICE && !is_request(k->flags & TIMESLICE ? (int32_t)verdict.data + 28 : request))
 		why = "there is no memory for slice requests that is safe to write";
 	if (why) {
