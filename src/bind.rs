@@ -463,3 +463,32 @@ impl<'a> Resolver<'a> {
         Some((key.state, key.flags))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `docs/site-abi.md`, outcome: reason and detail.
+    #[test]
+    fn reasons_have_their_numbers() {
+        use Reason::*;
+        let reasons = [
+            Setting,
+            Architecture,
+            Threads(7),
+            ThreadsUnknown(7),
+            Refused(7),
+            Writable(7),
+            Rewritten,
+            Unreadable,
+            Shared,
+        ];
+        for (number, reason) in (1..).zip(reasons) {
+            let has_detail = (3..=6).contains(&number);
+            assert_eq!(reason.to_numbers(), (number, if has_detail { 7 } else { 0 }));
+            assert_eq!(reason.detail(), has_detail.then_some(7));
+            assert_eq!(Reason::from_numbers(number, 7), Some(reason));
+        }
+        assert_eq!([0, 10, 255].map(|number| Reason::from_numbers(number, 7)), [None; 3]);
+    }
+}
