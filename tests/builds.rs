@@ -44,7 +44,7 @@ fn main() -> ExitCode {
         nothing_is_lost(&Build::release().target(&musl, None).program("story"));
     }));
     tests.push(test("the choice has every pair", ANYWHERE, the_choice_has_every_pair));
-    tests.push(test("the runtime adds less than 20 KiB to a library with keys", sites(), the_runtime_is_small));
+    tests.push(test("the runtime adds less than 32 KiB to a library with keys", sites(), the_runtime_is_small));
     tests.push(test("a small library needs libc only", ANYWHERE, a_small_library_needs_libc_only));
     run(tests)
 }
@@ -445,7 +445,7 @@ fn compares(image: &Image) -> Vec<u64> {
 
 /// What the runtime may add to a small library, in KiB, by the library's features: with keys of its own, with slices
 /// too, with everything.
-const LIMITS: [(&str, u64); 3] = [("bound", 20), ("slice", 32), ("all", 56)];
+const LIMITS: [(&str, u64); 3] = [("bound", 32), ("slice", 44), ("all", 76)];
 
 /// The small library with these features, built for size.
 fn small(features: &str) -> Build {
