@@ -17,6 +17,7 @@
 //! | [`start`], [`Call`] | a thread's start routine that does something before another |
 //! | `cpu_keys!`, [`cpu_features`], [`feature_mask`] | the CPU features that a program would choose by |
 //! | `__symbol!`, `__address_of!`, `IFUNC` | a symbol that the loader binds, and whether it does |
+//! | `__protected!` | the directive by which a dylib has an exported static of its own |
 //!
 //! # portable
 //!
@@ -317,3 +318,24 @@ macro_rules! key_names {
     };
 }
 cpu_keys!(key_names);
+
+/// For `asm!`: makes a static `protected`, so that a table in a Rust `dylib`, which exports it, leads to the library's own.
+#[cfg(any(target_arch = "x86_64", target_arch = "x86"))]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __protected {
+    ($symbol:literal) => {
+        concat!(".protected ", $symbol)
+    };
+}
+
+/// Nothing: for most other machines LLVM puts statics into one (GlobalMerge.cpp), so that what the compiler names is a sum,
+/// which the directive does not take. A `dylib` with keys is not linked there.
+#[cfg(not(any(target_arch = "x86_64", target_arch = "x86")))]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __protected {
+    ($symbol:literal) => {
+        ""
+    };
+}

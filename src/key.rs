@@ -752,7 +752,7 @@ macro_rules! __key_record {
             ".short {length}",
             ".byte {values}, {flags}",
             ".popsection",
-            ".protected {state}",
+            $crate::__private::__protected!("{state}"),
             ".hidden {names}",
             ".hidden {probe}",
             ".hidden invar_is_to_be_linked_into_every_module_that_has_keys",

@@ -128,5 +128,5 @@ pub use write::Writer;
 pub mod __private {
     pub use crate::ifunc::expansion::*;
     pub use crate::key::expansion::*;
-    pub use invar_arch::{__address_of, __site, __symbol, __symbol_link_name, IFUNC, feature_mask};
+    pub use invar_arch::{__address_of, __protected, __site, __symbol, __symbol_link_name, IFUNC, feature_mask};
 }
