@@ -2,7 +2,7 @@
 //! optimisation, linkers, relocation models.
 //!
 //! `cargo test` builds a choice: every two values of what rustc itself offers meet in one of nine builds, each other linker
-//! makes one, and so does everything that puts more into the code, or leaves more in it. All 600 combinations, in about half
+//! makes one, and so does everything that puts more into the code, or leaves more in it. All 615 combinations, in about half
 //! an hour:
 //!
 //! ```sh
