@@ -181,6 +181,9 @@ fn forced() -> Option<String> {
 }
 
 fn with_force(mut keys: OsString) -> OsString {
+    if slice_in(&keys) == Some(b"slice=force") {
+        return keys;
+    }
     if !keys.is_empty() {
         keys.push(",");
     }
@@ -188,14 +191,18 @@ fn with_force(mut keys: OsString) -> OsString {
     keys
 }
 
+/// What `INVAR_KEYS` says of the slice key: the last word counts.
+fn slice_in(keys: &OsStr) -> Option<&[u8]> {
+    keys.as_encoded_bytes().split(|&byte| byte == b',').rfind(|key| key.starts_with(b"slice="))
+}
+
 /// What to say where nothing was counted.
 fn nothing(command: &OsStr) -> String {
     let is = |name: &str, value: &str| std::env::var_os(name).is_some_and(|set| set == value);
     let keys = std::env::var_os("INVAR_KEYS").unwrap_or_default();
-    let off = keys.as_encoded_bytes().split(|&byte| byte == b',').rfind(|key| key.starts_with(b"slice="));
     let why = if is("INVAR", "off") {
         "INVAR=off is set"
-    } else if off == Some(b"slice=off") {
+    } else if slice_in(&keys) == Some(b"slice=off") {
         "INVAR_KEYS turns the slice key off"
     } else {
         "it carries no slice sites of invar, or its runtime does not count: built without the feature `profile` or for an \
