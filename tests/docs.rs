@@ -1,0 +1,273 @@
+//! What the documents say of names, numbers and commands is so, and their examples are programs.
+
+mod common;
+
+use common::{ANYWHERE, Temporary, cargo, command, missing_tool, must, rustc, scratch, sites, test};
+use invar::Origin;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::sync::OnceLock;
+
+fn main() -> ExitCode {
+    common::run([
+        test("the README's example does what it says", sites().or_else(no_avx2), example_in_the_readme),
+        test("the README's symbol compiles", sites(), symbol_in_the_readme),
+        test("the README's example in C compiles", missing_tool("cc"), example_in_c),
+        test("links lead to files", ANYWHERE, links_lead_to_files),
+        test("commands name what is there", ANYWHERE, commands_name_what_is_there),
+        test("a fresh machine needs the newest compiler of all", ANYWHERE, the_newest_compiler),
+        test("invar(3) has each function and each code", ANYWHERE, manual_of_the_header),
+        test("all tell one version", ANYWHERE, one_version),
+        test("the site ABI's numbers are the header's and the runtime's", ANYWHERE, numbers_of_the_abi),
+    ])
+}
+
+fn read(path: &str) -> String {
+    let whole = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    std::fs::read_to_string(&whole).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// What stands between two texts, the first time.
+fn between<'a>(text: &'a str, before: &str, after: &str) -> &'a str {
+    let from = text.find(before).unwrap_or_else(|| panic!("no {before:?}")) + before.len();
+    let length = text[from..].find(after).unwrap_or_else(|| panic!("no {after:?} behind {before:?}"));
+    &text[from..from + length]
+}
+
+/// Why the example would not choose what its output shows.
+fn no_avx2() -> Option<String> {
+    (!invar::cpu::AVX2.get()).then(|| "this CPU has no AVX2".into())
+}
+
+/// The runtime, built as for any program.
+fn library() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let mut cargo = cargo();
+        cargo.args(["build", "--release", "--quiet", "--locked", "--package=invar", "--message-format=json"]);
+        let said = String::from_utf8(must(cargo.arg("--target-dir").arg(scratch().join("documents"))).stdout).unwrap();
+        let is_it = |path: &&str| path.ends_with("/libinvar.rlib");
+        said.split('"').find(is_it).expect("the library's path").into()
+    })
+}
+
+/// The compiler, as cargo calls it for a package `fast`.
+fn compiler(source: &Path, result: &Path) -> Command {
+    let mut rustc = rustc();
+    rustc.args(["--edition=2024", "--crate-name=fast", "-O", "-Dwarnings"]).arg(source).arg("-o").arg(result);
+    rustc.arg("--extern").arg(format!("invar={}", library().display()));
+    let folder = library().parent().expect("a folder");
+    rustc.arg("-L").arg(format!("dependency={}", folder.join("deps").display()));
+    rustc.arg("-L").arg(format!("dependency={}", folder.display()));
+    rustc.env("CARGO_PKG_NAME", "fast").env("CARGO_CRATE_NAME", "fast");
+    rustc
+}
+
+fn example_in_the_readme() {
+    let readme = read("README.md");
+    let (source, program) = (Temporary::path("readme.rs"), Temporary::path("readme"));
+    std::fs::write(&source.0, between(&readme, "```rust\n// src/main.rs\n", "\n```")).unwrap();
+    must(&mut compiler(&source.0, &program.0));
+    let run = |chatty: Option<&str>| {
+        let said = must(command(&program.0).env_remove("CHATTY").envs(chatty.map(|value| ("CHATTY", value)))).stdout;
+        String::from_utf8(said).unwrap()
+    };
+    let said = run(None);
+    let shown = between(&readme, "prints something like\n\n```text\n", "\n```");
+    // Addresses are this build's, and the time is this run's.
+    let masked = |line: &str| {
+        let is_own = |word: &&str| word.starts_with("0x") || word.chars().all(|character| character.is_ascii_digit());
+        let words = line.split(' ').map(|word| if is_own(&word) && !word.is_empty() { "..." } else { word });
+        words.collect::<Vec<_>>().join(" ")
+    };
+    let lines: Vec<_> = said.lines().map(masked).collect();
+    for line in shown.lines() {
+        // What this kernel and this CPU have decides these: their names are enough.
+        let name = line.split_inclusive(" = ").next().expect("a line");
+        match name.trim() {
+            "key slice =" | "key slice.counting =" | "keys cpu.* =" => {
+                assert!(lines.iter().any(|said| said.starts_with(name)), "no {name:?} in\n{said}");
+            }
+            _ => assert!(lines.contains(&masked(line)), "no {line:?} in\n{said}"),
+        }
+    }
+    let chatty = run(Some("1"));
+    assert!(chatty.starts_with("counting\n2\n") && chatty.contains("  key fast.chatty = on (probe)"), "{chatty}");
+}
+
+fn symbol_in_the_readme() {
+    let readme = read("README.md");
+    let symbol = between(&readme, "```rust\ninvar::ifunc! {\n", "\n```");
+    let (source, result) = (Temporary::path("symbol.rs"), Temporary::path("libsymbol.rmeta"));
+    let variant = |features: &str, name: &str| {
+        format!(
+            "{features}\n/// # Safety\n/// As for `mylib_copy`.\n\
+             pub unsafe fn {name}(to: *mut u8, _: *const u8, _: usize) -> *mut u8 {{ to }}\n"
+        )
+    };
+    let variants = [
+        variant("#[target_feature(enable = \"avx512bw\")]", "copy_avx512"),
+        variant("#[target_feature(enable = \"avx2\")]", "copy_avx2"),
+        variant("", "copy_anywhere"),
+    ];
+    std::fs::write(&source.0, format!("invar::ifunc! {{\n{symbol}\n{}", variants.concat())).unwrap();
+    must(compiler(&source.0, &result.0).args(["--crate-type=lib", "--emit=metadata"]));
+}
+
+fn example_in_c() {
+    let readme = read("README.md");
+    let source = between(&readme, "```c\n", "\n```");
+    // What stands behind the declarations is what a function does.
+    let (declarations, statements) = source.split_once("\n\n").expect("declarations, then statements");
+    let (declarations, rest) = match statements.split_once("\n\n") {
+        Some((more, statements)) => (format!("{declarations}\n{more}"), statements),
+        None => (declarations.to_owned(), statements),
+    };
+    let program = format!("{declarations}\nvoid use(void)\n{{\n{}\n}}\n", rest.replace(" ...", ";"));
+    let file = Temporary::path("readme.c");
+    std::fs::write(&file.0, program).unwrap();
+    let mut cc = Command::new("cc");
+    cc.args(["-O2", "-Wall", "-Wextra", "-Werror", "-Wno-empty-body", "-c", "-o", "/dev/null", "-xc"]);
+    must(cc.arg(concat!("-I", env!("CARGO_MANIFEST_DIR"), "/capi/include")).arg(&file.0));
+}
+
+const DOCUMENTS: [&str; 8] = [
+    "README.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "capi/binder/README.md",
+    "docs/json.md",
+    "docs/profile.md",
+    "docs/sections.md",
+    "docs/site-abi.md",
+];
+
+fn links_lead_to_files() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for document in DOCUMENTS {
+        let folder = root.join(document).parent().unwrap().to_owned();
+        let text = read(document);
+        for link in text.split("](").skip(1).map(|rest| rest.split(')').next().unwrap()) {
+            let file = link.split('#').next().unwrap();
+            assert!(link.contains("://") || folder.join(file).exists(), "{document}: nothing is at {link}");
+        }
+    }
+}
+
+/// The words behind each of these, up to what ends a command.
+fn words_behind<'a>(text: &'a str, command: &str) -> Vec<Vec<&'a str>> {
+    let ends = |character| matches!(character, '`' | '\n' | '#' | ';' | ')');
+    let commands = text.split(command).skip(1).map(|rest| rest.split(ends).next().unwrap());
+    commands.map(|words| words.split_ascii_whitespace().collect()).collect()
+}
+
+fn commands_name_what_is_there() {
+    let readme = read("README.md");
+    let manifest = read("Cargo.toml");
+    let is_test = |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/{name}.rs")).exists();
+    let mut tests = 0;
+    for name in words_behind(&readme, "--test ").iter().filter_map(|words| words.first()) {
+        assert!(is_test(name), "the README has: --test {name}");
+        tests += 1;
+    }
+    assert!(tests > 0);
+    let members = between(&manifest, "\nmembers = [", "]");
+    let packages = members.split(',').map(|member| member.trim().trim_matches('"'));
+    let packages: BTreeSet<_> = packages
+        .map(|member| between(&read(&format!("{member}/Cargo.toml")), "\nname = \"", "\"").to_owned())
+        .collect();
+    let named = ["cargo run ", "cargo bench ", "cargo test ", "cargo build "].map(|cargo| words_behind(&readme, cargo));
+    for words in named.concat() {
+        for pair in words.windows(2).filter(|pair| pair[0] == "-p") {
+            assert!(packages.contains(pair[1]), "the README has: -p {}", pair[1]);
+        }
+    }
+    let benches = between(&readme, "`-- slice`", "behind it");
+    for name in benches.split('`').skip(1).step_by(2).chain(["slice"]) {
+        assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("benches/{name}.rs")).exists(), "no bench {name}");
+    }
+}
+
+fn the_newest_compiler() {
+    let manifests = ["Cargo.toml", "lock/Cargo.toml", "guest/programs/Cargo.toml", "capi/Cargo.toml"];
+    let version = |path: &&str| -> (u32, u32) {
+        let text = read(path);
+        let (major, minor) = between(&text, "\nrust-version = \"", "\"").split_once('.').expect("two numbers");
+        (major.parse().unwrap(), minor.parse().unwrap())
+    };
+    let (major, minor) = manifests.iter().map(version).max().expect("a manifest");
+    assert!(read("README.md").contains(&format!("needs Linux, Rust {major}.{minor} and `cc`")), "Rust {major}.{minor}");
+}
+
+/// The header's interface: what stands before its insides.
+fn interface() -> String {
+    let header = read("capi/include/invar.h");
+    header.split("/* What stands behind the macros.").next().unwrap().to_owned()
+}
+
+fn manual_of_the_header() {
+    let (interface, manual) = (interface(), read("capi/man/invar.3"));
+    let names = between(&manual, ".SH NAME\n", ".SH LIBRARY").replace(['\n', ','], " ");
+    let named: BTreeSet<_> = names.split(" \\- ").next().unwrap().split_ascii_whitespace().collect();
+    let functions = interface.split("\nINVAR_API ").skip(1).map(|rest| rest.split('(').next().unwrap());
+    let macros = interface.split("\n#define ").skip(1).map(|rest| rest.split(['(', ' ', '\n']).next().unwrap());
+    let public = |name: &&str| {
+        !name.ends_with('_') && !matches!(*name, "INVAR_H" | "INVAR_SITES" | "INVAR_HIDDEN" | "INVAR_API")
+    };
+    let functions: Vec<_> = functions.filter_map(|words| words.split([' ', '*']).next_back()).collect();
+    assert!(functions.len() > 5, "{functions:?}");
+    let mut all: BTreeSet<_> = functions.iter().copied().chain(macros.filter(public)).collect();
+    let synopsis = between(&manual, ".SH SYNOPSIS\n", ".SH DESCRIPTION");
+    for name in &all {
+        assert!(synopsis.contains(name), "invar(3) has no synopsis of {name}");
+    }
+    // The version's is in the synopsis alone; the other header has these.
+    all.remove("INVAR_VERSION");
+    all.extend(["INVAR_IFUNC", "INVAR_CPU_KEY", "invar_evidence"]);
+    assert_eq!(named, all);
+
+    let codes: BTreeSet<_> = constants(between(&interface, "enum {\n\tINVAR_OK", "};")).map(|(name, _)| name).collect();
+    let errors = between(&manual, ".SH ERRORS\n", ".SH ATTRIBUTES");
+    let described: BTreeSet<_> = errors.split(".TP\n.B ").skip(1).map(|rest| rest.lines().next().unwrap()).collect();
+    assert!(codes.len() > 5);
+    assert_eq!(described, codes);
+}
+
+/// Names and values in an enumeration.
+fn constants(text: &str) -> impl Iterator<Item = (&str, u8)> {
+    let lines = text.lines().filter_map(|line| line.trim().split_once(" = "));
+    lines.filter(|(name, _)| name.starts_with("INVAR_")).map(|(name, rest)| {
+        let number = rest.split(|character: char| !character.is_ascii_digit()).next().unwrap();
+        (name, number.parse().expect("a number"))
+    })
+}
+
+fn one_version() {
+    let version = env!("CARGO_PKG_VERSION");
+    let numbers = version.split('.').map(|number| number.parse::<u32>().unwrap());
+    let number = numbers.fold(0, |sum, number| sum << 8 | number);
+    assert!(interface().contains(&format!("\n#define INVAR_VERSION {number:#08x}\n")), "{number:#08x}");
+    for manual in ["invar.1", "invar.3", "invar.7"] {
+        assert!(read(&format!("capi/man/{manual}")).starts_with(".TH INVAR "), "{manual}");
+        assert!(read(&format!("capi/man/{manual}")).lines().next().unwrap().contains(&format!("\"invar {version}\"")));
+    }
+}
+
+fn numbers_of_the_abi() {
+    let (abi, interface) = (read("docs/site-abi.md"), interface());
+    let origins: Vec<_> = constants(between(&interface, "enum {\n", "};")).collect();
+    assert_eq!(origins.len(), 5);
+    let listed: Vec<_> =
+        origins.iter().map(|(_, number)| format!("{number} {}", Origin::from_byte(*number).name())).collect();
+    assert!(abi.contains(&format!("| origin | {};", listed.join(", "))), "docs/site-abi.md has not: {listed:?}");
+    for (name, number) in origins {
+        let word = name.strip_prefix("INVAR_ORIGIN_").expect("an origin").to_lowercase();
+        assert_eq!(Origin::from_byte(number).name(), word, "{name}");
+    }
+    // `docs/json.md` has the same words.
+    let json = read("docs/json.md");
+    let words = between(&json, "| origin | string or null | ", "; null");
+    let words: Vec<_> = words.split(", ").map(|word| word.trim_matches('`').to_owned()).collect();
+    assert_eq!(words, (0..5).map(|number| Origin::from_byte(number).name().to_owned()).collect::<Vec<_>>());
+}
