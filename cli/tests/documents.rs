@@ -1,0 +1,108 @@
+//! What the command prints has the fields that `docs/json.md` lists; its manual has the options that it takes.
+
+mod common;
+
+use common::{ANYWHERE, INVAR, invar, run, sites, test};
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    if std::env::args().nth(1).as_deref() == Some(SUBJECT) {
+        drop(invar::slice::enter());
+        return ExitCode::SUCCESS;
+    }
+    run([
+        test("probe's fields are those of the documentation", ANYWHERE, fields_of_probe),
+        test("those of a file's sites", sites(), fields_of_sites),
+        test("those of a profile", sites(), fields_of_a_profile),
+        test("the manual has every option", ANYWHERE, options_in_the_manual),
+    ])
+}
+
+const JSON: &str = include_str!("../../docs/json.md");
+const MANUAL: &str = include_str!("../../capi/man/invar.1");
+
+/// With this argument the tests are a program that has a section.
+const SUBJECT: &str = "subject";
+
+/// The fields in the first table behind this text.
+fn listed(behind: &str) -> BTreeSet<String> {
+    listed_in(JSON, behind)
+}
+
+fn listed_in(text: &str, behind: &str) -> BTreeSet<String> {
+    let (_, rest) = text.split_once(behind).unwrap_or_else(|| panic!("docs/json.md has no {behind:?}"));
+    let table = rest.lines().skip_while(|line| !line.starts_with("| field |"));
+    let rows = table.skip(2).map_while(|line| line.strip_prefix("| "));
+    let names = rows.flat_map(|row| row.split(" | ").next().unwrap().split(", ").map(str::to_owned));
+    names.collect()
+}
+
+fn fields(object: &Value) -> BTreeSet<String> {
+    object.as_object().unwrap_or_else(|| panic!("{object} is no object")).keys().cloned().collect()
+}
+
+/// The entries of an array, of which there is one.
+fn entries(value: &Value) -> &[Value] {
+    let entries = value.as_array().expect("an array");
+    assert!(!entries.is_empty());
+    entries
+}
+
+fn assert_all(objects: &[Value], listed: &BTreeSet<String>) {
+    for object in objects {
+        assert_eq!(&fields(object), listed, "{object:#}");
+    }
+}
+
+fn fields_of_probe() {
+    let document = invar(["probe", "--json"]).json();
+    assert_eq!(fields(&document), listed("## invar.probe/1"));
+    assert_all(entries(&document["keys"]), &listed("A key of `keys`:"));
+}
+
+fn fields_of_sites() {
+    let document = invar(["sites", "--json", INVAR]).json();
+    let mut listed_here = listed("## invar.sites/1");
+    assert!(listed_here.remove("file *or* process"));
+    listed_here.insert("file".into());
+    assert_eq!(fields(&document), listed_here);
+
+    let (_, sites) = JSON.split_once("## invar.sites/1").expect("a section");
+    let modules = entries(&document["modules"]);
+    assert_all(modules, &listed("A module of `modules`:"));
+    for module in modules {
+        assert_eq!(fields(&module["outcome"]), listed("`outcome`, as in"));
+        assert_all(entries(&module["keys"]), &listed_in(sites, "A key of `keys`:"));
+        assert_all(entries(&module["sites"]), &listed("A site of `sites`:"));
+    }
+}
+
+fn fields_of_a_profile() {
+    let this = std::env::current_exe().unwrap();
+    let document = invar(["profile", "--json", "--", this.to_str().unwrap(), SUBJECT]).json();
+    assert_eq!(fields(&document), listed("## invar.profile/1"));
+    let mut of_process = listed("A process of `processes`:");
+    // Its files are gone.
+    assert!(of_process.remove("file"));
+    assert_all(entries(&document["processes"]), &of_process);
+    assert_all(entries(&document["sites"]), &listed("A site of `sites`, in all processes"));
+}
+
+fn options_in_the_manual() {
+    let plain = MANUAL.replace('\\', "");
+    let mut all = BTreeSet::new();
+    for command in ["probe", "sites", "profile"] {
+        let help = invar([command, "--help"]).text();
+        let options = help.split_whitespace().filter(|word| word.starts_with("--") && word.len() > 2);
+        let options =
+            options.map(|word| word.trim_matches(|character: char| !character.is_ascii_alphanumeric()).to_owned());
+        all.extend(options.filter(|option| option != "help"));
+        assert!(plain.contains(&format!(".B {command}\n")), "invar(1) has no {command}");
+    }
+    let described = plain.split(".TP\n").filter_map(|entry| entry.split_once("--"));
+    let described = described.filter(|(before, _)| matches!(*before, ".B " | ".BI "));
+    let described = described.map(|(_, rest)| rest.split([' ', '\n']).next().unwrap().to_owned());
+    assert_eq!(described.collect::<BTreeSet<_>>(), all);
+}
