@@ -549,6 +549,16 @@ fn the_docs_list_every_setting() {
         let name = word.split('=').next().unwrap();
         assert!(SETTINGS.iter().any(|(known, ..)| *known == name), "the README has {word}");
     }
+    // The lines that it shows are those that a program prints.
+    let lines = settings.lines().filter_map(|line| line.strip_prefix("invar: "));
+    let mut shown = 0;
+    for line in lines {
+        let (name, value) = line.split_once(['=', ':']).expect("a setting");
+        let value = value.trim_start().split([' ', ':']).next().unwrap();
+        assert_eq!(story(&[(name, value)]).errors, format!("invar: {line}\n"));
+        shown += 1;
+    }
+    assert_eq!(shown, 3);
 }
 
 fn raised_privileges_take_no_settings() {

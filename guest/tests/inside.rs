@@ -145,6 +145,12 @@ fn the_table_names_every_case() {
             assert_eq!(row.contains("**limit**"), kills, "{row}");
         }
     }
+    // And there is no other.
+    let rows = text.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| inside a section |"));
+    for row in rows {
+        let name = row.trim_end_matches(" |").rsplit("| ").next().expect("a name");
+        assert!(CASES.iter().any(|case| format!("`{}`", case.name) == name), "no case is {name}: {row}");
+    }
 }
 
 pub fn jobs(kernel: Kernel) -> Vec<Job> {
