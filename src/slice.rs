@@ -34,9 +34,9 @@
 //! file that `invar profile` shows (`docs/profile.md`). Where the extension is absent, `INVAR_KEYS=slice=force` beside it
 //! leaves the histogram.
 //!
-//! The counting form is the checked form, whose cold path then leads to who counts. Chosen, it takes some 190 ns a
-//! section on a current CPU, 230 with sites, one system call more where a site has lost a section, and 3 KiB of stack; it
-//! needs `xsave`, and the time stamp counter. Not chosen, it costs nothing: the sites are bound, and their hot path is
+//! The counting form is the checked form, whose cold path then leads to who counts. Chosen, it makes each
+//! section longer, makes one system call more where a site has lost a section, and takes some kilobytes of stack; it needs
+//! `xsave`, and the time stamp counter. Not chosen, it costs nothing: the sites are bound, and their hot path is
 //! the same.
 //!
 #![doc = include_str!("../docs/sections.md")]
