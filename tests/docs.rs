@@ -172,6 +172,12 @@ fn commands_name_what_is_there() {
         tests += 1;
     }
     assert!(tests > 0);
+    // What chooses among a file's tests is a part of one's name.
+    for rest in readme.split("--test ").skip(1) {
+        let (name, behind) = rest.split_once(' ').unwrap_or((rest, ""));
+        let Some(filter) = behind.strip_prefix('\'').and_then(|filter| filter.split('\'').next()) else { continue };
+        assert!(read(&format!("tests/{name}.rs")).contains(filter), "no test in {name} is {filter:?}");
+    }
     let members = between(&manifest, "\nmembers = [", "]");
     let packages = members.split(',').map(|member| member.trim().trim_matches('"'));
     let packages: BTreeSet<_> = packages
