@@ -16,8 +16,7 @@
  * is a thread pointer. So its resolver makes raw system calls and asks cpuid, calls nothing, and is kept clear of sanitizers, stack
  * protectors and profilers. It obeys INVAR=off and INVAR_KEYS=cpu.NAME=off as they were when the process was started: it reads
  * /proc/self/environ, three system calls for each source file with an INVAR_IFUNC (three more, and three for /proc/self/auxv, for
- * each function where there are settings), some microseconds, and asks cpuid seven times, each an exit to the hypervisor in a virtual
- * machine, ten microseconds or so.
+ * each function where there are settings). And it asks cpuid, each time an exit to the hypervisor in a virtual machine.
  *
  * Where there is no IFUNC (musl, another architecture, or INVAR_NO_IFUNC defined) it is an ordinary function, whose branches on its
  * key are bound in place by libinvar; a constructor decides the key where libinvar does not. What depends on anything but the CPU,

@@ -19,9 +19,10 @@
  * preloaded, settings count, modules agree on a key, and sites are bound when the object is loaded. The functions
  * further down are libinvar's own.
  *
- * Needs gcc 10 or clang 11 and binutils 2.36, or newer; C11 or C++11 with GNU extensions or without. Sites stand in
- * functions. In C, clang before 17 refuses a variable with the attribute cleanup between two sites of one function. In a
- * constexpr function g++ wants a site in the other branch: if (std::is_constant_evaluated()) ... else ...
+ * Needs gcc 10 or clang 11 and binutils 2.36, or newer; tests have gcc 12, clang 14 and binutils 2.40, and newer ones.
+ * C11 or C++11, with GNU extensions or without. Sites stand in functions. In C, clang before 17 refuses a variable with
+ * the attribute cleanup between two sites of one function. In a constexpr function g++ wants a site in the other
+ * branch: if (std::is_constant_evaluated()) ... else ...
  * docs/site-abi.md describes what stands in the object file.
  *
  * Sites are bound on x86-64 Linux, unless for -mcmodel=large. Elsewhere they are ordinary loads, and sections ask for
