@@ -39,7 +39,7 @@ fn load() {
 /// Says, where a setting asks, that a module is not in the process as far as anybody can tell.
 #[cold]
 fn unknown(settings: &Settings) {
-    let why = b"a module's note or tables cannot be used: its keys stay undecided, and its sites checked";
+    let why = b"a module's note or tables cannot be used: its sites stay checked, and no setting reaches its keys";
     if settings.mode == Mode::Require {
         end(why);
     }

@@ -374,7 +374,7 @@ fn a_module_that_does_not_know_itself_says_so() {
     let copy = Temporary::executable("unknown", &bytes);
     let tale = tale(command(&copy.0).env("INVAR_REPORT", "stderr"));
     assert_eq!((&tale.results, tale.modules.len()), (&plain.results, 0));
-    let said = "a module's note or tables cannot be used: its keys stay undecided, and its sites checked";
+    let said = "a module's note or tables cannot be used: its sites stay checked, and no setting reaches its keys";
     assert_eq!(tale.errors, format!("invar: {said}\n"));
     let required = common::output(command(&copy.0).env("INVAR", "require"));
     assert_eq!(required.status.code(), Some(invar::EXIT_REQUIRED));
