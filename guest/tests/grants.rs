@@ -129,7 +129,9 @@ fn bound_slices_are_granted(kernel: Kernel) {
         for (what, ours, by_hand) in figures {
             let ratio = ours / by_hand;
             table += &format!("{}: {ratio:.3} of the {what} by hand\n", way.name);
-            assert!(by_hand > 500.0 && (enough..=most).contains(&ratio), "{table}");
+            // Grants come by chance, some 2,700 in a run: a ratio of two such counts has a standard deviation of 2.7 %.
+            let spread = if what.starts_with("operations") { 0.0 } else { 0.05 };
+            assert!(by_hand > 500.0 && (enough - spread..=most + spread).contains(&ratio), "{table}");
         }
     }
     print!("\n{table}");
