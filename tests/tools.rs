@@ -41,7 +41,8 @@ fn main() -> ExitCode {
 const MOVED: &str = "a tool has moved code of this module after it was linked, and not the tables' distances";
 const UNREADABLE: &str = "there are sites in text that cannot be read";
 const SHARED: &str = "the text is mapped shared, and other processes would execute what is written there";
-const UNKNOWN: &str = "a module's note or tables cannot be used: its sites stay checked, and no setting reaches its keys";
+const UNKNOWN: &str =
+    "a module's note or tables cannot be used: its sites stay checked, and no setting reaches its keys";
 
 fn source(name: &str) -> String {
     format!("{}/tests/programs/c/{name}.c", env!("CARGO_MANIFEST_DIR"))

@@ -7,6 +7,7 @@ use serde_json::Value;
 use std::fs::Permissions;
 use std::io::{BufRead, BufReader, ErrorKind};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 
@@ -75,6 +76,16 @@ pub fn command(program: impl AsRef<Path>) -> Command {
         if name.to_string_lossy().starts_with("INVAR") {
             command.env_remove(name);
         }
+    }
+    // A shell starts what goes on in the background with these ignored, which is inherited.
+    // SAFETY: system calls on numbers, in the child.
+    unsafe {
+        command.pre_exec(|| {
+            for signal in [libc::SIGINT, libc::SIGQUIT] {
+                libc::signal(signal, libc::SIG_DFL);
+            }
+            Ok(())
+        });
     }
     command
 }
