@@ -9,28 +9,28 @@
 #![allow(unsafe_code)]
 
 use crate::key::{Origin, State, Verdict, flags, is_reserved};
-use crate::module::{self, Module, ModuleKey};
+use crate::module::{self, Module, ModuleKey, Outcome};
 use crate::settings::{Mode, Settings};
 use crate::text::Sink;
 use crate::{slice, sys};
-use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use core::sync::atomic::Ordering::Relaxed;
 use invar_arch as arch;
 
 /// Whether this module can have slice sites at all.
 pub(crate) const SLICES: bool = cfg!(feature = "slice");
 
-/// How many modules this copy of the runtime is deciding the keys of.
-static LOADS: AtomicU32 = AtomicU32::new(0);
+/// In what a module's outcome says: its keys are being decided, by whatever copy of the runtime.
+const DECIDING: u32 = 4;
 
 /// Decides and seals all keys of a module.
 pub(crate) fn all(own: &Module<'_>, settings: &Settings) {
-    LOADS.fetch_add(1, Relaxed);
+    own.outcome.said.fetch_or(DECIDING, Relaxed);
     // One verdict at a time, in one place: copies of it would be a good part of this code.
     let mut verdict = Verdict::undecided();
     adopt(own, &mut verdict);
     // Requests of this copy's sites go where its own key says, so that one goes before those that C has.
     if SLICES && let Some(key) = own.key_at(slice::state_address()) {
-        decide(own, &key, settings, &mut verdict);
+        decide(own, &key, 0, settings, &mut verdict);
     }
     each(own, settings, &mut verdict, |flags| flags & flags::TIMESLICE != 0);
     slice::load();
@@ -45,13 +45,13 @@ pub(crate) fn all(own: &Module<'_>, settings: &Settings) {
         wait_for_threads();
     }
     each(own, settings, &mut verdict, |_| true);
-    LOADS.fetch_sub(1, Relaxed);
+    own.outcome.said.fetch_and(!DECIDING, Relaxed);
 }
 
 /// Decides and seals the keys with such flags that nobody has.
 fn each(own: &Module<'_>, settings: &Settings, verdict: &mut Verdict, wanted: impl Fn(u8) -> bool) {
     for key in own.keys().filter(|key| wanted(key.flags)) {
-        decide(own, &key, settings, verdict);
+        decide(own, &key, 0, settings, verdict);
     }
 }
 
@@ -70,21 +70,31 @@ fn wait_for_threads() {
 /// now; unless this thread is at it: then the key, and all that the thread has begun since, are in a cycle, and fail.
 #[cold]
 #[inline(never)]
-pub(crate) fn demand(state: &State) -> u8 {
+pub(crate) extern "C" fn demand(state: &State) -> u8 {
     let address = core::ptr::from_ref(state) as usize;
-    if LOADS.load(Relaxed) != 0 {
+    // libinvar is asked for keys of others; else it is this module's outcome, which can be read before there is a loader to ask.
+    if cfg!(feature = "capi") || is_deciding(module::outcome()) {
         // SAFETY: the module whose probe, or whose constructor, is at work.
         let own = unsafe { module::find(|module| module.contains(address)) };
-        if let Some(own) = own.filter(|own| !own.outcome.loaded())
+        if let Some(own) = own.filter(|own| is_deciding(own.outcome))
             && let Some(key) = own.key_at(address)
         {
-            match state.begun_by(this_thread()) {
+            let thread = this_thread();
+            match state.begun_by(thread) {
                 Some(order) => note_cycle(&own, &key, order),
-                None => decide(&own, &key, &Settings::from_environment(false), &mut Verdict::undecided()),
+                None => {
+                    let last = own.keys().filter_map(|key| key.state.begun_by(thread)).max();
+                    let settings = Settings::from_environment(false);
+                    decide(&own, &key, last.map_or(0, |last| last + 1), &settings, &mut Verdict::undecided());
+                }
             }
         }
     }
     state.value()
+}
+
+fn is_deciding(outcome: &Outcome) -> bool {
+    outcome.said.load(Relaxed) & DECIDING != 0
 }
 
 /// A number that no other thread of the process has.
@@ -109,12 +119,10 @@ fn note_cycle(own: &Module<'_>, asked: &ModuleKey<'_>, order: u32) {
     asked.state.note_cycle(thread, asks.name());
 }
 
-/// Decides and seals a key of ours, if nobody has begun to.
+/// Decides and seals a key of ours, if nobody has begun to. `order` is higher than that of all which this thread is deciding.
 #[cold]
-fn decide(own: &Module<'_>, key: &ModuleKey<'_>, settings: &Settings, verdict: &mut Verdict) {
-    /// How many keys this copy of the runtime has begun to decide.
-    static BEGUN: AtomicU32 = AtomicU32::new(0);
-    if key.state.begun() || !key.state.begin(this_thread(), BEGUN.fetch_add(1, Relaxed)) {
+fn decide(own: &Module<'_>, key: &ModuleKey<'_>, order: u32, settings: &Settings, verdict: &mut Verdict) {
+    if key.state.begun() || !key.state.begin(this_thread(), order) {
         return;
     }
     // Facts of safety, and what became of symbols, are each module's own.
@@ -212,13 +220,13 @@ fn adopt(own: &Module<'_>, verdict: &mut Verdict) {
 #[cold]
 fn adopt_lower(own: &Module<'_>, ours: &ModuleKey<'_>, verdict: &mut Verdict) {
     module::each(|other| {
-        if other.base == own.base {
-            return;
-        }
-        if let Some((_, theirs)) = sealed(other, ours, 0)
-            && theirs.state.value() <= verdict.value
-        {
-            adopt_key(ours, &theirs, verdict);
+        let is_own = other.base == own.base;
+        match sealed(other, ours, 0).filter(|(_, theirs)| theirs.state.value() <= verdict.value) {
+            // Two that say the same stay two that have been probed.
+            Some((_, twin)) if is_own && twin.state.value() == verdict.value && ours.same_as(&twin) => {}
+            Some((_, twin)) if is_own => _ = adopt_twin(ours, &twin, verdict),
+            Some((_, theirs)) => adopt_key(ours, &theirs, verdict),
+            None => {}
         }
     });
 }

@@ -77,7 +77,7 @@ pub(crate) struct Outcome {
     pub(crate) left: AtomicU32,
     /// Where the request byte of each thread lies, from its thread pointer, in the module's slice sites.
     pub(crate) request_offset: AtomicI32,
-    /// What this module has said about the settings.
+    /// What this module has said about the settings; and whether its keys are being decided.
     pub(crate) said: AtomicU32,
     pub(crate) nanoseconds: AtomicU64,
 }
@@ -214,6 +214,15 @@ pub(crate) fn note() -> &'static Outcome {
             ".weak invar_runtime",
             ".hidden invar_runtime",
             ".set invar_runtime, .",
+            // Decides a key of the module for such code, while its keys are being decided.
+            ".pushsection .rodata.invar_demand, \"a\", %progbits",
+            ".balign 4",
+            ".weak invar_demand",
+            ".hidden invar_demand",
+            ".set invar_demand, .",
+            ".long {demand} - .",
+            ".hidden {demand}",
+            ".popsection",
             ".endif",
             ".long 6, {descriptor}, {abi}",
             ".asciz \"invar\"",
@@ -225,9 +234,15 @@ pub(crate) fn note() -> &'static Outcome {
             descriptor = const DESCRIPTOR,
             abi = const ABI,
             outcome = sym OUTCOME,
+            demand = sym crate::decide::demand,
             options(nomem, nostack, preserves_flags),
         );
     }
+    &OUTCOME
+}
+
+/// This module's outcome, which two versions of this crate in one link share.
+pub(crate) fn outcome() -> &'static Outcome {
     &OUTCOME
 }
 

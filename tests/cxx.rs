@@ -465,6 +465,12 @@ fn c_beside_rust(linker: &str) {
         };
         assert!(of("c_beside") == 1 && of("beside.rust") == 1, "{:#?}", tale.program());
         assert_eq!(tale.results["beside"], expected, "{keys}");
+        // Its probe asks for the key behind it; two others for each other's.
+        assert_eq!(tale.results["asks"], expected[..1], "{keys}");
+        for (name, other) in [("c_ping", "c_pong"), ("c_pong", "c_ping")] {
+            let said = format!("a cycle: the probes of {name} and {other} ask for each other's keys");
+            assert_eq!(tale.program().key(name).evidence, said);
+        }
         let origin = |name: &str| tale.program().key(name).origin.clone();
         let of = |name: &str| if keys.starts_with(name) { "setting" } else { "probe" };
         assert_eq!([origin("c_beside"), origin("beside.rust")], [of("c_beside"), of("beside.rust")]);

@@ -285,6 +285,8 @@ INVAR_API void invar_count_withdrawal(void *site);
 
 /* There if Rust's runtime is a part of this module, and loads it. */
 extern __attribute__((weak)) const char invar_runtime[];
+/* And leads to what then decides a key on demand. */
+extern __attribute__((weak)) const int32_t invar_demand[];
 
 /* Copies a verdict, or zeros. By words that are volatile, as compilers make calls of libc's functions of others. */
 INVAR_INLINE_ void invar_copy_(struct invar_verdict *to, const struct invar_verdict *from)
@@ -437,6 +439,8 @@ INVAR_COLD_ void invar_decide_(struct invar_verdict *state)
 
 	if (invar_decide)
 		invar_decide(state);
+	else if (invar_runtime && invar_demand)
+		((uint8_t (*)(struct invar_verdict *))invar_at_(invar_demand))(state);
 	else if (!invar_load && !invar_runtime)
 		for (record = invar_keys_; record != invar_end_(); record++)
 			if (invar_at_(&record->state) == state) {

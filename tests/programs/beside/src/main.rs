@@ -2,6 +2,7 @@
 
 unsafe extern "C" {
     safe fn beside(x: i32) -> i32;
+    safe fn asks() -> i32;
 }
 
 invar::key! { #[name = "beside.rust"] static RUST: bool = |_| Ok(true); }
@@ -9,5 +10,6 @@ invar::key! { #[name = "beside.rust"] static RUST: bool = |_| Ok(true); }
 fn main() {
     let rust = u8::from(invar::branch!(RUST));
     witness::result("beside", format_args!("{} {rust} {}", beside(0), u8::from(RUST.get())));
+    witness::result("asks", asks());
     witness::tell();
 }

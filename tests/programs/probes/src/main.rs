@@ -52,6 +52,13 @@ mod codec_b {
     invar::key! { #[name = "agreed.name"] pub static AGREED: bool = |evidence| { evidence.text("by b"); Ok(false) }; }
 }
 
+/// Two of one name that prove something: what one says to be too much the other does not have. Any CPU has what the first needs.
+#[cfg(target_arch = "x86_64")]
+mod proofs {
+    invar::key! { #[name = "agreed.proof"] #[requires("sse2")] pub static LOW: bool = |_| Ok(false); }
+    invar::key! { #[name = "agreed.proof"] #[requires("sse2")] pub static HIGH: bool = |_| Ok(LOW.get() || !LOW.get()); }
+}
+
 static SPIN: invar_lock::SpinLock<u32> = invar_lock::SpinLock::new(0);
 static MUTEX: invar_lock::Mutex<u32> = invar_lock::Mutex::new(0);
 
@@ -129,6 +136,8 @@ fn main() {
     witness::chose("codec b", invar::branch!(codec_b::FAST), &codec_b::FAST);
     witness::chose("a agreed", invar::branch!(codec_a::AGREED), &codec_a::AGREED);
     witness::chose("b agreed", invar::branch!(codec_b::AGREED), &codec_b::AGREED);
+    #[cfg(target_arch = "x86_64")]
+    witness::result("proofs", format_args!("{} {}", proofs::LOW.get(), proofs::HIGH.get()));
     for (name, key) in [
         ("lock", &A_LOCK),
         ("threads", &THREADS),
