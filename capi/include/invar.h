@@ -440,7 +440,7 @@ INVAR_COLD_ void invar_decide_(struct invar_verdict *state)
 	if (invar_decide)
 		invar_decide(state);
 	else if (invar_runtime && invar_demand)
-		((uint8_t (*)(struct invar_verdict *))invar_at_(invar_demand))(state);
+		((uint8_t (*)(struct invar_verdict *))(uintptr_t)invar_at_(invar_demand))(state);
 	else if (!invar_load && !invar_runtime)
 		for (record = invar_keys_; record != invar_end_(); record++)
 			if (invar_at_(&record->state) == state) {
