@@ -59,7 +59,8 @@ impl<T: Value, const PROVES: u64> Key<T, PROVES> {
     /// The key's value, by two ordinary loads. In a fast path use [`branch!`](crate::branch!), which loads nothing.
     ///
     /// In a probe, a key that is not decided yet is decided now, by a probe of its own. A probe that asks, by way of others
-    /// or not, for its own key gets the first value, and all keys of such a cycle fail.
+    /// or not, for its own key gets the first value, and all keys of such a cycle fail. A cycle by way of another thread, for
+    /// which a probe waits, is not noticed: what that thread asks for is decided with the first value in its place.
     #[inline]
     pub fn get(&self) -> T {
         let value = if self.state.decided() { self.state.value() } else { crate::decide::demand(&self.state) };
