@@ -70,7 +70,7 @@ fn wait_for_threads() {
 /// now; unless this thread is at it: then the key, and all that the thread has begun since, are in a cycle, and fail.
 #[cold]
 #[inline(never)]
-pub(crate) extern "C" fn demand(state: &State) -> u8 {
+pub(crate) fn demand(state: &State) -> u8 {
     let address = core::ptr::from_ref(state) as usize;
     // libinvar is asked for keys of others; else it is this module's outcome, which can be read before there is a loader to ask.
     if cfg!(feature = "capi") || is_deciding(module::outcome()) {
@@ -91,6 +91,13 @@ pub(crate) extern "C" fn demand(state: &State) -> u8 {
         }
     }
     state.value()
+}
+
+/// [`demand`] for C in this module (`invar_demand`). A function of its own, as it is hidden: `Key::get` is in line in programs
+/// that use a Rust `dylib` with keys.
+#[cold]
+pub(crate) extern "C" fn demand_in_c(state: &State) -> u8 {
+    demand(state)
 }
 
 fn is_deciding(outcome: &Outcome) -> bool {

@@ -234,7 +234,7 @@ pub(crate) fn note() -> &'static Outcome {
             descriptor = const DESCRIPTOR,
             abi = const ABI,
             outcome = sym OUTCOME,
-            demand = sym crate::decide::demand,
+            demand = sym crate::decide::demand_in_c,
             options(nomem, nostack, preserves_flags),
         );
     }
