@@ -288,7 +288,7 @@ impl Place for Sid {
             for (from, to) in [(Here.sources()[0].clone(), "c"), (Here.sources()[1].clone(), "include")] {
                 must(Command::new("cp").arg("-r").arg(from).arg(self.files.join(to)));
             }
-            for file in ["libinvar.so", "libinvar.so.0", "libinvar.a"] {
+            for file in ["libinvar.so", "libinvar-needed.o", "libinvar.so.0", "libinvar.a"] {
                 std::fs::copy(libinvar().join(file), self.files.join("lib").join(file)).unwrap();
             }
         });
