@@ -134,7 +134,8 @@ fn decide(own: &Module<'_>, key: &ModuleKey<'_>, order: u32, settings: &Settings
     }
     // Facts of safety, and what became of symbols, are each module's own.
     let is_shared = key.flags & (flags::PROVES | flags::SYMBOL) == 0;
-    match sealed_twin(own, key).filter(|_| is_shared) {
+    let twin = if is_shared { sealed_twin(own, key) } else { None };
+    match twin {
         Some(twin) => _ = adopt_twin(key, &twin, verdict),
         None => {
             choose(own, key, settings, verdict);
@@ -183,9 +184,8 @@ fn agree(own: &Module<'_>, key: &ModuleKey<'_>, verdict: &mut Verdict) {
 /// of their sort have their name.
 #[cold]
 fn sealed<'a>(other: &Module<'a>, ours: &ModuleKey<'_>, start: usize) -> Option<(usize, ModuleKey<'a>)> {
-    other.find_key(start, |theirs| {
-        let namesakes = theirs.state.decided() && theirs.name() == ours.name();
-        namesakes && ((ours.flags | theirs.flags) & flags::OWN == 0 || are_of_a_sort(ours, theirs))
+    other.find_key(ours.name(), start, |theirs| {
+        theirs.state.decided() && ((ours.flags | theirs.flags) & flags::OWN == 0 || are_of_a_sort(ours, theirs))
     })
 }
 
@@ -333,7 +333,7 @@ fn probe_by_program(own: &Module<'_>, key: &ModuleKey<'_>, verdict: &mut Verdict
     if SLICES && is_slice_key(key) && !own.is_program() {
         // SAFETY: the program stays loaded.
         let program = unsafe { module::find(|module| module.is_program()) };
-        if let Some((_, theirs)) = program.as_ref().and_then(|program| program.find_key(0, is_slice_key)) {
+        if let Some(theirs) = program.as_ref().and_then(|program| program.keys().find(is_slice_key)) {
             probe(&theirs, verdict);
             if verdict.origin() != Origin::Failed {
                 return;

@@ -464,16 +464,23 @@ impl<'a> Module<'a> {
         self.keys.iter().filter(invalid).count()
     }
 
-    /// A key that is wanted, and its position; looked for from `start` on.
+    /// A key of this name that is wanted, and its position; looked for from `start` on.
     #[cold]
     pub(crate) fn find_key(
         &self,
+        name: &[u8],
         start: usize,
         wanted: impl Fn(&ModuleKey<'a>) -> bool,
     ) -> Option<(usize, ModuleKey<'a>)> {
         (start..start + self.keys.len()).find_map(|at| {
             let at = at % self.keys.len();
-            let key = self.key(&self.keys[at])?;
+            let record = &self.keys[at];
+            // By the name first, since the rest takes longer.
+            let names: &[u8] = self.segments.slice(leads_to(&record.names), record.names_length as usize)?;
+            if !(names.starts_with(name) && names.get(name.len()) == Some(&0)) {
+                return None;
+            }
+            let key = self.key(record)?;
             wanted(&key).then_some((at, key))
         })
     }
