@@ -130,6 +130,8 @@ impl Sender {
                     libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0);
                     loop {
                         again();
+                        // Whom it sends to gets on in between, however fast this loop is.
+                        thread::sleep(Duration::from_micros(100));
                     }
                 }
                 child => Self(child),
@@ -174,10 +176,9 @@ fn no_handler_runs() {
     });
     handle(libc::SIGUSR1, handler(count));
     refuse_guard();
-    for _ in 0..200 {
+    while RUNS.load(SeqCst) < 2000 {
         make_children();
     }
-    assert!(RUNS.load(SeqCst) > 100, "hardly any signal came");
     assert_eq!(in_children.load(SeqCst), 0, "handlers ran in children");
 }
 
@@ -193,10 +194,9 @@ fn a_stopped_group_goes_on() {
         stops.fetch_add(1, SeqCst);
     });
     refuse_guard();
-    for _ in 0..500 {
+    while stops.load(SeqCst) < 2000 {
         make_children();
     }
-    assert!(stops.load(SeqCst) > 500, "hardly any signal came");
 }
 
 /// How many children there are, ended or not, whatever their signal is.
