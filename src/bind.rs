@@ -23,11 +23,11 @@ use invar_arch::{self as arch, Code, Kind, Site};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SiteStatus {
-    /// The code for its key's value, without a check.
+    /// The code for the key's value, without a check.
     Bound,
-    /// The checked form that the compiler left; see [`Reason`].
+    /// The checked form that the compiler left. [`Reason`] says why.
     Checked,
-    /// Neither: somebody else has changed it, and it was left alone.
+    /// Other code: somebody has changed it, as a debugger does by a breakpoint. It was left alone.
     Foreign,
     /// The record does not describe a site of this module.
     Invalid(Fault),
@@ -60,7 +60,7 @@ pub enum Fault {
     WrongKey,
     /// No site of this kind has this length, or its target is out of reach.
     Length,
-    /// The site's text may be executed, and not read: nobody can tell what stands there.
+    /// The site's text may be executed, but not read, so that it cannot be verified.
     Unreadable,
 }
 
@@ -86,25 +86,25 @@ pub enum Reason {
     Setting,
     /// This architecture has the checked form only.
     Architecture,
-    /// The process had this many threads when the module was loaded.
+    /// The process had this many threads, more than one, when the module was loaded.
     Threads(u32),
     /// The number of threads could not be read from `/proc/self/task`: error number.
     ThreadsUnknown(i32),
-    /// Every writer was refused: the last one's error number.
+    /// The kernel refused every writer. The error number is that of the last one.
     Refused(i32),
-    /// Sites are bound, but the system would not give the text back the protection that it had, and it stays writable:
-    /// error number.
+    /// Sites are bound, but the kernel refused, with this error number, to give the text back the protection that it had. It
+    /// stays writable.
     Writable(i32),
-    /// A tool has moved the module's code after it was linked: its tables lead to where the code no longer is.
+    /// A tool has moved the module's code after it was linked. The tables lead to the places where the code was.
     Rewritten,
-    /// There are sites in text that may be executed, and not read.
+    /// There are sites in text that may be executed, but not read.
     Unreadable,
-    /// The text is mapped shared: what is written there, other processes would execute.
+    /// The text is mapped shared. Other processes would execute the code that is written there.
     Shared,
 }
 
 impl Reason {
-    /// In words; [`detail`](Self::detail) belongs behind them.
+    /// The reason in words, behind which [`detail`](Self::detail) belongs.
     pub fn describe(self) -> &'static str {
         match self {
             Self::Setting => "by setting",
@@ -204,7 +204,7 @@ pub(crate) enum Wish {
     None,
 }
 
-/// Whether code may be changed at all now: plain writes need that nobody else can be executing it.
+/// Whether code may be changed at all now: while it is written to, no other thread may execute it.
 fn admit(module: &Module<'_>, wish: Wish) -> Result<(), Reason> {
     if wish == Wish::None {
         return Err(Reason::Setting);
@@ -467,11 +467,33 @@ impl<'a> Resolver<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::documents::{SITE_ABI, table};
 
-    /// `docs/site-abi.md`, outcome: reason and detail.
+    /// `docs/site-abi.md`, outcome: reason, writers and detail.
     #[test]
     fn reasons_have_their_numbers() {
         use Reason::*;
+        let documented = table(SITE_ABI, "## Outcome");
+        let row = |name: &str| documented.iter().find(|row| row[2] == name).expect("a row")[3];
+        let words = [
+            (Setting, "setting"),
+            (Architecture, "architecture"),
+            (Threads(0), "threads"),
+            (ThreadsUnknown(0), "threads unknown"),
+            (Refused(0), "refused"),
+            (Rewritten, "the module was rewritten"),
+            (Unreadable, "a site cannot be read"),
+            (Shared, "the text is mapped shared"),
+        ];
+        for (reason, words) in words {
+            let (number, _) = reason.to_numbers();
+            let words = std::format!("{number} {words}");
+            assert!(row("reason").split([',', ';']).any(|listed| listed.trim() == words), "{reason:?}: no {words:?}");
+        }
+        assert!(row("reason").ends_with("; or 6: they are bound, and the text stays writable"));
+        assert_eq!(row("writers"), "those that were used: bit 0 mem, bit 1 mprotect");
+        assert_eq!([Writer::Mem as u8, Writer::Mprotect as u8], [1, 2]);
+        assert_eq!(row("detail"), "number of threads (reason 3) or error number (4, 5, 6)");
         let reasons = [
             Setting,
             Architecture,

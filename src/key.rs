@@ -56,11 +56,11 @@ impl Value for bool {
 }
 
 impl<T: Value, const PROVES: u64> Key<T, PROVES> {
-    /// The key's value, by two ordinary loads. In a fast path use [`branch!`](crate::branch!), which loads nothing.
+    /// The key's value, by ordinary loads. In a fast path use [`branch!`](crate::branch!), which loads nothing.
     ///
-    /// In a probe, a key that is not decided yet is decided now, by a probe of its own. A probe that asks, by way of others
-    /// or not, for its own key gets the first value, and all keys of such a cycle fail. A cycle by way of another thread, for
-    /// which a probe waits, is not noticed: what that thread asks for is decided with the first value in its place.
+    /// In a probe, a key that is not decided yet is decided now, by its own probe. A probe that asks for its own key, directly
+    /// or by way of other probes, gets the first value, and all keys of the cycle fail. A cycle is not noticed if it leads by
+    /// way of another thread, for which a probe waits: that thread gets the first value, and no key fails.
     #[inline]
     pub fn get(&self) -> T {
         let value = if self.state.decided() { self.state.value() } else { crate::decide::demand(&self.state) };
@@ -106,8 +106,8 @@ pub enum Origin {
 }
 
 impl Origin {
-    /// The origin that a verdict gives as a number (`docs/site-abi.md`); a number that is none is that of a verdict which
-    /// nobody should believe.
+    /// The origin that a verdict gives as a number (`docs/site-abi.md`). Any other number is taken for that of `Failed`, since
+    /// such a verdict is not to be believed.
     pub fn from_byte(byte: u8) -> Self {
         let known = [Self::Probe, Self::Failed, Self::Adopted, Self::Setting, Self::Forced];
         known.get(byte as usize).copied().unwrap_or(Self::Failed)
@@ -130,7 +130,7 @@ pub struct Verdict {
     status: u8,
     pub(crate) origin: u8,
     reserved: [u8; 5],
-    /// What the bound code needs beside the value: for the slice key where each thread's request byte lies.
+    /// What bound code needs beside the value: of the slice key, where each thread's area lies (`docs/site-abi.md`).
     pub(crate) data: u64,
     pub(crate) evidence: Evidence,
 }
@@ -263,8 +263,8 @@ impl State {
         sealed
     }
 
-    /// Takes the right to decide, for this thread; whoever gets it must call [`seal`](Self::seal). `order` is higher for what
-    /// is begun later.
+    /// Takes the right to decide for this thread. If the thread gets it, it must call [`seal`](Self::seal). `order` is higher
+    /// for what is begun later.
     #[cold]
     pub(crate) fn begin(&self, thread: u64, order: u32) -> bool {
         // A record that leads into somebody else's memory would have us write there.
@@ -309,7 +309,7 @@ impl State {
 
     /// Decides, for the rest of the process's life. Without the right that [`begin`](Self::begin) gives, nothing happens.
     ///
-    /// The value is stored behind all that it stands for: whoever sees it sees where requests go.
+    /// The value is stored last: a thread that sees it sees the verdict's data too, which says where requests go.
     #[cold]
     pub(crate) fn seal(&self, verdict: &Verdict) {
         if self.status.load(Ordering::Relaxed) != DECIDING {
@@ -405,8 +405,8 @@ pub(crate) mod expansion {
         if PROVES & CPU != 0 && value == 1 { PROVES & !CPU } else { 0 }
     }
 
-    /// Only `values!` is to implement `Value`. What is made by hand may have a key that is wrong, but none that proves
-    /// features which are not there: no probe is asked before they are seen.
+    /// Only `values!` is to implement `Value`. A type that implements it by hand may have a key that is wrong, but none that
+    /// proves features which are not there: no probe is called before the features are seen.
     #[derive(Debug)]
     pub struct ByMacro;
 
@@ -547,7 +547,7 @@ pub(crate) mod expansion {
 
     pub use super::{KeyRecord, RawProbe};
 
-    /// What sees to it that a key is linked with all that it needs: its probe, with the record in it, and the runtime.
+    /// Keeps a key linked with all that it needs: its probe, with the record in it, and the runtime.
     #[derive(Debug)]
     pub struct Keep(#[allow(dead_code)] RawProbe, #[allow(dead_code)] &'static Here);
 
@@ -650,13 +650,13 @@ macro_rules! values {
 ///
 /// **The probe** is a `fn(&mut Evidence) -> Result<T, &'static str>`. It runs in the module's constructor, before
 /// those of ordinary priority and before `main`, at most once: keep it short, do not panic in it (a panic in a
-/// constructor aborts the process), and report in the evidence what it saw. On an error the key has its first
-/// value and the report shows the error.
+/// constructor aborts the process), and put into the evidence what it saw. On an error the key has its first
+/// value, and the report shows the error.
 ///
-/// A probe may ask for other keys by [`Key::get`]: [`cpu`](crate::cpu)'s and the time slice key are decided before, others on
-/// demand. It may take locks, start threads and join them, enrol in the slice extension, print the report, and read the
-/// environment and, with glibc, the command line (`std::env::args`; musl gives a program its arguments in `main` only). A
-/// site of a key that is not decided yet takes the branch of its first value.
+/// A probe may ask for other keys by [`Key::get`]: [`cpu`](crate::cpu)'s and the time slice key are decided before it, others
+/// on demand. It may take locks, start threads and join them, enrol its thread in the slice extension, and print the report.
+/// It may read the environment and, with glibc, the command line (`std::env::args`; musl gives a program its arguments in
+/// `main` only). A site whose key is not decided yet takes the branch of the key's first value.
 ///
 /// **The name** in settings and reports is that of the package, of the modules in which the static stands, and of the static
 /// in lower case, with dots between: `mypackage.vectors.wide`. `#[name = "..."]` gives another. The names `slice`, `slice.*`
@@ -665,10 +665,11 @@ macro_rules! values {
 /// have other names.
 ///
 /// **Proof.** `#[requires("avx2,bmi2")]` makes the key stay at its first value, without a call of the probe,
-/// on a CPU that lacks any of these features, or of those that they build on. They have the compiler's names, of which all that
-/// are stable in Rust 1.95 are known, and `ermsb`, `fsrm` and `lahfsahf`; or it is one level of the psABI, as `x86-64-v3`. Only
-/// such a key can choose a `#[target_feature]` variant in [`dispatch!`](crate::dispatch!) and [`ifunc!`](crate::ifunc!). Its probe
-/// runs in every module that declares it, since its value must be true.
+/// on a CPU that lacks any of these features, or of those that they build on. Features have the compiler's names: all that are
+/// stable in Rust 1.95 are known, and `ermsb`, `fsrm` and `lahfsahf`. One level of the psABI, as `x86-64-v3`, may stand in place
+/// of the list. Only such a key, or one of [`cpu`](crate::cpu)'s, can choose a `#[target_feature]` variant in
+/// [`dispatch!`](crate::dispatch!) and [`ifunc!`](crate::ifunc!). Its probe runs in every module that declares it, since its value
+/// must be true there.
 ///
 /// ```
 /// invar::key! {
@@ -771,6 +772,9 @@ macro_rules! __key_record {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::documents::{SITE_ABI, assert_layout, fields, table};
+    use core::mem::offset_of;
+    use std::string::ToString;
 
     /// A state in memory of another module's, with this said to be the evidence's length (`docs/site-abi.md`).
     fn state(length: u16) -> State {
@@ -780,6 +784,43 @@ mod tests {
         bytes[16..18].copy_from_slice(&length.to_ne_bytes());
         // SAFETY: numbers alone.
         unsafe { core::mem::transmute(bytes) }
+    }
+
+    #[test]
+    fn records_and_states_are_as_documented() {
+        let record = fields!(KeyRecord: state names probe names_length values flags);
+        assert_layout(SITE_ABI, "## Key records", &record, size_of::<KeyRecord>());
+        assert!(SITE_ABI.contains(&std::format!("4-byte aligned, {} bytes a record. A", size_of::<KeyRecord>())));
+
+        let text = offset_of!(Verdict, evidence);
+        let [value, status, origin, data] = fields!(Verdict: value status origin data);
+        let evidence = [("evidence_length", text, 2), ("evidence", text + 2, 238)];
+        let verdict = [&[value, status, origin, data][..], &evidence].concat();
+        assert_layout(SITE_ABI, "### State and verdict", &verdict, size_of::<Verdict>());
+        assert_eq!(text + size_of::<Evidence>(), size_of::<Verdict>());
+        // A state is a verdict in the making.
+        assert_eq!(fields!(State: value status origin data evidence).map(|(_, offset, _)| offset), [0, 1, 2, 8, text]);
+        assert!(SITE_ABI.contains(&std::format!("distance to the key's state, {} bytes", size_of::<State>())));
+        assert!(SITE_ABI.contains(&std::format!(
+            "| {UNDECIDED} undecided, {DECIDING} being decided, {SEALED} sealed: written last"
+        )));
+    }
+
+    #[test]
+    fn flags_are_as_documented() {
+        let documented = table(SITE_ABI, "| 15 | 1 | flags | below |");
+        let meant = [
+            (flags::PROVES, "is a fact of safety"),
+            (flags::SLICE, "may have sites of kinds 2 and 3"),
+            (flags::SYMBOL, "is a symbol's"),
+            (flags::TIMESLICE, "is the time slice key"),
+            (flags::OWN, "is the runtime's own"),
+        ];
+        assert_eq!(documented.len(), meant.len());
+        for (row, (flag, words)) in documented.iter().zip(meant) {
+            assert!(row[0] == flag.to_string() && row[1].starts_with(words), "{row:?}");
+        }
+        assert_eq!(meant.iter().fold(0, |all, (flag, _)| all | flag), flags::ALL);
     }
 
     /// Programs in other languages are given a copy, and read as many bytes as it says.

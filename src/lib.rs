@@ -34,7 +34,7 @@
 //! | static branch | a site of the form `if key`, [`branch!`]; [`dispatch!`] makes whole functions of them |
 //! | alternative | a site whose instructions are exchanged in place: [`slice::enter`] and its end |
 //! | module | one linked object, executable or shared library, with its own copy of this runtime |
-//! | binding | what became of a site: [`report()`] lists them |
+//! | binding | the state of a site: [`report()`] lists them |
 //! | writer | a way to change bytes in executable pages, [`Writer`] |
 //!
 //! # What you can rely on
@@ -48,10 +48,10 @@
 //! another one; where two threads decide it in two modules, the first to seal it decides for both. Only a key that proves
 //! CPU features may be lower in one module than in another, where that module's own probe says so.
 //!
-//! **No macro makes unsafe code safe.** What they expand to is sound for a program that writes no `unsafe`: variants are called
-//! as safe code, features are proved, and a symbol that others could have is vouched for by `#[unsafe(no_mangle)]`. All but
-//! [`ifunc!`] can be used under `#![forbid(unsafe_code)]`. Names that begin with two underscores are the macros' own, and a
-//! program has none of them: what could break this by such a name needs an `unsafe` block, or the word.
+//! **No macro makes unsafe code safe.** Its expansion is sound in a program that writes no `unsafe`: variants are called as safe
+//! code, features are proved, and you vouch by `#[unsafe(no_mangle)]` for a symbol that other modules could have. All macros but
+//! [`ifunc!`] can be used under `#![forbid(unsafe_code)]`. Names that begin with two underscores belong to the macros: a program
+//! should define none.
 //!
 //! **Settings can only lower** ([`SETTINGS`]): turn a key off, or choose a value that its probe allows.
 //!
@@ -61,26 +61,26 @@
 //!
 //! - `slice`: the slice key and [`slice::enter`]. A library that only branches on other keys does without the probes of
 //!   the kernel.
-//! - `report`: the text that `INVAR_REPORT` and `INVAR_HELP` print, and what `INVAR_KEYS` names that no module has. Without it a
-//!   module obeys the settings all the same, and says which variables are misspelt and why `INVAR=require` ends the process;
-//!   [`report()`] is there as well.
-//! - `profile`: `INVAR_SLICE`, and [`slice::counts`]. A module without it binds its slice sites whatever that says, and is
-//!   not counted.
+//! - `report`: the text that `INVAR_REPORT` and `INVAR_HELP` print, and the line on a key in `INVAR_KEYS` that no module has.
+//!   Without it a module obeys the settings all the same. It still says which variables are misspelt, and why `INVAR=require`
+//!   ends the process. [`report()`] is there as well.
+//! - `profile`: `INVAR_SLICE`, and [`slice::counts`]. A module without it binds its slice sites whatever `INVAR_SLICE` says, and
+//!   its sections are not counted.
 //!
 //! Two are not:
 //!
-//! - `hook`, for executables: defines `pthread_create` and `thrd_create`, so that each thread that libc starts by these names,
-//!   for the program or for its libraries, is enrolled in the slice extension before its own code runs. See
+//! - `hook`, for executables: defines `pthread_create` and `thrd_create`. Each thread that libc starts by these names, for the
+//!   program or for its libraries, is enrolled in the slice extension before its own code runs. See
 //!   [`slice`](mod@slice#threads).
-//! - `assert`, for tests: in builds with debug assertions, sections that are nested, forgotten or end in another thread panic.
-//!   See [`slice`](mod@slice#finding-nested-sections).
+//! - `assert`, for tests: in builds with debug assertions, a section panics that is nested, was forgotten, or ends in another
+//!   thread. See [`slice`](mod@slice#finding-nested-sections).
 //!
 //! # Limits
 //!
 //! - Sites are bound on x86-64 Linux; elsewhere they stay in checked form.
 //! - A library that is loaded while the process has more than one thread stays in checked form.
-//! - A Rust `dylib` cannot export a key for use in another object's sites: the linker refuses. Executables, `cdylib`s
-//!   and `staticlib`s carry their own.
+//! - A Rust `dylib` cannot export a key for the sites of another object: the linker refuses. Executables, `cdylib`s
+//!   and `staticlib`s carry keys of their own.
 //! - A probe runs in a constructor: it must not panic.
 #![no_std]
 #![deny(unsafe_code)]
@@ -96,6 +96,8 @@ mod bind;
 pub mod cpu;
 mod decide;
 mod dispatch;
+#[cfg(test)]
+mod documents;
 mod features;
 #[cfg(feature = "hook")]
 mod hook;

@@ -788,6 +788,7 @@ fn find_note(mut notes: &[u8]) -> Option<&[u8; DESCRIPTOR]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::documents::{SITE_ABI, assert_layout, fields, table};
     use proptest::prelude::*;
     use std::vec::Vec;
 
@@ -801,6 +802,19 @@ mod tests {
             bytes.resize(bytes.len().next_multiple_of(4), 0);
         }
         bytes
+    }
+
+    #[test]
+    fn notes_and_outcomes_are_as_documented() {
+        let outcome = fields!(Outcome: phase reason writers lock detail bound left request_offset said nanoseconds);
+        assert_layout(SITE_ABI, "## Outcome", &outcome, size_of::<Outcome>());
+        assert!(SITE_ABI.contains(&std::format!("the module's outcome, {} bytes", size_of::<Outcome>())));
+        assert!(SITE_ABI.contains(&std::format!("owner `invar` (name size {}), **type {ABI}", OWNER.len())));
+        assert!(SITE_ABI.contains(&std::format!("descriptor of {DESCRIPTOR} bytes")));
+        // All but the last, the flags, are the distances that a module knows of itself as well.
+        let offsets: Vec<usize> = table(SITE_ABI, "## The note").iter().map(|row| row[0].parse().unwrap()).collect();
+        assert_eq!(offsets, (0..DESCRIPTOR).step_by(4).collect::<Vec<_>>());
+        assert_eq!(size_of::<[i32; ENDS]>() + 4, DESCRIPTOR);
     }
 
     #[test]

@@ -67,3 +67,19 @@ macro_rules! branch {
         }
     };
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::documents::{SITE_ABI, assert_layout, fields};
+
+    #[test]
+    fn records_are_as_documented() {
+        let record = fields!(SiteRecord: site target state length kind value flags);
+        assert_layout(SITE_ABI, "## Site records", &record, size_of::<SiteRecord>());
+        assert!(SITE_ABI.contains(&std::format!("4-byte aligned, {} bytes a record. Its", size_of::<SiteRecord>())));
+        let kinds = [(Kind::Branch, "branch"), (Kind::SliceEnter, "slice enter"), (Kind::SliceLeave, "slice leave")];
+        let kinds = kinds.map(|(kind, name)| std::format!("{} {name}", kind as u8)).join(", ");
+        assert!(SITE_ABI.contains(&std::format!("| kind | {kinds} |")), "{kinds}");
+    }
+}

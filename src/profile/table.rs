@@ -231,6 +231,7 @@ fn claim(word: &AtomicU64, key: u64) -> bool {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::documents::{PROFILE, assert_layout, fields, table as documented};
     use std::vec::Vec;
 
     /// A table of its own, in memory that stays.
@@ -242,6 +243,43 @@ pub(super) mod tests {
 
     fn get(counter: &AtomicU64) -> u64 {
         counter.load(Relaxed)
+    }
+
+    #[test]
+    fn all_is_where_the_documentation_says() {
+        let parts = fields!(Table: header modules threads sites);
+        let counts = [None, Some((MODULES, size_of::<Module>())), Some((THREADS, size_of::<Thread>()))];
+        let counts = counts.into_iter().chain([Some((SITES, size_of::<Site>()))]);
+        let rows = documented(PROFILE, "# Counts and profiles");
+        let number = |text: &str| text.replace(',', "").parse::<usize>().unwrap();
+        assert_eq!(rows.len(), parts.len());
+        for ((row, (name, offset, size)), count) in rows.iter().zip(parts).zip(counts) {
+            assert!(row[2].starts_with(name) && number(row[0]) == offset, "{row:?}");
+            let sizes = count.map_or(std::format!("{size}"), |(count, size)| std::format!("{count} x {size}"));
+            assert_eq!(row[1], sizes, "{row:?}");
+        }
+        let whole = PROFILE.split("one block of ").nth(1).unwrap().split(' ').next().unwrap();
+        assert_eq!(number(whole), size_of::<Table>());
+        assert!(PROFILE.contains(&std::format!("the bytes `{}`", core::str::from_utf8(&MAGIC.to_le_bytes()).unwrap())));
+
+        let header = fields!(Header: magic process counting slice slice_is_known grants start later sites_lost
+            modules_lost disturbed);
+        assert_layout(PROFILE, "## Header", &header, size_of::<Header>());
+        let [start, end, path] = fields!(Module: start end path).map(|(_, offset, size)| (offset, size));
+        let module = [("address of the first byte", start), ("address behind the last", end)];
+        let module = module.into_iter().chain([("path, NUL-terminated, cut off if longer", path)]);
+        let module: Vec<_> = module.map(|(name, (offset, size))| (name, offset, size)).collect();
+        assert_layout(PROFILE, "## Modules", &module, size_of::<Module>());
+        let thread = fields!(Thread: identity number requests grants yields lost depth);
+        assert_layout(PROFILE, "## Threads", &thread, size_of::<Thread>());
+        assert_eq!((OPEN, size_of::<Section>()), (6, 32));
+        assert!(
+            PROFILE.contains(&std::format!("| {} | | six records of 32 bytes", core::mem::offset_of!(Thread, open)))
+        );
+        let site = fields!(Site: address requests grants yields lost too_long interrupted nested not_enrolled ticks
+            undisturbed held);
+        assert_layout(PROFILE, "## Sites", &site, size_of::<Site>());
+        assert!(PROFILE.contains(&std::format!("histogram: {BUCKETS} numbers of 32 bits")));
     }
 
     /// `docs/profile.md`: bucket `b` begins at 2^(4 + b / 2), and half as much more where `b` is odd.
