@@ -3,7 +3,7 @@
 mod common;
 
 use common::{ANYWHERE, Temporary, cargo, command, missing_tool, must, rustc, scratch, sites, test};
-use invar::Origin;
+use invar::{Kind, Origin, Site};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -20,6 +20,8 @@ fn main() -> ExitCode {
         test("invar(3) has each function and each code", ANYWHERE, manual_of_the_header),
         test("all tell one version", ANYWHERE, one_version),
         test("the site ABI's numbers are the header's and the runtime's", ANYWHERE, numbers_of_the_abi),
+        test("the site ABI's tables are the structures in C", missing_tool("cc"), structures_in_c),
+        test("the site ABI's forms are the runtime's", sites(), forms_of_the_abi),
     ])
 }
 
@@ -277,4 +279,149 @@ fn numbers_of_the_abi() {
     let words = between(&json, "| origin | string or null | ", "; null");
     let words: Vec<_> = words.split(", ").map(|word| word.trim_matches('`').to_owned()).collect();
     assert_eq!(words, (0..5).map(|number| Origin::from_byte(number).name().to_owned()).collect::<Vec<_>>());
+}
+
+/// The cells of the first table behind this text, row by row.
+fn table<'a>(text: &'a str, behind: &str) -> Vec<Vec<&'a str>> {
+    let (_, rest) = text.split_once(behind).unwrap_or_else(|| panic!("no {behind:?}"));
+    let rows = rest.lines().skip_while(|line| !line.starts_with('|')).take_while(|line| line.starts_with('|'));
+    rows.skip(2).map(|row| row.trim_matches('|').split('|').map(str::trim).collect()).collect()
+}
+
+fn structures_in_c() {
+    let abi = read("docs/site-abi.md");
+    let mut program = String::from("#define INVAR_PORTABLE\n#include <stddef.h>\n#include \"binder.h\"\n");
+    let structures = [
+        ("### State and verdict", "invar_verdict", &[][..]),
+        ("## Key records", "invar_key_record", &[]),
+        // These are named as if they were reserved, or are not measured by the binder.
+        ("## Outcome", "invar_outcome", &["lock", "said", "nanoseconds"]),
+    ];
+    for (heading, name, left_out) in structures {
+        let rows = table(&abi, heading);
+        let [last_offset, last_size] = [0, 1].map(|at| rows.last().unwrap()[at].parse::<usize>().unwrap());
+        let whole = last_offset + last_size;
+        program += &format!("_Static_assert(sizeof(struct {name}) == {whole}, \"\");\n");
+        for row in rows.iter().filter(|row| !row[2].is_empty() && !left_out.contains(&row[2])) {
+            let [offset, size, field] = row[..3] else { panic!("{row:?}") };
+            program += &format!(
+                "_Static_assert(offsetof(struct {name}, {field}) == {offset} && \
+                 sizeof ((struct {name} *)0)->{field} == {size}, \"{field}\");\n"
+            );
+        }
+    }
+    assert!(program.lines().count() > 20, "{program}");
+    let file = Temporary::path("structures.c");
+    std::fs::write(&file.0, program).unwrap();
+    must(common::binder_compiler("cc -c -xc -o /dev/null").arg(&file.0));
+}
+
+/// The bytes that a word of hexadecimal digits gives.
+fn bytes(word: &str) -> Vec<u8> {
+    let digits = word.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).unwrap());
+    digits.map(|pair| u8::from_str_radix(pair, 16).unwrap_or_else(|_| panic!("{word:?}"))).collect()
+}
+
+/// Makes code of what the document has of forms.
+struct Forms<'a> {
+    /// By their length.
+    nops: Vec<Vec<u8>>,
+    /// By its name: the shorter and the longer form of a jump, without the distance.
+    jumps: Vec<(&'a str, [Vec<u8>; 2])>,
+    request: i32,
+}
+
+impl<'a> Forms<'a> {
+    fn of(abi: &'a str, request: i32) -> Self {
+        let listed =
+            between(abi, "- nop is one instruction as long as what is left: ", "; and that with").replace('\n', " ");
+        let nops = listed.split(';').map(|nop| nop.split_whitespace().flat_map(bytes).collect());
+        let mut nops: Vec<Vec<u8>> = nops.collect();
+        assert!(abi.contains("and that with up to six 66 in front"));
+        for _ in 0..6 {
+            nops.push([&[0x66], &nops.last().unwrap()[..]].concat());
+        }
+        assert!(nops.iter().enumerate().all(|(at, nop)| nop.len() == at + 1), "{nops:x?}");
+        let jump = |text: &'a str| {
+            let codes = text.split('`').skip(1).step_by(2).map(|code| code.split(" rel").next().unwrap());
+            let codes: Vec<Vec<u8>> = codes.map(|code| code.split(' ').flat_map(bytes).collect()).collect();
+            codes.try_into().unwrap_or_else(|codes| panic!("{codes:x?}"))
+        };
+        let jne = jump(between(abi, "- jne is ", "form, jnc"));
+        let jnc = jump(between(abi, " form, jnc ", "."));
+        Self { nops, jumps: vec![("jne", jne), ("jnc", jnc)], request }
+    }
+
+    /// The code of a cell: instructions, with commas between.
+    fn code(&self, cell: &str, site: &Site) -> Vec<u8> {
+        let (cell, more) = cell.split_once(';').unwrap_or((cell, ""));
+        let mut code = vec![];
+        // In front of the form of one length.
+        if let Some((length, prefix)) = more.trim().split_once(": with ") {
+            let prefix = prefix.split('`').nth(1).expect("a prefix");
+            if length == site.length.to_string() {
+                code.extend(prefix.split(' ').flat_map(bytes));
+            }
+        }
+        for instruction in cell.split(',') {
+            let words: Vec<_> = instruction.split(['`', ' ']).filter(|word| !word.is_empty()).collect();
+            let is_long = matches!(site.length, 13 | 14);
+            if words == ["nop"] {
+                code.extend(&self.nops[site.length as usize - code.len() - 1]);
+                continue;
+            }
+            if let Some((_, forms)) = self.jumps.iter().find(|(name, _)| *name == words[0]) {
+                code.extend(&forms[usize::from(is_long)]);
+                let distance = |size: usize| site.target.wrapping_sub(site.address + (code.len() + size) as u64) as i64;
+                if is_long {
+                    code.extend((distance(4) as i32).to_le_bytes());
+                } else {
+                    code.extend((distance(1) as i8).to_le_bytes());
+                }
+                continue;
+            }
+            // Distances count from the instruction's end.
+            let length = |word: &&str| match *word {
+                "disp32" | "rel32" | "request" => 4,
+                "target" => 0,
+                word => word.len().div_ceil(2),
+            };
+            let end = site.address + (code.len() + words.iter().map(length).sum::<usize>()) as u64;
+            for word in words {
+                match word {
+                    "disp32" => code.extend((site.state.wrapping_sub(end) as i32).to_le_bytes()),
+                    "rel32" => code.extend((site.target.wrapping_sub(end) as i32).to_le_bytes()),
+                    "request" => code.extend(self.request.to_le_bytes()),
+                    "S" => code.push(site.value),
+                    "target" => {}
+                    word => code.extend(bytes(word)),
+                }
+            }
+        }
+        code
+    }
+}
+
+fn forms_of_the_abi() {
+    let abi = read("docs/site-abi.md");
+    let forms = Forms::of(&abi, -0x1234);
+    let rows = table(&abi, "## x86-64");
+    let kinds: Vec<_> = rows.iter().map(|row| row[0].parse().ok().and_then(Kind::from_byte)).collect();
+    assert_eq!(kinds, [Some(Kind::Branch), Some(Kind::SliceEnter), Some(Kind::SliceLeave)]);
+    let mut compared = 0;
+    for (row, kind) in rows.iter().zip(kinds) {
+        let [_, lengths, checked, same, other] = row[..] else { panic!("{row:?}") };
+        for length in lengths.split(", ").map(|length| length.parse().expect("a length")) {
+            let value = u8::from(kind == Some(Kind::Branch));
+            let (address, state) = (0x5555_1000, 0x5555_8123);
+            let site = Site { address, target: address + 0x40, state, length, kind: kind.unwrap(), value };
+            let made = |code: Option<invar_arch::Code>| code.expect("a form").write_to(&mut [0; 16]).to_vec();
+            assert_eq!(forms.code(checked, &site), made(invar_arch::checked(&site)), "{row:?}");
+            let bound = |key: u8| made(invar_arch::bound(&site, key, forms.request));
+            assert_eq!(forms.code(same, &site), bound(value), "{row:?}");
+            assert_eq!(forms.code(other, &site), bound(1 - value), "{row:?}");
+            compared += 1;
+        }
+    }
+    assert_eq!(compared, 6);
 }
