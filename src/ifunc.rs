@@ -1,8 +1,8 @@
 //! Symbols that the loader binds once: C functions with one variant for each value of some keys.
 //!
 //! A resolver runs before its module is relocated, before constructors and, in a static program, before there is a thread
-//! pointer. What it calls is in this file and in `arch`: system calls and the CPU's own word, no function of libc's and
-//! nothing that the compiler would make into one, as comparing slices, or clearing or copying many bytes.
+//! pointer. All that it calls is in this file and in `arch`: system calls and `cpuid`. It calls no function of libc's, and
+//! does nothing for which the compiler would call one, such as to compare slices, or to clear or copy many bytes.
 #![allow(unsafe_code)]
 
 use core::mem::MaybeUninit;
@@ -41,27 +41,29 @@ use invar_arch as arch;
 /// assert_eq!(unsafe { example_spaces(b"a b c".as_ptr(), 5) }, 2);
 /// ```
 ///
-/// Arms are those of [`dispatch!`](crate::dispatch!), with the same rule: a variant is called as safe code, from a function with the
-/// features that its arm names, and the key must prove these; else it does not compile. In a function that is `unsafe`, the word
-/// `unsafe` before a variant vouches for what the compiler cannot see then: whoever may call the function may call the variant,
-/// and it needs no features which its arm does not name.
+/// Arms are those of [`dispatch!`](crate::dispatch!), and the same rule holds. A variant is called as safe code, from a function
+/// with the features that its arm names. The key must prove these features. Anything else does not compile. In a function that is
+/// `unsafe`, a variant may have the word `unsafe` before it. By that word you vouch for two things that the compiler cannot see
+/// then: every caller that may call the function may call the variant, and the variant needs no features but those that its arm
+/// names.
 ///
-/// The symbol has the function's name and is exported like any `#[no_mangle]` function, from executables with
-/// `-Crelocation-model` of any sort, static libraries and `cdylib`s; other modules call it by that name. Hence the attribute, by
-/// which you vouch that no other symbol in the process has the name: it is never left out. It is declared here like
-/// a function of an `extern` block, and is no `const` item: a path to it is a function pointer that the loader fills in. Of other
-/// attributes there are `doc`, `cfg`, `allow` and its like, `must_use` and `deprecated`.
+/// The symbol has the function's name, by which other modules call it. It is exported like any `#[no_mangle]` function. By this
+/// attribute, which cannot be left out, you vouch that no other symbol in the process has the name. In Rust the function is
+/// declared like one in an `extern` block. It is no `const` item: a path to it is a function pointer that the loader fills in.
+/// It may have the attributes `doc`, `cfg`, `allow`, `expect`, `warn`, `deny`, `must_use` and `deprecated`, and no others.
 ///
-/// **Where all keys are [`cpu`](crate::cpu)'s, and libc knows `STT_GNU_IFUNC`** (glibc), it is such a symbol: a caller in another module
-/// goes where any call to a library goes, directly to the variant. The resolver asks the CPU itself, and reads in
-/// `/proc/self/environ` whether a setting turns off a key that it would go by, so that it says what the keys will say; three system
-/// calls for a module. Settings that the program changed after it was started are not seen there.
+/// **Where all keys are [`cpu`](crate::cpu)'s, and libc knows `STT_GNU_IFUNC`** (glibc), it is such a symbol. A call from another
+/// module, which goes by that module's PLT or GOT in any case, leads directly to the variant. The resolver asks the CPU itself. It
+/// reads in `/proc/self/environ` whether a setting turns off one of the keys, so that it chooses as the keys will have it. That is
+/// done once for a module, by three system calls and one more for each two kilobytes of environment; where there are settings,
+/// once for each symbol. What the program changes in its environment after it was started is not seen there.
 ///
-/// **Elsewhere, or with another key**, whose probe may call libc and needs a thread pointer, it is an ordinary function, whose
-/// branches on the keys are bound in place; before the module's constructor it is the last arm's variant.
+/// **Elsewhere, or with another key**, whose probe may call libc and needs a thread pointer, it is an ordinary function. Its
+/// branches on the keys are bound in place. Before the module's constructor has run, the keys have their first values.
 ///
-/// The [`report()`](crate::report()) has a key of the function's name, whose value is the variant, and says which sort it is; and should
-/// resolver and keys ever differ, that too. `INVAR_KEYS` does not set this key, only those in the arms.
+/// The [`report()`](crate::report()) has a key of the function's name. The key's value is the variant. Its evidence says of which
+/// sort the symbol is, and says so if the keys were decided otherwise than the resolver chose. `INVAR_KEYS` does not set this
+/// key, only those in the arms.
 ///
 /// A key that proves less does not compile:
 ///
@@ -86,7 +88,7 @@ macro_rules! ifunc {
 /// Sorts an [`ifunc!`](crate::ifunc!)'s attributes into conditions, that of the symbol, and the rest; brings its arms into one form,
 /// and the variants' names in a row from the last arm to the first; then declares the function.
 ///
-/// What emits an `unsafe` block that is not sound by itself is handed the word.
+/// A rule that emits an `unsafe` block which is not sound by itself is handed the word `unsafe` as a token.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __ifunc {
@@ -100,7 +102,7 @@ macro_rules! __ifunc {
     (@attribute # [cfg $condition:tt] [$($cfg:tt)*] $export:tt $rest:tt [$($attribute:tt)*] $($more:tt)*) => {
         $crate::__ifunc! { @attributes [$($cfg)* $($attribute)*] $export $rest $($more)* }
     };
-    // None that would make the function another one than the symbol's.
+    // No attribute that would make the function another one than the symbol.
     (@attribute # [doc $($what:tt)*] $($all:tt)*) => { $crate::__ifunc! { @rest $($all)* } };
     (@attribute # [allow $what:tt] $($all:tt)*) => { $crate::__ifunc! { @rest $($all)* } };
     (@attribute # [expect $what:tt] $($all:tt)*) => { $crate::__ifunc! { @rest $($all)* } };
@@ -234,7 +236,7 @@ macro_rules! __ifunc {
 
     (@exported [# [unsafe(no_mangle)]]) => {};
 
-    // What is called in Rust.
+    // The function that Rust calls.
     (@extern $unsafe:tt [$($meta:tt)*] [$vis:vis] $safety:tt $name:ident ($($argument:ident: $type:ty),*) $result:ty) => {
         $unsafe extern "C" {
             $($meta)*
@@ -295,11 +297,11 @@ macro_rules! __ifunc {
 pub(crate) mod expansion {
     use super::*;
 
-    /// What an arm depends on, without a pointer: that would not be relocated yet.
+    /// The features that an arm depends on, and its key's name. It has no pointers: they would not be relocated yet.
     #[derive(Debug)]
     pub struct Arm {
         pub(super) needs: u64,
-        /// Of its key, without `cpu.`, and zeros behind it.
+        /// The key's name without `cpu.`, and zeros behind it.
         pub(super) name: [u8; arch::CPU_KEY_NAME],
     }
 
@@ -366,7 +368,7 @@ const ARM: u8 = 0x3f;
 const LOWERED: u8 = 0x40;
 const UNREADABLE: u8 = 0x80;
 
-/// What is known in this module: the CPU's features, that it was asked, and that there are no settings.
+/// The facts that this module knows: the CPU's features, that the CPU was asked, and that there are no settings.
 static FACTS: AtomicU64 = AtomicU64::new(0);
 const ASKED: u64 = 1 << 63;
 const NO_SETTINGS: u64 = 1 << 62;
@@ -399,7 +401,7 @@ fn choose(arms: &[Arm]) -> u8 {
     number | why | if settings.unreadable { UNREADABLE } else { 0 }
 }
 
-/// What the environment says of some arms' keys: [`crate::settings`], read by system calls and byte by byte.
+/// The settings of some arms' keys, as [`crate::settings`] has them; read by system calls, and byte by byte.
 struct Settings {
     off: bool,
     /// A bit for each arm.
@@ -417,7 +419,7 @@ enum Part {
     Other,
 }
 
-/// The begin of a word, of which no more is needed to tell words apart.
+/// The beginning of a word: enough of it to tell words apart.
 struct Word<'a> {
     bytes: &'a mut MaybeUninit<[u8; WORD]>,
     length: usize,
@@ -427,7 +429,7 @@ const WORD: usize = 64;
 
 impl Settings {
     fn read(&mut self, arms: &[Arm]) {
-        // Not a part of the reader: it would be copied there.
+        // Not a part of the reader, into which it would be copied.
         let mut bytes = MaybeUninit::uninit();
         let word = Word { bytes: &mut bytes, length: 0 };
         let mut reader = Reader { part: Part::Name, word, equals: None, fresh: false };

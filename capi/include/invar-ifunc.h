@@ -9,20 +9,23 @@
  *	INVAR_IFUNC(void *, mylib_copy, (void *to, const void *from, size_t length), (to, from, length),
  *		    copy_anywhere, avx2, copy_avx2, avx512f, copy_avx512);
  *
- * Callers declare mylib_copy as any function. Nothing else is needed: it is chosen without libinvar too. Where libinvar is, its
- * report has a key of the function's name, whose value is the variant, and says what sort of symbol it is.
+ * Callers declare mylib_copy like any function. Nothing else is needed: the variant is chosen without libinvar too. Where libinvar
+ * is, its report has a key of the function's name. The key's value is the variant, and its evidence says of what sort the symbol is.
  *
- * An IFUNC is chosen before the object that has it is relocated, before constructors and, in a static program, before there
- * is a thread pointer. So its resolver makes raw system calls and asks cpuid, calls nothing, and is kept clear of sanitizers, stack
- * protectors and profilers. It obeys INVAR=off and INVAR_KEYS=cpu.NAME=off as they were when the process was started: it reads
- * /proc/self/environ, three system calls for each source file with an INVAR_IFUNC (three more, and three for /proc/self/auxv, for
- * each function where there are settings). And it asks cpuid, each time an exit to the hypervisor in a virtual machine.
+ * The variant of an IFUNC is chosen before the object that has it is relocated, before constructors and, in a static program, before
+ * there is a thread pointer. So the resolver makes raw system calls, asks cpuid, and calls no function outside of itself. It is kept
+ * clear of sanitizers, stack protectors and profilers.
  *
- * Where there is no IFUNC (musl, another architecture, or INVAR_NO_IFUNC defined) it is an ordinary function, whose branches on its
- * key are bound in place by libinvar; a constructor decides the key where libinvar does not. What depends on anything but the CPU,
- * as a key of your own whose probe calls libc, is INVAR_DISPATCH's in any case.
+ * It obeys INVAR=off and INVAR_KEYS=cpu.NAME=off as they were when the process was started. For that it reads /proc/self/environ:
+ * once for each source file with an INVAR_IFUNC, by three system calls and one more for each two kilobytes of environment. Where
+ * there are settings it does so for each function; and where they switch something off it reads /proc/self/auxv as well, by three
+ * system calls. In a virtual machine each cpuid is an exit to the hypervisor.
  *
- * A program that calls an IFUNC of a library must be linked with that library, so that the loader has relocated it before.
+ * Where there is no IFUNC (musl, another architecture, or INVAR_NO_IFUNC defined), the function is an ordinary one. Libinvar binds
+ * its branches in place. A constructor decides its key where libinvar does not. For a choice by anything but the CPU, as by a key
+ * of your own whose probe calls libc, take INVAR_DISPATCH.
+ *
+ * A program that calls an IFUNC of a library must be linked with that library, so that the loader relocates the library before it.
  */
 #ifndef INVAR_IFUNC_H
 #define INVAR_IFUNC_H
@@ -36,16 +39,17 @@
 #define INVAR_IFUNCS 0
 #endif
 
-/* Defines a function with external linkage, in C++ extern "C", which is the last of up to four variants whose CPU feature is there, else
- * `base`: INVAR_IFUNC(type, function, parameters, arguments, base, FEATURE, variant, ...), from the least demanding to the most.
+/* Defines a function with external linkage, in C++ extern "C": INVAR_IFUNC(type, function, parameters, arguments, base, FEATURE,
+ * variant, ...), with one to four variants, from the least demanding to the most. It is the last variant whose CPU feature is there,
+ * or `base` where none is.
  *
- * FEATURE is the name of a cpu.* key of the runtime's, with _ for what no identifier has, as sse4_1 or x86_64_v3; any other does not
- * compile. Variants are static functions, or hidden ones. That a variant needs no more than its feature is yours to see to. */
+ * FEATURE is the name of a cpu.* key of the runtime's, with _ in place of dots and dashes, as sse4_1 or x86_64_v3; another name does
+ * not compile. Variants are static functions, or hidden ones. See to it that a variant needs no more than its feature. */
 #define INVAR_IFUNC(type, function, parameters, arguments, ...) \
 	INVAR_IFUNC_(INVAR_VARIANTS_(__VA_ARGS__, 4, ?, 3, ?, 2, ?, 1, ?, 0, ?), type, function, parameters, arguments, __VA_ARGS__)
 
-/* Makes a key of the CPU feature, which this source file then asks for by invar_branch(cpu_FEATURE), as by a key of its own. Settings
- * rule it as in Rust: INVAR_KEYS=cpu.avx2=off. Once in each file that asks, or in a header of theirs; FEATURE as above.
+/* Makes a key of the CPU feature, by which this source file then branches: invar_branch(cpu_FEATURE). Settings can turn it off as in
+ * Rust: INVAR_KEYS=cpu.avx2=off. Stands once in each source file that needs it, or in a header that these include. FEATURE as above.
  *
  *	INVAR_CPU_KEY(avx2);
  *	INVAR_CPU_KEY(avx512bw);
@@ -116,7 +120,7 @@
 #define INVAR_CPU_xsaveopt (UINT64_C(1) << 56)
 #define INVAR_CPU_xsavec (UINT64_C(1) << 57)
 #define INVAR_BIT_xsaves (UINT64_C(1) << 58)
-/* The levels of the psABI (table 3.1), by what nothing else of them builds on. */
+/* The levels of the psABI (table 3.1), by those of their features on which no other builds. */
 #define INVAR_CPU_x86_64_v2 (INVAR_CPU_sse4_2 | INVAR_CPU_popcnt | INVAR_CPU_cmpxchg16b | INVAR_BIT_lahfsahf | INVAR_BIT_fxsr)
 #define INVAR_CPU_x86_64_v3 \
 	(INVAR_CPU_x86_64_v2 | INVAR_CPU_avx2 | INVAR_CPU_bmi1 | INVAR_CPU_bmi2 | INVAR_CPU_f16c | INVAR_CPU_fma | INVAR_CPU_lzcnt | \
@@ -124,7 +128,7 @@
 #define INVAR_CPU_x86_64_v4 \
 	(INVAR_CPU_x86_64_v3 | INVAR_CPU_avx512bw | INVAR_CPU_avx512cd | INVAR_CPU_avx512dq | INVAR_CPU_avx512vl)
 
-/* What a resolver may consist of. */
+/* The attributes of functions in resolvers. */
 #ifdef __has_attribute
 #if __has_attribute(no_stack_protector)
 #define INVAR_NO_PROTECTOR_ __attribute__((no_stack_protector))
@@ -135,7 +139,7 @@
 #if __has_attribute(no_sanitize_coverage)
 #define INVAR_NO_COVERAGE_ __attribute__((no_sanitize_coverage))
 #endif
-/* Clang's thread sanitizer has calls at the begin and end of every function without it: from clang 14 on. */
+/* Without it clang's thread sanitizer puts calls at the beginning and end of every function. Clang has it since version 14. */
 #if __has_attribute(disable_sanitizer_instrumentation)
 #define INVAR_NO_CALLS_ __attribute__((disable_sanitizer_instrumentation))
 #endif
@@ -179,7 +183,7 @@
 extern "C" {
 #endif
 
-/* What there is beside features. */
+/* There are settings; and the environment could not be read. */
 enum { INVAR_SETTINGS_ = 1, INVAR_UNREADABLE_ = 2 };
 
 #if defined __x86_64__ && defined __linux__ && defined __LP64__
@@ -189,8 +193,9 @@ INVAR_RAW_ void invar_cpuid_(uint32_t leaf, uint32_t part, uint32_t *registers)
 	__asm__("cpuid" : "=a"(registers[0]), "=b"(registers[1]), "=c"(registers[2]), "=d"(registers[3]) : "a"(leaf), "c"(part));
 }
 
-/* What cpuid's registers say, of which the operating system saves this state: ecx and edx of leaf 1; ebx, ecx and edx of leaf 7, eax and
- * edx of its part 1; eax of part 1 of leaf 0xd; ebx of leaf 0x19; ecx of leaf 0x80000001. As the runtime's cpu_features_of(). */
+/* The features that these registers of cpuid's tell, where the operating system saves this state: ecx and edx of leaf 1; ebx, ecx and
+ * edx of leaf 7, eax and edx of its part 1; eax of part 1 of leaf 0xd; ebx of leaf 0x19; ecx of leaf 0x80000001. As the runtime's
+ * cpu_features_of(). */
 INVAR_RAW_ uint64_t invar_cpu_features_of_(const uint32_t *said, uint32_t saved)
 {
 	/* Which register, which bit, and what of the state must be saved: arch/x86_64/cpu.rs. */
@@ -203,7 +208,7 @@ INVAR_RAW_ uint64_t invar_cpu_features_of_(const uint32_t *said, uint32_t saved)
 		{3, 6, 0xe6}, {3, 12, 0xe6}, {3, 14, 0xe6}, {4, 8, 0xe6}, {4, 23, 0xe6}, {5, 5, 0xe6}, {5, 4, 6}, {5, 23, 6},
 		{6, 4, 6}, {6, 5, 6}, {6, 10, 6}, {5, 0, 6}, {5, 1, 6}, {5, 2, 6}, {8, 0, 0}, {8, 2, 0},
 		{7, 0, 6}, {7, 1, 6}, {7, 3, 6}};
-	/* What builds on what, each behind those that it builds on. */
+	/* A feature, and those that it builds on. Each row stands behind those of the features that it builds on. */
 	static const uint64_t implied[43][2] = {
 		{INVAR_BIT_sse2, INVAR_BIT_sse},
 		{INVAR_CPU_xsaveopt, INVAR_CPU_xsave},
@@ -257,7 +262,7 @@ INVAR_RAW_ uint64_t invar_cpu_features_of_(const uint32_t *said, uint32_t saved)
 	for (at = 0; at < sizeof implied / sizeof *implied; at++)
 		if ((features & implied[at][1]) != implied[at][1])
 			features &= ~implied[at][0];
-	/* Skylakes that have neither of them report it (Intel, erratum SKL052). */
+	/* Some Skylakes report BMI and have neither (Intel, erratum SKL052). */
 	return features & INVAR_CPU_avx ? features : features & ~(INVAR_CPU_bmi1 | INVAR_CPU_bmi2);
 }
 
@@ -331,18 +336,20 @@ INVAR_RAW_ int invar_is_(const volatile char *word, unsigned length, const volat
 	return !length;
 }
 
-/* AT_SECURE (23), with which settings do not count; also where it cannot be told. */
+/* Whether settings do not count: by AT_SECURE (23), or because it cannot be told. */
 INVAR_RAW_ int invar_secure_(void)
 {
-	INVAR_UNINITIALIZED_ unsigned long entry[2];
-	long file = invar_open_("/proc/self/auxv");
+	/* Pairs of a kind and a value; far more than there are. */
+	INVAR_UNINITIALIZED_ unsigned long entries[128];
+	long file = invar_open_("/proc/self/auxv"), size, at;
 	int secure = 1;
 
 	if (file < 0)
 		return 1;
-	while (invar_call_(0, file, entry, sizeof entry) == (long)sizeof entry && entry[0])
-		if (entry[0] == 23) {
-			secure = entry[1] != 0;
+	size = invar_call_(0, file, entries, sizeof entries) / (long)sizeof *entries;
+	for (at = 0; at + 1 < size && entries[at]; at += 2)
+		if (entries[at] == 23) {
+			secure = entries[at + 1] != 0;
 			break;
 		}
 	invar_call_(3, file, 0, 0);
@@ -434,7 +441,7 @@ INVAR_RAW_ unsigned invar_lowered_(const char *names, unsigned count, unsigned c
 
 #endif
 
-/* What has been found out in this file: features, that they were asked for, and that there are no settings. */
+/* The facts that this file knows: the CPU's features, that it was asked for them, and that there are no settings. */
 __attribute__((unused)) static uint64_t invar_facts_;
 
 /* What has been chosen for one function: one more than the position of its variant; then why. */
@@ -468,7 +475,7 @@ INVAR_RAW_ unsigned invar_choose_(unsigned char *chosen, const char *names, cons
 	return choice;
 }
 
-/* The probe of a function's key: what its resolver has chosen, or will. */
+/* The probe of a function's key: its value is the choice of the resolver, which may come later. */
 __attribute__((unused)) static void invar_probe_ifunc_(struct invar_verdict *verdict, unsigned choice)
 {
 	verdict->value = (uint8_t)((choice & INVAR_CHOSEN_) - 1);

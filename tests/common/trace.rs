@@ -1,17 +1,21 @@
 //! The system calls of a program and of the processes that it makes, as a tracer sees them.
 
+use std::fs::File;
 use std::io::{Error, Result};
 use std::mem::{offset_of, zeroed};
+use std::os::unix::fs::FileExt;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 /// A system call at its beginning.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
     /// Who makes it: a thread's number.
     pub thread: libc::pid_t,
     pub number: libc::c_long,
     pub args: [u64; 6],
+    /// What an `openat` opens; empty for other calls.
+    pub path: String,
 }
 
 /// Why nothing can be traced here, from a try.
@@ -91,18 +95,33 @@ fn begun(thread: libc::pid_t) -> Result<Option<Call>> {
         number: u64,
         args: [u64; 6],
     }
-    const PTRACE_GET_SYSCALL_INFO: libc::c_uint = 0x420e;
+    const PTRACE_GET_SYSCALL_INFO: u16 = 0x420e;
     const ENTRY: u8 = 1;
     const _: () = assert!(offset_of!(Info, number) == 24);
     // SAFETY: the thread is stopped; the kernel fills in as many bytes at most.
     let (info, filled) = unsafe {
         let mut info: Info = zeroed();
-        let filled = libc::ptrace(PTRACE_GET_SYSCALL_INFO, thread, size_of::<Info>(), (&raw mut info).cast::<u8>());
+        let filled =
+            libc::ptrace(PTRACE_GET_SYSCALL_INFO.into(), thread, size_of::<Info>(), (&raw mut info).cast::<u8>());
         (info, filled)
     };
     if filled == -1 {
         return Err(Error::last_os_error());
     }
-    let call = Call { thread, number: info.number as libc::c_long, args: info.args };
-    Ok((info.stop == ENTRY).then_some(call))
+    if info.stop != ENTRY {
+        return Ok(None);
+    }
+    let number = info.number as libc::c_long;
+    let path = if number == libc::SYS_openat { text_at(thread, info.args[1])? } else { String::new() };
+    Ok(Some(Call { thread, number, args: info.args, path }))
+}
+
+/// The text at this address in the thread's memory, up to a NUL.
+fn text_at(thread: libc::pid_t, address: u64) -> Result<String> {
+    let memory = File::open(format!("/proc/{thread}/mem"))?;
+    // Nothing may be mapped behind it.
+    let mut bytes = [0; 256];
+    let length = memory.read_at(&mut bytes, address)?;
+    let text = bytes[..length].split(|&byte| byte == 0).next().unwrap_or_default();
+    Ok(String::from_utf8_lossy(text).into_owned())
 }
