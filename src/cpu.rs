@@ -1,9 +1,9 @@
 //! The CPU's features as keys, for programs that choose a routine by them.
 //!
-//! Each proves the `target_feature` of its name, and all that this builds on; the psABI levels prove all of theirs. A key is on
-//! where std's `is_x86_feature_detected!` says that the feature is there: the CPU has it, and the operating system saves its
-//! registers. It is off where something is missing that the feature builds on, which a hypervisor may hide. A module carries
-//! those that it uses.
+//! Each key proves the `target_feature` of its name, and all features that this builds on. A key of a psABI level proves all
+//! features of the level. A key is on where std's `is_x86_feature_detected!` says that the feature is there: the CPU has it, and
+//! the operating system saves its registers. It is off where a feature is missing that this one builds on, which a hypervisor
+//! may hide. A module carries the keys that it uses, and no others.
 #![allow(unsafe_code)] // the records
 #![allow(unused_imports)] // where no feature is known
 

@@ -19,7 +19,7 @@ use invar_arch as arch;
 /// Whether this module can have slice sites at all.
 pub(crate) const SLICES: bool = cfg!(feature = "slice");
 
-/// In what a module's outcome says: its keys are being decided, by whatever copy of the runtime.
+/// A bit of an outcome's `said`: a copy of the runtime is deciding the module's keys.
 const DECIDING: u32 = 4;
 
 /// Decides and seals all keys of a module.
@@ -55,8 +55,8 @@ fn each(own: &Module<'_>, settings: &Settings, verdict: &mut Verdict, wanted: im
     }
 }
 
-/// A thread that a probe has started and joined is not gone yet: the kernel wakes whoever joins before it takes the thread
-/// from its list (Linux, kernel/exit.c, `do_exit`). Waits 13 ms at most, for a thread that stays.
+/// A thread that a probe has started and joined may not be gone yet: the kernel wakes the thread that joins it before it takes
+/// it from its list (Linux, kernel/exit.c, `do_exit`). For a thread that stays this waits 13 ms, by eight naps.
 #[cold]
 fn wait_for_threads() {
     let mut nanoseconds = 50_000;
@@ -72,7 +72,8 @@ fn wait_for_threads() {
 #[inline(never)]
 pub(crate) fn demand(state: &State) -> u8 {
     let address = core::ptr::from_ref(state) as usize;
-    // libinvar is asked for keys of others; else it is this module's outcome, which can be read before there is a loader to ask.
+    // libinvar is asked for keys of other modules. Else the key is this module's, whose outcome can be read before there is a
+    // loader to ask.
     if cfg!(feature = "capi") || is_deciding(module::outcome()) {
         // SAFETY: the module whose probe, or whose constructor, is at work.
         let own = unsafe { module::find(|module| module.contains(address)) };
@@ -109,8 +110,8 @@ fn this_thread() -> u64 {
     arch::thread_pointer() as u64
 }
 
-/// Notes a cycle in the key that was asked for, and in those that this thread has begun since. It was the last of these whose
-/// probe asked.
+/// Notes a cycle in the key that was asked for, and in those that this thread has begun since. The probe of the last of these
+/// has asked.
 #[cold]
 fn note_cycle(own: &Module<'_>, asked: &ModuleKey<'_>, order: u32) {
     let thread = this_thread();
@@ -126,7 +127,8 @@ fn note_cycle(own: &Module<'_>, asked: &ModuleKey<'_>, order: u32) {
     asked.state.note_cycle(thread, asks.name());
 }
 
-/// Decides and seals a key of ours, if nobody has begun to. `order` is higher than that of all which this thread is deciding.
+/// Decides and seals a key of ours, if nobody has begun to. `order` is higher than that of all keys that this thread is
+/// deciding.
 #[cold]
 fn decide(own: &Module<'_>, key: &ModuleKey<'_>, order: u32, settings: &Settings, verdict: &mut Verdict) {
     if key.state.begun() || !key.state.begin(this_thread(), order) {
@@ -222,8 +224,8 @@ fn adopt(own: &Module<'_>, verdict: &mut Verdict) {
     });
 }
 
-/// The same for a key that proves something, which our own probe has decided, since our code would execute what its value
-/// stands for: a verdict that is higher than that is not taken.
+/// The same for a key that proves something. Our own probe has decided it, since our code would execute what the value stands
+/// for. A verdict that is higher is not taken.
 #[cold]
 fn adopt_lower(own: &Module<'_>, ours: &ModuleKey<'_>, verdict: &mut Verdict) {
     module::each(|other| {

@@ -22,12 +22,12 @@
 /// An arm is `KEY => variant` or `KEY == VALUE => variant`; the first that holds is called, and `_` stands last.
 /// Each is a [`branch!`](crate::branch!), so the function is an ordinary one: safe, inlinable, with references,
 /// lifetimes, generics and `where` clauses. At `-O` a bound dispatch is a nop or a jump, and a jump to the variant.
-/// Arguments are plain names, and type parameters are those that the arguments tell; methods (`self`), `async`, `unsafe`
-/// and `extern` functions are not taken. A key's path does not begin with `::`.
+/// Arguments are plain names. Type parameters must follow from the arguments. Methods (`self`), `async`, `unsafe` and `extern`
+/// functions are not taken. A key's path does not begin with `::`.
 ///
-/// A variant with `#[target_feature]` names the features in its arm, and the key must prove them: the built-in
-/// keys in [`cpu`](crate::cpu) do, and so does a [`key!`](crate::key!) that requires them; both prove what their features build
-/// on as well, as `AVX512BW` does `avx512bw,avx512f,fma`. Any other key fails to compile:
+/// A variant with `#[target_feature]` has these features named in its arm, and the key must prove them. The built-in keys in
+/// [`cpu`](crate::cpu) do so, and a [`key!`](crate::key!) that requires them. A key proves the features as well on which its own
+/// build: `AVX512BW` proves `avx512bw,avx512f,fma`. Any other key does not compile:
 ///
 /// ```compile_fail
 /// invar::key! { static WISH: bool = |_| Ok(true); }

@@ -1,10 +1,10 @@
 //! The hook on thread creation: threads that the C library starts for this process are enrolled before their own code
 //! runs.
 //!
-//! By definitions of `pthread_create` and `thrd_create`, which stand before the C library's: the linker takes an
-//! executable's own before those of shared libraries, and exports them, so that libraries find them first as well
-//! (System V ABI, "Shared Object Dependencies": breadth-first, from the executable). What libc starts by itself, for
-//! `SIGEV_THREAD` or `aio_read`, does not come by here: it calls a name that is its own.
+//! It defines `pthread_create` and `thrd_create`. These stand before the C library's: the linker takes an executable's own
+//! definitions before those of shared libraries, and exports them, so that libraries find them first as well (System V ABI,
+//! "Shared Object Dependencies": breadth-first, from the executable). Threads that libc starts by itself, for `SIGEV_THREAD`
+//! or `aio_read`, do not come by here: libc calls its function by a name of its own.
 #![allow(unsafe_code)]
 
 mod spare;
@@ -19,7 +19,7 @@ use core::sync::atomic::Ordering::Acquire;
 use invar_arch::{self as arch, Call};
 use spare::{Linked, Spare};
 
-/// What both functions are to the linker: a thread's number, its attributes, its start routine and what that is called with.
+/// The types of both functions: a thread's number, its attributes, its start routine and the argument of that.
 type PthreadCreate = unsafe extern "C" fn(*mut c_void, *const c_void, *const c_void, *mut c_void) -> c_int;
 #[cfg(not(all(target_feature = "crt-static", target_env = "musl")))]
 type ThrdCreate = unsafe extern "C" fn(*mut c_void, *const c_void, *mut c_void) -> c_int;
@@ -50,7 +50,7 @@ unsafe extern "C" fn thrd_create(thread: *mut c_void, routine: *const c_void, ar
     create(Call { function: routine, argument }, |call| unsafe { next(thread, call.function, call.argument) })
 }
 
-/// Whether ours is what libraries find by the name of the C library's function. Its evidence says whose it is, if not.
+/// Whether libraries find our function by the name of the C library's. If not, the evidence says whose function they find.
 static IN_FRONT: Key<bool> = Key::new();
 
 const _: () = {
@@ -74,7 +74,8 @@ pub(crate) fn is_in_front() -> bool {
     next::by_name().is_none_or(|found| found == pthread_create as PthreadCreate as *mut c_void)
 }
 
-/// Has the C library create a thread that makes this call; where slices are off, as if nobody stood in between.
+/// Has the C library create a thread that makes this call. Where slices are off, its function is called as it would be
+/// without the hook.
 #[inline(always)]
 fn create(call: Call, next: impl Fn(Call) -> c_int) -> c_int {
     if crate::branch!(SLICE) { create_enrolled(call, next) } else { next(call) }
@@ -84,7 +85,7 @@ fn create(call: Call, next: impl Fn(Call) -> c_int) -> c_int {
 fn create_enrolled(call: Call, next: impl Fn(Call) -> c_int) -> c_int {
     let start = Start::new(call);
     if start.is_null() {
-        // Out of memory: without the benefit, unless the thread is refused as well.
+        // Out of memory: the thread is created all the same, and not enrolled.
         return next(call);
     }
     let error = next(Call { function: arch::start as *const c_void, argument: start.cast() });
@@ -95,9 +96,9 @@ fn create_enrolled(call: Call, next: impl Fn(Call) -> c_int) -> c_int {
     error
 }
 
-/// What a new thread needs to know. It has it from a list of those that other threads need no more: the new thread would
-/// otherwise call `free`, for which glibc makes it an arena, whether or not it ever needs one: by four system calls (seen with
-/// glibc 2.36), unless a thread that is gone has left its own.
+/// What a new thread needs to know. Its memory comes from a list, and the thread gives it back there. If the thread called
+/// `free`, glibc would make an arena for it, whether or not it ever needs one: by four system calls (seen with glibc 2.36),
+/// unless a thread that is gone has left its own.
 #[repr(C)]
 struct Start {
     /// First, for [`arch::start`].
@@ -106,7 +107,8 @@ struct Start {
     next: *mut Self,
 }
 
-/// Those that can be had: as many as there were threads at a time that had been created and did not run yet. They stay.
+/// Unused memory for it: as many pieces as there ever were threads at a time that had been created and did not run yet. It is
+/// never freed.
 static SPARE: Spare<Start> = Spare(AtomicPtr::new(null_mut()));
 
 impl Linked for Start {
@@ -151,7 +153,7 @@ unsafe extern "C" fn begin(start: *mut Start) -> Call {
     call
 }
 
-/// The C library's functions, or those of whoever else stands between: in a program with the loader.
+/// The next functions of these names, the C library's or those of another module in between: in a program with the loader.
 #[cfg(not(target_feature = "crt-static"))]
 mod next {
     use super::*;

@@ -9,13 +9,13 @@
 //! # Threads
 //!
 //! The kernel looks at the requests of threads that are enrolled: the one that loads the runtime, and those that
-//! [`enrol`], as locks of `invar-lock` do where they wait. An executable with the Cargo feature `hook` has all others
-//! enrolled as well that libc starts by the names `pthread_create` and `thrd_create`, `std::thread`'s among them, in
-//! shared libraries too, before their own code runs. It costs `prctl` in each thread, and `rseq` where the program
-//! registers its own areas, and where the slice key is off nothing. `errno`, attributes, the smallest stack, backtraces,
-//! `pthread_exit` and cancellation are as without it.
+//! [`enrol`], as locks of `invar-lock` do where they wait. An executable with the Cargo feature `hook` has other threads
+//! enrolled too, before their own code runs: all that libc starts by the names `pthread_create` and `thrd_create`, for the
+//! program and for its shared libraries, those of `std::thread` among them. That costs one system call in each thread,
+//! `prctl`, and a second one, `rseq`, where the program registers its own areas; where the slice key is off it costs none.
+//! `errno`, attributes, the smallest stack, backtraces, `pthread_exit` and cancellation are as without the hook.
 //!
-//! It does that by definitions of these functions, which stand before libc's. So:
+//! The hook defines these functions, and its definitions stand before libc's. So:
 //!
 //! - Threads that libc starts by itself (`SIGEV_THREAD`, `aio_read`, `getaddrinfo_a`) and those of `clone` do not pass
 //!   through; nor does, in a static program with musl, `thrd_create`. They enrol as without the hook. So do threads that
@@ -29,15 +29,14 @@
 //!
 //! # What it did
 //!
-//! `INVAR_SLICE=count` has requests, grants, yields and losses counted by thread ([`counts`], [`each_thread_counts`]);
-//! `INVAR_SLICE=profile` by site as well, with the reasons of losses and a histogram of how long sections were held, in a
-//! file that `invar profile` shows (`docs/profile.md`). Where the extension is absent, `INVAR_KEYS=slice=force` beside it
-//! leaves the histogram.
+//! `INVAR_SLICE=count` has requests, grants, yields and losses counted by thread ([`counts`], [`each_thread_counts`]).
+//! `INVAR_SLICE=profile` has them counted by site as well, with the reasons of losses and a histogram of the sections'
+//! lengths, in a file that `invar profile` shows (`docs/profile.md`). Where the extension is absent, add
+//! `INVAR_KEYS=slice=force`: then the histogram can be had.
 //!
-//! The counting form is the checked form, whose cold path then leads to who counts. Chosen, it makes each
-//! section longer, makes one system call more where a site has lost a section, and takes some kilobytes of stack; it needs
-//! `xsave`, and the time stamp counter. Not chosen, it costs nothing: the sites are bound, and their hot path is
-//! the same.
+//! The counting form is the checked form, whose cold path then leads to the code that counts. It makes each section longer,
+//! and takes more stack. Before a section at a site that has lost one, it asks for the thread's CPU time. It needs `xsave`, and
+//! the time stamp counter. Where it is not chosen, sites are bound as if it did not exist.
 //!
 #![doc = include_str!("../docs/sections.md")]
 #![allow(unsafe_code)]
@@ -60,8 +59,8 @@ pub use crate::rseq::{Area, NotEnrolled, NotGuarded, Thread};
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use invar_arch as arch;
 
-/// The slice key, named `slice`: every thread has an area for requests at one constant offset, on a kernel that
-/// grants. That a thread is *enabled* it does not say: in one that is not, requests have no effect.
+/// The slice key, named `slice`. It is on where every thread has an area for requests at one constant offset, on a kernel that
+/// grants. It does not say that a thread is *enabled*: in a thread that is not, requests have no effect.
 pub static SLICE: Key<bool> = Key::new();
 
 #[cfg(feature = "slice")]
@@ -157,7 +156,7 @@ impl Drop for Slice {
     }
 }
 
-/// Ends the calling thread's section, for those who forgot its [`Slice`]: a lock that asks only at times, and whose word
+/// Ends the calling thread's section where its [`Slice`] was forgotten, as by a lock that asks only at times, and whose word
 /// says whether it did.
 ///
 /// Bound, these are two instructions, or a nop. Without a section it does nothing, only slowly.
@@ -181,16 +180,16 @@ unsafe impl Sync for Slice {}
 
 /// Makes the calling thread one that can be granted slices. The thread that loads the runtime is; others start without.
 ///
-/// Where it is one already this reads a word and makes no system call; else it makes two at most, and `errno` stays as it
-/// was. If libc registers no areas, it registers the program's own for this thread, from any module. Not to be called
-/// between [`enter`] and the end of a section: any system call ends a grant. Where the slice key is off, the call is a
-/// static branch to its `Err`.
+/// Where the thread is enrolled already, this reads a word and makes no system call. Else it makes one system call, `prctl`, and
+/// if libc registers no areas one before it, `rseq`, by which it registers the program's own area for this thread, whatever
+/// module calls. `errno` stays as it was. Do not call it between [`enter`] and the end of a section: any system call ends a grant.
+/// Where the slice key is off, the call is a static branch to its `Err`.
 ///
 /// A thread stays enrolled, and so does the child of a `fork`, until somebody switches the extension off *in that
-/// thread*, or it ends: where libc is not glibc, the first destructor of its thread-specific data gives its area back, by three
-/// system calls, since musl unmaps a detached thread's memory before the thread is gone. Threads that such a libc did not
-/// start must not enrol there. A thread made by `clone` without a thread pointer of its own takes its parent's state for its own: it must
-/// not enter sections.
+/// thread*, or the thread ends. Where libc is not glibc, a destructor of thread-specific data gives the thread's area back, by
+/// three system calls, since musl unmaps a detached thread's memory before the thread is gone. A thread that such a libc did not
+/// start must not enrol there. A thread that `clone` made without a thread pointer of its own takes its parent's state for its
+/// own: it must not enter sections.
 ///
 /// # Errors
 ///
@@ -208,8 +207,8 @@ pub fn enrol() -> Result<(), NotEnrolled> {
     if crate::branch!(SLICE) { rseq::enrol() } else { Err(NotEnrolled::Absent) }
 }
 
-/// [`enrol`] for the contended path of a lock, which is cold and taken again and again: where threads keep being refused,
-/// a system call is made once in a thousand times only.
+/// [`enrol`] for the contended path of a lock, which is cold and taken again and again. Where threads keep being refused, it is
+/// tried once in 1,024 times only.
 ///
 /// Call it before waiting, and outside the section.
 #[cfg(feature = "slice")]
@@ -222,9 +221,9 @@ pub fn enrol_contended() {
 
 /// Makes it impossible to switch the extension off, for all threads of this process and the rest of its life.
 ///
-/// From then on `prctl(PR_RSEQ_SLICE_EXTENSION, PR_RSEQ_SLICE_EXTENSION_SET, 0)` fails with `EPERM` in every thread, now
-/// or later, by whichever entry of the kernel it comes; so does every such call with bit 0 of the third argument clear.
-/// All other calls go on as before. Nobody is enrolled or switched on by it. `INVAR_GUARD=1` does the same at load, and
+/// From then on `prctl(PR_RSEQ_SLICE_EXTENSION, PR_RSEQ_SLICE_EXTENSION_SET, 0)` fails with `EPERM` in every thread, also in
+/// those that start later, and also as a 32-bit or an x32 call. So does every such call with bit 0 of the third argument clear.
+/// All other calls go on as before. No thread is enrolled or switched on by it. `INVAR_GUARD=1` does the same at load, and
 /// the slice key's evidence says what came of it: `guarded`, or why not.
 ///
 /// It is a seccomp filter, and that has its price:
@@ -241,18 +240,18 @@ pub fn enrol_contended() {
 ///   `seccomp_cache_prepare`), but for x32 calls, which take 5.
 /// - All threads must have the same filters when it is installed, since all get it or none.
 ///
-/// Already guarded, by whatever module's runtime, it makes four system calls and changes nothing. The calling thread must
-/// be outside any section. Where seccomp filters stand, a child process tries first: some of them kill.
+/// Where the process is guarded already, by any module's runtime, this makes four system calls and changes nothing. The calling
+/// thread must be outside any section. Where seccomp filters stand, a child process tries first, since some of them kill.
 ///
 /// **What it does not cover.** A thread loses the extension with its area, and may unregister that by `rseq(2)`. This is
 /// left alone: libc does it to none of its threads while they run, and where memory with an area in it is about to go,
-/// refusing would have the kernel write to memory that is somebody else's by then. And it is no wall against code that
-/// means harm: in the same process it can write to any memory.
+/// refusing would have the kernel write to memory that belongs to other code by then. The guard does not stop code that means
+/// harm, which can write to any memory of its process.
 ///
 /// # Errors
 ///
-/// [`NotGuarded`] says why not, and no thread is guarded then. [`enrol`], on the contended path, goes on making up for
-/// who switches it off.
+/// [`NotGuarded`] says why not, and no thread is guarded then. Threads for which somebody switches the extension off are enrolled
+/// again where they wait for a lock, as without the guard.
 ///
 /// ```
 /// if let Err(why) = invar::slice::guard() {
@@ -280,25 +279,25 @@ pub(crate) fn guard_at_load(evidence: &mut crate::Evidence) {
     let _ = evidence;
 }
 
-/// Whether the hook on thread creation (Cargo feature `hook`) is what shared libraries find by the name `pthread_create`.
+/// Whether shared libraries find the hook on thread creation (Cargo feature `hook`) by the name `pthread_create`.
 ///
-/// Where it is not, the linker did not export it, or another module's stands in front of it: then only what is linked into
-/// this file passes through. In a static program, which has no libraries, it is.
+/// Where they do not, the linker did not export it, or another module's function stands in front of it. Then only threads that
+/// are created by code of this file pass through. For a static program, which has no libraries, the answer is yes.
 #[cfg(feature = "hook")]
 pub fn hook_is_in_front() -> bool {
     crate::hook::is_in_front()
 }
 
-/// Lists this process's threads: their areas, who is enrolled, who has a request left set.
+/// Lists this process's threads: their areas, which of them are enrolled, and which have a request left set.
 ///
-/// The calling thread must be outside any section. For the others a child process traces them one after the other, as a
-/// debugger would: each is stopped for some microseconds, which may make a few system calls return `EINTR`
-/// (`signal(7)`, "Interruption of system calls by stop signals"). Threads that start or end meanwhile may be missing.
-/// Where no child can be made or may trace, the other threads' areas are [`Area::Unknown`]; that of a thread that does not stop
-/// is as well, with `ETIMEDOUT`, after a second at most for all of them together. Who was allowed to trace by `PR_SET_PTRACER` is
-/// not any more: only the child may, for as long as it runs. Signals to the calling thread wait meanwhile.
+/// The calling thread must be outside any section. A child process traces the threads one after the other, as a debugger would.
+/// Each is stopped for a moment, which may make a few system calls return `EINTR` (`signal(7)`, "Interruption of system calls by
+/// stop signals"). Threads that start or end meanwhile may be missing. Where no child can be made or may trace, the areas of the
+/// other threads are [`Area::Unknown`]. So is, with `ETIMEDOUT`, the area of a thread that does not stop within a second, which is
+/// for all threads together. A process that `PR_SET_PTRACER` allowed to trace may no longer do so: only the child may, for as long
+/// as it runs. Signals to the calling thread wait meanwhile.
 ///
-/// For people and tests, not for a fast path: it makes a process, and a dozen system calls for each thread.
+/// This is for people and tests, not for a fast path: it makes a process, and that makes some system calls for each thread.
 ///
 /// # Errors
 ///
@@ -325,11 +324,11 @@ pub fn counts() -> Option<Counts> {
     .then_some(all)
 }
 
-/// The same by threads: calls `visit` with each thread's number, as `gettid(2)` gives it, and what it asked for and got;
-/// `false` where nothing is counted.
+/// The same by threads: calls `visit` with each thread's number, as `gettid(2)` gives it, and its counts; `false` where nothing
+/// is counted.
 ///
-/// The first has number 0 and stands for threads beyond the first thousand. A thread that was given the memory of one that
-/// ended counts on for it.
+/// The first has number 0, and stands for all threads for which there was no place (`docs/profile.md`). A thread that was given
+/// the memory of a thread that ended adds to the counts of that.
 #[cfg(feature = "profile")]
 pub fn each_thread_counts(mut visit: impl FnMut(u32, Counts)) -> bool {
     crate::profile::each_thread(&mut visit)

@@ -19,13 +19,13 @@
  * preloaded, settings count, modules agree on a key, and sites are bound when the object is loaded. The functions
  * further down are libinvar's own.
  *
- * Needs gcc 10 or clang 11 and binutils 2.36, or newer; tests have gcc 12, clang 14 and binutils 2.40, and newer ones.
- * C11 or C++11, with GNU extensions or without. Sites stand in functions. In C, clang before 17 refuses a variable with
- * the attribute cleanup between two sites of one function. In a constexpr function g++ wants a site in the other
- * branch: if (std::is_constant_evaluated()) ... else ...
- * docs/site-abi.md describes what stands in the object file.
+ * The oldest tools that are tested are gcc 12, clang 14 and binutils 2.40; the newest ones are tested too. Older ones may
+ * do. Take C11 or C++11, or newer, with GNU extensions or without. Sites stand in functions. In C, clang before 17
+ * refuses a variable with the attribute cleanup between two sites of one function. In a constexpr function g++ takes a
+ * site in the other branch only: if (std::is_constant_evaluated()) ... else ...
+ * docs/site-abi.md describes the tables in the object file.
  *
- * Sites are bound on x86-64 Linux, unless for -mcmodel=large. Elsewhere they are ordinary loads, and sections ask for
+ * Sites are bound on x86-64 Linux, but not with -mcmodel=large. Elsewhere they are ordinary loads, and sections ask for
  * nothing. With clang's -mspeculative-load-hardening branches are ordinary loads too, which it can harden.
  */
 #ifndef INVAR_H
@@ -58,13 +58,13 @@ extern "C" {
 #define INVAR_INLINE_ __attribute__((unused, no_instrument_function)) static inline
 #endif
 
-/* A key's value, and the reason for it: what a probe fills in, and what sites read. */
+/* A key's value, and the reason for it. A probe fills it in, and sites read it. */
 struct invar_verdict {
 	uint8_t value;			/* position among the key's values; 0 until decided */
-	uint8_t status;			/* libinvar's: 0 undecided, 1 being decided, 2 sealed */
+	uint8_t status;			/* libinvar's: 0 undecided, 1 being decided, 2 sealed; probes leave it */
 	uint8_t origin;			/* an INVAR_ORIGIN_; a probe that cannot tell sets INVAR_ORIGIN_FAILED */
 	uint8_t reserved[5];
-	uint64_t data;			/* libinvar's, for the slice key */
+	uint64_t data;			/* libinvar's, of the slice key */
 	uint16_t evidence_length;	/* of evidence, which is not NUL-terminated */
 	char evidence[238];
 };
@@ -77,21 +77,22 @@ enum {
 	INVAR_ORIGIN_FORCED = 4		/* INVAR_KEYS=slice=force */
 };
 
-/* Decides a key. Runs once, in a constructor, before those of ordinary priority; also before what __builtin_cpu_supports
- * looks at is filled in, so that a probe that asks it calls __builtin_cpu_init first (or see INVAR_CPU_KEY in
- * invar-ifunc.h). It may ask for other keys by invar_value. */
+/* Decides a key. Runs once, in a constructor, before those of ordinary priority. A probe that asks by __builtin_cpu_supports
+ * must call __builtin_cpu_init first, since the constructor that does so may come later; or see INVAR_CPU_KEY in
+ * invar-ifunc.h. A probe may ask for other keys by invar_value. */
 typedef void (*invar_probe)(struct invar_verdict *verdict);
 
-/* Appends to the evidence what a probe saw; what does not fit is cut off. */
+/* Appends this text to the evidence, by which a probe says what it saw. The evidence has room for 238 bytes; the rest is
+ * cut off. */
 INVAR_INLINE_ void invar_evidence(struct invar_verdict *verdict, const char *text)
 {
 	while (*text && verdict->evidence_length < sizeof verdict->evidence)
 		verdict->evidence[verdict->evidence_length++] = *text++;
 }
 
-/* Defines a key with the values off and on, for this one module: one object file of it. NAME is the key's name in
- * settings and reports as well; a library's should carry its own, as in mylib_wide. PROBE is an invar_probe, and
- * stands before. */
+/* Defines a key with the values off and on, in one object file of a module and for that module. NAME is the key's name in
+ * settings and reports as well; a library puts its own name before it, as in mylib_wide. PROBE is an invar_probe, which
+ * must be declared before. */
 #define INVAR_KEY(name, probe) \
 	INVAR_NOT_RESERVED_(INVAR_RESERVED_##name, 0, 0); \
 	INVAR_KEY_(invar_key_##name, #name "\0off\0on", probe, 2)
@@ -102,15 +103,17 @@ INVAR_INLINE_ void invar_evidence(struct invar_verdict *verdict, const char *tex
 	INVAR_NOT_RESERVED_(INVAR_RESERVED_##name, 0, 0); \
 	INVAR_KEY_(invar_key_##name, #name "\0" values, probe, count)
 
-/* Makes a key known that another object file of this module defines. */
+/* Declares a key that another object file of this module defines. */
 #define INVAR_EXTERN_KEY(name) INVAR_DECLARE_(invar_key_##name)
 
-/* Whether the key is on; whether it has the value at this position, an integer constant. 0 until the key is decided. */
+/* Whether the key is on; whether it has the value at this position, an integer constant. The key has its first value until
+ * it is decided. */
 #define invar_branch(name) INVAR_BRANCH_(&invar_key_##name, 1)
 #define invar_branch_is(name, position) INVAR_BRANCH_(&invar_key_##name, position)
 
-/* The key's value, by an ordinary load. Decides the key if nobody has yet, so that probes can ask for other keys: where
- * they ask in a circle, they fail (all of them with libinvar or sites; elsewhere the first). */
+/* The position of the key's value, by ordinary loads. Decides the key if that has not been done yet, so that probes can ask
+ * for other keys. Keys whose probes ask in a circle fail: all of them with libinvar, or where there are sites; elsewhere the
+ * one that was asked for first. */
 #define invar_value(name) INVAR_VALUE_(invar_key_##name)
 
 /* Defines a function that is `on` where the key is on, else `off`:
@@ -122,28 +125,28 @@ INVAR_INLINE_ void invar_evidence(struct invar_verdict *verdict, const char *tex
 
 /* Begins a section that should not be preempted, and ends it. A lock enters before its attempt to take the lock, and
  * leaves after it has let go; a failed attempt leaves. Keep it short; make no system call in it, do not nest it, and
- * begin another after any sleep. All of that costs the benefit only. Both are compiler barriers. */
+ * begin another after any sleep. Else only the benefit is lost. Both are compiler barriers. */
 #define invar_slice_enter() INVAR_SLICE_SITE_("", 2, invar_slice_request_)
 #define invar_slice_leave() INVAR_SLICE_SITE_("0x3e, ", 3, invar_slice_withdraw_)
 
-/* libinvar's functions. The references are weak: where it may be absent, look whether they are null. All can be called
- * from any thread; none of them inside a section. */
+/* The functions of libinvar. References to them are weak: where libinvar may be absent, look first whether they are null.
+ * Call them from any thread, but not inside a section. */
 
 /* What functions return. Negative numbers are error numbers of the kernel's. */
 enum {
 	INVAR_OK = 0,
 	INVAR_ABSENT = 1,		/* the slice extension is absent; the slice key's evidence says why */
 	INVAR_NO_AREA = 2,		/* libc registers areas, and has none for this thread */
-	INVAR_OTHER_AREA = 3,		/* somebody else registered an area for this thread */
+	INVAR_OTHER_AREA = 3,		/* other code registered an area for this thread */
 	INVAR_NO_KEY = 4,		/* no module has decided a key of this name */
-	INVAR_INVALID = 5,		/* an argument */
+	INVAR_INVALID = 5,		/* an argument is wrong */
 	INVAR_NOT_COUNTED = 6,		/* nothing is counted */
 	INVAR_OTHER_FILTERS = 7,	/* another thread has other seccomp filters */
-	INVAR_KILLED = 8,		/* a seccomp filter kills who installs another */
+	INVAR_KILLED = 8,		/* a seccomp filter kills a process that installs another */
 	INVAR_ENDING = 9		/* the thread is about to end, and has given its area back */
 };
 
-/* What a code means: constant text, for any number. */
+/* The meaning of a code, of any number: constant text. */
 INVAR_API const char *invar_strerror(int code);
 
 /* libinvar's version: major << 16 | minor << 8 | patch. */
@@ -153,19 +156,20 @@ INVAR_API unsigned invar_version(void);
  * INVAR_INVALID. */
 INVAR_API int invar_key(const char *name, struct invar_verdict *verdict, size_t size);
 
-/* Makes the calling thread one that can be granted slices; the one that loads libinvar is. A read where it is one
- * already, else two system calls at most. INVAR_ABSENT, INVAR_NO_AREA, INVAR_OTHER_AREA, INVAR_ENDING, or negative. */
+/* Makes the calling thread one that can be granted slices. The thread that loads libinvar is one. Makes no system call where
+ * the thread is one already; else prctl, and rseq before it where libc registers no areas. INVAR_ABSENT, INVAR_NO_AREA,
+ * INVAR_OTHER_AREA, INVAR_ENDING, or negative. */
 INVAR_API int invar_slice_enrol(void);
 
 /* The same for the contended path of a lock, which is cold and taken again and again. */
 INVAR_API void invar_slice_enrol_contended(void);
 
 /* Makes it impossible to switch the extension off, in all threads and for the rest of the process's life, by a seccomp
- * filter. Read in invar(7) what that costs: it cannot be undone, is inherited, and may set no_new_privs. INVAR_ABSENT,
+ * filter. The filter cannot be removed, is inherited, and may set no_new_privs: read invar(7) before. INVAR_ABSENT,
  * INVAR_OTHER_FILTERS, INVAR_KILLED, or negative. */
 INVAR_API int invar_slice_guard(void);
 
-/* What this process's sections asked for and got, where INVAR_SLICE=count or profile has it counted. */
+/* Counts of this process's sections, where INVAR_SLICE=count or profile has them counted. */
 struct invar_counts {
 	size_t size;			/* sizeof(struct invar_counts): no more is written */
 	uint64_t requests;		/* sections begun */
@@ -177,26 +181,26 @@ struct invar_counts {
 /* INVAR_NOT_COUNTED, INVAR_INVALID. */
 INVAR_API int invar_slice_counts(struct invar_counts *counts);
 
-/* A thread, and what the kernel knows of its area. */
+/* A thread, and its area as the kernel knows it. */
 struct invar_thread {
-	size_t size;			/* of what libinvar has filled in */
+	size_t size;			/* of the part that libinvar has filled in */
 	uint64_t address;		/* of the area */
 	uint32_t number;		/* as gettid(2) gives it */
-	int32_t area;			/* INVAR_OK; INVAR_NO_AREA: it has none; negative: nobody could be asked, and why; -ETIMEDOUT: it did
-					 * not stop within a second, as where it waits for its child after vfork */
+	int32_t area;			/* INVAR_OK; INVAR_NO_AREA: it has none; negative: the error by which it could not be found out;
+					 * -ETIMEDOUT: it did not stop within a second, as a thread that waits for its child after vfork */
 	uint8_t enabled;		/* it can be granted time */
 	uint8_t request;		/* it asks for time */
-	uint8_t asleep;			/* with a request: one that was left set, as sections make no system calls */
+	uint8_t asleep;			/* it was asleep; a request that it has was left set, as sections make no system calls */
 	uint8_t reserved[5];
 };
 
-/* Calls `each` for every thread of the process, which a child process traces one after the other: each is stopped for
- * some microseconds, and a few system calls may return EINTR for it (signal(7)). For people and tests. Not inside a
- * section. INVAR_INVALID; negative where /proc is not there or there is no memory. */
+/* Calls `each` for every thread of the process. A child process traces the threads one after the other: each is stopped for
+ * a moment, by which a few system calls may return EINTR (signal(7)). For people and tests. INVAR_INVALID; negative where
+ * /proc is not there or there is no memory. */
 INVAR_API int invar_slice_audit(void (*each)(const struct invar_thread *thread, void *argument), void *argument);
 
-/* Writes what was decided and bound in all modules to a file descriptor, as text. INVAR_INVALID if it does not take
- * all of it. */
+/* Writes the keys and sites of all modules to a file descriptor, as text. INVAR_INVALID if the file does not take all of
+ * it. */
 INVAR_API int invar_report(int descriptor);
 
 /* What stands behind the macros. No part of the interface. */
@@ -271,24 +275,24 @@ typedef struct invar_verdict invar_verdict_;
 #define INVAR_COLD_ __attribute__((cold, noinline, unused, no_instrument_function)) static
 #endif
 
-/* docs/site-abi.md: what came of binding this module. */
+/* docs/site-abi.md: the outcome of binding this module. */
 struct invar_outcome_ {
 	uint64_t words[4];
 };
 
-/* libinvar's, for this file alone. */
+/* Functions of libinvar for this header alone. */
 INVAR_API int invar_load(void *outcome);
 INVAR_API int invar_decide(struct invar_verdict *state);
 INVAR_API void invar_probe_slice(struct invar_verdict *verdict, const void *record);
 INVAR_API void invar_count_request(void *site);
 INVAR_API void invar_count_withdrawal(void *site);
 
-/* There if Rust's runtime is a part of this module, and loads it. */
+/* Is there if Rust's runtime is a part of this module, and loads it. */
 extern __attribute__((weak)) const char invar_runtime[];
-/* And leads to what then decides a key on demand. */
+/* Then this leads to the function that decides a key on demand. */
 extern __attribute__((weak)) const int32_t invar_demand[];
 
-/* Copies a verdict, or zeros. By words that are volatile, as compilers make calls of libc's functions of others. */
+/* Copies a verdict, or zeros; by volatile words, since compilers make calls of libc's functions of other loops. */
 INVAR_INLINE_ void invar_copy_(struct invar_verdict *to, const struct invar_verdict *from)
 {
 	typedef volatile uint64_t __attribute__((may_alias)) word;
@@ -306,8 +310,8 @@ INVAR_INLINE_ void invar_fail_(struct invar_verdict *verdict, const char *why)
 	invar_evidence(verdict, why);
 }
 
-/* Decides a key as libinvar does, where it is not there. Meanwhile its data is how deep it lies in probes that ask for others. Who is
- * asked for by its own probe, by way of others or not, has reserved[0] set, and fails. */
+/* Decides a key as libinvar does, where libinvar is not there. Meanwhile the key's data is how deep it lies in probes that ask for
+ * other keys. A key for which its own probe asks, directly or by way of others, has reserved[0] set, and fails. */
 INVAR_COLD_ void invar_settle_(struct invar_verdict *state, void (*probe)(struct invar_verdict *, const void *), const void *record,
 			       unsigned values, uint64_t depth)
 {
@@ -367,7 +371,7 @@ INVAR_INLINE_ const struct invar_record_ *invar_end_(void)
 	return end;
 }
 
-/* In the place of a probe, where another key of the name has been decided. */
+/* Stands in the place of a probe where another key of the name has been decided. */
 INVAR_COLD_ void invar_as_decided_(struct invar_verdict *verdict, const void *twin)
 {
 	invar_copy_(verdict, (const struct invar_verdict *)twin);
@@ -379,7 +383,7 @@ INVAR_COLD_ void invar_otherwise_(struct invar_verdict *verdict, const void *not
 	invar_fail_(verdict, "a key of this name and another sort, or with other values, has been decided");
 }
 
-/* So many bytes, or up to a NUL. */
+/* Whether both are the same for so many bytes, or up to a NUL. */
 INVAR_COLD_ int invar_same_(const volatile char *one, const volatile char *other, unsigned length)
 {
 	for (; *one == *other; one++, other++)
@@ -418,8 +422,8 @@ INVAR_COLD_ void invar_settle_record_(const struct invar_record_ *record)
 		invar_settle_(state, probe, argument, record->values, depth);
 }
 
-/* Has libinvar bind the module; without it, decides the module's keys: first those of invar's own, last those that tell what IFUNC
- * symbols are. */
+/* Has libinvar bind the module. Without libinvar, decides the module's keys: first those of invar's own, last those of IFUNC
+ * symbols. */
 INVAR_COLD_ void invar_load_this_module_(void)
 {
 	const struct invar_record_ *record;
@@ -459,9 +463,10 @@ INVAR_INLINE_ uint8_t invar_value_(struct invar_verdict *state)
 }
 
 /* The module's note, its outcome, and a constructor for the function above; each once in a module, however many of its
- * object files have them. Priorities up to 100 are before the constructors that programs may ask for; 99 is that of Rust's standard
- * library. The sections are there so that their boundaries are, with the flags of all others (mold has a table for each sort); by relocations of this kind GNU ld keeps these out of the module's
- * dynamic symbols (bfd/elflink.c, _bfd_elf_fix_symbol_flags: needs_plt). */
+ * object files have them. Constructors of priority 100 run before those that programs may ask for, and after Rust's standard library,
+ * whose priority is 99. Empty sections are there so that their boundaries are; they have the flags of all others, since mold makes a
+ * table for each sort. By relocations of this kind GNU ld keeps the boundaries out of the module's dynamic symbols (bfd/elflink.c,
+ * _bfd_elf_fix_symbol_flags: needs_plt). */
 #define INVAR_MODULE_ \
 	".ifndef invar_module_here\n" \
 	".set invar_module_here, 1\n" \
@@ -496,8 +501,8 @@ INVAR_INLINE_ uint8_t invar_value_(struct invar_verdict *state)
 	".popsection\n" \
 	".endif\n"
 
-/* One key record, in a function that is never called: only an asm statement in one can name what stands around it. Not a static one,
- * which clang leaves out of a module. */
+/* One key record, in a function that is never called: only an asm statement in a function can name objects of the program. The
+ * function is not static, as clang leaves static ones out of a C++ module. */
 #define INVAR_KEY_RECORD_(storage, key, names, probe, count, flags) \
 	static void invar_probe_##key(invar_verdict_ *verdict_, const void *invar_record_) \
 	{ \
@@ -637,9 +642,8 @@ INVAR_COLD_ void invar_probe_slice_(struct invar_verdict *verdict, const void *r
 /* Where requests are counted there is no request_offset (docs/site-abi.md), so that no slice site is bound. */
 #define INVAR_IS_COUNTED_() (((const volatile int32_t *)&invar_outcome)[4] == 0)
 
-/* What unbound sites do, and the rare end of a bound section: no test of anything stands before. Distances are from
- * the thread pointer; the request is byte 28 of the area, and granted the one behind it (Linux,
- * include/uapi/linux/rseq.h). */
+/* The paths of unbound sites, and of the rare end of a bound section that was granted time. Distances are from the thread
+ * pointer; the request is byte 28 of the area, and granted is the byte behind it (Linux, include/uapi/linux/rseq.h). */
 INVAR_COLD_ void invar_slice_request_(void)
 {
 	INVAR_SLICE_KEY_;

@@ -22,8 +22,8 @@ pub struct Thread {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Area {
-    /// Nobody could be asked: the thread ended, a debugger has it, or this system lets no child trace. An error number.
-    /// `ETIMEDOUT`: it did not stop within a second, as a thread does not that waits for its child after `vfork`.
+    /// It could not be found out: the thread ended, a debugger has it, or this system lets no child trace. The error number
+    /// says which. `ETIMEDOUT`: the thread did not stop within a second, as one that waits for its child after `vfork`.
     Unknown(i32),
     /// Nobody registered one.
     None,

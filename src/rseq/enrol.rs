@@ -12,9 +12,9 @@ use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NotEnrolled {
-    /// The slice key is off: its evidence says why. Also where it is forced, since nobody grants then.
+    /// The slice key is off: its evidence says why. Or it is forced, where nobody grants.
     Absent,
-    /// libc registers the areas of its threads, and did not start this one.
+    /// libc registers the areas of its threads, and did not start this thread.
     NoArea,
     /// Somebody else registered an area for this thread; only one is possible.
     OtherArea,
@@ -89,8 +89,9 @@ impl Thread for CallingThread {
     }
 }
 
-/// Two system calls in a thread's life, and one more whenever the extension was switched off for it. Three at its end, where
-/// the C library unmaps a thread's memory before the thread is gone ([`ending`]).
+/// Makes two system calls in a thread's life, or one where the C library registers areas; and one more whenever the extension
+/// was switched off for the thread. Three more follow at its end, where the C library unmaps a thread's memory before the thread
+/// is gone ([`ending`]).
 #[cold]
 fn enrol_at(thread: &impl Thread, libcs: bool) -> core::result::Result<(), NotEnrolled> {
     // Only the kernel sets the flag, in an area that is registered and large enough.
@@ -233,7 +234,8 @@ mod tests {
     fn refusals_are_met_seldom() {
         let failures = AtomicU32::new(0);
         let mut tries = 0;
-        for _ in 0..10 * SELDOM {
+        // `slice::enrol_contended` says how seldom.
+        for _ in 0..10 * 1024 {
             attempt(&failures, || {
                 tries += 1;
                 false

@@ -18,10 +18,11 @@ use invar_arch as arch;
 pub enum NotGuarded {
     /// The slice key is off: its evidence says why. Also where it is forced.
     Absent,
-    /// This thread and the calling one have different seccomp filters: one for all would replace filters of theirs, or give
-    /// them those of the caller. Where they have as many, only the kernel can tell.
+    /// The thread with this number and the calling thread have different seccomp filters. One filter for all threads would replace
+    /// filters of that thread, or give it those of the caller. Where both have as many filters, only the kernel can tell them
+    /// apart.
     OtherFilters(u32),
-    /// A seccomp filter that stands kills whoever installs another.
+    /// A seccomp filter that stands kills a process that installs another.
     Killed,
     /// The kernel, or a filter, refused with this error number; or where a filter stands there was no child to try it.
     Refused(i32),
