@@ -1,7 +1,7 @@
 //! The kernels, and one boot of each with all that is to be run there.
 
 use crate::programs::image;
-use crate::{binder, c, ends, enrol, grants, guard, inside, matrix, preload, profile, seccomp, strict};
+use crate::{binder, c, calls, ends, enrol, grants, guard, inside, matrix, preload, profile, seccomp, strict};
 use invar_guest::Result;
 use invar_guest::cache::Cache;
 use invar_guest::console::Job;
@@ -83,7 +83,7 @@ impl Kernel {
         let mut image = image()?;
         let (matrix, enrol) = (matrix::jobs(self, &mut image)?, enrol::jobs(self, &mut image)?);
         let (c, guard) = (c::jobs(self, &mut image)?, guard::jobs(self, &mut image)?);
-        let ends = ends::jobs(self, &mut image)?;
+        let ends = [ends::jobs(self, &mut image)?, calls::jobs(self, &mut image)?].concat();
         let sections = [strict::jobs(self), inside::jobs(self), preload::jobs(self), seccomp::jobs(self)].concat();
         let counts = [profile::jobs(self), grants::jobs(self)].concat();
         let binder = binder::jobs(&mut image)?;

@@ -7,6 +7,7 @@
 
 mod binder;
 mod c;
+mod calls;
 mod ends;
 mod enrol;
 mod grants;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         matrix::tests(),
         enrol::tests(),
         c::tests(),
+        calls::tests(),
         ends::tests(),
         strict::tests(),
         inside::tests(),

@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 /// An image with the programs in `/bin`.
 pub fn image() -> Result<Image> {
     let mut image = Image::new(Path::new(env!("CARGO_BIN_EXE_invar-guest")))?;
-    for name in ["sections", "confine", "contend", "enrol", "guard", "inside", "violate", "watched"] {
+    for name in ["sections", "calls", "confine", "contend", "enrol", "guard", "inside", "violate", "watched"] {
         image.program(&program(name)?)?;
     }
     if no_make().is_none() {
@@ -134,7 +134,9 @@ pub fn static_program(name: &str, c_library: &str) -> Result<PathBuf> {
     static GNU: OnceLock<Programs> = OnceLock::new();
     static MUSL: OnceLock<Programs> = OnceLock::new();
     let built = match c_library {
-        "musl" => MUSL.get_or_init(|| build("musl", "musl", &["--bin", "sections", "--bin", "ends"], "")),
+        "musl" => {
+            MUSL.get_or_init(|| build("musl", "musl", &["--bin", "sections", "--bin", "ends", "--bin", "calls"], ""))
+        }
         _ => GNU.get_or_init(|| build("static", "gnu", &["--bins"], "-Ctarget-feature=+crt-static")),
     };
     Ok(built.as_ref().map_err(String::as_str)?.join(name))
