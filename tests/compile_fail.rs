@@ -358,6 +358,10 @@ invar::ifunc! {
     #[unsafe(no_mangle)]
     #[must_use]
     #[allow(clippy::needless_pass_by_value)]
+    #[expect(unreachable_pub)]
+    #[warn(unused)]
+    #[deny(missing_docs)]
+    #[deprecated]
     pub extern "C" fn safe_to_call(x: u64) -> u64 {
         FAST == Width::Wide => #[target_feature(enable = "avx512f")] wider,
         invar::cpu::AVX2 => #[target_feature(enable = "avx2")] wide,
