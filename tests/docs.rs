@@ -4,7 +4,7 @@ mod common;
 
 use common::{ANYWHERE, Temporary, cargo, command, missing_tool, must, rustc, scratch, sites, test};
 use invar::{Kind, Origin, Site};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::OnceLock;
@@ -18,6 +18,8 @@ fn main() -> ExitCode {
         test("commands name what is there", ANYWHERE, commands_name_what_is_there),
         test("a fresh machine needs the newest compiler of all", ANYWHERE, the_newest_compiler),
         test("invar(3) has each function and each code", ANYWHERE, manual_of_the_header),
+        test("the README's sentences on slices are what its tables say", ANYWHERE, worth_of_slices),
+        test("limits are the code's", ANYWHERE, limits),
         test("all tell one version", ANYWHERE, one_version),
         test("the site ABI's numbers are the header's and the runtime's", ANYWHERE, numbers_of_the_abi),
         test("the site ABI's tables are the structures in C", missing_tool("cc"), structures_in_c),
@@ -207,6 +209,73 @@ fn the_newest_compiler() {
     };
     let (major, minor) = manifests.iter().map(version).max().expect("a manifest");
     assert!(read("README.md").contains(&format!("needs Linux, Rust {major}.{minor} and `cc`")), "Rust {major}.{minor}");
+}
+
+/// The figures of the table with this heading, by the row's name.
+fn figures<'a>(text: &'a str, heading: &str) -> BTreeMap<&'a str, Vec<f64>> {
+    let (_, table) = text.split_once(heading).unwrap_or_else(|| panic!("no table {heading:?}"));
+    let rows = table.lines().skip(1).take_while(|line| !line.is_empty() && !line.starts_with('`'));
+    let rows = rows.map(|row| {
+        let (name, figures) = row.split_at(row.find("  ").expect("columns"));
+        (name, figures.split_whitespace().map(|figure| figure.parse().expect("a figure")).collect())
+    });
+    rows.collect()
+}
+
+fn worth_of_slices() {
+    let readme = read("README.md");
+    let prose = readme.split_whitespace().collect::<Vec<_>>().join(" ");
+    let said = |before: &str, after: &str| -> f64 {
+        let number = between(&prose, before, after);
+        number.parse().unwrap_or_else(|_| panic!("{number:?} between {before:?} and {after:?}"))
+    };
+    let operations = figures(&readme, "operations a ms; threads:          1        2        4       16       64");
+    let waits = figures(&readme, "waits in us; threads: 16         p50      p99    p99.9   p99.99  longest");
+    let (of_two, of_four, of_sixteen) = (1, 2, 3);
+    let gain = |with: &str, without: &str| operations[with][of_sixteen] / operations[without][of_sixteen];
+    let percent = |ratio: f64| (100.0 * (ratio - 1.0)).round();
+    assert_eq!(percent(gain("SpinLock, always", "SpinLock, never")), said("on one CPU ", " % by a `SpinLock`"));
+    assert!(prose.contains("nearly ten times as much by a loop that does nothing but try"));
+    assert!((9.0..10.0).contains(&gain("spin + slices", "spin")));
+    assert_eq!(percent(gain("Mutex, always", "Mutex, never")), said("hardly more gets done (", " %)"));
+
+    let of_a_thousand = 2;
+    let least = |names: [&str; 3]| names.map(|name| waits[name][of_a_thousand]).into_iter().fold(f64::MAX, f64::min);
+    let most = |names: [&str; 3]| names.map(|name| waits[name][of_a_thousand]).into_iter().fold(0.0, f64::max);
+    let without = least(["pthread_mutex", "spin, then futex", "Mutex, never"]);
+    let with = most(["pthread_mutex + slices", "spin, then futex + slices", "Mutex, always"]);
+    assert_eq!((without / 100.0).round() / 10.0, said("one wait of a thousand took ", " milliseconds or longer"));
+    assert_eq!(with, said("without slices, and ", " microseconds or less with them"));
+
+    let kept = |lock: &str| {
+        let of = |way: &str| operations[&*format!("{lock}, {way}")][of_sixteen];
+        100.0 * (of("adaptive") - of("never")) / (of("always") - of("never"))
+    };
+    let about = |kept: f64, said: f64| assert!((kept - said).abs() < 2.0, "{kept} % and not {said} %");
+    about(kept("SpinLock"), said("half or more for one of ten thousand, ", " % of the spin lock's operations"));
+    about(kept("Mutex"), said("% of the spin lock's operations, and ", " % of the mutex's"));
+    let less = |lock: &str, threads: usize| {
+        operations[&*format!("{lock}, adaptive")][threads] < operations[&*format!("{lock}, never")][threads]
+    };
+    assert!(
+        prose.contains("With two threads, and the spin lock with four, they got less done than locks that never ask")
+    );
+    assert!(less("Mutex", of_two) && less("SpinLock", of_two) && less("SpinLock", of_four));
+}
+
+/// Numbers that stand in several places.
+fn limits() {
+    let readme = read("README.md").split_whitespace().collect::<Vec<_>>().join(" ");
+    // The table's own test compares this document with the code.
+    let profile = read("docs/profile.md");
+    let counts: Vec<_> = table(&profile, "# Counts and profiles").iter().map(|row| row[1].to_owned()).collect();
+    let of = |at: usize| counts[at].split(" x ").next().unwrap().replace("1024", "1,024");
+    assert_eq!(of(2), of(3));
+    assert!(readme.contains(&format!("room for {} sites and threads and {} modules", of(3), of(1))), "{counts:?}");
+    let (system, adaptive) = (read("lock/src/system.rs"), read("lock/src/adaptive/mod.rs"));
+    assert!(system.contains("HEAT: u32 = 1 << 16;") && system.contains("SPINS: u32 = 100;"));
+    assert!(readme.contains("locked 65,536 times more") && adaptive.contains("cold after 65,536 times"));
+    assert!(adaptive.contains("has looked a hundred times in vain"));
 }
 
 /// The header's interface: what stands before its insides.

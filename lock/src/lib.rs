@@ -23,31 +23,30 @@
 //! | [`Mutex`] | waiters sleep: take this one unless you know better |
 //! | [`SpinLock`] | waiters never sleep: for what takes less than a microsecond or two |
 //! | [`adaptive::Mutex`], [`adaptive::SpinLock`] | the same, asking only once somebody had to wait: for locks that are hardly ever waited for, where even a store beside the atomic instruction is too much |
-//! | any other mutex | if there is a CPU for every thread that wants it, or what is done under it takes longer than an extension |
+//! | any other mutex | if there is a CPU for every thread that wants it, or if it is held for longer than an extension lasts |
 //!
-//! What one thread pays, `cargo bench -p invar-bench -- lock` says: on the CPUs that we have measured, asking always costs
-//! nothing that could be told from chance.
+//! What one thread pays, `cargo bench -p invar-bench -- lock` says.
 //!
 //! # What they do
 //!
-//! - **Uncontended**: one atomic instruction to lock and one to unlock, as always. Whether the thread is enrolled in the
-//!   extension, or anything else, is not asked; no system call is made.
-//! - **Contended**: the thread gives the CPU to whoever holds the lock if its own time was extended, enrols itself in the
-//!   extension ([`invar::slice::enrol_contended`]), and waits outside any section. It asks again before every attempt.
+//! - **Uncontended**: one atomic instruction to lock and one to unlock, as always. The lock does not ask whether the thread
+//!   is enrolled in the extension, or anything else, and makes no system call.
+//! - **Contended**: a thread whose own time was extended gives the CPU to the thread that holds the lock. It enrols itself in
+//!   the extension ([`invar::slice::enrol_contended`]), and waits outside any section. It asks again before every attempt.
 //! - A **panic** releases the lock; there is no poisoning.
 //!
 //! # When they gain
 //!
-//! Only where more threads want the lock than there are CPUs for them, and only if what is done under it takes less than
+//! They gain only where more threads want the lock than there are CPUs for them, and only if the lock is held for less than
 //! the extension: 5 microseconds, unless the administrator chose another time. Make no system call under the lock: it
 //! ends the extension. Where one lock is taken under another, the inner one's release ends the request of both. All of
 //! that costs the benefit, and nothing else.
 //!
-//! Whatever is done under a lock, [`invar::slice`](invar::slice#inside-a-section) says what becomes of its section. Waiting for
-//! a lock under another one is safe anywhere: a section ends before each system call that these locks make. On kernels with
-//! `rseq_debug`, which are for finding mistakes, a system call of the program's own under two locks may kill.
+//! [`invar::slice`](invar::slice#inside-a-section) lists what may be done in a section, as under a lock, and the effect of it.
+//! Waiting for a lock under another one is safe on every kernel: a section ends before each system call that these locks make. On
+//! kernels with `rseq_debug`, which are for finding mistakes, a system call of the program's own under two locks may kill.
 //!
-//! The Cargo feature `assert` makes a lock panic that is taken under another one, in builds with debug assertions; the message
+//! With the Cargo feature `assert`, in builds with debug assertions, a lock panics that is taken under another one. The message
 //! names the caller.
 #![no_std]
 #![deny(unsafe_code)]
@@ -74,8 +73,8 @@ pub type Mutex<T> = lock_api::Mutex<RawMutex, T>;
 /// ```
 pub type MutexGuard<'a, T> = lock_api::MutexGuard<'a, RawMutex, T>;
 
-/// A lock whose waiters never sleep: they spin, and give up the CPU now and then. For what takes less than a microsecond or
-/// two; its release is an ordinary store.
+/// A lock whose waiters never sleep: they spin, and give up the CPU now and then. It is for work of less than a microsecond or
+/// two. Its release is an ordinary store.
 pub type SpinLock<T> = lock_api::Mutex<RawSpinLock, T>;
 
 /// What locking a [`SpinLock`] returns: releases the lock when dropped. It stays in its thread.

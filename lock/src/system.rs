@@ -5,10 +5,10 @@ pub(crate) use core::hint::spin_loop as relax;
 pub(crate) use core::sync::atomic::{AtomicU8, AtomicU32};
 pub(crate) use invar::slice::{Slice as Section, enrol_contended as enrol, enter, leave};
 
-/// How often a waiter looks before it sleeps, or gives up the CPU: a microsecond or two, in which most sections end.
+/// How often a waiter looks before it sleeps, or gives up the CPU: long enough for most sections to end.
 pub(crate) const SPINS: u32 = 100;
 
-/// How often an adaptive lock is taken until it is cold, if nobody waits for it meanwhile. Measured: see `crate::adaptive`.
+/// How often an adaptive lock is taken until it is cold, if nobody waits for it meanwhile. `crate::adaptive` says why so often.
 pub(crate) const HEAT: u32 = 1 << 16;
 
 /// Sleeps until the word is woken, unless it is not `expected`; may return at any time. futex(2).

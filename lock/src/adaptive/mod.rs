@@ -9,34 +9,15 @@
 //!   site on that way, not even a nop, and the thread's area is not touched.
 //! - **Hot**, they ask before every attempt, as the locks of the crate's root always do. For that they make one or two
 //!   atomic instructions more.
-//! - Who waits for longer than most sections take, a microsecond or two, finds that the holder may have been preempted, and
-//!   makes the lock hot when it gets it.
-//! - Each time that a hot lock is locked it cools by a degree, and is cold after 65,536 of them if nobody waits again. No
+//! - A thread that has looked a hundred times in vain takes it that the holder was preempted, and makes the lock hot when it
+//!   gets it.
+//! - Each time that a hot lock is locked it cools by a degree, and is cold after 65,536 times if nobody waits again. No
 //!   clock is read.
 //!
-//! So long, because slices hide what they are for: as long as they are granted nobody waits, and a lock that became cold
-//! at once would lose them again. A CPU is given to another thread every few milliseconds, in which a lock is taken some
-//! thousand times; it has to stay hot for several of those times. With 16 threads on one CPU, four seconds each:
-//!
-//! ```text
-//!                               SpinLock                    Mutex
-//! stays hot for      operations a ms    grants   operations a ms    grants
-//! never asks                     659         0               735         0
-//! 1                              649         0               745         0
-//! 2^6                            634         0               736         0
-//! 2^8                            659         0               723         0
-//! 2^10                           716      2528               722      3358
-//! 2^12                           724      2910               736      4469
-//! 2^14                           735      3330               738      4490
-//! 2^16                           740      4083               741      4454
-//! 2^18                           743      4310               742      4537
-//! 2^20                           743      4423               743      4559
-//! always asks                    777      4278               773      4348
-//! ```
-//!
-//! In that guest an instruction takes four nanoseconds, and what is done under the lock eight hundred: the twenty that a
-//! hot lock takes more are most of what is missing to the last row. To cool down from a needless alarm costs some ten
-//! nanoseconds 65,536 times, less than a millisecond: what somebody lost who had to wait for a preempted holder once.
+//! It stays hot for so long because slices hide the reason for them: as long as they are granted nobody waits, and a lock that
+//! became cold at once would lose them again. A CPU is given to another thread every few milliseconds, in which a lock may be
+//! taken thousands of times, and the lock has to stay hot for several of these times. `cargo bench -p invar-guest` compares
+//! adaptive locks with those that always ask; to try another number, change `HEAT` in `src/system.rs`.
 #![allow(unsafe_code)]
 
 mod protocol;
