@@ -20,6 +20,7 @@ fn main() -> ExitCode {
         test("invar(3) has each function and each code", ANYWHERE, manual_of_the_header),
         test("the README's sentences on slices are what its tables say", ANYWHERE, worth_of_slices),
         test("limits are the code's", ANYWHERE, limits),
+        test("the binder makes the calls that its README lists", ANYWHERE, calls_of_the_binder),
         test("all tell one version", ANYWHERE, one_version),
         test("the site ABI's numbers are the header's and the runtime's", ANYWHERE, numbers_of_the_abi),
         test("the site ABI's tables are the structures in C", missing_tool("cc"), structures_in_c),
@@ -261,6 +262,24 @@ fn worth_of_slices() {
         prose.contains("With two threads, and the spin lock with four, they got less done than locks that never ask")
     );
     assert!(less("Mutex", of_two) && less("SpinLock", of_two) && less("SpinLock", of_four));
+}
+
+fn calls_of_the_binder() {
+    let (readme, binder) = (read("capi/binder/README.md"), read("capi/binder/binder.c"));
+    let listed = between(&readme, "System calls: ", "where the first writer is refused");
+    let listed: BTreeSet<_> = listed.split('`').skip(1).step_by(2).collect();
+    // Each by its number, with its name beside the first.
+    let mut names = BTreeMap::new();
+    for call in binder.split("call(").skip(1) {
+        let (number, rest) = call.split_at(call.find(|character: char| !character.is_ascii_digit()).unwrap());
+        let name = rest.strip_prefix(" /* ").and_then(|rest| rest.split(' ').next());
+        if !number.is_empty() && names.get(number).is_none_or(|known: &Option<&str>| known.is_none()) {
+            names.insert(number, name);
+        }
+    }
+    let made: BTreeSet<_> = names.values().map(|name| name.expect("a name")).collect();
+    assert_eq!(made, listed);
+    assert_eq!(binder.matches("\"syscall\"").count(), 1, "there is another way to make calls");
 }
 
 /// Numbers that stand in several places.
