@@ -103,7 +103,7 @@ impl File {
         Ok(())
     }
 
-    /// Lets writes wait for whoever reads, in a file that was opened with `O_NONBLOCK`.
+    /// Lets writes wait for the reader, in a file that was opened with `O_NONBLOCK`.
     #[cfg(feature = "report")]
     pub(crate) fn wait_for_readers(&self) {
         // SAFETY: changes flags of our own descriptor.

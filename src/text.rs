@@ -148,7 +148,7 @@ impl<const N: usize> Text<N> {
 
     /// The text so far.
     pub fn as_str(&self) -> &str {
-        // Whoever fills the buffer by way of another module may have put anything there.
+        // Another module may have filled the buffer, with anything.
         core::str::from_utf8(self.as_bytes()).unwrap_or("(not UTF-8)")
     }
 

@@ -512,4 +512,6 @@ fn forms_of_the_abi() {
         }
     }
     assert_eq!(compared, 6);
+    let request = format!("the byte at offset {} of each thread's `struct rseq`", invar_arch::AREA_REQUEST);
+    assert!(abi.contains(&request), "{request:?}");
 }

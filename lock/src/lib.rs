@@ -64,7 +64,7 @@ pub use spin::RawSpinLock;
 /// A lock whose waiters spin for a moment, then sleep until it is released.
 pub type Mutex<T> = lock_api::Mutex<RawMutex, T>;
 
-/// What [`Mutex::lock`](lock_api::Mutex::lock) returns: releases the lock when dropped. It stays in its thread.
+/// The guard that [`Mutex::lock`](lock_api::Mutex::lock) returns: it releases the lock when dropped, and stays in its thread.
 ///
 /// ```compile_fail,E0277
 /// static LOCK: invar_lock::Mutex<u64> = invar_lock::Mutex::new(0);
@@ -77,7 +77,7 @@ pub type MutexGuard<'a, T> = lock_api::MutexGuard<'a, RawMutex, T>;
 /// two. Its release is an ordinary store.
 pub type SpinLock<T> = lock_api::Mutex<RawSpinLock, T>;
 
-/// What locking a [`SpinLock`] returns: releases the lock when dropped. It stays in its thread.
+/// The guard of a [`SpinLock`]: it releases the lock when dropped, and stays in its thread.
 ///
 /// ```compile_fail,E0277
 /// static LOCK: invar_lock::SpinLock<u64> = invar_lock::SpinLock::new(0);

@@ -4,11 +4,11 @@
 use crate::protocol::mutex;
 use crate::system::{AtomicU32, Section};
 
-/// What is behind [`Mutex`](crate::Mutex): four bytes.
+/// The raw lock of a [`Mutex`](crate::Mutex): four bytes.
 #[derive(Debug)]
 pub struct RawMutex(AtomicU32);
 
-// SAFETY: whoever moved the word from FREE owns the lock, and only its `unlock` makes it FREE again; acquire and release.
+// SAFETY: the thread that moved the word from FREE owns the lock, and only its `unlock` makes it FREE again; acquire and release.
 // The guard's state is the section, which unlocks nothing.
 unsafe impl lock_api::RawMutex for RawMutex {
     #[allow(clippy::declare_interior_mutable_const)] // as the trait wants it

@@ -4,11 +4,11 @@
 use crate::protocol::spin;
 use crate::system::{AtomicU8, Section};
 
-/// What is behind [`SpinLock`](crate::SpinLock): one byte.
+/// The raw lock of a [`SpinLock`](crate::SpinLock): one byte.
 #[derive(Debug)]
 pub struct RawSpinLock(AtomicU8);
 
-// SAFETY: whoever moved the byte from FREE owns the lock, and only its `unlock` makes it FREE again; acquire and release.
+// SAFETY: the thread that moved the byte from FREE owns the lock, and only its `unlock` makes it FREE again; acquire and release.
 // The guard's state is the section, which unlocks nothing.
 unsafe impl lock_api::RawMutex for RawSpinLock {
     #[allow(clippy::declare_interior_mutable_const)] // as the trait wants it

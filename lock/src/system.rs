@@ -1,4 +1,5 @@
-//! What the protocols stand on: atomics, sections, and three system calls, made raw so that `errno` stays as it was.
+//! The base of the protocols: atomics, sections, and three operations of the kernel: to wait, to wake and to yield. They are raw
+//! system calls, so that `errno` stays as it was.
 #![allow(unsafe_code)]
 
 pub(crate) use core::hint::spin_loop as relax;
@@ -21,7 +22,7 @@ pub(crate) fn wake(word: &AtomicU32) {
     futex(word.as_ptr(), libc::FUTEX_WAKE, 1);
 }
 
-/// A word that is gone when it is woken does no harm: the kernel looks at its address only.
+/// A word whose memory is gone when it is woken does no harm: the kernel looks at its address only.
 fn futex(word: *mut u32, operation: i32, value: u32) {
     let operation = operation | libc::FUTEX_PRIVATE_FLAG;
     // SAFETY: no timeout; the kernel compares the word with the value, or uses its address as a name.

@@ -2,7 +2,7 @@
 //! mapped in its place. `docs/profile.md` gives the layout; numbers are 64-bit and little-endian unless it says
 //! otherwise.
 //!
-//! Nothing is ever taken out. A place is claimed by whoever writes its first word; from then on counters only grow.
+//! Nothing is ever taken out. To write a place's first word is to claim the place; from then on counters only grow.
 
 use crate::sys;
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};

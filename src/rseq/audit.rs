@@ -180,7 +180,7 @@ fn trace(entries: &[Entry]) {
     while entries.iter().any(Entry::is_awaited) && sys::now() - begun < LIMIT {
         entries.iter().filter(|entry| entry.is_awaited()).for_each(listen);
     }
-    // Whoever stops later, in vain, is let go on when this child ends (ptrace(2)).
+    // A thread that stops later goes on when this child ends (ptrace(2)).
 }
 
 // Linux, include/uapi/linux/ptrace.h.

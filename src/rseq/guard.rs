@@ -140,7 +140,7 @@ impl Drop for Turn {
     }
 }
 
-/// Whether switching off is refused, and on is not. Asked by calls that change nothing whoever answers: the kernel refuses
+/// Whether switching off is refused, and on is not. Asked by calls that change nothing with or without a guard: the kernel refuses
 /// all that have a fourth argument (Linux 7.3, kernel/sys.c), and the guard does not look at it.
 fn stands() -> bool {
     let answer = |enable| {

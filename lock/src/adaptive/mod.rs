@@ -26,18 +26,18 @@ use crate::system::AtomicU32;
 use lock_api::GuardNoSend;
 use protocol::{mutex, spin};
 
-/// What is behind [`Mutex`]: four bytes.
+/// The raw lock of a [`Mutex`]: four bytes.
 #[derive(Debug)]
 pub struct RawMutex(AtomicU32);
 
-/// What is behind [`SpinLock`]: four bytes.
+/// The raw lock of a [`SpinLock`]: four bytes.
 #[derive(Debug)]
 pub struct RawSpinLock(AtomicU32);
 
 /// A lock whose waiters spin for a moment, then sleep until it is released.
 pub type Mutex<T> = lock_api::Mutex<RawMutex, T>;
 
-/// What [`Mutex::lock`](lock_api::Mutex::lock) returns: releases the lock when dropped. It stays in its thread.
+/// The guard that [`Mutex::lock`](lock_api::Mutex::lock) returns: it releases the lock when dropped, and stays in its thread.
 ///
 /// ```compile_fail,E0277
 /// static LOCK: invar_lock::adaptive::Mutex<u64> = invar_lock::adaptive::Mutex::new(0);
@@ -49,7 +49,7 @@ pub type MutexGuard<'a, T> = lock_api::MutexGuard<'a, RawMutex, T>;
 /// A lock whose waiters never sleep: they spin, and give up the CPU now and then.
 pub type SpinLock<T> = lock_api::Mutex<RawSpinLock, T>;
 
-/// What locking a [`SpinLock`] returns: releases the lock when dropped. It stays in its thread.
+/// The guard of a [`SpinLock`]: it releases the lock when dropped, and stays in its thread.
 ///
 /// ```compile_fail,E0277
 /// static LOCK: invar_lock::adaptive::SpinLock<u64> = invar_lock::adaptive::SpinLock::new(0);
@@ -61,7 +61,7 @@ pub type SpinLockGuard<'a, T> = lock_api::MutexGuard<'a, RawSpinLock, T>;
 /// Both types differ only in how they wait.
 macro_rules! raw_lock {
     ($raw:ident, $protocol:ident) => {
-        // SAFETY: whoever set LOCKED owns the lock, and only its `unlock` clears it; acquire and release. The guard has no
+        // SAFETY: the thread that set LOCKED owns the lock, and only its `unlock` clears it; acquire and release. The guard has no
         // state, and keeps the section that the word tells of in its thread.
         unsafe impl lock_api::RawMutex for $raw {
             #[allow(clippy::declare_interior_mutable_const)] // as the trait wants it

@@ -1,19 +1,19 @@
 //! The adaptive locks' protocols, over what `crate::system` has: the machine's, or a model's (`tests/model.rs`).
 //!
-//! - A *cold* lock is had by one attempt, without a request, on the one value that a cold and free word has. On a *hot* one
-//!   this attempt fails, and the next is made in a section: there is no moment in which a hot lock is had without a request.
+//! - A *cold* lock is taken by one attempt, without a request, on the one value that a cold and free word has. On a *hot* one
+//!   this attempt fails, and the next is made in a section: at no moment is a hot lock held without a request.
 //! - The word also says whether its holder asks, so the release of a cold lock is one attempt as well, and no guard needs to
 //!   remember anything.
-//! - Who waited for so long that the holder may have been preempted makes the lock hot when it gets it. Whoever gets a hot
-//!   one cools it by a degree. Nobody else changes the heat, and no clock is read.
+//! - A thread that waited for so long that the holder may have been preempted makes the lock hot when it gets it. A thread that
+//!   gets a hot lock cools it by a degree. Nothing else changes the heat, and no clock is read.
 //!
-//! Of sections and enrolment the rest is as in `crate::protocol`.
+//! Sections and enrolment are otherwise as in `crate::protocol`.
 
 use crate::system::{AtomicU32, HEAT, SPINS, enrol, enter, leave, relax};
 use core::hint::cold_path; // out of line, as long as the lock is cold
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-/// And cold.
+/// Free, and cold.
 pub(crate) const FREE: u32 = 0;
 const LOCKED: u32 = 1 << 0;
 /// The holder is in a section. Set and cleared with `LOCKED`.
@@ -22,7 +22,7 @@ pub(crate) const ASKING: u32 = 1 << 1;
 const AWAITED: u32 = 1 << 2;
 const STATE: u32 = LOCKED | ASKING | AWAITED;
 
-/// What heat is counted in: all the bits above.
+/// The unit of heat, which is counted in all bits above the state.
 pub(crate) const DEGREE: u32 = 1 << 3;
 pub(crate) const HOT: u32 = HEAT * DEGREE;
 
@@ -99,7 +99,7 @@ pub(crate) mod mutex {
         }
     }
 
-    /// By whoever locked it.
+    /// Called by the thread that locked it.
     #[inline]
     pub(crate) fn unlock(word: &AtomicU32) {
         let Err(seen) = word.compare_exchange(LOCKED, FREE, Release, Relaxed) else { return };
@@ -158,7 +158,7 @@ pub(crate) mod spin {
         }
     }
 
-    /// By whoever locked it.
+    /// Called by the thread that locked it.
     #[inline]
     pub(crate) fn unlock(word: &AtomicU32) {
         let seen = word.load(Relaxed);
