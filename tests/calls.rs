@@ -150,7 +150,7 @@ fn resolvers_in_rust() {
         wanted.collect::<Vec<_>>()
     };
     let environment = (ENVIRONMENT.to_owned(), 1);
-    assert_eq!(read(&[]), [environment.clone()]);
+    assert_eq!(read(&[]), vec![environment.clone()]);
     assert_eq!(read(&[("LONG", &"x".repeat(3000))]), [(ENVIRONMENT.to_owned(), 2)]);
     // Two of its symbols are IFUNCs.
     assert_eq!(read(&[("INVAR", "auto")]), vec![environment.clone(); 2]);

@@ -3,7 +3,7 @@
 //! One line a fact: its name, a tab, the numbers of the calls.
 #![allow(unsafe_code)]
 
-#[allow(dead_code)] // the tests' own, which use more of it
+#[allow(dead_code, unreachable_pub)] // of the tests, which use more of it
 #[path = "../../../../tests/common/trace.rs"]
 mod trace;
 
