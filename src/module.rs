@@ -316,11 +316,11 @@ pub(crate) fn exclusively(work: impl FnOnce()) {
     each(|first| {
         if let Some(work) = work.take() {
             let lock = &first.outcome.lock;
-            // In a child of `fork` nobody is there to give it back.
-            let mut patience = 10_000;
-            while lock.swap(1, Ordering::Acquire) != 0 && patience > 0 {
-                patience -= 1;
-                sys::yield_cpu();
+            // In a child of `fork` nobody is there to give it back. Waits a second at most.
+            let mut nanoseconds = 1_000;
+            while lock.swap(1, Ordering::Acquire) != 0 && nanoseconds < 1_000_000_000 {
+                sys::sleep(nanoseconds);
+                nanoseconds *= 2;
             }
             work();
             lock.store(0, Ordering::Release);

@@ -186,15 +186,16 @@ fn retry(mut operation: impl FnMut() -> Result<usize>) -> Result<usize> {
 /// The number of threads of this process, if the kernel tells.
 #[cold]
 pub(crate) fn threads() -> Result<u32> {
+    // Linux, include/uapi/linux/stat.h: 256 bytes, in whose fifth word the number of links is. Old versions of the libc crate
+    // do not have it with musl.
+    const STATX_NLINK: usize = 4;
+    let mut status = [0_u32; 64];
     let path = c"/proc/self/task";
-    // SAFETY: plain old data, for which zeros are a value.
-    let mut status: libc::statx = unsafe { core::mem::zeroed() };
-    let args =
-        [libc::AT_FDCWD as usize, path.as_ptr() as usize, 0, libc::STATX_NLINK as usize, &raw mut status as usize, 0];
-    // SAFETY: `path` ends in NUL; the kernel fills in one `statx`.
+    let args = [libc::AT_FDCWD as usize, path.as_ptr() as usize, 0, STATX_NLINK, status.as_mut_ptr() as usize, 0];
+    // SAFETY: `path` ends in NUL; the kernel fills in one `struct statx`.
     unsafe { call(libc::SYS_statx, args) }?;
     // Linux fs/proc/base.c, proc_task_getattr: two links and one for each thread.
-    status.stx_nlink.checked_sub(2).filter(|&threads| threads > 0).ok_or(Errno(libc::ENOSYS))
+    status[4].checked_sub(2).filter(|&threads| threads > 0).ok_or(Errno(libc::ENOSYS))
 }
 
 /// The decimal number with which the text begins; 0 if there is none.
@@ -565,12 +566,6 @@ pub(crate) fn exit(code: i32) -> ! {
     }
 }
 
-/// Lets others run first.
-pub(crate) fn yield_cpu() {
-    // SAFETY: no arguments, and no effect but that.
-    let _ = unsafe { call(libc::SYS_sched_yield, [0; 6]) };
-}
-
 /// Sleeps, or less where a signal comes.
 pub(crate) fn sleep(nanoseconds: u32) {
     #[cfg(target_pointer_width = "64")] // elsewhere the call has several numbers
@@ -580,9 +575,9 @@ pub(crate) fn sleep(nanoseconds: u32) {
         let _ = unsafe { call(libc::SYS_nanosleep, [&raw const time as usize, 0, 0, 0, 0, 0]) };
     }
     #[cfg(not(target_pointer_width = "64"))]
-    {
-        let _ = nanoseconds;
-        yield_cpu();
+    for _ in 0..=nanoseconds / 1_000 {
+        // SAFETY: no arguments, and no effect but that others run first.
+        let _ = unsafe { call(libc::SYS_sched_yield, [0; 6]) };
     }
 }
 

@@ -7,8 +7,8 @@ mod common;
 use common::c::{LINK, compiler, libinvar, missing, must};
 use common::elf::Image;
 use common::{
-    Build, Temporary, bound_in_c, command, missing_target, output, replace, run, scratch, sites, tale, test,
-    with_either_binder,
+    Build, MUSL_LOADER, Temporary, bound_in_c, command, missing_dynamic_musl, output, replace, run, scratch, sites,
+    tale, test, with_either_binder,
 };
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -32,7 +32,11 @@ fn main() -> ExitCode {
         test("text that cannot be read for a while", c(), text_that_cannot_be_read),
         test("text in a shared mapping", c(), text_in_a_shared_mapping),
         test("a library opened beside a part of the kernel", c().or_else(no_worker), opened_beside_a_worker),
-        test("a program that musl's loader was told to run", dynamic_musl(), run_by_musls_loader),
+        test(
+            "a program that musl's loader was told to run",
+            sites().or_else(missing_dynamic_musl),
+            run_by_musls_loader,
+        ),
     ];
     run(tests.into_iter().chain(in_rust))
 }
@@ -334,29 +338,9 @@ fn opened_beside_a_worker() {
     assert!(line.contains("io_uring") && line.ends_with("threads: 2"), "{line}");
 }
 
-const MUSL: &str = "x86_64-unknown-linux-musl";
-const MUSL_LOADER: &str = "/lib/ld-musl-x86_64.so.1";
-
-/// Why no program can be built here that musl's loader loads.
-fn dynamic_musl() -> Option<String> {
-    let loader = (!Path::new(MUSL_LOADER).exists()).then(|| format!("no {MUSL_LOADER}"));
-    sites().or_else(|| missing_target(MUSL)).or_else(|| missing("musl-gcc")).or(loader)
-}
-
 /// The kernel then says where the loader's program headers are.
 fn run_by_musls_loader() {
-    // What unwinds, by the name that Rust asks for it; it has its own.
-    let folder = scratch().join("tools-musl");
-    std::fs::create_dir_all(&folder).unwrap();
-    let print = ["--print", "target-libdir", "--target", MUSL];
-    let libraries = must(Command::new(std::env::var_os("RUSTC").unwrap_or("rustc".into())).args(print)).stdout;
-    let unwinds = format!("INPUT({}/self-contained/libunwind.a)", String::from_utf8(libraries).unwrap().trim());
-    replace(&folder.join("libgcc_s.so"), unwinds.as_bytes());
-    let build = Build::release().target(MUSL, Some("musl-gcc")).named("musl-dynamic");
-    let program = build
-        .rustflag("-Ctarget-feature=-crt-static")
-        .link_argument(format!("-L{}", folder.display()))
-        .program("story");
+    let program = Build::dynamic_musl().program("story");
     let needed = common::elf::needed(&Image::read(&program).bytes);
     assert_eq!(needed, ["libc.so"], "it is not musl's loader that loads it");
     for mut command in [command(&program), {

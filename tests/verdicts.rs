@@ -14,8 +14,6 @@ fn main() -> ExitCode {
         test("a name is one key, and default names carry package and modules", ANYWHERE, names_are_one_key),
         test("probes may take locks, also where requests go nowhere", ANYWHERE, probes_may_lock),
         test("probes may start threads, enrol and print the report", ANYWHERE, probes_may_use_threads),
-        test("two threads that decide one key agree, the library first", ANYWHERE, || agree("library")),
-        test("two threads that decide one key agree, the program first", ANYWHERE, || agree("program")),
     ];
     for (name, linker) in
         [("the default linker", ""), ("bfd", "bfd"), ("gold", "gold"), ("lld", "lld"), ("mold", "mold")]
@@ -134,26 +132,6 @@ fn probes_may_use_threads() {
         }
         assert_eq!(of(&tale, "probes.reports").evidence, "key probes.reports undecided: it is being decided");
     }
-}
-
-/// A program's probe has a thread open a library that has the same key. Both probes run, and who ends first is set.
-fn agree(first: &str) {
-    let library = Build::release().library("decider");
-    let tale = tale(
-        command(Build::release().program("deciders"))
-            .arg(&library)
-            .args([first])
-            .env("DECIDERS_LIBRARY", &library)
-            .env("DECIDERS_FIRST", first),
-    );
-    tale.assert_consistent();
-    let keys = [tale.program().key("shared.agreed"), tale.module("libdecider.so").key("shared.agreed")];
-    assert_eq!(tale.probes.len(), 2, "{:?}", tale.probes);
-    for key in keys {
-        assert_eq!([&*key.value, &*key.evidence], [if first == "library" { "on" } else { "off" }, first], "{keys:?}");
-    }
-    let origins = keys.map(|key| &*key.origin);
-    assert_eq!(origins, if first == "library" { ["adopted", "probe"] } else { ["probe", "adopted"] });
 }
 
 /// What a library says of a key of its own that has the name of one of `plugin`'s, and what `plugin` makes of it.

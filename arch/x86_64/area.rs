@@ -25,8 +25,9 @@ global_asm!(
 /// The signature that rseq abort handlers carry here; registrations of a thread's area must agree on it.
 /// Source: glibc, sysdeps/unix/sysv/linux/x86/bits/rseq.h.
 pub const RSEQ_SIGNATURE: u32 = 0x5305_3053;
-/// The number of rseq(2), which the libc crate does not have for every machine.
-pub const SYS_RSEQ: libc::c_long = libc::SYS_rseq;
+/// The number of rseq(2), which the libc crate does not have for every machine, nor at first with musl.
+/// Source: Linux, arch/x86/entry/syscalls/syscall_64.tbl.
+pub const SYS_RSEQ: libc::c_long = 334;
 
 /// Distance of the program's own area from the thread pointer, in bytes: the same in every thread, and safe to write in
 /// every thread, registered with the kernel or not. In a library that is true of the calling thread only.

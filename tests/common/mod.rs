@@ -170,6 +170,22 @@ impl Build {
         Self::new("small", "small")
     }
 
+    /// For musl, whose loader then loads it ([`missing_dynamic_musl`]).
+    pub fn dynamic_musl() -> Self {
+        // What unwinds, by the name that Rust asks for it; it has its own.
+        let folder = scratch().join("dynamic-musl");
+        fs::create_dir_all(&folder).unwrap();
+        let print = ["--print", "target-libdir", "--target", MUSL];
+        let libraries = String::from_utf8(must(rustc().args(print)).stdout).unwrap();
+        let unwinds = format!("INPUT({}/self-contained/libunwind.a)", libraries.trim());
+        replace(&folder.join("libgcc_s.so"), unwinds.as_bytes());
+        Self::release()
+            .target(MUSL, Some("musl-gcc"))
+            .named("musl-dynamic")
+            .rustflag("-Ctarget-feature=-crt-static")
+            .link_argument(format!("-L{}", folder.display()))
+    }
+
     fn new(name: &str, profile: &'static str) -> Self {
         Self {
             name: name.into(),
@@ -337,6 +353,15 @@ pub fn missing_target(target: &str) -> Option<String> {
     let folder = String::from_utf8(output.stdout).unwrap();
     let there = output.status.success() && Path::new(folder.trim()).exists();
     (!there).then(|| format!("no {target}: rustup target add {target}"))
+}
+
+pub const MUSL: &str = "x86_64-unknown-linux-musl";
+pub const MUSL_LOADER: &str = "/lib/ld-musl-x86_64.so.1";
+
+/// Why nothing can be built here that musl's loader loads.
+pub fn missing_dynamic_musl() -> Option<String> {
+    let loader = || (!Path::new(MUSL_LOADER).exists()).then(|| format!("no {MUSL_LOADER}"));
+    missing_target(MUSL).or_else(|| missing_tool("musl-gcc")).or_else(loader)
 }
 
 /// What builds for AArch64, and runs it on this machine.

@@ -1,0 +1,153 @@
+//! Who decides a key, where more than one could: threads that load modules at once, by a loader that keeps others out
+//! meanwhile (glibc's) and by one that does not (musl's).
+
+mod common;
+
+use common::c::{LINK, compiler, libinvar, make};
+use common::{
+    ANYWHERE, Build, Key, MUSL, Temporary, command, missing_dynamic_musl, missing_tool, must, run, scratch, sites,
+    tale, test,
+};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let mut tests = vec![];
+    for libc in [Libc::Glibc, Libc::Musl] {
+        let name = |name: &str| format!("{name}, {libc:?}");
+        for first in ["library", "program"] {
+            let name = name(&format!("two threads that decide one key agree, the {first} first"));
+            tests.push(test(&name, libc.missing(), move || agree(libc, first)));
+        }
+        let missing = || libc.missing().or_else(|| missing_tool(libc.compiler()));
+        for last in ["first", "second", ""] {
+            let who = if last.is_empty() { "in a race".into() } else { format!("the {last} to begin ends last") };
+            let name = name(&format!("libraries that are loaded at once agree, {who}"));
+            tests.push(test(&name, missing(), move || loaded_at_once(libc, last)));
+        }
+    }
+    for libc in [Libc::Glibc, Libc::Musl] {
+        let missing = sites().or_else(|| libc.missing()).or_else(|| missing_tool("make"));
+        let missing = missing.or_else(|| missing_tool(libc.compiler()));
+        tests.push(test(&format!("libraries in C that are loaded at once agree, {libc:?}"), missing, move || {
+            loaded_at_once_in_c(libc);
+        }));
+    }
+    run(tests)
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Libc {
+    Glibc,
+    Musl,
+}
+
+impl Libc {
+    fn missing(self) -> Option<String> {
+        if self == Self::Musl { missing_dynamic_musl() } else { ANYWHERE }
+    }
+
+    fn build(self) -> Build {
+        if self == Self::Musl { Build::dynamic_musl() } else { Build::release() }
+    }
+
+    fn compiler(self) -> &'static str {
+        if self == Self::Musl { "musl-gcc" } else { "cc" }
+    }
+}
+
+/// A program's probe has a thread open a library that has the same key. Both probes run, and who ends first is set.
+fn agree(libc: Libc, first: &str) {
+    let library = libc.build().library("decider");
+    let tale = tale(
+        command(libc.build().program("deciders"))
+            .arg(&library)
+            .args([first])
+            .env("DECIDERS_LIBRARY", &library)
+            .env("DECIDERS_FIRST", first),
+    );
+    tale.assert_consistent();
+    let keys = [tale.program().key("shared.agreed"), tale.module("libdecider.so").key("shared.agreed")];
+    assert_eq!(tale.probes.len(), 2, "{:?}", tale.probes);
+    for key in keys {
+        assert_eq!([&*key.value, &*key.evidence], [if first == "library" { "on" } else { "off" }, first], "{keys:?}");
+    }
+    let origins = keys.map(|key| &*key.origin);
+    assert_eq!(origins, if first == "library" { ["adopted", "probe"] } else { ["probe", "adopted"] });
+}
+
+/// A program that opens libraries at once. While glibc's loader lists what it has loaded, it keeps others out; of musl's, this
+/// makes what it takes longer, for others to do something meanwhile.
+fn at_once(libc: Libc) -> Temporary {
+    let program = Temporary::path("at-once");
+    let slow = if libc == Libc::Musl { "-DSLOW" } else { "" };
+    let words = format!("{} -O1 -Wall -Wextra -Werror -pthread -rdynamic {slow}", libc.compiler());
+    must(compiler(&words).arg(c_source("at_once.c")).arg("-ldl").arg("-o").arg(&program.0));
+    program
+}
+
+fn c_source(name: &str) -> String {
+    format!("{}/tests/programs/c/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Two files with these bytes.
+fn copies(library: &[u8]) -> [Temporary; 2] {
+    ["one.so", "other.so"].map(|name| Temporary::executable(name, library))
+}
+
+/// Two copies of a library, each opened by a thread of its own.
+fn loaded_at_once(libc: Libc, last: &str) {
+    let program = at_once(libc);
+    let copies = copies(&std::fs::read(libc.build().library("meeting")).unwrap());
+    let tale = tale(command(&program.0).args(copies.each_ref().map(|copy| &copy.0)).env("MEETING_LAST", last));
+    tale.assert_consistent();
+    let [one, other] = &tale.modules[..] else { panic!("{:#?}", tale.modules) };
+    let keys: Vec<&Key> = one.keys.iter().filter(|key| key.name.starts_with("meeting.")).collect();
+    assert_eq!(keys.len(), 30);
+    // Where the loader keeps the second out until the first is loaded, it need not probe.
+    assert_eq!(tale.probes.len(), if libc == Libc::Musl { 60 } else { 30 }, "{:?}", tale.probes);
+    for one in keys {
+        let other = other.key(&one.name);
+        assert_eq!((&one.value, &one.evidence), (&other.value, &other.evidence), "one verdict");
+        assert_eq!(one.value.to_lowercase(), one.evidence, "what the probe said whose verdict it is");
+        let mut origins = [&*one.origin, &*other.origin];
+        origins.sort_unstable();
+        assert_eq!(origins, ["adopted", "probe"]);
+        if libc == Libc::Musl && !last.is_empty() {
+            assert_ne!(one.evidence, last, "the verdict is that of who ends first");
+        }
+    }
+}
+
+/// The same in C: one libinvar decides for both, in two threads. It is there from the beginning: musl's loader opens no library
+/// later that has thread-local memory at a constant offset.
+fn loaded_at_once_in_c(libc: Libc) {
+    let libinvar = match libc {
+        Libc::Glibc => libinvar().to_owned(),
+        Libc::Musl => {
+            make("capi-musl", &[&format!("CARGO_BUILD_TARGET={MUSL}"), "CC=musl-gcc"]);
+            scratch().join("capi-musl")
+        }
+    };
+    let program = at_once(libc);
+    let library = Temporary::path("meets.so");
+    let words = format!("{} -O1 -Wall -Wextra -Werror -fPIC -shared -L{}", libc.compiler(), libinvar.display());
+    must(compiler(&words).arg(c_source("meets.c")).args(LINK).arg("-o").arg(&library.0));
+    let copies = copies(&std::fs::read(&library.0).unwrap());
+    let mut run = command(&program.0);
+    run.env("LD_LIBRARY_PATH", &libinvar).env("LD_PRELOAD", libinvar.join("libinvar.so.0"));
+    let said = must(run.args(copies.each_ref().map(|copy| &copy.0))).stdout;
+    let said = String::from_utf8(said).unwrap();
+    let of = |word: &str| said.lines().map(str::trim).filter(|line| line.starts_with(word)).collect::<Vec<_>>();
+    assert_eq!(of("probes "), [if libc == Libc::Musl { "probes 2" } else { "probes 1" }; 8], "{said}");
+    for number in 0..8 {
+        let [one, other] = of(&format!("met_{number} "))[..] else { panic!("{said}") };
+        assert_eq!(one, other, "{said}");
+        let turn = one.split(' ').nth(1).expect("what a site chose");
+        assert!(one.ends_with(&format!(" {turn} {turn}")), "{said}");
+        let turn = if turn == "1" { "first" } else { "second" };
+        let mut keys = of(&format!("key met_{number} "));
+        keys.sort_unstable();
+        let told = ["adopted", "probe"].map(|origin| format!("key met_{number} = {turn} ({origin}): {turn}"));
+        assert_eq!(keys, told, "{said}");
+    }
+}
