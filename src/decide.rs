@@ -2,10 +2,10 @@
 //!
 //! A key is adopted if a key of its name is sealed, in this module or in another one; else a setting or its probe
 //! decides. What came out is sealed by [`agree`], which looks again: where two threads decide one key, in two modules, the
-//! first that seals it decides for both. Nobody waits for anybody else's probe, which may wait for us.
+//! first that seals it decides for both. Nobody waits for a probe of another module, which may wait for us.
 //!
 //! The runtime's own keys are decided first, the time slice key before all. A probe that asks for another key of its
-//! module has it decided on the way ([`demand`]).
+//! module has it decided on the way ([`demand`]), or waits for the thread that is at it, but not for ever: that may wait for us.
 #![allow(unsafe_code)]
 
 use crate::key::{Origin, State, Verdict, flags, is_reserved};
@@ -30,7 +30,7 @@ pub(crate) fn all(own: &Module<'_>, settings: &Settings) {
     adopt(own, &mut verdict);
     // Requests of this copy's sites go where its own key says, so that one goes before those that C has.
     if SLICES && let Some(key) = own.key_at(slice::state_address()) {
-        decide(own, &key, 0, settings, &mut verdict);
+        decide(own, &key, 1, settings, &mut verdict);
     }
     each(own, settings, &mut verdict, |flags| flags & flags::TIMESLICE != 0);
     slice::load();
@@ -51,7 +51,7 @@ pub(crate) fn all(own: &Module<'_>, settings: &Settings) {
 /// Decides and seals the keys with such flags that nobody has.
 fn each(own: &Module<'_>, settings: &Settings, verdict: &mut Verdict, wanted: impl Fn(u8) -> bool) {
     for key in own.keys().filter(|key| wanted(key.flags)) {
-        decide(own, &key, 0, settings, verdict);
+        decide(own, &key, 1, settings, verdict);
     }
 }
 
@@ -67,7 +67,8 @@ fn wait_for_threads() {
 }
 
 /// The value of a key that was asked for before it was decided. While its module's keys are being decided, it is decided
-/// now; unless this thread is at it: then the key, and all that the thread has begun since, are in a cycle, and fail.
+/// now; unless this thread is at it: then the key, and all that the thread has begun since, are in a cycle, and fail. If another
+/// thread is at it, it is waited for.
 #[cold]
 #[inline(never)]
 pub(crate) fn demand(state: &State) -> u8 {
@@ -86,12 +87,29 @@ pub(crate) fn demand(state: &State) -> u8 {
                 None => {
                     let last = own.keys().filter_map(|key| key.state.begun_by(thread)).max();
                     let settings = Settings::from_environment(false);
-                    decide(&own, &key, last.map_or(0, |last| last + 1), &settings, &mut Verdict::undecided());
+                    decide(&own, &key, last.map_or(1, |last| last + 1), &settings, &mut Verdict::undecided());
+                    wait_for(state);
                 }
             }
         }
     }
     state.value()
+}
+
+/// Waits until the thread that is deciding a key has sealed it. Nobody can tell whether that thread waits for this one: after
+/// a second the key is given up, and its value is the first.
+#[cold]
+fn wait_for(state: &State) {
+    const LONGEST: u32 = 400_000_000;
+    let mut nanoseconds = 50_000;
+    while state.begun() && !state.decided() && !state.is_given_up() {
+        // One that is about to be sealed is waited for a little longer.
+        if nanoseconds > LONGEST && (state.give_up() || nanoseconds > 2 * LONGEST) {
+            return;
+        }
+        sys::sleep(nanoseconds);
+        nanoseconds += nanoseconds / 2;
+    }
 }
 
 /// [`demand`] for C in this module (`invar_demand`). A function of its own, as it is hidden: `Key::get` is in line in programs
@@ -216,7 +234,7 @@ fn adopt(own: &Module<'_>, verdict: &mut Verdict) {
         for ours in own.keys().filter(|ours| ours.flags & (flags::PROVES | flags::SYMBOL) == 0) {
             let Some((at, theirs)) = sealed(other, &ours, place) else { continue };
             place = at + 1;
-            if !ours.state.begun() && ours.state.begin(this_thread(), 0) {
+            if !ours.state.begun() && ours.state.begin(this_thread(), 1) {
                 adopt_key(&ours, &theirs, verdict);
                 seal(&ours, verdict);
             }
@@ -373,6 +391,9 @@ fn seal(ours: &ModuleKey<'_>, verdict: &mut Verdict) {
         if !slice::is_area(verdict.data) {
             fail(verdict, "there is no memory for slice requests that is safe to write");
         }
+    }
+    if ours.state.settle() && verdict.value != 0 {
+        fail(verdict, "another thread asked for it and waited in vain: the probe is slow, or waits for that thread");
     }
     ours.state.seal(verdict);
 }

@@ -59,8 +59,9 @@ impl<T: Value, const PROVES: u64> Key<T, PROVES> {
     /// The key's value, by ordinary loads. In a fast path use [`branch!`](crate::branch!), which loads nothing.
     ///
     /// In a probe, a key that is not decided yet is decided now, by its own probe. A probe that asks for its own key, directly
-    /// or by way of other probes, gets the first value, and all keys of the cycle fail. A cycle is not noticed if it leads by
-    /// way of another thread, for which a probe waits: that thread gets the first value, and no key fails.
+    /// or by way of other probes, gets the first value, and all keys of the cycle fail. A thread that asks for a key which
+    /// another thread is deciding waits for it, but not for ever, since the probe may wait for that thread: then the thread
+    /// gets the first value, and the key fails. So what a probe was told of a key is true.
     #[inline]
     pub fn get(&self) -> T {
         let value = if self.state.decided() { self.state.value() } else { crate::decide::demand(&self.state) };
@@ -180,7 +181,7 @@ pub(crate) struct State {
     status: AtomicU8,
     origin: UnsafeCell<u8>,
     reserved: u8,
-    /// While the key is being decided: a number that is higher for what was begun later.
+    /// While the key is being decided: a number from 1 on, which is higher for what was begun later; and [`GIVEN_UP`].
     order: AtomicU32,
     /// While the key is being decided: by which thread. Then the verdict's.
     data: AtomicU64,
@@ -191,6 +192,9 @@ pub(crate) struct State {
 const UNDECIDED: u8 = 0;
 const DECIDING: u8 = 1;
 const SEALED: u8 = 2;
+
+/// In a state's `order`: a thread that waited for the key has gone on with the first value, so that it must be that.
+const GIVEN_UP: u32 = 1 << 31;
 
 // SAFETY: the cells are written and read only by the thread that moved `status` from UNDECIDED to DECIDING, until it moves
 // on to SEALED; and read by those that saw SEALED with acquire ordering, after which nobody writes any more.
@@ -263,8 +267,8 @@ impl State {
         sealed
     }
 
-    /// Takes the right to decide for this thread. If the thread gets it, it must call [`seal`](Self::seal). `order` is higher
-    /// for what is begun later.
+    /// Takes the right to decide for this thread. If the thread gets it, it must call [`seal`](Self::seal). `order` is from 1
+    /// on, and higher for what is begun later.
     #[cold]
     pub(crate) fn begin(&self, thread: u64, order: u32) -> bool {
         // A record that leads into somebody else's memory would have us write there.
@@ -285,7 +289,24 @@ impl State {
     /// What [`begin`](Self::begin) was given, where this thread is deciding the key.
     pub(crate) fn begun_by(&self, thread: u64) -> Option<u32> {
         let ours = self.status.load(Ordering::Relaxed) == DECIDING && self.data.load(Ordering::Relaxed) == thread;
-        ours.then(|| self.order.load(Ordering::Relaxed))
+        ours.then(|| self.order.load(Ordering::Relaxed) & !GIVEN_UP)
+    }
+
+    /// For a thread that will wait no longer for the one that decides: whether the key's value is the first from now on. It
+    /// is not where that thread is about to seal it.
+    pub(crate) fn give_up(&self) -> bool {
+        let given_up = |order| if order == 0 { None } else { Some(order | GIVEN_UP) };
+        self.order.fetch_update(Ordering::Relaxed, Ordering::Relaxed, given_up).is_ok()
+    }
+
+    /// Whether some thread has given up.
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.order.load(Ordering::Relaxed) & GIVEN_UP != 0
+    }
+
+    /// For the thread that is deciding, which is about to seal: whether the value must be the first. No thread gives up later.
+    pub(crate) fn settle(&self) -> bool {
+        self.order.swap(0, Ordering::Relaxed) & GIVEN_UP != 0
     }
 
     /// Notes the name of a key in whose probe this one, which this thread is deciding, was asked for.
@@ -315,7 +336,6 @@ impl State {
         if self.status.load(Ordering::Relaxed) != DECIDING {
             return;
         }
-        self.order.store(0, Ordering::Relaxed);
         self.data.store(verdict.data, Ordering::Relaxed);
         // SAFETY: DECIDING, so the cells are the caller's alone.
         unsafe {

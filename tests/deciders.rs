@@ -25,6 +25,7 @@ fn main() -> ExitCode {
             tests.push(test(&name, missing(), move || loaded_at_once(libc, last)));
         }
     }
+    tests.push(test("what a probe is told of a key that another thread decides is true", ANYWHERE, told_by_threads));
     for libc in [Libc::Glibc, Libc::Musl] {
         let missing = sites().or_else(|| libc.missing()).or_else(|| missing_tool("make"));
         let missing = missing.or_else(|| missing_tool(libc.compiler()));
@@ -115,6 +116,25 @@ fn loaded_at_once(libc: Libc, last: &str) {
         if libc == Libc::Musl && !last.is_empty() {
             assert_ne!(one.evidence, last, "the verdict is that of who ends first");
         }
+    }
+}
+
+/// Two threads that ask for one key are told the same. Where a probe waits for a thread that asks for its key, straight or by
+/// the probe of another one, it does not wait for ever, and its key fails with a reason.
+fn told_by_threads() {
+    let tale = tale(&mut command(Build::release().program("crossed")));
+    tale.assert_consistent();
+    let key = |name: &str| tale.program().key(&format!("crossed.{name}"));
+    assert_eq!([&*key("same").value, &*key("same").evidence, &*key("slow").value], ["on", "on, on", "on"]);
+    for name in ["about", "round", "itself"] {
+        assert_eq!(tale.results[&format!("saw {name}")], key(name).value, "what a probe saw of {name}: {tale:#?}");
+    }
+    let failed: Vec<_> = tale.program().keys.iter().filter(|key| key.origin == "failed").collect();
+    // Of the two that wait for each other, the one that was begun first.
+    assert!(failed.len() == 2 && failed.iter().any(|key| key.name == "crossed.itself"), "{failed:?}");
+    for key in failed {
+        let reason = "another thread asked for it and waited in vain: the probe is slow, or waits for that thread";
+        assert_eq!([&*key.value, &*key.evidence], ["off", reason]);
     }
 }
 

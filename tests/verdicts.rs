@@ -10,7 +10,6 @@ use std::sync::OnceLock;
 fn main() -> ExitCode {
     let mut tests = vec![
         test("keys that are asked for in a cycle fail, with their names", ANYWHERE, cycles_fail),
-        test("a cycle by way of a thread is not noticed", ANYWHERE, a_cycle_by_way_of_a_thread),
         test("a name is one key, and default names carry package and modules", ANYWHERE, names_are_one_key),
         test("probes may take locks, also where requests go nowhere", ANYWHERE, probes_may_lock),
         test("probes may start threads, enrol and print the report", ANYWHERE, probes_may_use_threads),
@@ -78,18 +77,6 @@ fn cycles_fail() {
         let named = others.filter(|other| said.contains(&format!(" and probes.cycle.{other} "))).count();
         assert!(said.contains(&format!("probes.cycle.{key} and ")) && named == 1, "{key}: {said}");
     }
-}
-
-/// `Key::get`: not noticed by way of another thread, which gets the first value of the key that is being decided.
-fn a_cycle_by_way_of_a_thread() {
-    let tale = plain();
-    let [here, there] = ["here", "there"].map(|name| of(tale, &format!("probes.far.{name}")));
-    assert_eq!([&*here.origin, &*there.origin], ["probe"; 2]);
-    // Off is the first value. Which of them is asked for first is the linker's choice.
-    let values = [&*here.value, &*there.value];
-    assert!([["on", "off"], ["off", "on"]].contains(&values), "{values:?}");
-    let choices = tale.choices();
-    assert_eq!([choices["far here"], choices["far there"]], values.map(|value| u8::from(value == "on")));
 }
 
 fn names_are_one_key() {

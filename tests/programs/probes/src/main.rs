@@ -42,12 +42,6 @@ mod cycle {
     invar::key! { pub static SCISSORS: bool = |_| Ok(!ROCK.get()); }
 }
 
-/// Two keys that ask for each other, one of them by a thread that its probe waits for.
-mod far {
-    invar::key! { pub static HERE: bool = |_| Ok(!std::thread::spawn(|| THERE.get()).join().expect("the thread")); }
-    invar::key! { pub static THERE: bool = |_| Ok(!HERE.get()); }
-}
-
 /// Two that do not know each other, and two that have agreed on a name.
 mod codec_a {
     invar::key! { pub static FAST: bool = |_| Ok(true); }
@@ -138,8 +132,6 @@ fn main() {
     witness::chose("asks first", invar::branch!(asks::FIRST), &asks::FIRST);
     witness::chose("asks second", invar::branch!(asks::SECOND), &asks::SECOND);
     witness::chose("cycle alone", invar::branch!(cycle::ALONE), &cycle::ALONE);
-    witness::chose("far here", invar::branch!(far::HERE), &far::HERE);
-    witness::chose("far there", invar::branch!(far::THERE), &far::THERE);
     witness::chose("codec a", invar::branch!(codec_a::FAST), &codec_a::FAST);
     witness::chose("codec b", invar::branch!(codec_b::FAST), &codec_b::FAST);
     witness::chose("a agreed", invar::branch!(codec_a::AGREED), &codec_a::AGREED);
