@@ -5,10 +5,12 @@ mod common;
 
 use common::c::{LINK, compiler, libinvar, make};
 use common::{
-    ANYWHERE, Build, Key, MUSL, Temporary, command, missing_dynamic_musl, missing_tool, must, run, scratch, sites,
-    tale, test,
+    ANYWHERE, Build, Key, MUSL, Temporary, cargo, command, missing_dynamic_musl, missing_tool, must, run, scratch,
+    sites, tale, test,
 };
-use std::process::ExitCode;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
 
 fn main() -> ExitCode {
     let mut tests = vec![];
@@ -33,6 +35,7 @@ fn main() -> ExitCode {
             loaded_at_once_in_c(libc);
         }));
     }
+    tests.push(test("two versions of the crate in one program, and in its library", sites(), two_versions));
     run(tests)
 }
 
@@ -170,4 +173,84 @@ fn loaded_at_once_in_c(libc: Libc) {
         let told = ["adopted", "probe"].map(|origin| format!("key met_{number} = {turn} ({origin}): {turn}"));
         assert_eq!(keys, told, "{said}");
     }
+}
+
+/// Two versions of the crate in one module have one table, and the keys of either ask for those of the other. The library,
+/// which has one of them, is opened by a probe; its own probe asks for the key that is being decided.
+fn two_versions() {
+    let [program, library] = versions();
+    let tale = tale(command(program).env("VERSIONS_LIBRARY", library));
+    tale.assert_consistent();
+    let program = tale.program();
+    program.assert_bound();
+    let said = |name: &str| {
+        let key = program.key(&format!("versions.{name}"));
+        [&*key.value, &*key.origin, &*key.evidence]
+    };
+    for name in ["first", "second", "third"] {
+        assert_eq!(said(name)[0], "on", "{:?}", said(name));
+        assert_eq!(tale.probes.iter().filter(|(key, _)| key == name).count(), 1, "{:?}", tale.probes);
+    }
+    for [one, other] in [["ping", "pong"], ["pong", "ping"], ["opens", "opens"]] {
+        let cycle = format!("a cycle: the probes of versions.{one} and versions.{other} ask for each other's keys");
+        assert_eq!(said(one), ["off", "failed", &cycle]);
+    }
+    assert_eq!(tale.results["sections"], "2");
+    let library = tale.module("library.so");
+    let opened = library.key("versions.opened");
+    assert_eq!([&*opened.value, &*opened.evidence], ["on", "saw off"], "what it was told is true");
+    assert_eq!(library.key("versions.third").value, "on");
+    let of = |count: fn(&common::Module) -> usize| tale.modules.iter().map(count).sum::<usize>();
+    let [sites, bound] = [of(|module| module.sites), of(|module| module.bound)];
+    assert_eq!(tale.results["the new version sees"], format!("{:?}", [2, sites, bound]), "as the old one does");
+}
+
+/// A program and a library with the crate as it is, and with a copy that is called newer.
+fn versions() -> [PathBuf; 2] {
+    let folder = scratch().join("versions");
+    let newer = folder.join("newer");
+    fs::create_dir_all(&newer).unwrap();
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut copying = Command::new("cp");
+    must(copying.arg("-Ru").args(["src", "arch", "docs", "build.rs", "README.md"]).arg(&newer).current_dir(here));
+    // What has not changed is not built again.
+    let write = |path: PathBuf, text: String| {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        if fs::read_to_string(&path).is_ok_and(|there| there == text) {
+            return;
+        }
+        fs::write(path, text).unwrap();
+    };
+    let manifest = fs::read_to_string(here.join("Cargo.toml")).unwrap();
+    let (package, tests) = manifest.split_once("\n[dev-dependencies]").expect("what tests need, at the end");
+    assert!(tests.contains("[[test]]"));
+    let version = package.split("version = \"").nth(1).and_then(|rest| rest.split('"').next()).expect("a version");
+    let newest = package.replace(&format!("version = \"{version}\""), &format!("version = \"1{version}\""));
+    let line = newest.lines().find(|line| line.starts_with("members = ")).expect("members");
+    let newest = newest.replace(line, "members = [\".\", \"arch\"]");
+    let line = newest.lines().find(|line| line.starts_with("default-members = ")).expect("default members");
+    write(newer.join("Cargo.toml"), newest.replace(line, ""));
+    write(
+        folder.join("Cargo.toml"),
+        "[workspace]\nmembers = [\"program\", \"library\"]\nexclude = [\"newer\"]\nresolver = \"3\"\n".into(),
+    );
+    let programs = here.join("tests/programs");
+    for (name, target) in [("program", "[[bin]]"), ("library", "[lib]\ncrate-type = [\"cdylib\"]")] {
+        let source = programs.join("versions").join(format!("{name}.rs"));
+        let depends = format!("invar = {{ path = \"{}\" }}\n", here.display())
+            + "libc = { version = \"0.2\", default-features = false }\n";
+        let text = format!(
+            "[package]\nname = \"{name}\"\nedition = \"2024\"\npublish = false\n\n{target}\nname = \"{name}\"\n"
+        ) + &format!(
+            "path = \"{}\"\n\n[dependencies]\nnew = {{ package = \"invar\", path = \"../newer\" }}\n",
+            source.display()
+        ) + if name == "program" { &depends } else { "" };
+        write(folder.join(name).join("Cargo.toml"), text);
+    }
+    if !folder.join("Cargo.lock").exists() {
+        fs::copy(programs.join("Cargo.lock"), folder.join("Cargo.lock")).unwrap();
+    }
+    let target = scratch().join("programs-versions");
+    must(cargo().args(["build", "--quiet", "--offline", "--target-dir"]).arg(&target).current_dir(&folder));
+    ["program", "liblibrary.so"].map(|file| target.join("debug").join(file))
 }
