@@ -3,10 +3,10 @@
 
 mod common;
 
-use common::c::{LINK, compiler, libinvar, make};
+use common::c::{LINK, compiler, libinvar, make, missing_linker};
 use common::{
-    ANYWHERE, Build, Key, MUSL, Temporary, cargo, command, missing_dynamic_musl, missing_tool, must, run, scratch,
-    sites, tale, test,
+    ANYWHERE, Build, Key, MUSL, Temporary, cargo, command, missing_dynamic_musl, missing_tool, must, replace, run,
+    scratch, sites, tale, test,
 };
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -36,6 +36,11 @@ fn main() -> ExitCode {
         }));
     }
     tests.push(test("two versions of the crate in one program, and in its library", sites(), two_versions));
+    for first in ["Rust", "C"] {
+        let missing = sites().or_else(|| missing_tool("make")).or_else(|| missing_linker("bfd"));
+        let name = format!("C beside Rust, and libinvar too, is decided once, {first} first");
+        tests.push(test(&name, missing, move || beside_rust_and_libinvar(first)));
+    }
     run(tests)
 }
 
@@ -253,4 +258,47 @@ fn versions() -> [PathBuf; 2] {
     let target = scratch().join("programs-versions");
     must(cargo().args(["build", "--quiet", "--offline", "--target-dir"]).arg(&target).current_dir(&folder));
     ["program", "liblibrary.so"].map(|file| target.join("debug").join(file))
+}
+
+/// The module has a runtime of its own, and libinvar would load it, too. Whose constructor is first has the one decide, or the
+/// other, for both languages: nothing twice.
+fn beside_rust_and_libinvar(first: &str) {
+    let mut build = Build::release().named(&format!("beside-{first}-first"));
+    if first == "C" {
+        // rustc has what it is told to link stand behind all that is its own.
+        let folder = scratch().join("c-first");
+        fs::create_dir_all(&folder).unwrap();
+        let script = "#!/bin/sh\nfor word do\n shift\n case $word in\n */beside.o) object=$word ;;\n \
+                      *) set -- \"$@\" \"$word\" ;;\n esac\ndone\nexec ld.bfd \"$object\" \"$@\"\n";
+        replace(&folder.join("ld.bfd"), script.as_bytes());
+        build = build.link_argument("-fuse-ld=bfd").link_argument(format!("-B{}", folder.display()));
+    }
+    let program = build.program("beside");
+    let libinvar = libinvar().join("libinvar.so.0");
+    for with in [false, true] {
+        let mut run = command(&program);
+        if with {
+            run.env("LD_PRELOAD", &libinvar);
+        }
+        let tale = tale(&mut run);
+        let module = tale.program();
+        let place = |name: &str| module.keys.iter().position(|key| key.name == name);
+        assert_eq!(place("c_beside") < place("beside.rust"), first == "C", "which was linked first");
+        module.assert_bound();
+        let of_libinvar = tale.modules.iter().filter(|module| module.path.ends_with("libinvar.so.0")).count();
+        assert_eq!(of_libinvar, usize::from(with));
+        let mut probes: Vec<_> = tale.probes.iter().map(|(key, _)| &**key).collect();
+        probes.sort_unstable();
+        assert_eq!(probes, ["beside.rust", "c_asks", "c_beside", "c_ping", "c_pong"]);
+        assert_eq!([&*tale.results["beside"], &*tale.results["asks"]], ["1 1 1", "1"]);
+        for key in ["beside.rust", "c_asks", "c_beside"] {
+            assert_eq!([&*module.key(key).value, &*module.key(key).origin], ["on", "probe"]);
+        }
+        for [one, other] in [["c_ping", "c_pong"], ["c_pong", "c_ping"]] {
+            let said = format!("a cycle: the probes of {one} and {other} ask for each other's keys");
+            assert_eq!([&*module.key(one).origin, &*module.key(one).evidence], ["failed", &said]);
+        }
+        let slices: Vec<_> = module.keys.iter().filter(|key| key.name == "slice").collect();
+        assert!(slices.iter().all(|slice| slice.value == slices[0].value && slice.evidence == slices[0].evidence));
+    }
 }

@@ -5,7 +5,7 @@ unsafe extern "C" {
     safe fn asks() -> i32;
 }
 
-invar::key! { #[name = "beside.rust"] static RUST: bool = |_| Ok(true); }
+invar::key! { #[name = "beside.rust"] static RUST: bool = |_| { witness::probing("beside.rust", "beside"); Ok(true) }; }
 
 fn main() {
     let rust = u8::from(invar::branch!(RUST));
