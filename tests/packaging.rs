@@ -29,6 +29,7 @@ fn main() -> ExitCode {
         test("invar(7) lists every system call", ANYWHERE, system_calls_are_listed),
         test("and no other is made", needs("strace"), no_other_system_calls),
         test("libinvar is built with the oldest libc that serves", ANYWHERE, oldest_libc),
+        test("invar-lock wants no newer Rust than lock_api does", ANYWHERE, rust_version_of_the_locks),
     ];
     tests.extend(["bfd", "gold", "lld", "mold"].map(|linker| {
         let missing = needs("make").or_else(|| missing_linker(linker));
@@ -524,6 +525,25 @@ fn built_by(name: &str, folder: &Path, version: &str) {
         cargo.arg("--release");
     }
     must(cargo.arg("--target-dir").arg(target));
+}
+
+/// Whose oldest version that serves is the one of the lock file.
+fn rust_version_of_the_locks() {
+    let mut cargo = without_cargos(env!("CARGO"));
+    let words = ["metadata", "--format-version", "1", "--locked", "--offline"];
+    let said = must(cargo.args(words).current_dir(env!("CARGO_MANIFEST_DIR"))).stdout;
+    let said = String::from_utf8(said).unwrap();
+    let of = |name: &str, field: &str| {
+        let package = said.split(&format!("{{\"name\":\"{name}\",\"version\":")).nth(1).expect("a package");
+        let value = package.split(&format!("\"{field}\":\"")).nth(1).and_then(|rest| rest.split('"').next());
+        value.expect("a field").to_owned()
+    };
+    assert_eq!(of("invar-lock", "rust_version"), of("lock_api", "rust_version"));
+    let manifest = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/lock/Cargo.toml")).unwrap();
+    let lock = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.lock")).unwrap();
+    let bound = manifest.split("\nlock_api = { version = \"").nth(1).and_then(|rest| rest.split('"').next());
+    let locked = lock.split("name = \"lock_api\"\nversion = \"").nth(1).and_then(|rest| rest.split('"').next());
+    assert_eq!(locked, bound, "what is built with is the oldest");
 }
 
 fn oldest_libc() {
