@@ -45,8 +45,9 @@
 //! asks for it ([`EXIT_REQUIRED`]).
 //!
 //! **Every key has one verdict in a process.** A key adopts the verdict that is sealed for its name, in its own module or in
-//! another one; where two threads decide it in two modules, the first to seal it decides for both. Only a key that proves
-//! CPU features may be lower in one module than in another, where that module's own probe says so.
+//! another one; where two threads decide it in two modules, the first to seal it decides for both. Two sorts may be lower in
+//! one module than in another: a key that proves CPU features, where that module's own probe says so, and one that a thread
+//! waited for in vain ([`Key::get`]).
 //!
 //! **No macro makes unsafe code safe.** Its expansion is sound in a program that writes no `unsafe`: variants are called as safe
 //! code, features are proved, and you vouch by `#[unsafe(no_mangle)]` for a symbol that other modules could have. All macros but
