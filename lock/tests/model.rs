@@ -13,7 +13,7 @@ mod system {
     use loom::sync::atomic::AtomicBool;
     pub use loom::sync::atomic::AtomicU8;
     use loom::sync::{Condvar, Mutex};
-    use std::cell::Cell;
+    use std::cell::{Cell, RefCell};
     use std::ops::Deref;
     use std::sync::atomic::Ordering::{self, SeqCst};
 
@@ -46,6 +46,32 @@ mod system {
     loom::thread_local! {
         /// Whether the thread's request is set.
         static REQUEST: Cell<bool> = Cell::new(false);
+        /// What the thread has asked the system for.
+        static CALLS: RefCell<Vec<String>> = RefCell::new(vec![]);
+        /// What happens once, when the thread asks for this.
+        static MEANWHILE: RefCell<Option<(&'static str, Box<dyn FnOnce()>)>> = RefCell::new(None);
+    }
+
+    fn called(call: &'static str) {
+        note(call.into());
+        let happens = MEANWHILE.with(|next| next.borrow_mut().take_if(|(when, _)| *when == call));
+        if let Some((_, happens)) = happens {
+            happens();
+        }
+    }
+
+    pub fn note(call: String) {
+        CALLS.with(|calls| calls.borrow_mut().push(call));
+    }
+
+    /// What the thread has asked for since this was asked last.
+    pub fn calls() -> String {
+        CALLS.with(|calls| calls.take().join(" "))
+    }
+
+    /// Lets something happen once, when the thread asks for this.
+    pub fn meanwhile(call: &'static str, happens: impl FnOnce() + 'static) {
+        MEANWHILE.with(|next| assert!(next.replace(Some((call, Box::new(happens)))).is_none(), "it did not happen"));
     }
 
     pub fn requested() -> bool {
@@ -56,6 +82,7 @@ mod system {
 
     /// Never on top of another one.
     pub fn enter() -> Section {
+        called("enter");
         assert!(!REQUEST.with(|request| request.replace(true)), "a section in a section");
         Section(())
     }
@@ -69,22 +96,26 @@ mod system {
     }
 
     pub fn leave() {
+        called("leave");
         assert!(REQUEST.with(|request| request.replace(false)), "no section was open");
     }
 
-    fn system_call() {
+    fn system_call(call: &'static str) {
+        called(call);
         assert!(!requested(), "a system call in a section");
     }
 
     pub fn enrol() {
-        system_call();
+        system_call("enrol");
     }
 
     /// Loom decides who runs.
-    pub fn relax() {}
+    pub fn relax() {
+        called("relax");
+    }
 
     pub fn yield_cpu() {
-        system_call();
+        system_call("yield");
         IN_VAIN.store(true, SeqCst);
         loom::thread::yield_now();
     }
@@ -98,7 +129,7 @@ mod system {
     }
 
     pub fn wait(word: &AtomicU32, expected: u32) {
-        system_call();
+        system_call("wait");
         IN_VAIN.store(true, SeqCst);
         let compare = COMPARE.lock().unwrap();
         if word.load(SeqCst) == expected {
@@ -107,7 +138,7 @@ mod system {
     }
 
     pub fn wake(_: &AtomicU32) {
-        system_call();
+        system_call("wake");
         let _compare = COMPARE.lock().unwrap();
         SLEEPERS.notify_one();
     }
@@ -293,5 +324,72 @@ fn a_failed_attempt_leaves_no_request() {
         assert!(adaptive::try_lock(&word) && adaptive::is_locked(&word) && system::requested());
         system::leave(); // as if another thread held it
         assert!(!adaptive::try_lock(&word) && !system::requested());
+    });
+}
+
+/// What a lock asks the system for, step by step; what another thread does meanwhile stands in brackets.
+#[test]
+fn a_lock_asks_for_what_it_needs_and_no_more() {
+    /// Locks, and releases, a lock that another thread has and releases when this one asks for something.
+    fn steps<W: 'static, G: 'static>(lock: &Lock<W, G>, released: Option<&'static str>) -> [String; 2] {
+        let word = Arc::new((lock.new)());
+        if let Some(when) = released {
+            let theirs = (lock.lock)(&word).expect("it is free");
+            let in_section = system::requested();
+            if in_section {
+                system::leave(); // it is the other thread's
+            }
+            let (word, unlock) = (word.clone(), lock.unlock);
+            system::calls();
+            system::meanwhile(when, move || {
+                let before = system::calls();
+                if in_section {
+                    std::mem::forget(system::enter());
+                    system::calls();
+                }
+                unlock(&word, theirs);
+                let other = system::calls();
+                system::note(before);
+                system::note(format!("[{other}]"));
+            });
+        }
+        let guard = (lock.lock)(&word).expect("it becomes free");
+        let locked = system::calls();
+        assert_eq!(system::requested(), (lock.asks)(&word));
+        (lock.unlock)(&word, guard);
+        [locked, system::calls()]
+    }
+    loom::model(move || {
+        let always = Lock { lock: |word: &AtomicU8| Some(protocol::spin::lock(word)), ..SPIN_LOCK };
+        let hot = || AtomicU32::new(adaptive::HOT);
+        assert_eq!(steps(&MUTEX, None), ["enter", "leave"]);
+        assert_eq!(steps(&MUTEX, Some("relax")), ["enter leave enrol relax [leave] enter", "leave"]);
+        assert_eq!(
+            steps(&MUTEX, Some("wait")),
+            ["enter leave enrol relax enter leave wait [leave wake enrol] enter", "leave wake enrol"]
+        );
+        assert_eq!(steps(&always, None), ["enter", "leave"]);
+        assert_eq!(steps(&always, Some("relax")), ["enter leave enrol relax [leave] enter", "leave"]);
+        assert_eq!(
+            steps(&always, Some("yield")),
+            ["enter leave enrol relax enter leave yield [leave enrol] relax enter", "leave"]
+        );
+        for lock in [ADAPTIVE_MUTEX, ADAPTIVE_SPIN_LOCK] {
+            assert_eq!(steps(&lock, None), ["", ""]);
+            assert_eq!(steps(&lock, Some("enrol")), ["enrol []", ""], "free again before anybody looks");
+            assert_eq!(steps(&lock, Some("relax")), ["enrol relax []", ""]);
+            assert_eq!(steps(&Lock { new: hot, ..lock }, None), ["enter", "leave"]);
+            assert_eq!(steps(&Lock { new: hot, ..lock }, Some("relax")), ["enrol relax [leave] enter", "leave"]);
+        }
+        for (new, leave) in [(ADAPTIVE_MUTEX.new, ""), (hot as fn() -> _, "leave ")] {
+            assert_eq!(
+                steps(&Lock { new, ..ADAPTIVE_MUTEX }, Some("wait")),
+                [format!("enrol relax wait [{leave}wake enrol] enter"), "leave wake enrol".into()]
+            );
+            assert_eq!(
+                steps(&Lock { new, ..ADAPTIVE_SPIN_LOCK }, Some("yield")),
+                [format!("enrol relax yield [{leave}enrol] enter"), "leave".into()]
+            );
+        }
     });
 }

@@ -2,9 +2,11 @@
 #![forbid(unsafe_code)]
 
 use invar_lock::{Mutex, RawMutex, RawSpinLock, SpinLock, adaptive};
+use std::path::Path;
 use std::process::Command;
 use std::sync::Barrier;
 use std::thread;
+use std::time::Duration;
 
 const THREADS: usize = 8;
 const TIMES: usize = 20_000;
@@ -69,6 +71,35 @@ fn other_forms_exclude() {
         let said = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success() && said.contains("4 passed"), "{settings:?}: {said}");
     }
+}
+
+/// Whoever waits for long takes no time from others: the kernel says that it sleeps, not only once.
+#[test]
+fn who_waits_for_a_mutex_sleeps() {
+    fn sleeps<R: invar_lock::lock_api::RawMutex + Sync>() {
+        let lock = invar_lock::lock_api::Mutex::<R, _>::new(());
+        let held = lock.lock();
+        let (say, said) = std::sync::mpsc::channel();
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let thread = std::fs::read_link("/proc/thread-self").expect("the thread's name");
+                say.send(Path::new("/proc").join(thread).join("stat")).expect("the other thread");
+                drop(lock.lock());
+            });
+            let stat = said.recv().expect("the other thread");
+            let in_a_row = (0..10_000).try_fold(0, |asleep, _| {
+                thread::sleep(Duration::from_millis(1));
+                // proc_pid_stat(5): the state stands behind the name, which is in brackets.
+                let stat = std::fs::read_to_string(&stat).expect("a thread that waits");
+                let asleep = if stat.contains(") S ") { asleep + 1 } else { 0 };
+                if asleep < 20 { Ok(asleep) } else { Err("it sleeps") }
+            });
+            drop(held);
+            assert_eq!(in_a_row, Err("it sleeps"));
+        });
+    }
+    sleeps::<RawMutex>();
+    sleeps::<adaptive::RawMutex>();
 }
 
 #[test]
