@@ -75,7 +75,8 @@ impl VisitMut for Changer<'_> {
             visit_mut::visit_stmt_mut(self, statement);
             let Stmt::Expr(expression, Some(_)) = statement else { continue };
             let has_effect = match expression {
-                Expr::Call(_) | Expr::MethodCall(_) => true,
+                Expr::Call(call) => !is_hint(&call.func),
+                Expr::MethodCall(_) => true,
                 Expr::Assign(assign) => !matches!(*assign.left, Expr::Path(_) | Expr::Tuple(_) | Expr::Infer(_)),
                 _ => false,
             };
@@ -186,6 +187,13 @@ impl Changer<'_> {
             _ => parse_quote!((if #chosen { #left #other #right } else { #left #op #right })),
         };
     }
+}
+
+/// Whether a function is called for speed only.
+fn is_hint(function: &Expr) -> bool {
+    let Expr::Path(function) = function else { return false };
+    let name = function.path.segments.last().map(|segment| segment.ident.to_string());
+    name.is_some_and(|name| matches!(&*name, "cold_path" | "spin_loop"))
 }
 
 /// Whether a condition binds something, which only `if` and `while` can.
