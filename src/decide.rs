@@ -402,3 +402,217 @@ fn fail(verdict: &mut Verdict, reason: &str) {
     verdict.start(0, Origin::Failed);
     verdict.evidence.text(reason);
 }
+
+#[cfg(all(test, feature = "slice"))]
+mod tests {
+    use super::*;
+    use crate::key::{Key, KeyRecord};
+    use std::boxed::Box;
+    use std::string::String;
+
+    static RECORD: KeyRecord = KeyRecord { state: 0, names: 0, probe: 0, names_length: 0, values: 0, flags: 0 };
+    const NAMES: &[u8] = b"of.test\0low\0middle\0high\0";
+    const TIMESLICE: u8 = flags::SLICE | flags::TIMESLICE | flags::OWN;
+
+    /// A key with three values that nobody has decided.
+    fn key(flags: u8, probe: crate::key::RawProbe) -> ModuleKey<'static> {
+        let state = Box::leak(Box::new(const { Key::<bool>::new() })).state();
+        ModuleKey { state, probe: Some(probe), record: &RECORD, values: 3, flags, names: NAMES }
+    }
+
+    /// One with this verdict.
+    fn sealed_key(flags: u8, value: u8, origin: u8, data: u64) -> ModuleKey<'static> {
+        let key = key(flags, untouched);
+        assert!(key.state.begin(1, 0));
+        let mut verdict = Verdict::undecided();
+        (verdict.value, verdict.origin, verdict.data) = (value, origin, data);
+        verdict.evidence.text("theirs");
+        key.state.seal(&verdict);
+        key
+    }
+
+    extern "C" fn untouched(_: &mut Verdict, _: &KeyRecord) {}
+    extern "C" fn middle(verdict: &mut Verdict, _: &KeyRecord) {
+        verdict.value = 1;
+        verdict.evidence.text("seen");
+    }
+    extern "C" fn too_high(verdict: &mut Verdict, _: &KeyRecord) {
+        verdict.value = 3;
+    }
+    extern "C" fn another_origin(verdict: &mut Verdict, _: &KeyRecord) {
+        (verdict.value, verdict.origin) = (1, Origin::Adopted as u8);
+    }
+
+    /// Value, origin and reason.
+    fn said(verdict: &Verdict) -> (u8, Origin, String) {
+        (verdict.value(), verdict.origin(), verdict.evidence().into())
+    }
+
+    fn chosen(key: &ModuleKey<'_>, settings: &Settings) -> (u8, Origin, String) {
+        let own = module::own().expect("this program");
+        let mut verdict = Verdict::undecided();
+        choose(&own, key, settings, &mut verdict);
+        said(&verdict)
+    }
+
+    #[test]
+    fn what_a_probe_answers_is_limited() {
+        let answer = |key: ModuleKey<'_>| {
+            let mut verdict = Verdict::undecided();
+            (verdict.value, verdict.data) = (2, 7);
+            probe(&key, &mut verdict);
+            assert_eq!(verdict.data, 0, "nothing is left of another verdict");
+            said(&verdict)
+        };
+        assert_eq!(answer(key(0, untouched)), (0, Origin::Probe, "".into()));
+        assert_eq!(answer(key(0, middle)), (1, Origin::Probe, "seen".into()));
+        let none = "the probe's value is none that the key has";
+        assert_eq!(answer(key(0, too_high)), (0, Origin::Failed, none.into()));
+        assert_eq!(answer(key(0, another_origin)), (0, Origin::Failed, "".into()));
+        let (value, origin, reason) = answer(ModuleKey { probe: None, ..key(0, middle) });
+        assert_eq!((value, origin), (0, Origin::Failed));
+        assert!(reason.starts_with("a tool has moved"), "{reason}");
+    }
+
+    #[test]
+    fn a_setting_chooses_what_the_probe_allows() {
+        for (entry, value, origin, reason) in [
+            (&b""[..], 1, Origin::Probe, "seen"),
+            (b"other=low", 1, Origin::Probe, "seen"),
+            (b"of.test=low", 0, Origin::Setting, "INVAR_KEYS"),
+            (b"of.test=middle", 1, Origin::Probe, "seen"),
+            (b"of.test=high", 1, Origin::Probe, "seen; INVAR_KEYS asks for more than the probe allows"),
+            (b"of.test=force", 1, Origin::Probe, "seen; INVAR_KEYS names a value that this key does not have"),
+        ] {
+            assert_eq!(chosen(&key(0, middle), &Settings::of_keys(entry)), (value, origin, reason.into()));
+        }
+        extern "C" fn high(verdict: &mut Verdict, _: &KeyRecord) {
+            verdict.value = 2;
+            verdict.evidence.text("seen");
+        }
+        let lowered = chosen(&key(0, high), &Settings::of_keys(b"of.test=middle"));
+        assert_eq!(lowered, (1, Origin::Setting, "seen; lowered by INVAR_KEYS".into()));
+        let mut off = Settings::of_keys(b"");
+        off.mode = Mode::Off;
+        assert_eq!(chosen(&key(0, middle), &off), (0, Origin::Setting, "INVAR=off".into()));
+        // What became of a symbol is a fact.
+        for settings in [off, Settings::of_keys(b"of.test=low")] {
+            assert_eq!(chosen(&key(flags::SYMBOL, middle), &settings), (1, Origin::Probe, "seen".into()));
+        }
+    }
+
+    #[test]
+    fn only_a_key_of_the_runtimes_own_has_a_reserved_name() {
+        const RESERVED: &[u8] = b"slice.mine\0low\0middle\0high\0";
+        let of = |flags| chosen(&ModuleKey { names: RESERVED, ..key(flags, middle) }, &Settings::of_keys(b""));
+        assert_eq!(of(0), (0, Origin::Failed, "only a key of invar's own can have this name".into()));
+        assert_eq!(of(flags::OWN), (1, Origin::Probe, "seen".into()));
+    }
+
+    #[test]
+    fn only_the_time_slice_key_can_be_forced() {
+        let force = Settings::of_keys(b"of.test=force");
+        for (flags, is_it) in [
+            (flags::SLICE, false),
+            (flags::TIMESLICE, false),
+            (flags::SLICE | flags::OWN, false),
+            (flags::SLICE | flags::TIMESLICE, true),
+            (TIMESLICE, true),
+        ] {
+            assert_eq!(is_slice_key(&key(flags, middle)), is_it, "{flags}");
+            let (value, origin, _) = chosen(&key(flags, middle), &force);
+            match slice::spare_memory() {
+                Some(_) if is_it => assert_eq!((value, origin), (1, Origin::Forced)),
+                None if is_it => assert_eq!((value, origin), (0, Origin::Failed)),
+                _ => assert_eq!((value, origin), (1, Origin::Probe)),
+            }
+        }
+    }
+
+    #[test]
+    fn what_can_be_one_key_is_adopted() {
+        let adopted = |ours: &ModuleKey<'_>, theirs: &ModuleKey<'_>| {
+            let mut verdict = Verdict::undecided();
+            adopt_key(ours, theirs, &mut verdict);
+            said(&verdict)
+        };
+        let ours = key(0, middle);
+        let good = (1, Origin::Adopted, "theirs".into());
+        assert_eq!(adopted(&ours, &sealed_key(0, 1, Origin::Probe as u8, 0)), good);
+        assert_eq!(adopted(&ours, &sealed_key(flags::PROVES, 1, Origin::Setting as u8, 0)), good);
+        assert_eq!(adopted(&ours, &sealed_key(0, 0, Origin::Failed as u8, 0)), (0, Origin::Adopted, "theirs".into()));
+
+        let fails = |theirs: &ModuleKey<'_>, why: &str| {
+            assert_eq!(adopted(&ours, theirs), (0, Origin::Failed, why.into()));
+        };
+        let none = "another module's verdict is none";
+        fails(&sealed_key(0, 1, Origin::Forced as u8, 0), none);
+        fails(&sealed_key(0, 1, Origin::Failed as u8, 0), none);
+        fails(&sealed_key(0, 1, 99, 0), none);
+        for flag in [flags::SLICE, flags::OWN, flags::SYMBOL, flags::TIMESLICE] {
+            fails(&sealed_key(flag, 1, 0, 0), "a key of this name and another sort has been decided");
+        }
+        let other_names = ModuleKey { names: b"of.test\0low\0middle\0higher\0", ..sealed_key(0, 1, 0, 0) };
+        fails(&other_names, "a key of this name with other values has been decided");
+        fails(&sealed_key(0, 3, 0, 0), "a key of this name with other values has been decided");
+    }
+
+    #[test]
+    fn where_requests_go_is_believed_of_an_area_only() {
+        let ours = key(TIMESLICE, middle);
+        let adopted = |origin: Origin, value, data| {
+            let mut verdict = Verdict::undecided();
+            adopt_key(&ours, &sealed_key(TIMESLICE, value, origin as u8, data), &mut verdict);
+            (verdict.value, verdict.origin())
+        };
+        assert_eq!(adopted(Origin::Failed, 0, 0), (0, Origin::Adopted));
+        // Each module finds for itself what it is safe to write to.
+        let forced = slice::spare_memory().map_or((0, Origin::Failed), |_| (1, Origin::Forced));
+        let libcs = slice::libcs_area().map(|area| slice::pack(area, -1));
+        for (data, right) in [(Some(0), false), (libcs.map(|data| data + 32), false), (libcs, true)] {
+            let Some(data) = data else { continue };
+            let believed = if right { (1, Origin::Adopted) } else { (0, Origin::Failed) };
+            assert_eq!(adopted(Origin::Probe, 1, data), believed, "{data:x}");
+            assert_eq!(adopted(Origin::Forced, 1, data), forced);
+        }
+    }
+
+    #[test]
+    fn what_is_sealed_has_memory_for_its_sites() {
+        let sealed = |flags, value, data| {
+            let key = key(flags, middle);
+            assert!(key.state.begin(1, 0));
+            let mut verdict = Verdict::undecided();
+            (verdict.value, verdict.data) = (value, data);
+            seal(&key, &mut verdict);
+            let verdict = key.state.verdict().expect("sealed");
+            (verdict.value, verdict.origin(), verdict.data)
+        };
+        assert_eq!(sealed(0, 1, 5), (1, Origin::Probe, 5), "no site of it makes requests");
+        assert_eq!(sealed(TIMESLICE, 0, 0), (0, Origin::Probe, 0));
+        assert_eq!(sealed(TIMESLICE, 1, 5), (0, Origin::Failed, 0));
+        if let Some(data) = slice::spare_memory() {
+            assert_eq!(sealed(TIMESLICE, 1, data), (1, Origin::Probe, data));
+        }
+        // Another key with such sites has the memory of the time slice key, whatever it says.
+        let memory = slice::memory();
+        let expected = if slice::is_area(memory) { (1, Origin::Probe, memory) } else { (0, Origin::Failed, 0) };
+        assert_eq!(sealed(flags::SLICE, 1, 5), expected);
+    }
+
+    #[test]
+    fn a_key_is_decided_once() {
+        let own = module::own().expect("this program");
+        let settings = Settings::of_keys(b"");
+        let mut verdict = Verdict::undecided();
+        let ours = key(0, middle);
+        decide(&own, &ours, 0, &settings, &mut verdict);
+        assert_eq!(said(&ours.state.verdict().expect("decided")), (1, Origin::Probe, "seen".into()));
+        decide(&own, &ModuleKey { probe: Some(untouched), ..ours }, 0, &settings, &mut verdict);
+        assert_eq!(ours.state.value(), 1, "and never again");
+        let begun = key(0, middle);
+        assert!(begun.state.begin(1, 0));
+        decide(&own, &begun, 0, &settings, &mut verdict);
+        assert!(!begun.state.decided(), "somebody else is at it");
+    }
+}

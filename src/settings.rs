@@ -107,6 +107,12 @@ impl Settings {
         settings
     }
 
+    /// As they are with this in `INVAR_KEYS`.
+    #[cfg(test)]
+    pub(crate) fn of_keys(keys: &'static [u8]) -> Self {
+        Self { mode: Mode::Auto, writer: Wish::Any, report: None, help: false, guard: false, keys, loud: false }
+    }
+
     /// The value that `INVAR_KEYS` names for this key; the last one counts.
     #[cold]
     pub(crate) fn key(&self, name: &[u8]) -> Option<&'static [u8]> {
