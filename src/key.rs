@@ -855,4 +855,96 @@ mod tests {
             assert_eq!((verdict.value(), bytes[1]), (1, SEALED));
         }
     }
+
+    /// One thread decides, once, and only what it has begun.
+    #[test]
+    fn a_state_is_decided_by_whoever_began() {
+        let state = State::new();
+        let mut verdict = Verdict::undecided();
+        (verdict.value, verdict.origin, verdict.data) = (1, Origin::Setting as u8, 5);
+        verdict.evidence.text("seen");
+        state.seal(&verdict);
+        assert!(!state.begun() && !state.decided() && state.value() == 0, "nobody has begun");
+        assert!(state.outcome().is_none() && state.verdict().is_none() && !state.copy(&mut Verdict::undecided()));
+        assert_eq!((state.begun_by(0), state.begun_by(7)), (None, None));
+
+        assert!(state.begin(7, 3) && state.begun() && !state.decided());
+        assert!(!state.begin(7, 4) && !state.begin(8, 4), "it is being decided");
+        assert_eq!((state.begun_by(7), state.begun_by(8)), (Some(3), None));
+        assert!(state.outcome().is_none() && state.verdict().is_none());
+
+        state.seal(&verdict);
+        assert!(state.decided() && state.begun() && state.value() == 1);
+        assert_eq!((state.begun_by(7), state.begun_by(5)), (None, None), "it is decided");
+        assert_eq!(state.outcome(), Some((1, Origin::Setting as u8)));
+        assert_eq!(state.order.load(Ordering::Relaxed), 0, "reserved once it is sealed");
+        let mut copy = Verdict::undecided();
+        assert!(state.copy(&mut copy));
+        assert_eq!((copy.value(), copy.origin(), copy.data, copy.evidence()), (1, Origin::Setting, 5, "seen"));
+        state.seal(&Verdict::undecided());
+        assert_eq!(state.value(), 1, "for the rest of the process's life");
+        assert!(!state.begin(7, 0));
+        verdict.start(0, Origin::Failed);
+        assert_eq!((verdict.value(), verdict.origin(), verdict.data, verdict.evidence()), (0, Origin::Failed, 0, ""));
+    }
+
+    /// A record that leads elsewhere leads to bytes that are something else's.
+    #[test]
+    fn only_blank_memory_is_begun() {
+        for at in [0, 1, 2, 7, 8, 16, 255] {
+            let mut bytes = [0u8; 256];
+            bytes[at] = 1;
+            // SAFETY: numbers alone.
+            let state: State = unsafe { core::mem::transmute(bytes) };
+            assert!(!state.begin(7, 0), "{at}");
+        }
+    }
+
+    #[test]
+    fn a_cycle_is_noted_by_whoever_decides() {
+        let state = State::new();
+        state.note_cycle(7, b"one");
+        assert!(state.begin(7, 0), "nothing was noted");
+        assert_eq!(state.cycle(7).as_str(), "");
+        state.note_cycle(8, b"two");
+        assert_eq!(state.cycle(7).as_str(), "");
+        state.note_cycle(7, b"three");
+        state.note_cycle(7, b"four");
+        assert_eq!((state.cycle(7).as_str(), state.cycle(8).as_str()), ("four", ""));
+    }
+
+    #[test]
+    fn values_and_origins_have_numbers_and_names() {
+        assert_eq!([0, 1, 2, 255].map(bool::from_byte), [Some(false), Some(true), None, None]);
+        assert_eq!((false.to_byte(), true.to_byte()), (0, 1));
+        let origins = [0, 1, 2, 3, 4, 5, 255].map(|byte| Origin::from_byte(byte).name());
+        assert_eq!(origins, ["probe", "failed", "adopted", "setting", "forced", "failed", "failed"]);
+    }
+
+    /// What the macro's probe makes of the program's.
+    #[test]
+    fn a_probe_says_what_it_saw_and_why_it_failed() {
+        fn answer<const PROVES: u64>(probe: fn(&mut Evidence) -> Result<bool, &'static str>) -> Verdict {
+            let mut verdict = Verdict::undecided();
+            expansion::probe(&mut verdict, &Key::<bool, PROVES>::new(), probe);
+            verdict
+        }
+        let said =
+            |verdict: Verdict| (verdict.value(), verdict.origin(), std::string::String::from(verdict.evidence()));
+        let seen = |evidence: &mut Evidence| {
+            evidence.text("seen");
+            Ok(true)
+        };
+        assert_eq!(said(answer::<0>(seen)), (1, Origin::Probe, "seen".into()));
+        assert_eq!(said(answer::<0>(|_| Err("why"))), (0, Origin::Failed, "why".into()));
+        let both = said(answer::<0>(|evidence| {
+            evidence.text("seen");
+            Err("why")
+        }));
+        assert_eq!(both, (0, Origin::Failed, "seen; why".into()));
+        // No machine has all features that there are.
+        assert_eq!(answer::<{ !CPU }>(|_| panic!("it is not asked")).value(), 0);
+        let text = std::format!("{:?}", answer::<0>(seen));
+        assert!(text.contains("Verdict") && text.contains("seen") && text.contains("Probe"), "{text}");
+    }
 }

@@ -382,4 +382,72 @@ mod tests {
         let printed = |name: &&str| SETTINGS.iter().any(|(known, ..)| known == name);
         assert_eq!(names.filter(|name| !printed(name)).count(), if cfg!(feature = "profile") { 0 } else { 2 });
     }
+
+    /// What these variables make of the settings.
+    fn taken(variables: &[&'static CStr]) -> Settings {
+        let mut settings = Settings::of_keys(b"");
+        variables.iter().for_each(|variable| settings.take(variable));
+        settings
+    }
+
+    #[test]
+    fn every_value_is_understood() {
+        let mode = |variable| taken(&[c"INVAR=require", variable]).mode;
+        assert!(mode(c"INVAR=off") == Mode::Off && mode(c"INVAR=auto") == Mode::Auto);
+        for ignored in [c"INVAR=", c"INVAR", c"INVAR=of", c"INVAR=off auto", c"invar=off", c"XINVAR=off", c"INVAR2=off"]
+        {
+            assert!(mode(ignored) == Mode::Require, "{ignored:?}");
+        }
+        let writer = |variable| taken(&[c"INVAR_WRITER=off", variable]).writer;
+        assert!(matches!(writer(c"INVAR_WRITER=auto"), Wish::Any));
+        assert!(matches!(writer(c"INVAR_WRITER=mem"), Wish::Only(Writer::Mem)));
+        assert!(matches!(writer(c"INVAR_WRITER=mprotect"), Wish::Only(Writer::Mprotect)));
+        assert!(matches!(writer(c"INVAR_WRITER=no"), Wish::None));
+        for (variable, path) in [
+            (c"INVAR_REPORT=stderr", Some(c"stderr")),
+            (c"INVAR_REPORT=./a", Some(c"./a")),
+            (c"INVAR_REPORT=a.b", Some(c"a.b")),
+            (c"INVAR_REPORT=a%p", Some(c"a%p")),
+            (c"INVAR_REPORT=1", None),
+            (c"INVAR_REPORT=stdout", None),
+        ] {
+            assert_eq!(taken(&[variable]).report, path);
+        }
+        let guard = [c"INVAR_GUARD=0", c"INVAR_GUARD=1", c"INVAR_GUARD=2"].map(|variable| taken(&[variable]).guard);
+        assert_eq!(guard, [false, cfg!(feature = "slice"), false]);
+        let help = [c"INVAR_HELP=0", c"INVAR_HELP=1", c"INVAR_HELP="].map(|variable| taken(&[variable]).help);
+        assert_eq!(help, [false, true, false]);
+    }
+
+    #[test]
+    fn the_last_value_of_a_key_counts() {
+        let settings = taken(&[c"INVAR_KEYS=b=other", c"INVAR_KEYS=a=1,ab=2,,b,a=3=4,c="]);
+        let values = [&b"a"[..], b"ab", b"b", b"c", b"", b"1"].map(|name| settings.key(name));
+        assert_eq!(values, [Some(&b"3=4"[..]), Some(b"2"), None, Some(b""), None, None]);
+    }
+
+    #[cfg(any(feature = "report", feature = "profile"))]
+    #[test]
+    fn a_pattern_names_the_process() {
+        let process = std::process::id();
+        for (pattern, path) in [
+            ("", std::string::String::new()),
+            ("a%pb%p", std::format!("a{process}b{process}")),
+            ("%%p%q%", std::format!("%{process}%q%")),
+        ] {
+            assert_eq!(expand(pattern.as_bytes()).as_str(), path);
+        }
+    }
+
+    #[cfg(feature = "report")]
+    #[test]
+    fn keys_of_the_runtimes_own_are_known() {
+        let known = |name: &&str| is_built_in(name.as_bytes());
+        let own = ["slice", "slice.counting", "slice.hook"];
+        assert_eq!(own.iter().filter(|name| known(name)).count(), own.len());
+        assert!(!["", "slice.other", "cpu", "cpux.sse2"].iter().any(|name| known(&name)));
+        let on_this_machine = !arch::FEATURES.is_empty();
+        assert!(known(&"cpu.avx2") && known(&"cpu.x86-64-v3") || cfg!(not(target_arch = "x86_64")));
+        assert_eq!(known(&"cpu.no-such-feature"), !on_this_machine);
+    }
 }
