@@ -265,15 +265,52 @@ const AREA_REQUEST_WORD: usize = arch::AREA_REQUEST & !7;
 mod tests {
     use super::*;
 
+    /// An entry with this in it.
+    fn entry(number: u32, known: u32, detail: u32, address: usize) -> Entry {
+        Entry {
+            number: AtomicU32::new(number),
+            known: AtomicU32::new(known),
+            detail: AtomicU32::new(detail),
+            address: AtomicUsize::new(address),
+        }
+    }
+
     #[test]
     fn a_thread_that_is_gone_is_unknown() {
-        let none = Entry {
-            number: AtomicU32::new(i32::MAX as u32),
-            known: AtomicU32::new(0),
-            detail: AtomicU32::new(0),
-            address: AtomicUsize::new(0),
-        };
+        let none = entry(i32::MAX as u32, REGISTERED, 0, 64);
         trace(core::slice::from_ref(&none));
         assert_eq!(none.thread().area, Area::Unknown(libc::ESRCH));
+    }
+
+    #[test]
+    fn what_is_known_of_a_thread_is_said() {
+        for (flags, request, is_asleep) in [
+            (0, 0, false),
+            (FLAG_AVAILABLE, 0, false),
+            (FLAG_ENABLED, 0, true),
+            (FLAG_AVAILABLE | FLAG_ENABLED, 1, false),
+            (0, 255, true),
+        ] {
+            let found = entry(7, 0, 0, 0);
+            found.set(REGISTERED, bits(flags, request, is_asleep), 64);
+            let thread = found.thread();
+            assert_eq!(thread.number, 7);
+            let Area::Registered { address, enabled, request: requested, asleep } = thread.area else {
+                panic!("{thread:?}");
+            };
+            assert_eq!((address, enabled, requested, asleep), (64, flags & FLAG_ENABLED != 0, request != 0, is_asleep));
+        }
+        assert_eq!(entry(7, NONE, 5, 64).thread().area, Area::None);
+        for (known, is_known, is_awaited) in [
+            (0, false, false),
+            (NONE, true, false),
+            (REGISTERED, true, false),
+            (AWAITED, false, true),
+            (AWAITED_ASLEEP, false, true),
+        ] {
+            let entry = entry(7, known, 5, 64);
+            assert_eq!((entry.is_known(), entry.is_awaited()), (is_known, is_awaited), "{known}");
+            assert!(is_known || entry.thread().area == Area::Unknown(5));
+        }
     }
 }

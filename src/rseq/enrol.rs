@@ -249,4 +249,10 @@ mod tests {
         attempt(&failures, || false);
         assert!(failures.load(Relaxed) >= PATIENCE, "the count does not begin anew");
     }
+
+    #[cfg(feature = "profile")]
+    #[test]
+    fn no_thread_is_enrolled_where_nothing_is_available() {
+        assert!(!is_enrolled() || is_available());
+    }
 }
