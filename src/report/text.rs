@@ -183,3 +183,88 @@ fn print_site(binding: &Binding<'_>, base: usize, out: &mut dyn Sink) {
         _ => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::format;
+    use std::string::{String, ToString};
+    use std::vec::Vec;
+
+    /// The same report, put together from what the interface says of a module whose keys are all decided.
+    fn expected(module: &ModuleReport<'_>) -> String {
+        let writers: Vec<_> = module.writers().map(|writer| writer.name()).collect();
+        let mut text = format!("module (program) at {:#x}: {} sites, ", module.base(), module.sites());
+        text += &format!("{} bound", module.bound());
+        if !writers.is_empty() {
+            text += &format!(" by {}", writers.join(" and "));
+        }
+        if module.bound() > 0 {
+            text += &format!(" in {} us", module.nanoseconds() / 1000);
+        }
+        if let Some(reason) = module.reason() {
+            text += "; what is not bound stays checked: ";
+            text += reason.describe();
+            text += &reason.detail().map_or(String::new(), |detail| format!(" {detail}"));
+        }
+        text += "\n";
+        let is_plain = |key: &KeyReport<'_>| {
+            key.name().starts_with("cpu.") && key.verdict().is_some_and(|verdict| verdict.origin() == Origin::Probe)
+        };
+        for key in module.keys().filter(|key| !is_plain(key)) {
+            let verdict = key.verdict().expect("decided");
+            let evidence = verdict.evidence();
+            let colon = if evidence.is_empty() { "" } else { ": " };
+            text += &format!("  key {} = {} ({}){colon}{evidence}\n", key.name(), key.value(), verdict.origin().name());
+        }
+        for value in ["on", "off"] {
+            let cpu = module.keys().filter(|key| is_plain(key) && key.value() == value);
+            let names: Vec<_> = cpu.map(|key| key.name()["cpu.".len()..].to_string()).collect();
+            if !names.is_empty() {
+                text += &format!("  keys cpu.* = {value} (probe): {}\n", names.join(" "));
+            }
+        }
+        for binding in module.bindings() {
+            text += "  ";
+            text += &site(module, &binding);
+            text += "\n";
+        }
+        text
+    }
+
+    fn site(module: &ModuleReport<'_>, binding: &Binding<'_>) -> String {
+        let (site, key) = (binding.site().expect("a site"), binding.key().expect("its key"));
+        let kind = match site.kind {
+            Kind::Branch => format!("branch {} == {}", key.name(), if site.value == 0 { "off" } else { "on" }),
+            Kind::SliceEnter => format!("slice enter {}", key.name()),
+            Kind::SliceLeave => format!("slice leave {}", key.name()),
+        };
+        let status = str::from_utf8(binding.status().describe()).expect("words");
+        let value = if binding.status() == SiteStatus::Bound { key.value() } else { "" };
+        format!("site {:#x} {kind}, {} bytes: {status}{value}", site.address - module.base() as u64, site.length)
+    }
+
+    #[test]
+    fn the_text_says_what_the_data_say() {
+        let mut modules = 0;
+        super::super::report().modules(|module| {
+            let mut text = crate::text::Text::<60000>::new();
+            print(module, &mut text);
+            let said = text.as_str();
+            let expected = expected(module);
+            for (said, expected) in said.lines().zip(expected.lines()) {
+                assert_eq!(said, expected);
+            }
+            assert_eq!(said, expected);
+            modules += 1;
+
+            // In a line that has begun: the first that is not bound.
+            let missed = module.bindings().find(|binding| binding.status() != SiteStatus::Bound && binding.live);
+            let mut text = crate::text::Text::<1000>::new();
+            print_sites(module, true, &mut text);
+            assert_eq!(text.as_str(), missed.map_or(String::new(), |missed| format!("not {}", site(module, &missed))));
+        });
+        assert_eq!(modules, 1, "this program alone");
+        assert!(super::super::report().to_string().starts_with("module (program) at 0x"));
+    }
+}
