@@ -827,6 +827,224 @@ mod tests {
         assert_eq!(find_note(&notes), Some(&[3; DESCRIPTOR]));
     }
 
+    /// A module in memory of our own, with two keys, a blank record and a site.
+    #[repr(C, align(64))]
+    struct Image {
+        text: [u8; 64],
+        names: [[u8; 160]; 2],
+        sites: [SiteRecord; 1],
+        keys: [KeyRecord; 3],
+        states: [[u64; 32]; 2],
+        outcome: Outcome,
+        headers: [ProgramHeader; 3],
+    }
+
+    /// How far `to` is from here, in an image.
+    fn distance<T, U>(from: &T, to: &U) -> i32 {
+        ((&raw const *to as isize) - (&raw const *from as isize)) as i32
+    }
+
+    fn segment(kind: u32, flags: u32, start: usize, length: usize) -> ProgramHeader {
+        // SAFETY: numbers alone.
+        let mut header: ProgramHeader = unsafe { core::mem::zeroed() };
+        (header.p_type, header.p_flags) = (kind, flags);
+        (header.p_vaddr, header.p_memsz) = (start as _, length as _);
+        header
+    }
+
+    impl Image {
+        fn new() -> std::boxed::Box<Self> {
+            // SAFETY: numbers alone, and atomics.
+            let mut image = std::boxed::Box::new(unsafe { core::mem::zeroed::<Self>() });
+            for (at, names) in [&b"one\0off\0on\0"[..], b"one.more\0a\0b\0c\0"].into_iter().enumerate() {
+                image.names[at][..names.len()].copy_from_slice(names);
+                let record = &image.keys[at];
+                image.keys[at] = KeyRecord {
+                    state: distance(&record.state, &image.states[at]),
+                    names: distance(&record.names, &image.names[at]),
+                    probe: distance(&record.probe, &image.text),
+                    names_length: names.len() as u16,
+                    values: 2 + at as u8,
+                    flags: 0,
+                };
+            }
+            let start = image.start();
+            let (keys, end) = (&raw const image.states as usize, &raw const image.headers as usize);
+            image.headers = [
+                segment(libc::PT_LOAD, libc::PF_R | libc::PF_X, 0, 64),
+                segment(libc::PT_LOAD, libc::PF_R, 64, keys - start - 64),
+                segment(libc::PT_LOAD, libc::PF_R | libc::PF_W, keys - start, end - keys),
+            ];
+            image
+        }
+
+        fn start(&self) -> usize {
+            &raw const *self as usize
+        }
+
+        fn segments(&self) -> Segments<'_> {
+            Segments { base: self.start(), headers: &self.headers }
+        }
+
+        fn module(&self) -> Module<'_> {
+            let addresses = [
+                &raw const self.sites as usize,
+                &raw const self.keys as usize,
+                &raw const self.keys as usize,
+                &raw const self.states as usize,
+                &raw const self.outcome as usize,
+            ];
+            let distances =
+                core::array::from_fn(|at| (addresses[at] as isize - self.start() as isize) as i32 - 4 * at as i32);
+            Module::new(c"image", self.segments(), Ends { address: self.start(), distances }).expect("a module")
+        }
+    }
+
+    #[test]
+    fn a_modules_keys_are_found() {
+        let image = Image::new();
+        let module = image.module();
+        assert_eq!((module.sites.len(), module.keys.len(), module.base), (1, 3, image.start()));
+        assert!(!module.rewritten && !module.is_program() && module.name() == b"image");
+        let keys: Vec<_> = module.keys().collect();
+        assert_eq!((keys.len(), module.invalid_keys()), (2, 0), "a blank record is none");
+        assert_eq!(
+            (keys[0].name(), keys[0].value_name(0), keys[0].value_name(1)),
+            (&b"one"[..], &b"off"[..], &b"on"[..])
+        );
+        assert_eq!((keys[1].name(), keys[1].value_name(2), keys[1].values), (&b"one.more"[..], &b"c"[..], 3));
+        assert_eq!(keys[1].state as *const State as usize, &raw const image.states[1] as usize);
+        assert!(keys[0].same_as(&keys[0]) && !keys[0].same_as(&keys[1]) && keys[0].probe.is_some());
+
+        let at = |name: &[u8], start| module.find_key(name, start, |_| true).map(|(at, _)| at);
+        for start in 0..3 {
+            assert_eq!(
+                [&b"one"[..], b"one.more", b"one.", b"on", b""].map(|name| at(name, start)),
+                [Some(0), Some(1), None, None, None]
+            );
+        }
+        assert!(module.find_key(b"one", 0, |key| key.values == 3).is_none(), "one that is not wanted");
+        assert_eq!(module.key_at(&raw const image.states[1] as usize).map(|key| key.values), Some(3));
+        assert!(module.key_at(&raw const image.states[1] as usize + 8).is_none());
+        #[cfg(feature = "report")]
+        assert!(module.key_named(b"one.more").is_some_and(|key| key.values == 3) && module.key_named(b"on").is_none());
+    }
+
+    #[test]
+    fn a_key_that_leads_elsewhere_is_none() {
+        let broken: [(&str, fn(&mut Image)); 14] = [
+            ("names that end early", |image| image.keys[0].names_length -= 1),
+            ("names that end late", |image| image.keys[0].names_length += 1),
+            ("no names", |image| image.keys[0].names_length = 0),
+            ("names that are elsewhere", |image| image.keys[0].names = 1 << 30),
+            ("too many values", |image| image.keys[0].values = 3),
+            ("too few values", |image| image.keys[0].values = 1),
+            ("one value", |image| (image.keys[0].values, image.keys[0].names_length) = (1, 8)),
+            ("a space", |image| image.names[0][1] = b' '),
+            ("no ASCII", |image| image.names[0][1] = 0x7f),
+            ("a flag of a later version", |image| image.keys[0].flags = 32),
+            ("a probe in data", |image| image.keys[0].probe += 64),
+            ("a state that is read-only", |image| image.keys[0].state -= 512),
+            ("a state between two", |image| image.keys[0].state += 4),
+            ("65 values", |image| {
+                image.names[0] = [0; 160];
+                (0..66).for_each(|at| image.names[0][2 * at] = b'a');
+                (image.keys[0].values, image.keys[0].names_length) = (65, 132);
+            }),
+        ];
+        for (what, change) in broken {
+            let mut image = Image::new();
+            change(&mut image);
+            let module = image.module();
+            assert_eq!((module.keys().count(), module.invalid_keys()), (1, 1), "{what}");
+            assert!(module.find_key(b"one", 0, |_| true).is_none(), "{what}");
+            assert!(module.find_key(b"one.more", 1, |_| true).is_some(), "{what}");
+        }
+        let mut image = Image::new();
+        (0..65).for_each(|at| image.names[0][2 * at..][..2].copy_from_slice(b"a\0"));
+        (image.keys[0].values, image.keys[0].names_length, image.keys[0].flags) = (64, 130, flags::ALL);
+        assert_eq!((image.module().keys().count(), image.module().invalid_keys()), (2, 0), "64 are not too many");
+    }
+
+    #[test]
+    fn records_of_code_that_is_not_there_do_not_count() {
+        let mut image = Image::new();
+        let record = &image.sites[0];
+        let (to_base, to_text, to_data) = (
+            distance(&record.site, &image.text),
+            distance(&record.site, &image.text[8]),
+            distance(&record.site, &image.names),
+        );
+        for (site, live) in [(0, 0), (to_base, 0), (to_text, 1), (to_text + 55, 1), (to_data, 0), (-(1 << 30), 0)] {
+            image.sites[0].site = site;
+            assert_eq!(image.module().live_sites(), live, "{site}");
+        }
+    }
+
+    #[test]
+    fn segments_hold_what_lies_in_them_whole() {
+        const R: u32 = libc::PF_R;
+        let headers = [
+            segment(libc::PT_LOAD, R | libc::PF_X, 0x1000, 0x100),
+            segment(libc::PT_LOAD, R | libc::PF_W, 0x2000, 0x100),
+            segment(libc::PT_GNU_RELRO, R, 0x2000, 0x40),
+            segment(libc::PT_NOTE, R, 0x5000, 0x100),
+        ];
+        let segments = Segments { base: 0x10000, headers: &headers };
+        for (address, length, held) in [
+            (0x11000, 1, true),
+            (0x11000, 0x100, true),
+            (0x11000, 0x101, false),
+            (0x10fff, 1, false),
+            (0x110ff, 1, true),
+            (0x11100, 1, false),
+            (0x15000, 1, false),
+            (usize::MAX, 2, false),
+        ] {
+            assert_eq!(segments.contain(address, length, R), held, "{address:x} {length}");
+            assert_eq!(segments.holding(address, length, R).is_some_and(|range| range == (0x11000..0x11100)), held);
+        }
+        assert!(segments.contain(0x11000, 1, R | libc::PF_X) && !segments.contain(0x12000, 1, R | libc::PF_X));
+        for (address, length, writable) in [
+            (0x11000, 1, false),
+            (0x12000, 1, false),
+            (0x1203f, 1, false),
+            (0x1203f, 2, false),
+            (0x12040, 1, true),
+            (0x120ff, 1, true),
+            (0x120ff, 2, false),
+        ] {
+            assert_eq!(segments.is_writable(address, length), writable, "{address:x} {length}");
+        }
+        assert_eq!(segments.slice::<u8>(0, 0), Some(&[][..]), "nothing lies anywhere");
+        assert!(
+            segments.slice::<SiteRecord>(0x11001, 1).is_none() && segments.slice::<u8>(0x11000, usize::MAX).is_none()
+        );
+        assert!(segments.slice::<SiteRecord>(0x11000, usize::MAX).is_none());
+    }
+
+    /// What llvm-bolt leaves, and what linkers do.
+    #[test]
+    fn code_behind_data_was_added_by_a_tool() {
+        const X: u32 = libc::PF_R | libc::PF_X;
+        let is_rewritten = |outcome: usize, added: usize, with_headers: bool, with_stack: bool| {
+            let mut headers =
+                std::vec![segment(libc::PT_LOAD, X, 0x1000, 0x100), segment(libc::PT_LOAD, X, added, 0x100)];
+            if with_stack {
+                headers.push(segment(libc::PT_GNU_STACK, 0, 0, 0));
+            }
+            if with_headers {
+                headers[1] = segment(libc::PT_LOAD, X, headers.as_ptr() as usize, 0x100);
+            }
+            Segments { base: 0, headers: &headers }.are_rewritten(outcome)
+        };
+        assert!(is_rewritten(0x2000, 0x3000, false, false), "in the place of the stack's entry");
+        assert!(!is_rewritten(0x2000, 0x3000, false, true), "a linker's");
+        assert!(is_rewritten(0x2000, 0, true, true), "with the program headers");
+        assert!(!is_rewritten(0x4000, 0x3000, false, false), "before the data");
+        assert!(!is_rewritten(0x0800, 0x3000, false, false), "no code before the data");
+    }
+
     proptest! {
         #[test]
         fn any_bytes_may_stand_in_a_note_segment(notes in prop::collection::vec(any::<u8>(), 0..200)) {
