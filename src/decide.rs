@@ -520,9 +520,16 @@ mod tests {
             (TIMESLICE, true),
         ] {
             assert_eq!(is_slice_key(&key(flags, middle)), is_it, "{flags}");
-            let (value, origin, _) = chosen(&key(flags, middle), &force);
+            assert_eq!(chosen(&key(flags, middle), &Settings::of_keys(b"")), (1, Origin::Probe, "seen".into()));
+            let (value, origin, reason) = chosen(&key(flags, middle), &force);
             match slice::spare_memory() {
-                Some(_) if is_it => assert_eq!((value, origin), (1, Origin::Forced)),
+                Some(data) if is_it => {
+                    assert_eq!((value, origin), (1, Origin::Forced));
+                    assert!(reason.starts_with("INVAR_KEYS; requests go to memory"), "{reason}");
+                    let mut verdict = Verdict::undecided();
+                    super::force(&mut verdict);
+                    assert_eq!(verdict.data, data);
+                }
                 None if is_it => assert_eq!((value, origin), (0, Origin::Failed)),
                 _ => assert_eq!((value, origin), (1, Origin::Probe)),
             }
@@ -598,6 +605,80 @@ mod tests {
         let memory = slice::memory();
         let expected = if slice::is_area(memory) { (1, Origin::Probe, memory) } else { (0, Origin::Failed, 0) };
         assert_eq!(sealed(flags::SLICE, 1, 5), expected);
+    }
+
+    crate::key! { #[name = "decide.fine"] static FINE: bool = |evidence| { evidence.text("fine"); Ok(true) }; }
+    crate::key! { #[name = "decide.failed"] static FAILED: bool = |_| Err("on purpose"); }
+    const FINE_NAMES: &[u8] = b"decide.fine\0off\0on\0";
+    const FAILED_NAMES: &[u8] = b"decide.failed\0off\0on\0";
+
+    #[test]
+    fn a_twin_is_one_that_can_be() {
+        let own = module::own().expect("this program");
+        assert!(FINE.get() && !FAILED.get());
+        let has_twin = |flags, names| {
+            let ours = ModuleKey { names, ..key(flags, middle) };
+            let twin = sealed_twin(&own, &ours);
+            assert!(twin.is_none_or(|twin| twin.name() == ours.name()));
+            twin.is_some()
+        };
+        assert!(has_twin(0, FINE_NAMES) && has_twin(0, FAILED_NAMES) && !has_twin(0, NAMES));
+        assert!(has_twin(flags::SLICE, FINE_NAMES), "whatever their sorts, they have one name");
+        assert!(!has_twin(flags::OWN, FINE_NAMES), "but for the runtime's own");
+        // As one of C's that had nobody to ask.
+        assert!(has_twin(flags::SLICE | flags::TIMESLICE, FINE_NAMES));
+        assert!(!has_twin(flags::SLICE | flags::TIMESLICE, FAILED_NAMES));
+    }
+
+    #[test]
+    fn a_twin_decides_but_for_facts() {
+        let own = module::own().expect("this program");
+        for (flags, evidence) in [(0, "fine"), (flags::PROVES, "seen"), (flags::SYMBOL, "seen")] {
+            let ours = ModuleKey { names: FINE_NAMES, values: 2, ..key(flags, middle) };
+            decide(&own, &ours, 0, &Settings::of_keys(b""), &mut Verdict::undecided());
+            let verdict = ours.state.verdict().expect("decided");
+            assert_eq!(said(&verdict), (1, Origin::Probe, evidence.into()), "{flags}");
+        }
+        // A lower verdict is taken for a fact as well.
+        let ours = ModuleKey { names: FAILED_NAMES, values: 2, ..key(flags::PROVES, middle) };
+        decide(&own, &ours, 0, &Settings::of_keys(b""), &mut Verdict::undecided());
+        assert_eq!(said(&ours.state.verdict().expect("decided")), (0, Origin::Failed, "on purpose".into()));
+        // And no higher one.
+        let ours = ModuleKey { names: FINE_NAMES, values: 2, ..key(flags::PROVES, untouched) };
+        decide(&own, &ours, 0, &Settings::of_keys(b""), &mut Verdict::undecided());
+        assert_eq!(said(&ours.state.verdict().expect("decided")), (0, Origin::Probe, "".into()));
+    }
+
+    #[test]
+    fn a_library_asks_the_programs_probe_for_slices() {
+        let own = module::own().expect("this program");
+        let mut library = own;
+        library.path = c"library";
+        let answer = |own: &Module<'_>, flags| {
+            let mut verdict = Verdict::undecided();
+            probe_by_program(own, &key(flags, middle), &mut verdict);
+            said(&verdict)
+        };
+        let seen = (1, Origin::Probe, "seen".into());
+        assert_eq!(answer(&own, TIMESLICE), seen);
+        assert_eq!(answer(&library, 0), seen);
+        let mut theirs = Verdict::undecided();
+        probe(&own.keys().find(is_slice_key).expect("the program's"), &mut theirs);
+        let theirs = if theirs.origin() == Origin::Failed { seen } else { said(&theirs) };
+        assert_eq!(answer(&library, TIMESLICE), theirs);
+    }
+
+    #[test]
+    fn a_probe_may_leave_a_length_that_lies() {
+        extern "C" fn lies(verdict: &mut Verdict, _: &KeyRecord) {
+            // SAFETY: the evidence's length (`docs/site-abi.md`), which may be any number.
+            unsafe { core::ptr::from_mut(verdict).cast::<u8>().add(16).cast::<u16>().write(60000) };
+        }
+        let mut verdict = Verdict::undecided();
+        probe(&key(0, lies), &mut verdict);
+        // SAFETY: numbers alone.
+        let bytes: [u8; 256] = unsafe { core::mem::transmute(verdict) };
+        assert_eq!(u16::from_ne_bytes([bytes[16], bytes[17]]), 238);
     }
 
     #[test]

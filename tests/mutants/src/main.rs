@@ -4,6 +4,7 @@
 //! tests/mutate src/text.rs lock/src        these files, or all in a folder
 //! tests/mutate src/bind.rs --tests lib,settings     looked at by these tests only
 //! tests/mutate src/text.rs --own                    by the unit tests in the file
+//! tests/mutate src/text.rs --lived LOG              those only that lived, or never ran, when this was printed
 //! ```
 //!
 //! All of it happens in a copy, `target/mutants/tree`, which is built once: each change is compiled in beside what stands
@@ -47,10 +48,17 @@ const STAGES: &[&[&str]] = &[
 fn main() -> ExitCode {
     let root = fs::canonicalize(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")).expect("the project");
     let mut arguments = std::env::args().skip(1);
-    let (mut wanted, mut tests, mut only_own) = (vec![], String::new(), false);
+    let (mut wanted, mut tests, mut only_own, mut lived) = (vec![], String::new(), false, None);
     while let Some(argument) = arguments.next() {
         match &*argument {
             "--tests" => tests = arguments.next().expect("names, with commas between them"),
+            "--lived" => {
+                let log = fs::read_to_string(arguments.next().expect("a file")).expect("a file");
+                let lives = |line: &str| {
+                    Some(line.strip_prefix("LIVES\t").or_else(|| line.strip_prefix("NEVER RUN\t"))?.to_owned())
+                };
+                lived = Some(log.lines().filter_map(lives).collect::<Vec<_>>());
+            }
             "--own" => (tests, only_own) = ("lib".into(), true),
             _ => wanted.push(argument),
         }
@@ -72,6 +80,10 @@ fn main() -> ExitCode {
     let mut order: Vec<_> = mutants.iter().enumerate().collect();
     order.sort_by_key(|(_, mutant)| wanted.iter().position(|wanted| Path::new(&mutant.file).starts_with(wanted)));
     for (at, Mutant { file, line, what }) in order {
+        let place = format!("{file}:{line}: {what}");
+        if lived.as_ref().is_some_and(|lived| !lived.contains(&place)) {
+            continue;
+        }
         let seen = || stages.iter().filter(|stage| stage.seen[at + 1] && stage.is_of_lock == file.starts_with("lock"));
         let (number, own) = ((at + 1).to_string(), own_tests(file));
         let fails = |stage: &Stage, filter: &str| !stage.run(&[("MUTANT", &number)], filter, stage.limit(filter));
@@ -82,7 +94,7 @@ fn main() -> ExitCode {
             None => "LIVES".into(),
         };
         lives += usize::from(killer.is_none());
-        println!("{fate}\t{file}:{line}: {what}");
+        println!("{fate}\t{place}");
     }
     println!("{lives} of {} changes live", mutants.len());
     if lives == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
