@@ -820,6 +820,8 @@ mod tests {
     #[test]
     fn our_note_is_found_among_others() {
         let mut notes = note(b"GNU\0", 3, &[7; 20]);
+        notes.extend(note(b"a longer name\0", 3, &[7; 70_001]));
+        notes.extend(note(&[b'x'; 300], 3, &[7; 1]));
         notes.extend(note(b"invar\0", 2, &[1; DESCRIPTOR]));
         notes.extend(note(b"invar\0", ABI, &[2; DESCRIPTOR + 4]));
         assert_eq!(find_note(&notes), None, "other versions are not ours");
@@ -833,6 +835,7 @@ mod tests {
         text: [u8; 64],
         names: [[u8; 160]; 2],
         sites: [SiteRecord; 1],
+        between: [SiteRecord; 1],
         keys: [KeyRecord; 3],
         states: [[u64; 32]; 2],
         outcome: Outcome,
@@ -889,7 +892,7 @@ mod tests {
         fn module(&self) -> Module<'_> {
             let addresses = [
                 &raw const self.sites as usize,
-                &raw const self.keys as usize,
+                &raw const self.between as usize,
                 &raw const self.keys as usize,
                 &raw const self.states as usize,
                 &raw const self.outcome as usize,
@@ -979,6 +982,86 @@ mod tests {
             image.sites[0].site = site;
             assert_eq!(image.module().live_sites(), live, "{site}");
         }
+        // Old linkers put what is read only beside the code.
+        image.headers[1].p_flags |= libc::PF_X;
+        image.sites[0].site = 0;
+        assert_eq!(image.module().live_sites(), 0, "a blank record leads to itself");
+    }
+
+    #[test]
+    fn a_module_reaches_from_its_first_byte_to_its_last() {
+        let image = Image::new();
+        let (module, start, end) = (image.module(), image.start(), &raw const image.headers as usize);
+        assert!(module.contains(start) && module.contains(end - 1));
+        assert!(!module.contains(start - 1) && !module.contains(end));
+        #[cfg(feature = "profile")]
+        assert_eq!(module.range(), start..end);
+        assert_eq!(module.text(start, 64), Some(start..start + 64));
+        assert!(module.text(start, 65).is_none() && module.text(start + 64, 1).is_none());
+    }
+
+    #[test]
+    fn this_program_finds_itself() {
+        let own = own().expect("this program");
+        assert!(own.is_program() && !own.rewritten && own.outcome.loaded() && own.name() == b"(program)");
+        assert!(one_is(&mut |module| module.is_program()) && !one_is(&mut |_| false));
+        // SAFETY: nothing of it is used.
+        assert!(unsafe { find(|_| false) }.is_none());
+        let header = leads_to(&OWN.header);
+        let found = Segments::from_header(header).expect("the program's");
+        assert_eq!((found.base, found.unlisted_path()), (own.base, c""));
+        assert!(found.hold_own());
+        assert!(Segments::from_header(header + 1).is_none() && Segments::from_header(0).is_none());
+        assert!(Segments::from_header(header + sys::page_size()).is_none(), "no header");
+    }
+
+    /// A page with a header of a library's, and what can be wrong with it.
+    #[test]
+    fn a_header_says_where_its_segments_are() {
+        #[repr(C, align(65536))]
+        struct File {
+            header: Header,
+            table: [ProgramHeader; 3],
+        }
+        // SAFETY: numbers alone.
+        let mut file = std::boxed::Box::new(unsafe { core::mem::zeroed::<File>() });
+        file.header.e_ident[..4].copy_from_slice(b"\x7fELF");
+        file.header.e_phoff = core::mem::offset_of!(File, table) as _;
+        (file.header.e_phnum, file.header.e_phentsize) = (3, size_of::<ProgramHeader>() as u16);
+        file.table = [
+            segment(libc::PT_NOTE, 0, 0x10, 1),
+            segment(libc::PT_LOAD, 0, 0x4000, 1),
+            segment(libc::PT_LOAD, 0, 0x1000, 1),
+        ];
+        file.table[1].p_offset = 0x3000;
+        let base = |file: &File| Segments::from_header(&raw const *file as usize).map(|found| found.base);
+        let address = &raw const *file as usize;
+        assert_eq!(base(&file), Some(address.wrapping_sub(0x1000)), "of what begins the file");
+        let path = Segments::from_header(address).expect("segments").unlisted_path();
+        assert_eq!(path, c"(not in the loader's list)");
+        for change in [
+            |file: &mut File| file.header.e_ident[0] = 0,
+            |file: &mut File| file.header.e_phentsize -= 1,
+            |file: &mut File| file.header.e_phoff += 1,
+            |file: &mut File| file.header.e_phoff = 1 << 30,
+            |file: &mut File| file.table[2].p_offset = 0x1000,
+        ] {
+            // SAFETY: numbers alone.
+            let mut broken = std::boxed::Box::new(unsafe { core::ptr::read(&raw const *file) });
+            change(&mut broken);
+            assert_eq!(base(&broken), None);
+        }
+    }
+
+    #[test]
+    fn one_copy_of_the_runtime_is_at_work() {
+        let lock = &own().expect("this program").outcome.lock;
+        let mut times = 0;
+        exclusively(|| {
+            times += 1;
+            assert_eq!(lock.load(Ordering::Relaxed), 1);
+        });
+        assert_eq!(times, 1);
     }
 
     #[test]
@@ -988,6 +1071,7 @@ mod tests {
             segment(libc::PT_LOAD, R | libc::PF_X, 0x1000, 0x100),
             segment(libc::PT_LOAD, R | libc::PF_W, 0x2000, 0x100),
             segment(libc::PT_GNU_RELRO, R, 0x2000, 0x40),
+            segment(libc::PT_GNU_RELRO, R, 0x20c0, 0x10),
             segment(libc::PT_NOTE, R, 0x5000, 0x100),
         ];
         let segments = Segments { base: 0x10000, headers: &headers };
@@ -1011,6 +1095,8 @@ mod tests {
             (0x1203f, 1, false),
             (0x1203f, 2, false),
             (0x12040, 1, true),
+            (0x120bf, 1, true),
+            (0x120bf, 2, false),
             (0x120ff, 1, true),
             (0x120ff, 2, false),
         ] {
@@ -1043,6 +1129,9 @@ mod tests {
         assert!(is_rewritten(0x2000, 0, true, true), "with the program headers");
         assert!(!is_rewritten(0x4000, 0x3000, false, false), "before the data");
         assert!(!is_rewritten(0x0800, 0x3000, false, false), "no code before the data");
+        assert!(is_rewritten(0x1100, 0x3000, false, false), "the data right behind the code");
+        let read_only = [segment(libc::PT_LOAD, libc::PF_R, 0x1000, 0x100), segment(libc::PT_LOAD, X, 0x3000, 0x100)];
+        assert!(!Segments { base: 0, headers: &read_only }.are_rewritten(0x2000), "no code before the data");
     }
 
     proptest! {
