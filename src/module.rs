@@ -935,7 +935,8 @@ mod tests {
 
     #[test]
     fn a_key_that_leads_elsewhere_is_none() {
-        let broken: [(&str, fn(&mut Image)); 14] = [
+        type Change = (&'static str, fn(&mut Image));
+        let broken: [Change; 14] = [
             ("names that end early", |image| image.keys[0].names_length -= 1),
             ("names that end late", |image| image.keys[0].names_length += 1),
             ("no names", |image| image.keys[0].names_length = 0),

@@ -214,4 +214,25 @@ mod tests {
             [(name("report.one"), one), (name("report.two"), Origin::Failed), (name("report.two"), Origin::Probe)]
         );
     }
+
+    #[test]
+    fn a_site_has_its_key() {
+        let _ = (crate::branch!(newer::SAME), crate::branch!(newer::KEY), crate::branch!(older::SAME));
+        let states = [
+            (&raw const newer::SAME as usize, "report.one"),
+            (&raw const newer::KEY as usize, "report.two"),
+            (&raw const older::SAME as usize, "report.one"),
+        ];
+        let mut found = 0;
+        report().modules(|module| {
+            for binding in module.bindings() {
+                let state = binding.site().expect("a site").state as usize;
+                for (_, name) in states.iter().filter(|(address, _)| *address == state) {
+                    assert_eq!(binding.key().expect("its key").name(), *name);
+                    found += 1;
+                }
+            }
+        });
+        assert_eq!(found, if invar_arch::PATCHES { 3 } else { 0 });
+    }
 }
