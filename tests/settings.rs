@@ -128,12 +128,14 @@ fn what_is_counted_is_said() {
 }
 
 fn unbound_sites_follow_their_keys() {
-    let (bound, checked) = (story(&[]), story(&[("INVAR_WRITER", "off")]));
+    let (bound, checked) = (story(&[]), story(&[("INVAR_WRITER", "off"), ("INVAR_REPORT", "stderr")]));
     checked.program().assert_checked();
     assert_eq!(checked.choices(), bound.choices());
     assert_eq!(checked.program().keys, bound.program().keys);
     if invar_arch::PATCHES {
         assert_eq!(checked.program().reason, "by setting");
+        let line = checked.errors.lines().find(|line| line.starts_with("module (program) at ")).expect("its report");
+        assert!(line.ends_with(" sites, 0 bound; what is not bound stays checked: by setting"), "{line}");
     }
 }
 
