@@ -873,6 +873,7 @@ mod tests {
         assert_eq!((state.begun_by(7), state.begun_by(8)), (Some(3), None));
         assert!(state.outcome().is_none() && state.verdict().is_none());
 
+        assert!(!state.settle(), "nobody has given up");
         state.seal(&verdict);
         assert!(state.decided() && state.begun() && state.value() == 1);
         assert_eq!((state.begun_by(7), state.begun_by(5)), (None, None), "it is decided");
