@@ -204,7 +204,7 @@ fn agree(own: &Module<'_>, key: &ModuleKey<'_>, verdict: &mut Verdict) {
 /// of their sort have their name.
 #[cold]
 fn sealed<'a>(other: &Module<'a>, ours: &ModuleKey<'_>, start: usize) -> Option<(usize, ModuleKey<'a>)> {
-    other.find_key(ours.name(), start, |theirs| {
+    other.find_key(ours.name(), start, &|theirs| {
         theirs.state.decided() && ((ours.flags | theirs.flags) & flags::OWN == 0 || are_of_a_sort(ours, theirs))
     })
 }

@@ -62,9 +62,8 @@
 //!
 //! - `slice`: the slice key and [`slice::enter`]. A library that only branches on other keys does without the probes of
 //!   the kernel.
-//! - `report`: the text that `INVAR_REPORT` and `INVAR_HELP` print, and the line on a key in `INVAR_KEYS` that no module has.
-//!   Without it a module obeys the settings all the same. It still says which variables are misspelt, and why `INVAR=require`
-//!   ends the process. [`report()`] is there as well.
+//! - `report`: the text that `INVAR_REPORT` and `INVAR_HELP` print. Without it a module obeys the settings all the same. It still
+//!   says what is misspelt in them, and why `INVAR=require` ends the process. [`report()`] is there as well.
 //! - `profile`: `INVAR_SLICE`, and [`slice::counts`]. A module without it binds its slice sites whatever `INVAR_SLICE` says, and
 //!   its sections are not counted.
 //!

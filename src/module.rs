@@ -470,7 +470,7 @@ impl<'a> Module<'a> {
         &self,
         name: &[u8],
         start: usize,
-        wanted: impl Fn(&ModuleKey<'a>) -> bool,
+        wanted: &dyn Fn(&ModuleKey<'a>) -> bool,
     ) -> Option<(usize, ModuleKey<'a>)> {
         (start..start + self.keys.len()).find_map(|at| {
             let at = at % self.keys.len();
@@ -486,10 +486,9 @@ impl<'a> Module<'a> {
     }
 
     /// The first key of this name.
-    #[cfg(feature = "report")]
     #[cold]
     pub(crate) fn key_named(&self, name: &[u8]) -> Option<ModuleKey<'a>> {
-        self.keys().find(|key| key.name() == name)
+        self.find_key(name, 0, &|_| true).map(|(_, key)| key)
     }
 
     /// The key whose state has this address.

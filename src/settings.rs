@@ -8,7 +8,6 @@
 #![allow(unsafe_code)]
 
 use crate::bind::Wish;
-#[cfg(feature = "report")]
 use crate::key::flags;
 use crate::module::{self, Module};
 #[cfg(feature = "profile")]
@@ -19,7 +18,6 @@ use crate::text::{Sink, Text};
 use crate::write::Writer;
 use core::ffi::{CStr, c_char};
 use core::sync::atomic::Ordering::Relaxed;
-#[cfg(feature = "report")]
 use invar_arch as arch;
 
 /// What the environment says.
@@ -76,7 +74,7 @@ pub const SETTINGS: &[(&str, &str, &str)] = &[
         "where INVAR_SLICE counts; %p in it is the process, and no file is overwritten [profile: invar-%p.profile]",
     ),
     ("INVAR_GUARD", "0|1", "1: where the slice key is on, a seccomp filter refuses to switch slices off, for good [0]"),
-    ("INVAR_HELP", "1", "print this table at load, and go on"),
+    ("INVAR_HELP", "0|1", "1: print this table at load, and go on [0]"),
 ];
 
 /// The settings' names. As bytes: strings would have to be relocated, in every module.
@@ -84,14 +82,18 @@ const NAMES: &[u8] = b"INVAR INVAR_KEYS INVAR_WRITER INVAR_REPORT INVAR_GUARD IN
 const MODES: &[u8] = b"off auto require";
 const WRITERS: &[u8] = b"off auto mem mprotect";
 const SWITCH: &[u8] = b"0 1";
+/// What a switch may have as well, where it is not on.
+const OFF: &[u8] = b"no off";
 const COUNTING: &[u8] = b"off count profile";
 
 // What a module's outcome says in `said`.
 /// It has said which variables are misspelt, unless somebody had.
 const VARIABLES: u32 = 1;
-/// It has said which entries of `INVAR_KEYS` are, and printed the table.
-#[cfg(feature = "report")]
+/// It has said which entries of `INVAR_KEYS` are.
 const KEYS: u32 = 2;
+/// It has printed the table. (`decide` has the bit between.)
+#[cfg(feature = "report")]
+const HELP: u32 = 8;
 
 impl Settings {
     /// What the environment says; while a module is loaded also what is misspelt in it.
@@ -138,6 +140,7 @@ impl Settings {
         }
         let loud = self.loud;
         let among = |values| choose(loud, bytes, value, values);
+        let is_on = || place(value, OFF).is_none() && among(SWITCH) == Some(1);
         match place(name, NAMES) {
             Some(0) => match among(MODES) {
                 Some(0) => self.mode = Mode::Off,
@@ -159,8 +162,8 @@ impl Settings {
             }
             // SAFETY: behind `INVAR_REPORT=`, in the same string.
             Some(3) => self.report = Some(unsafe { CStr::from_ptr(value.as_ptr().cast()) }),
-            Some(4) => self.guard = among(SWITCH) == Some(1) && cfg!(feature = "slice"),
-            Some(5) => self.help = value != b"0",
+            Some(4) => self.guard = is_on() && cfg!(feature = "slice"),
+            Some(5) => self.help = is_on(),
             // Both are for the probe of their key.
             Some(6) => _ = among(COUNTING),
             Some(_) => {}
@@ -175,15 +178,16 @@ impl Settings {
         }
     }
 
-    /// Says once in a process what `INVAR_KEYS` names that no module has so far, and prints the table if that is wanted. A
-    /// module without the feature `report` leaves this to others.
+    /// Says once in a process what `INVAR_KEYS` names that no module has so far, and prints the table if that is wanted: a
+    /// module without the feature `report` leaves the table to others.
     #[cold]
     pub(crate) fn check(&self, own: &Module<'_>) {
         #[cfg(feature = "report")]
-        if (self.help || !self.keys.is_empty()) && !said(KEYS) {
-            if self.help {
-                crate::report::load::help();
-            }
+        if self.help && !said(HELP) {
+            crate::report::load::help();
+            own.outcome.said.fetch_or(HELP, Relaxed);
+        }
+        if !self.keys.is_empty() && !said(KEYS) {
             self.entries().for_each(check_key);
             own.outcome.said.fetch_or(KEYS, Relaxed);
         }
@@ -212,53 +216,68 @@ fn misspelt(loud: bool, variable: &[u8], why: &[u8], values: &[u8]) {
 }
 
 /// Looks at one `KEY=VALUE`. A key may belong to a module that is loaded later, so it can be said only that none has it so far.
-#[cfg(feature = "report")]
 #[cold]
 fn check_key(entry: &[u8]) {
-    let (name, value) = match name_length(entry) {
-        Some(equals) => (&entry[..equals], &entry[equals + 1..]),
-        None if entry.is_empty() => return,
-        None => return sys::complain(&[KEYS_SETTING, entry, IGNORED, b"it is not KEY=VALUE"]),
-    };
-    let (mut fine, mut is_symbol, mut values) = (false, false, Text::<1024>::new());
+    if entry.is_empty() {
+        return;
+    }
+    let equals = name_length(entry);
+    let (name, value) = entry.split_at(equals.unwrap_or(0));
+    let value = value.get(1..).unwrap_or_default();
+    let built_in = values_of_built_in(name);
+    let mut fine = place(value, built_in).is_some();
+    let (mut is_key, mut is_symbol) = (!built_in.is_empty(), false);
+    #[cfg(feature = "report")]
+    let mut values = Text::<1024>::new();
     module::one_is(&mut |module| {
         if let Some(key) = module.key_named(name) {
-            is_symbol = key.flags & flags::SYMBOL != 0;
-            values = Text::new();
+            (is_key, is_symbol) = (true, key.flags & flags::SYMBOL != 0);
             // The values' names stand behind the key's, each with a NUL behind it.
             let names = key.names.get(name.len() + 1..).unwrap_or_default();
-            names.iter().for_each(|&byte| values.put(&[if byte == 0 { b' ' } else { byte }]));
-            fine |= !is_symbol && place(value, values.as_bytes()).is_some();
-            fine |= key.flags & flags::TIMESLICE != 0 && value == b"force";
+            fine |= !is_symbol && place_between(value, names, 0).is_some();
+            #[cfg(feature = "report")]
+            {
+                values = Text::new();
+                names.iter().for_each(|&byte| values.put(&[if byte == 0 { b' ' } else { byte }]));
+            }
         }
         false
     });
-    let values = values.as_bytes().trim_ascii_end();
-    // What a key of the runtime's own may have.
-    let built_in: &[u8] = if name.starts_with(b"cpu.") { b"off on" } else { b"off on force count profile" };
-    let (is_ignored, why, values): (&[u8], &[u8], &[u8]) = match values {
-        _ if fine => return,
-        _ if is_symbol => (IGNORED, b"a symbol goes by other keys", b""),
-        b"" if !is_built_in(name) => (b": ", b"no module that is loaded so far has such a key", b""),
-        b"" if place(value, built_in).is_some() => return,
-        b"" => (IGNORED, VALUES, built_in),
-        values => (IGNORED, VALUES, values),
+    // Where nothing is listed, values are not either: it would take half a kilobyte.
+    #[cfg(not(feature = "report"))]
+    let (wrong, values): (&[u8], &[u8]) = (b"the key has no such value", b"");
+    #[cfg(feature = "report")]
+    let (wrong, values): (&[u8], &[u8]) = match values.as_bytes().trim_ascii_end() {
+        b"" => (VALUES, built_in),
+        values => (VALUES, values),
+    };
+    let (is_ignored, why, values): (&[u8], &[u8], &[u8]) = match () {
+        () if equals.is_none() => (IGNORED, b"it is not KEY=VALUE", b""),
+        () if fine => return,
+        () if is_symbol => (IGNORED, b"a symbol goes by other keys", b""),
+        () if !is_key => (b": ", b"no module that is loaded so far has such a key", b""),
+        () => (IGNORED, wrong, values),
     };
     sys::complain(&[KEYS_SETTING, entry, is_ignored, why, values]);
 }
 
-/// Whether it is a key of the runtime's own, which this process may do without.
-#[cfg(feature = "report")]
+/// What a key of the runtime's own may have, which this process may do without; nothing for another key.
 #[cold]
-fn is_built_in(name: &[u8]) -> bool {
-    match name.strip_prefix(b"cpu.") {
-        Some(_) if arch::FEATURES.is_empty() => true,
-        Some(feature) => place(feature, arch::FEATURES.as_bytes()).is_some() || arch::level(feature).is_some(),
-        None => place(name, b"slice slice.counting slice.hook").is_some(),
+fn values_of_built_in(name: &[u8]) -> &'static [u8] {
+    let is_known = |feature| {
+        arch::FEATURES.is_empty()
+            || place(feature, arch::FEATURES.as_bytes()).is_some()
+            || arch::level(feature).is_some()
+    };
+    match (place(name, b"slice slice.counting slice.hook"), name.strip_prefix(b"cpu.")) {
+        (Some(0), _) => b"off on force",
+        (Some(1), _) => COUNTING,
+        (Some(_), _) => b"off on",
+        (None, Some(feature)) if is_known(feature) => b"off on",
+        (None, _) => b"",
     }
 }
 
-#[cfg(feature = "report")]
 const KEYS_SETTING: &[u8] = b"INVAR_KEYS: ";
 const IGNORED: &[u8] = b" is ignored: ";
 const VALUES: &[u8] = b"its values are ";
@@ -325,12 +344,18 @@ fn name_length(setting: &[u8]) -> Option<usize> {
 /// The place of `word` in a list of words with a space between them: the compiler would compare in line with each, in a good
 /// part of this code.
 #[cold]
-#[inline(never)]
 fn place(word: &[u8], words: &[u8]) -> Option<usize> {
+    place_between(word, words, b' ')
+}
+
+/// The same for words with another separator.
+#[cold]
+#[inline(never)]
+fn place_between(word: &[u8], words: &[u8], separator: u8) -> Option<usize> {
     if word.is_empty() {
         return None;
     }
-    words.split(|&byte| byte == b' ').position(|other| other == word)
+    words.split(|&byte| byte == separator).position(|other| other == word)
 }
 
 unsafe extern "C" {
@@ -372,7 +397,7 @@ mod tests {
             let understood = match place(name.as_bytes(), NAMES).expect(name) {
                 0 => MODES,
                 2 => WRITERS,
-                4 => SWITCH,
+                4 | 5 => SWITCH,
                 6 => COUNTING,
                 _ => continue,
             };

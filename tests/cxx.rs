@@ -267,7 +267,8 @@ struct Sid {
 
 impl Sid {
     fn find() -> Result<Self, String> {
-        let root = std::env::var_os("INVAR_SID").ok_or("INVAR_SID names no folder that tests/sid has made")?;
+        let root =
+            std::env::var_os("INVAR_TEST_SID").ok_or("INVAR_TEST_SID names no folder that tests/sid has made")?;
         let root = PathBuf::from(root);
         if !root.join("complete").exists() {
             return Err(format!("{} is none that tests/sid has made", root.display()));

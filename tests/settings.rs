@@ -5,6 +5,7 @@ mod common;
 use common::elf::Image;
 use common::{ANYWHERE, Build, Tale, Temporary, command, no_setuid, output, run, set_user, sites, tale, test};
 use invar::{EXIT_REQUIRED, SETTINGS};
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -37,12 +38,14 @@ fn main() -> ExitCode {
         test("what is misspelt gets a line, and is ignored", ANYWHERE, what_is_misspelt_gets_a_line),
         test("one line in a process, whoever is loaded when", ANYWHERE, one_line_in_a_process),
         test("a module without reports says what is misspelt", ANYWHERE, a_module_without_reports_complains),
+        test("a module without reports says which keys are misspelt", ANYWHERE, a_module_without_reports_looks_at_keys),
         test(
             "a module without reports says what require misses",
             sites(),
             a_module_without_reports_says_what_is_missing,
         ),
         test("the docs list every setting", ANYWHERE, the_docs_list_every_setting),
+        test("what the tests are told by is no misspelt setting", ANYWHERE, the_tests_variables_are_nobodys),
         test("programs with raised privileges take no settings", no_setuid(), raised_privileges_take_no_settings),
     ])
 }
@@ -252,7 +255,9 @@ fn help_prints_the_table() {
         assert!(tale.errors.contains(&format!("{name}={values}\n")), "{name} is missing: {}", tale.errors);
         assert!(tale.errors.contains(meaning), "what {name} means is missing or cut off: {}", tale.errors);
     }
-    assert_eq!(story(&[("INVAR_HELP", "0")]).errors, "");
+    for off in ["0", "no", "off", ""] {
+        assert_eq!(story(&[("INVAR_HELP", off), ("INVAR_GUARD", off)]).errors, "", "{off}");
+    }
 }
 
 fn the_report_goes_where_it_is_wanted() {
@@ -408,12 +413,13 @@ fn the_report_says_why_a_key_is_undecided() {
 }
 
 /// Variables, and the line that each gets.
-const MISSPELT: [(&str, &str, &str); 14] = [
+const MISSPELT: [(&str, &str, &str); 15] = [
     ("INVAR", "requrie", "INVAR=requrie is ignored: its values are off auto require"),
     ("INVAR", "OFF", "INVAR=OFF is ignored: its values are off auto require"),
     ("INVAR_WRITER", "laser", "INVAR_WRITER=laser is ignored: its values are off auto mem mprotect"),
     ("INVAR_SLICE", "all", "INVAR_SLICE=all is ignored: its values are off count profile"),
     ("INVAR_GUARD", "yes", "INVAR_GUARD=yes is ignored: its values are 0 1"),
+    ("INVAR_HELP", "yes", "INVAR_HELP=yes is ignored: its values are 0 1"),
     ("INVAR_REPORT", "1", "INVAR_REPORT=1 is ignored: a file of this name is ./1"),
     ("INVAR_REPORT", "stdrr", "INVAR_REPORT=stdrr is ignored: a file of this name is ./stdrr"),
     ("INVAR_KEYS", "story.on", "INVAR_KEYS: story.on is ignored: it is not KEY=VALUE"),
@@ -501,31 +507,74 @@ fn one_line_in_a_process() {
     }
 }
 
-/// A program without the runtime, with the small library in front.
-fn with_small_library(settings: &[(&str, &str)]) -> Output {
+/// A program without the runtime, with the small library in front, and more libraries.
+fn with_small_library(settings: &[(&str, &str)], more: &[PathBuf]) -> Output {
     let small = Build::small().named("small-bound").argument("--features").argument("bound").library("small");
-    output(command("true").env("LD_PRELOAD", small).envs(settings.iter().copied()))
+    let libraries = more.iter().fold(small.display().to_string(), |all, more| format!("{all}:{}", more.display()));
+    output(command("true").env("LD_PRELOAD", libraries).envs(settings.iter().copied()))
 }
 
 fn a_module_without_reports_complains() {
     for (name, value, line) in MISSPELT.iter().filter(|(name, ..)| *name != "INVAR_KEYS") {
-        let output = with_small_library(&[(name, value)]);
+        let output = with_small_library(&[(name, value)], &[]);
         assert!(output.status.success());
         assert_eq!(errors(&output), format!("invar: {line}\n"));
     }
-    let output = with_small_library(&[("INVAR_\u{9b}31m\nforged", "1")]);
+    let output = with_small_library(&[("INVAR_\u{9b}31m\nforged", "1")], &[]);
     assert_eq!(errors(&output).lines().count(), 1, "{}", errors(&output));
     assert!(errors(&output).starts_with("invar: INVAR_??31m?forged is ignored: "), "{}", errors(&output));
 }
 
+/// In other words than one that has them, and the same entries.
+fn a_module_without_reports_looks_at_keys() {
+    let lines = [
+        ("small.quick", "small.quick is ignored: it is not KEY=VALUE"),
+        ("small.quick=maybe", "small.quick=maybe is ignored: the key has no such value"),
+        ("small.quick=force", "small.quick=force is ignored: the key has no such value"),
+        ("cpu.avx2=maybe", "cpu.avx2=maybe is ignored: the key has no such value"),
+        ("slice=fource", "slice=fource is ignored: the key has no such value"),
+        ("smal.quick=off", "smal.quick=off: no module that is loaded so far has such a key"),
+        ("cpu.nothing=off", "cpu.nothing=off: no module that is loaded so far has such a key"),
+    ];
+    for (entry, line) in lines {
+        let known = || !(entry.starts_with("cpu.avx2") && invar_arch::FEATURES.is_empty());
+        let output = with_small_library(&[("INVAR_KEYS", entry)], &[]);
+        assert!(output.status.success());
+        assert_eq!(errors(&output), if known() { format!("invar: INVAR_KEYS: {line}\n") } else { String::new() });
+    }
+    for entry in ["small.quick=off,,small.quick=on", "slice=off,slice=force,slice.counting=count,cpu.popcnt=off"] {
+        assert_eq!(errors(&with_small_library(&[("INVAR_KEYS", entry)], &[])), "", "{entry}");
+    }
+    // Whoever is loaded first says it, and nobody else.
+    let more = [Build::release().library("plugin")];
+    let output = with_small_library(&[("INVAR_KEYS", "small.quick=maybe,shared.width=maybe")], &more);
+    assert_eq!(errors(&output).lines().count(), 2, "{}", errors(&output));
+}
+
 fn a_module_without_reports_says_what_is_missing() {
-    let output = with_small_library(&[("INVAR", "require")]);
+    let output = with_small_library(&[("INVAR", "require")], &[]);
     assert_eq!((output.status.code(), &*errors(&output)), (Some(0), ""));
-    let output = with_small_library(&[("INVAR", "require"), ("INVAR_WRITER", "off")]);
+    let output = with_small_library(&[("INVAR", "require"), ("INVAR_WRITER", "off")], &[]);
     assert_eq!(output.status.code(), Some(EXIT_REQUIRED));
     let errors = errors(&output);
     assert!(errors.starts_with("invar: INVAR=require: /") && errors.lines().count() == 1, "{errors}");
     assert!(errors.contains("/libsmall.so: 0 of ") && errors.ends_with(" sites are bound; by setting\n"), "{errors}");
+}
+
+/// Programs that the tests run have their variables too.
+fn the_tests_variables_are_nobodys() {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"));
+    let mut names = BTreeSet::new();
+    for file in [".ci/run", "tests/cxx.rs", "tests/common/mod.rs", "guest/src/cache.rs"] {
+        let text = std::fs::read_to_string(format!("{root}/{file}")).unwrap();
+        for before in ["export INVAR", "var_os(\"INVAR", "str = \"INVAR"] {
+            let ends = |character: char| character != '_' && !character.is_ascii_alphanumeric();
+            names.extend(text.split(before).skip(1).map(|rest| format!("INVAR{}", rest.split(ends).next().unwrap())));
+        }
+    }
+    assert!(names.len() >= 3, "{names:?}");
+    let variables: Vec<_> = names.iter().map(|name| (&**name, "/nowhere")).collect();
+    assert_eq!(story(&variables).errors, "");
 }
 
 /// What `INVAR_HELP=1` prints is what can be read elsewhere.
