@@ -17,6 +17,7 @@ fn main() -> ExitCode {
         test("what is built, make install installs, and builds nothing", needs("make"), installed_as_it_is),
         test("nothing is installed where nothing was built", needs("make"), nothing_to_install),
         test("folders with spaces, and nothing left", needs("pkg-config"), folders_with_spaces),
+        test("a folder that make cannot build in is refused", needs("make"), folders_that_make_cannot_use),
         test("a packager's flags are heeded", needs("make"), flags_are_heeded),
         test("make check tries what was built", needs("make"), checked),
         test("stripped on demand only", needs("make"), stripped_on_demand),
@@ -186,6 +187,31 @@ fn folders_with_spaces() {
     assert_eq!(said.trim_end(), words.join(" "));
     make("capi", &[&["uninstall"], &settings[..]].concat());
     assert!(contents(&root).is_empty(), "{:?}", contents(&root).keys());
+}
+
+/// Whatever is to be done, and before anything is. (Not with make -C: then make does not see the path.)
+fn folders_that_make_cannot_use() {
+    let folder = empty("two words");
+    let link = folder.join("capi");
+    std::os::unix::fs::symlink(CAPI, &link).unwrap();
+    let (makefile, build) = (link.join("Makefile"), folder.join("build"));
+    let words = |name: &str, path: &Path| format!("{name}={}", path.display());
+    let told = |arguments: &[&str]| {
+        let mut make = without_cargos("make");
+        make.current_dir(scratch()).arg("CARGO=false").args(arguments);
+        let said = refusal(&mut make);
+        assert_eq!(said.lines().count(), 1, "{said}");
+        said
+    };
+    for goal in ["all", "check", "install", "clean"] {
+        let said = told(&["-f", makefile.to_str().unwrap(), goal]);
+        assert!(said.contains("this Makefile's path has a space in it: use make -C FOLDER"), "{said}");
+        for name in ["BUILD", "CARGO_TARGET"] {
+            let said = told(&["-C", CAPI, goal, &words(name, &build)]);
+            assert!(said.contains("BUILD and CARGO_TARGET must be paths without a space"), "{said}");
+        }
+    }
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1, "something was built");
 }
 
 /// As sections and build ids show.
