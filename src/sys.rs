@@ -459,11 +459,7 @@ pub(crate) fn child(introduce: impl FnOnce(usize), work: impl FnOnce(&Talk) -> i
     // SAFETY: shares no memory. The child makes system calls only, so it does not matter which locks were held.
     match unsafe { call(libc::SYS_clone, [0; 6]) }? {
         0 => {
-            // A core, which a filter that kills would have written, has all memory of the program in it. This keeps it from
-            // those as well that are piped to a program (core(5)), as a limit of 0 would not; and it is no other call than
-            // is tried here in any case.
-            // SAFETY: changes a flag of the child's own memory.
-            let _ = unsafe { call(libc::SYS_prctl, [libc::PR_SET_DUMPABLE as usize, 0, 0, 0, 0, 0]) };
+            leave_no_core();
             let answer = work(talk) as u32;
             talk.answer.store(answer.wrapping_add(1), Release);
             exit(0)
@@ -475,6 +471,24 @@ pub(crate) fn child(introduce: impl FnOnce(usize), work: impl FnOnce(&Talk) -> i
         }
     }
     Ok(talk.answer.load(Acquire).checked_sub(1).map(|answer| answer as i32))
+}
+
+/// Keeps a child process from leaving a core, in which all memory of the program would be, where a filter kills it.
+///
+/// By a limit of one byte, since the call is none that is tried here: a filter that kills for one of these does not have to
+/// let others pass that look like it. Less than a page goes to no file, and one byte, other than none, to no program either
+/// (Linux, fs/coredump.c: `min_coredump`, "RLIMIT_CORE is set to 1"). Where cores are ruled out for good, so that the limit cannot
+/// be raised to that, a program could still be given one: then by a flag of the child's memory, and `prctl`.
+#[cfg(feature = "slice")]
+#[cold]
+fn leave_no_core() {
+    static ONE: libc::rlimit64 = libc::rlimit64 { rlim_cur: 1, rlim_max: 1 };
+    let args = [0, libc::RLIMIT_CORE as usize, &raw const ONE as usize, 0, 0, 0];
+    // SAFETY: the kernel reads two numbers.
+    if unsafe { call(libc::SYS_prlimit64, args) }.is_err() {
+        // SAFETY: changes a flag of the child's own memory.
+        let _ = unsafe { call(libc::SYS_prctl, [libc::PR_SET_DUMPABLE as usize, 0, 0, 0, 0, 0]) };
+    }
 }
 
 /// Waits until the child has ended.
@@ -652,6 +666,22 @@ mod tests {
         assert!(path.0.exists(), "no end");
         remove(name.as_bytes());
         assert!(!path.0.exists());
+    }
+
+    /// Neither as a file nor to a program, whatever core(5) says of this system.
+    #[test]
+    fn a_child_can_leave_no_core() {
+        let has_none = child(drop, |_| {
+            let mut limit = libc::rlimit64 { rlim_cur: 0, rlim_max: 0 };
+            let args = [0, libc::RLIMIT_CORE as usize, 0, &raw mut limit as usize, 0, 0];
+            // SAFETY: fills in one limit, and asks for a flag.
+            let dumpable = unsafe {
+                call(libc::SYS_prlimit64, args).expect("the limit");
+                call(libc::SYS_prctl, [libc::PR_GET_DUMPABLE as usize, 0, 0, 0, 0, 0])
+            };
+            (limit.rlim_cur == 1 || limit.rlim_cur == 0 && dumpable == Ok(0)).into()
+        });
+        assert_eq!(has_none, Ok(Some(1)));
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::refuse::{REFUSE, filter};
+use common::refuse::{REFUSE, filter, filter_unless};
 use common::trace::{self, no_tracing};
 use common::{Temporary, run, sites, test};
 use invar::slice::{__guard_anyway as guard, Area, NotGuarded, Thread, audit};
@@ -46,6 +46,7 @@ fn main() -> ExitCode {
             GUARD => assert_eq!(guard(), Ok(())),
             GUARD_AT_ONCE => guard_at_once(),
             KILLED => killed(),
+            KILLED_FOR_FLAG => killed_for_flag(),
             _ => SCENARIOS.iter().find(|(known, ..)| *known == name).expect("a scenario").2(),
         }
         return ExitCode::SUCCESS;
@@ -68,6 +69,7 @@ const AUDIT: &str = "audit";
 const GUARD: &str = "guard";
 const GUARD_AT_ONCE: &str = "guard at once";
 const KILLED: &str = "killed for a guard";
+const KILLED_FOR_FLAG: &str = "killed for another prctl";
 
 /// This program again, for a scenario.
 fn again(name: &str) -> Command {
@@ -411,8 +413,19 @@ fn killed() {
     assert_eq!(guard(), Err(NotGuarded::Killed));
 }
 
+/// The guard does not need the call that would keep a child from leaving a core.
+fn killed_for_flag() {
+    allow_cores();
+    let others = !libc::PR_SET_DUMPABLE;
+    let kill = libc::SECCOMP_RET_KILL_PROCESS;
+    filter_unless(libc::SYS_prctl, Some((0, libc::PR_SET_DUMPABLE)), others, kill).expect("a filter");
+    assert_eq!(guard(), Ok(()));
+}
+
 fn no_core_is_left() {
-    assert_eq!(cores_of(KILLED), [""; 0]);
+    for name in [KILLED, KILLED_FOR_FLAG] {
+        assert_eq!(cores_of(name), [""; 0], "{name}");
+    }
 }
 
 /// The calls of a scenario that somebody traces, which keeps the runtime's own children from doing so.

@@ -73,13 +73,21 @@ pub(super) fn in_child(work: &mut dyn FnMut() -> sys::Result<usize>) -> Fate {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
     const KILL: u32 = libc::SECCOMP_RET_KILL_PROCESS;
     const REFUSE: u32 = libc::SECCOMP_RET_ERRNO | libc::EPERM as u32;
 
-    /// Whether `run` gives `expected` in a process with a filter that does this to these system calls; to `prctl`
-    /// only for option 79. The filter is gone with the process.
-    fn under_filter(rules: &[(libc::c_long, u32)], expected: Trial) -> bool {
+    /// A system call, or one option of it, and what a filter does to that.
+    type Rule = (libc::c_long, Option<usize>, u32);
+
+    const fn slices(action: u32) -> Rule {
+        (libc::SYS_prctl, Some(PR_RSEQ_SLICE_EXTENSION), action)
+    }
+
+    /// Whether `run` gives `expected` in a process with a filter of these rules, and leaves no core, which is allowed. The
+    /// filter is gone with the process.
+    fn under_filter(rules: &[Rule], expected: Trial) -> bool {
         let statement = |code: u32, k: u32| libc::sock_filter { code: code as u16, jt: 0, jf: 0, k };
         let skip_unless =
             |k: u32, jf: u8| libc::sock_filter { jf, ..statement(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, k) };
@@ -88,35 +96,45 @@ mod tests {
         const NUMBER: u32 = core::mem::offset_of!(libc::seccomp_data, nr) as u32;
         const FIRST_ARGUMENT: u32 = core::mem::offset_of!(libc::seccomp_data, args) as u32;
         let mut filter = std::vec::Vec::new();
-        for &(number, action) in rules {
+        for &(number, option, action) in rules {
             filter.push(load(NUMBER));
-            if number == libc::SYS_prctl {
-                filter.push(skip_unless(number as u32, 3));
+            filter.push(skip_unless(number as u32, if option.is_some() { 3 } else { 1 }));
+            if let Some(option) = option {
                 filter.push(load(FIRST_ARGUMENT));
-                filter.push(skip_unless(PR_RSEQ_SLICE_EXTENSION as u32, 1));
-            } else {
-                filter.push(skip_unless(number as u32, 1));
+                filter.push(skip_unless(option as u32, 1));
             }
             filter.push(answer(action));
         }
         filter.push(answer(libc::SECCOMP_RET_ALLOW));
         let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
 
+        static NUMBER_OF_FOLDERS: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER_OF_FOLDERS.fetch_add(1, Relaxed);
+        let folder = std::env::temp_dir().join(std::format!("invar-trial-{}-{number}", std::process::id()));
+        std::fs::create_dir(&folder).unwrap();
+        let path = std::ffi::CString::new(folder.to_str().unwrap()).unwrap();
         // SAFETY: the child makes system calls only, and ends itself.
-        unsafe {
+        let status = unsafe {
             let child = libc::fork();
             if child == 0 {
-                let core = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+                let mut core = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+                libc::getrlimit(libc::RLIMIT_CORE, &mut core);
+                core.rlim_cur = core.rlim_max;
                 libc::setrlimit(libc::RLIMIT_CORE, &core);
+                libc::chdir(path.as_ptr());
                 libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
                 let set = libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program);
                 libc::_exit(if set != 0 { 3 } else { i32::from(run() != expected) });
             }
             let mut status = 0;
             assert_eq!(libc::waitpid(child, &mut status, 0), child);
-            assert!(status != 3 << 8, "this kernel has no seccomp filters");
-            status == 0
-        }
+            status
+        };
+        let left = std::fs::read_dir(&folder).unwrap().count();
+        std::fs::remove_dir_all(&folder).unwrap();
+        assert!(status != 3 << 8, "this kernel has no seccomp filters");
+        assert_eq!(left, 0, "a core");
+        status == 0
     }
 
     /// What a kernel without the extension makes of the calls: EINVAL, ENOSYS, success.
@@ -135,32 +153,35 @@ mod tests {
 
     #[test]
     fn a_filter_that_means_something_else() {
-        assert!(under_filter(&[(libc::SYS_acct, KILL)], kernel()));
+        assert!(under_filter(&[(libc::SYS_acct, None, KILL)], kernel()));
+        // Nor that which would keep a child from leaving a core.
+        assert!(under_filter(&[(libc::SYS_prctl, Some(libc::PR_SET_DUMPABLE as usize), KILL)], kernel()));
     }
 
     #[test]
     fn a_filter_on_prctl() {
-        let rules = |action| [(libc::SYS_prctl, action)];
-        assert!(under_filter(&rules(KILL), Trial { enable: Fate::Killed, ..FILTERED }));
-        assert!(under_filter(&rules(REFUSE), Trial { enable: Fate::Refused(libc::EPERM), ..FILTERED }));
+        for rule in [slices as fn(u32) -> Rule, |action| (libc::SYS_prctl, None, action)] {
+            assert!(under_filter(&[rule(KILL)], Trial { enable: Fate::Killed, ..FILTERED }));
+            assert!(under_filter(&[rule(REFUSE)], Trial { enable: Fate::Refused(libc::EPERM), ..FILTERED }));
+        }
     }
 
     #[test]
     fn a_filter_on_children() {
         let refuse = libc::SECCOMP_RET_ERRNO | libc::EAGAIN as u32;
         let untried = Trial { enable: Fate::Untried(libc::EAGAIN), ..FILTERED };
-        assert!(under_filter(&[(libc::SYS_clone, refuse)], untried));
+        assert!(under_filter(&[(libc::SYS_clone, None, refuse)], untried));
     }
 
     #[test]
     fn a_filter_on_the_yields() {
-        let slice_yield = |action| (SYS_RSEQ_SLICE_YIELD.into(), action);
+        let slice_yield = |action| (SYS_RSEQ_SLICE_YIELD.into(), None, action);
         let refused = Fate::Refused(libc::EPERM);
         assert!(under_filter(&[slice_yield(KILL)], Trial { slice_yield: Fate::Killed, ..FILTERED }));
         assert!(under_filter(&[slice_yield(REFUSE)], Trial { slice_yield: refused, ..FILTERED }));
-        let both = [slice_yield(KILL), (libc::SYS_sched_yield, REFUSE)];
+        let both = [slice_yield(KILL), (libc::SYS_sched_yield, None, REFUSE)];
         assert!(under_filter(&both, Trial { slice_yield: Fate::Killed, sched_yield: refused, ..FILTERED }));
-        let both = [slice_yield(KILL), (libc::SYS_sched_yield, KILL)];
+        let both = [slice_yield(KILL), (libc::SYS_sched_yield, None, KILL)];
         assert!(under_filter(&both, Trial { slice_yield: Fate::Killed, sched_yield: Fate::Killed, ..FILTERED }));
     }
 }

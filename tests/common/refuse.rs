@@ -65,7 +65,7 @@ pub fn filter(number: libc::c_long, bits: Option<(u32, i32)>, action: u32) -> Re
 }
 
 /// The same, unless the argument has any of other bits.
-fn filter_unless(number: libc::c_long, bits: Option<(u32, i32)>, unless: i32, action: u32) -> Result<()> {
+pub fn filter_unless(number: libc::c_long, bits: Option<(u32, i32)>, unless: i32, action: u32) -> Result<()> {
     const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
     const IF_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
     const IF_ANY_BIT: u16 = (libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K) as u16;
