@@ -316,14 +316,18 @@ pub(crate) fn exclusively(work: impl FnOnce()) {
     each(|first| {
         if let Some(work) = work.take() {
             let lock = &first.outcome.lock;
-            // In a child of `fork` nobody is there to give it back. Waits a second at most.
+            // In a child of `fork` nobody is there to give it back: after a second it goes on without it, and leaves it as it is.
             let mut nanoseconds = 1_000;
-            while lock.swap(1, Ordering::Acquire) != 0 && nanoseconds < 1_000_000_000 {
+            let mut is_ours = lock.swap(1, Ordering::Acquire) == 0;
+            while !is_ours && nanoseconds < 1_000_000_000 {
                 sys::sleep(nanoseconds);
                 nanoseconds *= 2;
+                is_ours = lock.swap(1, Ordering::Acquire) == 0;
             }
             work();
-            lock.store(0, Ordering::Release);
+            if is_ours {
+                lock.store(0, Ordering::Release);
+            }
         }
     });
     // Where the loader lists none, nobody else is there either.
@@ -788,8 +792,28 @@ fn find_note(mut notes: &[u8]) -> Option<&[u8; DESCRIPTOR]> {
 mod tests {
     use super::*;
     use crate::documents::{SITE_ABI, assert_layout, fields, table};
+    use core::sync::atomic::Ordering::Relaxed;
     use proptest::prelude::*;
     use std::vec::Vec;
+
+    /// Whoever took it may be gone, as in a child of `fork`: the work is done. Or it was slow: then the lock is still its own.
+    #[test]
+    fn a_lock_is_given_back_by_who_took_it() {
+        let mut first = None;
+        each(|module| _ = first.get_or_insert((&raw const module.outcome.lock) as usize));
+        // SAFETY: the program's own, which stays.
+        let lock = unsafe { &*(first.expect("this program") as *const AtomicU8) };
+        let locked = || {
+            let mut seen = None;
+            exclusively(|| seen = Some(lock.load(Relaxed)));
+            (seen, lock.load(Relaxed))
+        };
+        assert_eq!(locked(), (Some(1), 0), "free");
+        lock.store(1, Relaxed);
+        assert_eq!(locked(), (Some(1), 1), "another's");
+        lock.store(0, Relaxed);
+        assert_eq!(locked(), (Some(1), 0), "free again");
+    }
 
     fn note(owner: &[u8], kind: u32, descriptor: &[u8]) -> Vec<u8> {
         let mut bytes = Vec::new();
