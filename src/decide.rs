@@ -13,7 +13,7 @@ use crate::module::{self, Module, ModuleKey, Outcome};
 use crate::settings::{Mode, Settings};
 use crate::text::Sink;
 use crate::{slice, sys};
-use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use invar_arch as arch;
 
 /// Whether this module can have slice sites at all.
@@ -21,6 +21,8 @@ pub(crate) const SLICES: bool = cfg!(feature = "slice");
 
 /// A bit of an outcome's `said`: a copy of the runtime is deciding the module's keys.
 const DECIDING: u32 = 4;
+/// In the same, one for each thread that is sealing one of these keys.
+const SEALING: u32 = 1 << 8;
 
 /// Decides and seals all keys of a module.
 pub(crate) fn all(own: &Module<'_>, settings: &Settings) {
@@ -41,28 +43,38 @@ pub(crate) fn all(own: &Module<'_>, settings: &Settings) {
         None
     };
     each(own, settings, &mut verdict, |flags| flags & flags::SYMBOL == 0);
+    wait_while(|| own.keys().any(|key| key.state.is_being_decided()));
+    close(own.outcome);
     if threads == Some(1) {
-        wait_for_threads();
+        // A thread that a probe has started and joined may not be gone yet: the kernel wakes the thread that joins it before it
+        // takes it from its list (Linux, kernel/exit.c, `do_exit`).
+        wait_while(|| arch::PATCHES && sys::threads().is_ok_and(|threads| threads > 1));
     }
     each(own, settings, &mut verdict, |_| true);
-    own.outcome.said.fetch_and(!DECIDING, Relaxed);
+}
+
+/// No key of the module can be sealed from here on, but with its first value and but for those of symbols, which nobody asks
+/// for: a probe may have left a thread behind that is deciding one, and whoever looks now would see the value change.
+#[cold]
+fn close(outcome: &Outcome) {
+    outcome.said.fetch_and(!DECIDING, AcqRel);
+    wait_while(|| outcome.said.load(Acquire) >= SEALING);
+}
+
+/// Waits for other threads, which may be waiting for this one: 13 ms at most, by eight naps.
+#[cold]
+fn wait_while(condition: impl Fn() -> bool) {
+    let mut nanoseconds = 50_000;
+    while nanoseconds < 10_000_000 && condition() {
+        sys::sleep(nanoseconds);
+        nanoseconds *= 2;
+    }
 }
 
 /// Decides and seals the keys with such flags that nobody has.
 fn each(own: &Module<'_>, settings: &Settings, verdict: &mut Verdict, wanted: impl Fn(u8) -> bool) {
     for key in own.keys().filter(|key| wanted(key.flags)) {
         decide(own, &key, 1, settings, verdict);
-    }
-}
-
-/// A thread that a probe has started and joined may not be gone yet: the kernel wakes the thread that joins it before it takes
-/// it from its list (Linux, kernel/exit.c, `do_exit`). For a thread that stays this waits 13 ms, by eight naps.
-#[cold]
-fn wait_for_threads() {
-    let mut nanoseconds = 50_000;
-    while arch::PATCHES && nanoseconds < 10_000_000 && sys::threads().is_ok_and(|threads| threads > 1) {
-        sys::sleep(nanoseconds);
-        nanoseconds *= 2;
     }
 }
 
@@ -173,7 +185,7 @@ fn decide(own: &Module<'_>, key: &ModuleKey<'_>, order: u32, settings: &Settings
     if key.flags & flags::PROVES != 0 {
         adopt_lower(own, key, verdict);
     }
-    seal(key, verdict);
+    seal(own, key, verdict);
 }
 
 /// Seals a key of ours that others may have as well, unless one of them is sealed by now: then ours says what that says.
@@ -196,7 +208,7 @@ fn agree(own: &Module<'_>, key: &ModuleKey<'_>, verdict: &mut Verdict) {
                 adopt_key(key, &theirs, verdict);
             }
         });
-        seal(key, verdict);
+        seal(own, key, verdict);
     });
 }
 
@@ -236,7 +248,7 @@ fn adopt(own: &Module<'_>, verdict: &mut Verdict) {
             place = at + 1;
             if !ours.state.begun() && ours.state.begin(this_thread(), 1) {
                 adopt_key(&ours, &theirs, verdict);
-                seal(&ours, verdict);
+                seal(own, &ours, verdict);
             }
         }
     });
@@ -383,7 +395,7 @@ fn probe(key: &ModuleKey<'_>, verdict: &mut Verdict) {
 /// Seals a key of our own module, which slice sites may depend on: then its verdict says where requests go, and that is where
 /// an area can be, or the key is off.
 #[cold]
-fn seal(ours: &ModuleKey<'_>, verdict: &mut Verdict) {
+fn seal(own: &Module<'_>, ours: &ModuleKey<'_>, verdict: &mut Verdict) {
     if verdict.value != 0 && ours.flags & flags::SLICE != 0 {
         if !is_slice_key(ours) {
             verdict.data = slice::memory();
@@ -395,7 +407,16 @@ fn seal(ours: &ModuleKey<'_>, verdict: &mut Verdict) {
     if ours.state.settle() && verdict.value != 0 {
         fail(verdict, "another thread asked for it and waited in vain: the probe is slow, or waits for that thread");
     }
+    // In the module's turn, or too late.
+    let enter = |said| (said & DECIDING != 0).then_some(said + SEALING);
+    let in_turn = own.outcome.said.fetch_update(Acquire, Relaxed, enter).is_ok();
+    if !in_turn && ours.flags & flags::SYMBOL == 0 {
+        fail(verdict, "decided by another thread, and not before all other keys of the module were");
+    }
     ours.state.seal(verdict);
+    if in_turn {
+        own.outcome.said.fetch_sub(SEALING, Release);
+    }
 }
 
 fn fail(verdict: &mut Verdict, reason: &str) {

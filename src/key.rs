@@ -61,7 +61,8 @@ impl<T: Value, const PROVES: u64> Key<T, PROVES> {
     /// In a probe, a key that is not decided yet is decided now, by its own probe. A probe that asks for its own key, directly
     /// or by way of other probes, gets the first value, and all keys of the cycle fail. A thread that asks for a key which
     /// another thread is deciding waits for it, but not for ever, since the probe may wait for that thread: then the thread
-    /// gets the first value, and the key fails. So what a probe was told of a key is true.
+    /// gets the first value, and the key fails. So what a probe was told of a key is true. A key that another thread is still
+    /// deciding when all other keys of the module are decided fails too: nobody sees a value change.
     #[inline]
     pub fn get(&self) -> T {
         let value = if self.state.decided() { self.state.value() } else { crate::decide::demand(&self.state) };
@@ -236,6 +237,11 @@ impl State {
     /// Whether somebody has begun to decide.
     pub(crate) fn begun(&self) -> bool {
         self.status.load(Ordering::Acquire) != UNDECIDED
+    }
+
+    /// Whether somebody is at it.
+    pub(crate) fn is_being_decided(&self) -> bool {
+        self.status.load(Ordering::Acquire) == DECIDING
     }
 
     pub(crate) fn verdict(&self) -> Option<Verdict> {

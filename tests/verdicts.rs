@@ -13,6 +13,7 @@ fn main() -> ExitCode {
         test("a name is one key, and default names carry package and modules", ANYWHERE, names_are_one_key),
         test("probes may take locks, also where requests go nowhere", ANYWHERE, probes_may_lock),
         test("probes may start threads, enrol and print the report", ANYWHERE, probes_may_use_threads),
+        test("a key that a thread decides too late fails, and its value stays", ANYWHERE, too_late_is_never),
     ];
     for (name, linker) in
         [("the default linker", ""), ("bfd", "bfd"), ("gold", "gold"), ("lld", "lld"), ("mold", "mold")]
@@ -119,6 +120,22 @@ fn probes_may_use_threads() {
         }
         assert_eq!(of(&tale, "probes.reports").evidence, "key probes.reports undecided: it is being decided");
     }
+}
+
+/// A thread that outlives the probe which started it has its key's probe wait until `main` has looked at the key.
+fn too_late_is_never() {
+    let tale = tale(&mut command(Build::release().program("straggler")));
+    tale.assert_consistent();
+    let seen = ["at first", "at last"].map(|when| &*tale.results[when]);
+    assert_eq!(seen[0], seen[1], "the value changed");
+    let keys = [of(&tale, "straggler.one"), of(&tale, "straggler.two")];
+    let [Some(late), Some(first)] = ["off", "on"].map(|value| keys.iter().find(|key| key.value == value)) else {
+        panic!("{keys:?}");
+    };
+    assert_eq!([&*first.origin, &*first.evidence], ["probe", ""]);
+    assert_eq!(late.origin, "failed");
+    assert_eq!(late.evidence, "decided by another thread, and not before all other keys of the module were");
+    assert_eq!(tale.results["to the thread"], "false");
 }
 
 /// What a library says of a key of its own that has the name of one of `plugin`'s, and what `plugin` makes of it.
