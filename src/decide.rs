@@ -213,11 +213,12 @@ fn agree(own: &Module<'_>, key: &ModuleKey<'_>, verdict: &mut Verdict) {
 }
 
 /// A sealed key of this name in a module, and its position; looked for from `start` on. For the runtime's own keys only those
-/// of their sort have their name.
+/// of their sort have their name, and what tells of a symbol has nobody's: functions and keys are named by different people.
 #[cold]
 fn sealed<'a>(other: &Module<'a>, ours: &ModuleKey<'_>, start: usize) -> Option<(usize, ModuleKey<'a>)> {
     other.find_key(ours.name(), start, &|theirs| {
-        theirs.state.decided() && ((ours.flags | theirs.flags) & flags::OWN == 0 || are_of_a_sort(ours, theirs))
+        theirs.state.decided()
+            && ((ours.flags | theirs.flags) & (flags::OWN | flags::SYMBOL) == 0 || are_of_a_sort(ours, theirs))
     })
 }
 
@@ -243,7 +244,13 @@ fn adopt(own: &Module<'_>, verdict: &mut Verdict) {
         }
         // Copies of the runtime have their keys in one order: the next is likely to be found where the last one was.
         let mut place = 0;
-        for ours in own.keys().filter(|ours| ours.flags & (flags::PROVES | flags::SYMBOL) == 0) {
+        // Slice sites depend on the time slice key, and where others may as well it is to say first where requests go: these
+        // are adopted when it is their turn (`agree`).
+        let is_early = |ours: &ModuleKey<'_>| {
+            let later = flags::PROVES | flags::SYMBOL | if is_slice_key(ours) { 0 } else { flags::SLICE };
+            ours.flags & later == 0
+        };
+        for ours in own.keys().filter(is_early) {
             let Some((at, theirs)) = sealed(other, &ours, place) else { continue };
             place = at + 1;
             if !ours.state.begun() && ours.state.begin(this_thread(), 1) {

@@ -63,7 +63,7 @@ use invar_arch as arch;
 ///
 /// The [`report()`](crate::report()) has a key of the function's name. The key's value is the variant. Its evidence says of which
 /// sort the symbol is, and says so if the keys were decided otherwise than the resolver chose. `INVAR_KEYS` does not set this
-/// key, only those in the arms.
+/// key, only those in the arms. A key that [`key!`](crate::key!) gives the same name is another one.
 ///
 /// A key that proves less does not compile:
 ///

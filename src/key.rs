@@ -688,7 +688,7 @@ macro_rules! values {
 /// in lower case, with dots between: `mypackage.vectors.wide`. `#[name = "..."]` gives another. The names `slice`, `slice.*`
 /// and `cpu.*` are those of the runtime's own keys, and no other key compiles with one. A process has one verdict for each
 /// name: a key whose name has been decided, in this module or in another one, adopts that verdict, or fails if its values
-/// have other names.
+/// have other names. Symbols of [`ifunc!`](crate::ifunc!) are no keys: one may have the name of a key.
 ///
 /// **Proof.** `#[requires("avx2,bmi2")]` makes the key stay at its first value, without a call of the probe,
 /// on a CPU that lacks any of these features, or of those that they build on. Features have the compiler's names: all that are

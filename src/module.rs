@@ -489,10 +489,10 @@ impl<'a> Module<'a> {
         })
     }
 
-    /// The first key of this name.
+    /// The first key of this name that settings can be for: not a symbol's.
     #[cold]
     pub(crate) fn key_named(&self, name: &[u8]) -> Option<ModuleKey<'a>> {
-        self.find_key(name, 0, &|_| true).map(|(_, key)| key)
+        self.find_key(name, 0, &|key| key.flags & flags::SYMBOL == 0).map(|(_, key)| key)
     }
 
     /// The key whose state has this address.

@@ -8,7 +8,6 @@
 #![allow(unsafe_code)]
 
 use crate::bind::Wish;
-use crate::key::flags;
 use crate::module::{self, Module};
 #[cfg(feature = "profile")]
 use crate::profile::Counting;
@@ -226,20 +225,19 @@ fn check_key(entry: &[u8]) {
     let value = value.get(1..).unwrap_or_default();
     let built_in = values_of_built_in(name);
     let mut fine = place(value, built_in).is_some();
-    let (mut is_key, mut is_symbol) = (!built_in.is_empty(), false);
+    let mut is_key = !built_in.is_empty();
     #[cfg(feature = "report")]
     let mut values = Text::<1024>::new();
     module::one_is(&mut |module| {
-        if let Some(key) = module.key_named(name) {
-            (is_key, is_symbol) = (true, key.flags & flags::SYMBOL != 0);
-            // The values' names stand behind the key's, each with a NUL behind it.
-            let names = key.names.get(name.len() + 1..).unwrap_or_default();
-            fine |= !is_symbol && place_between(value, names, 0).is_some();
-            #[cfg(feature = "report")]
-            {
-                values = Text::new();
-                names.iter().for_each(|&byte| values.put(&[if byte == 0 { b' ' } else { byte }]));
-            }
+        let Some(key) = module.key_named(name) else { return false };
+        is_key = true;
+        // The values' names stand behind the key's, each with a NUL behind it.
+        let names = key.names.get(name.len() + 1..).unwrap_or_default();
+        fine |= place_between(value, names, 0).is_some();
+        #[cfg(feature = "report")]
+        {
+            values = Text::new();
+            names.iter().for_each(|&byte| values.put(&[if byte == 0 { b' ' } else { byte }]));
         }
         false
     });
@@ -254,7 +252,6 @@ fn check_key(entry: &[u8]) {
     let (is_ignored, why, values): (&[u8], &[u8], &[u8]) = match () {
         () if equals.is_none() => (IGNORED, b"it is not KEY=VALUE", b""),
         () if fine => return,
-        () if is_symbol => (IGNORED, b"a symbol goes by other keys", b""),
         () if !is_key => (b": ", b"no module that is loaded so far has such a key", b""),
         () => (IGNORED, wrong, values),
     };

@@ -152,6 +152,8 @@ struct Foreign {
     expected: (Option<&'static str>, &'static str, &'static str),
 }
 
+const SYMBOL: u8 = 4;
+
 const WIDTH: Foreign = Foreign {
     what: "a verdict like any other",
     names: "shared.width\\0narrow\\0wide\\0widest",
@@ -175,7 +177,21 @@ fn foreign_verdicts() -> Vec<Trial> {
         Foreign { what: "forced, and not the time slice key", origin: 4, expected: NONE, ..WIDTH },
         Foreign { what: "a value beyond all", value: 3, expected: (Some("narrow"), "failed", "other values"), ..WIDTH },
         Foreign { what: "a key for slice sites", flags: 2, expected: SORT, ..WIDTH },
-        Foreign { what: "a symbol's key", flags: 4, expected: SORT, ..WIDTH },
+        Foreign {
+            what: "a symbol's, which is another name",
+            flags: SYMBOL,
+            expected: (Some("wide"), "probe", ""),
+            ..WIDTH
+        },
+        Foreign {
+            what: "a key for slice sites that is not the time slice key",
+            names: "shared.measured\\0off\\0on",
+            flags: 2,
+            value: 1,
+            key: "shared.measured",
+            expected: (Some("on"), "adopted", "said"),
+            ..WIDTH
+        },
         Foreign {
             what: "the runtime's own key by its flag, not by its name",
             flags: 16,
@@ -249,7 +265,16 @@ impl Foreign {
         );
         compiler("opener.c", &opener, &["-ldl".into()]);
         let plugin = Build::release().library("plugin");
-        let tale = tale(command(&opener.0).arg(&sealed.0).arg(plugin).env("PLUGIN_TELLS", "1"));
+        let run = |settings: &str| {
+            let mut opener = command(&opener.0);
+            tale(opener.arg(&sealed.0).arg(&plugin).env("PLUGIN_TELLS", "1").env("INVAR_KEYS", settings))
+        };
+        if self.flags == SYMBOL {
+            // Whoever has the name beside the key's.
+            let lowered = run("shared.width=narrow");
+            assert_eq!((&*lowered.module("libplugin.so").key(self.key).value, &*lowered.errors), ("narrow", ""));
+        }
+        let tale = run("");
         tale.assert_consistent();
         assert_eq!(tale.results["plugin: section"], "2");
         assert_eq!(tale.results["plugin: nothing else is written"], "true");

@@ -117,7 +117,7 @@ static int has_name(const struct invar_key_record *k, const char *name)
 }
 
 /* The key of this name that somebody has sealed: in this module, else in the first of the others. Only keys of the runtime's own can
- * have the name of one. */
+ * have the name of one, and no key that of a symbol. */
 static const struct invar_key_record *others(const struct invar_module *m, const struct invar_key_record *k, int *ours)
 {
 	struct tables t;
@@ -126,7 +126,7 @@ static const struct invar_key_record *others(const struct invar_module *m, const
 		if (find_tables(o, &t))
 			for (const struct invar_key_record *of = t.keys; of < t.keys + t.keys_count; of++)
 				if (is_key(o, of) && status_of(of) == SEALED && has_name(of, names_of(k)) &&
-				    (!((k->flags | of->flags) & OWN) || !((k->flags ^ of->flags) & ~PROVES)))
+				    (!((k->flags | of->flags) & (OWN | SYMBOL)) || !((k->flags ^ of->flags) & ~PROVES)))
 					return of;
 	return 0;
 }

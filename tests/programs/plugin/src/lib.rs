@@ -29,6 +29,13 @@ invar::key! {
 #[cfg(invar_portable)]
 invar::key! { #[name = "shared.proved"] static PROVED: bool = |_| Ok(false); }
 
+invar::key! {
+    /// One that slice sites may depend on, and not the time slice key.
+    #[name = "shared.measured"]
+    #[__slice]
+    static MEASURED: bool = |evidence| { evidence.text("plugin's"); Ok(true) };
+}
+
 #[inline(never)]
 fn section(x: &mut u64) -> [usize; 8] {
     let _slice = invar::slice::enter();
@@ -55,6 +62,7 @@ pub extern "C" fn tell_story() {
     witness::chose("plugin: disputed", invar::branch!(DISPUTED), &DISPUTED);
     witness::chose("plugin: reentered", invar::branch!(REENTERED), &REENTERED);
     witness::chose("plugin: proved", invar::branch!(PROVED), &PROVED);
+    witness::chose("plugin: measured", invar::branch!(MEASURED), &MEASURED);
     // Where the program is not one that does.
     if std::env::var_os("PLUGIN_TELLS").is_some() {
         witness::tell();
