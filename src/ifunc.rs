@@ -50,7 +50,8 @@ use invar_arch as arch;
 /// The symbol has the function's name, by which other modules call it. It is exported like any `#[no_mangle]` function. By this
 /// attribute, which cannot be left out, you vouch that no other symbol in the process has the name. In Rust the function is
 /// declared like one in an `extern` block. It is no `const` item: a path to it is a function pointer that the loader fills in.
-/// It may have the attributes `doc`, `cfg`, `allow`, `expect`, `warn`, `deny`, `must_use` and `deprecated`, and no others.
+/// It may have the attributes `doc`, `cfg`, `allow`, `expect`, `warn`, `deny`, `must_use` and `deprecated`, and no others. A
+/// program that uses a Rust `dylib` declares its symbols in an `extern` block: with their paths the program does not link.
 ///
 /// **Where all keys are [`cpu`](crate::cpu)'s, and libc knows `STT_GNU_IFUNC`** (glibc), it is such a symbol. A call from another
 /// module, which goes by that module's PLT or GOT in any case, leads directly to the variant. The resolver asks the CPU itself. It

@@ -79,9 +79,9 @@
 //!
 //! - Sites are bound on x86-64 Linux; elsewhere they stay in checked form.
 //! - A library that is loaded while the process has more than one thread stays in checked form.
-//! - A Rust `dylib` cannot export a key for the sites of another object. A program that uses one with this crate in it cannot
-//!   have keys of its own, as rustc links a crate once. The linker refuses both. Executables, `cdylib`s and `staticlib`s carry
-//!   keys of their own.
+//! - A Rust `dylib` cannot export a key for the sites of another object, nor a symbol of [`ifunc!`] by its path. A program that
+//!   uses one with this crate in it cannot have keys of its own, as rustc links a crate once. The linker refuses all of this.
+//!   Executables, `cdylib`s and `staticlib`s carry keys of their own.
 //! - A probe runs in a constructor: it must not panic.
 #![no_std]
 #![deny(unsafe_code)]

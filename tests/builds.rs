@@ -356,6 +356,13 @@ fn a_dylib_is_bound(linker: Linker) {
     for key in ["shared.private", "shared.public", "dependency.ready", "cpu.popcnt", "slice"] {
         library.key(key);
     }
+    // Symbols are called by any module, and by the library itself.
+    for from in ["inside", "outside"] {
+        assert_eq!(tale.results[&format!("symbols {from}")], "3 103");
+    }
+    let of_symbol = |name: &str| library.key(name).evidence.split([',', ' ']).nth(1).map(String::from);
+    assert_eq!(of_symbol("shared_by_cpu").as_deref(), Some(if invar_arch::IFUNC { "IFUNC" } else { "ordinary" }));
+    assert_eq!(of_symbol("shared_by_key").as_deref(), Some("ordinary"));
     let path = dylib(linker).library("shared");
     let names = elf::exported(&std::fs::read(path).unwrap());
     let ours: Vec<_> = names.iter().filter(|name| name.starts_with("__") || name.starts_with("invar_")).collect();
@@ -363,9 +370,14 @@ fn a_dylib_is_bound(linker: Linker) {
     assert!(ours.iter().all(|name| *name == "invar_area"), "{ours:?}");
 }
 
-/// A site of the library's key that is compiled into the program, and a key of the program, which would have no runtime.
+/// A site of the library's key that is compiled into the program; a key of the program, which would have no runtime; and a symbol
+/// by its path, which is its name inside the library.
 fn what_a_dylib_has_no_form_for_is_not_linked(linker: Linker) {
-    for (feature, name) in [("ask", "PUBLIC"), ("own", "invar_is_to_be_linked_into_every_module_that_has_keys")] {
+    for (feature, name) in [
+        ("ask", "PUBLIC"),
+        ("own", "invar_is_to_be_linked_into_every_module_that_has_keys"),
+        ("path", "__invar_symbol_shared_by_cpu"),
+    ] {
         let build = dylib(linker).named(&format!("dylib {feature} {}", linker.name()));
         let said = build.argument("--features").argument(feature).fails("sharing");
         assert!(said.contains("linking with") && said.contains(name), "{said}");
