@@ -1,7 +1,7 @@
 //! Probes that wait for threads which ask for keys.
 
 use invar::Evidence;
-use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 use std::thread;
 
 // Which of the two is begun first is the linker's choice, so each may be the one that the other's thread asks for.
@@ -17,32 +17,33 @@ fn saw(name: &str, value: bool, evidence: &mut Evidence) -> bool {
     true
 }
 
-/// How many threads have come to ask for `SLOW`.
+/// How many threads have come to ask for the slow one of two.
 static ASKING: AtomicU32 = AtomicU32::new(0);
+static BEGUN: AtomicBool = AtomicBool::new(false);
 
-invar::key! {
-    static SLOW: bool = |_| {
+// The one that is begun first has two threads ask for the other, which is slow.
+invar::key! { static ONE: bool = |evidence| Ok(by_two(|| TWO.get(), evidence)); }
+invar::key! { static TWO: bool = |evidence| Ok(by_two(|| ONE.get(), evidence)); }
+
+fn by_two(other: fn() -> bool, evidence: &mut Evidence) -> bool {
+    if BEGUN.swap(true, SeqCst) {
         while ASKING.load(SeqCst) < 2 {
             thread::yield_now();
         }
         // For the other to ask, too. It may come later.
         thread::sleep(std::time::Duration::from_millis(20));
-        Ok(true)
+        return true;
+    }
+    let ask = || {
+        ASKING.fetch_add(1, SeqCst);
+        other()
     };
-}
-invar::key! {
-    static SAME: bool = |evidence| {
-        let ask = || {
-            ASKING.fetch_add(1, SeqCst);
-            SLOW.get()
-        };
-        let (one, other) = thread::scope(|scope| {
-            let other = scope.spawn(ask);
-            (ask(), other.join().unwrap())
-        });
-        evidence.text(if one { "on" } else { "off" }).text(if other { ", on" } else { ", off" });
-        Ok(one && other)
-    };
+    let (one, other) = thread::scope(|scope| {
+        let other = scope.spawn(ask);
+        (ask(), other.join().unwrap())
+    });
+    evidence.text(if one { "on" } else { "off" }).text(if other { ", on" } else { ", off" });
+    one && other
 }
 
 fn in_a_thread(ask: fn() -> bool) -> bool {
@@ -53,6 +54,7 @@ fn main() {
     witness::chose("round", invar::branch!(ROUND), &ROUND);
     witness::chose("about", invar::branch!(ABOUT), &ABOUT);
     witness::chose("itself", invar::branch!(ITSELF), &ITSELF);
-    witness::chose("same", invar::branch!(SAME), &SAME);
+    witness::chose("one", invar::branch!(ONE), &ONE);
+    witness::chose("two", invar::branch!(TWO), &TWO);
     witness::tell();
 }
