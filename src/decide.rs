@@ -471,6 +471,35 @@ mod tests {
         (verdict.value, verdict.origin) = (1, Origin::Adopted as u8);
     }
 
+    /// This program, as if its keys were being decided.
+    fn being_decided() -> Module<'static> {
+        // SAFETY: numbers alone, and zero is what has not been loaded.
+        let outcome: Outcome = unsafe { core::mem::zeroed() };
+        outcome.said.fetch_or(DECIDING, Relaxed);
+        let mut own = module::own().expect("this program");
+        own.outcome = Box::leak(Box::new(outcome));
+        own
+    }
+
+    #[test]
+    fn what_is_sealed_too_late_has_the_first_value() {
+        let own = being_decided();
+        let sealed = |flags| {
+            let key = key(flags, middle);
+            assert!(key.state.begin(1, 1));
+            let mut verdict = Verdict::undecided();
+            verdict.value = 1;
+            seal(&own, &key, &mut verdict);
+            key.state.outcome().map(|(value, origin)| (value, Origin::from_byte(origin)))
+        };
+        assert_eq!(sealed(0), Some((1, Origin::Probe)));
+        assert_eq!(own.outcome.said.load(Relaxed), DECIDING, "nobody is sealing");
+        close(own.outcome);
+        assert_eq!(sealed(0), Some((0, Origin::Failed)));
+        assert_eq!(sealed(flags::SYMBOL), Some((1, Origin::Probe)), "what tells of a symbol is sealed last");
+        assert_eq!(own.outcome.said.load(Relaxed), 0);
+    }
+
     /// Value, origin and reason.
     fn said(verdict: &Verdict) -> (u8, Origin, String) {
         (verdict.value(), verdict.origin(), verdict.evidence().into())
@@ -614,12 +643,13 @@ mod tests {
 
     #[test]
     fn what_is_sealed_has_memory_for_its_sites() {
+        let own = being_decided();
         let sealed = |flags, value, data| {
             let key = key(flags, middle);
             assert!(key.state.begin(1, 0));
             let mut verdict = Verdict::undecided();
             (verdict.value, verdict.data) = (value, data);
-            seal(&key, &mut verdict);
+            seal(&own, &key, &mut verdict);
             let verdict = key.state.verdict().expect("sealed");
             (verdict.value, verdict.origin(), verdict.data)
         };
@@ -660,7 +690,7 @@ mod tests {
 
     #[test]
     fn a_twin_decides_but_for_facts() {
-        let own = module::own().expect("this program");
+        let own = being_decided();
         for (flags, evidence) in [(0, "fine"), (flags::PROVES, "seen"), (flags::SYMBOL, "seen")] {
             let ours = ModuleKey { names: FINE_NAMES, values: 2, ..key(flags, middle) };
             decide(&own, &ours, 0, &Settings::of_keys(b""), &mut Verdict::undecided());
@@ -711,7 +741,7 @@ mod tests {
 
     #[test]
     fn a_key_is_decided_once() {
-        let own = module::own().expect("this program");
+        let own = being_decided();
         let settings = Settings::of_keys(b"");
         let mut verdict = Verdict::undecided();
         let ours = key(0, middle);

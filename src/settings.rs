@@ -461,10 +461,9 @@ mod tests {
         }
     }
 
-    #[cfg(feature = "report")]
     #[test]
     fn keys_of_the_runtimes_own_are_known() {
-        let known = |name: &&str| is_built_in(name.as_bytes());
+        let known = |name: &&str| !values_of_built_in(name.as_bytes()).is_empty();
         let own = ["slice", "slice.counting", "slice.hook"];
         assert_eq!(own.iter().filter(|name| known(name)).count(), own.len());
         assert!(!["", "slice.other", "cpu", "cpux.sse2"].iter().any(known));
