@@ -280,7 +280,7 @@ struct invar_outcome_ {
 	uint64_t words[4];
 };
 
-/* Functions of libinvar for this header alone. */
+/* Functions of libinvar for this file alone. */
 INVAR_API int invar_load(void *outcome);
 INVAR_API int invar_decide(struct invar_verdict *state);
 INVAR_API void invar_probe_slice(struct invar_verdict *verdict, const void *record);
