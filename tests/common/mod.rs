@@ -376,7 +376,11 @@ pub fn missing_emulator() -> Option<String> {
 /// Writes an executable file in one step, whoever may be running the old one.
 pub fn replace(path: &Path, bytes: &[u8]) {
     use std::os::unix::fs::PermissionsExt;
-    let new = path.with_added_extension(format!("new{}", std::process::id()));
+    use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    // Tests of one process, and others, may do so at the same time.
+    let number = NUMBER.fetch_add(1, Relaxed);
+    let new = path.with_added_extension(format!("new{}-{number}", std::process::id()));
     fs::write(&new, bytes).unwrap();
     fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).unwrap();
     fs::rename(&new, path).unwrap();
