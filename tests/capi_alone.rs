@@ -29,6 +29,16 @@ fn main() -> ExitCode {
             }));
         }
     }
+    for words in [
+        "gcc -O2 -pthread",
+        "clang -O0 -pthread",
+        "gcc -O2 -pthread -masm=intel",
+        "clang++ -xc++ -O2 -pthread",
+        "gcc -O1 -pthread -DINVAR_PORTABLE",
+    ] {
+        let missing = missing(words.split(' ').next().unwrap());
+        tests.push(test(&format!("another thread asks, {words}"), missing, move || another_thread_asks(words)));
+    }
     tests.push(test("keys are what their probes say, AArch64", missing_emulator(), || {
         let program = build("alone", "alone.c", &format!("{CROSS_CC} -O2"), false);
         assert_alone(&facts(command(EMULATOR[0]).args(&EMULATOR[1..]).arg(program)), true);
@@ -99,10 +109,14 @@ fn assert_verdicts(facts: &BTreeMap<String, [String; 2]>, portable: bool) {
     assert_eq!(facts["a_beyond"][1], "the probe's value is none that the key has");
 }
 
+const MEANWHILE: &str = "it was asked for while it was being decided";
+
 fn assert_alone(facts: &BTreeMap<String, [String; 2]>, portable: bool) {
     assert_verdicts(facts, portable);
+    // Where there are no sites, nobody knows which thread asks.
+    let why = if portable { MEANWHILE } else { "its probe asks for it, by way of others or not" };
     for name in ["a_circle", "a_twist", "a_self"].iter().filter(|name| !portable || **name != "a_twist") {
-        assert_eq!(facts[*name][1], "its probe asks for it, by way of others or not");
+        assert_eq!(facts[*name][1], why);
     }
     let slice = facts.get("slice").map(|slice| &*slice[0]);
     assert_eq!(slice, (!portable).then_some("0 1 libinvar is not there to probe"));
@@ -123,6 +137,13 @@ fn with_libinvar(program: &Path) {
     // Settings reach what is asked for on the way, and its probe does not run.
     let lowered = run("a_last=off");
     assert_eq!((&*lowered["a_last"][0], &*lowered["a_first"][0]), ("0 3 0 0", "0 0 1 0"));
+}
+
+/// For one key while it is being decided, and nobody for the other.
+fn another_thread_asks(words: &str) {
+    let facts = facts(&mut command(build("asked", "asked.c", words, false)));
+    assert_eq!(facts["asked for"], ["0 1 0".into(), MEANWHILE.to_owned()], "{facts:#?}");
+    assert_eq!(facts["meanwhile"], ["1 0 1", "as it is"], "{facts:#?}");
 }
 
 fn one_verdict(words: &str) {

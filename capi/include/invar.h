@@ -292,42 +292,65 @@ extern __attribute__((weak)) const char invar_runtime[];
 /* Then this leads to the function that decides a key on demand. */
 extern __attribute__((weak)) const int32_t invar_demand[];
 
-/* Copies a verdict, or zeros; by volatile words, since compilers make calls of libc's functions of other loops. */
-INVAR_INLINE_ void invar_copy_(struct invar_verdict *to, const struct invar_verdict *from)
+/* Copies a verdict, or zeros, from this word on; by volatile words, since compilers make calls of libc's functions of other
+ * loops. */
+INVAR_INLINE_ void invar_copy_(struct invar_verdict *to, const struct invar_verdict *from, unsigned at)
 {
 	typedef volatile uint64_t __attribute__((may_alias)) word;
-	unsigned at;
 
-	for (at = 0; at < sizeof *to / sizeof(word); at++)
+	for (; at < sizeof *to / sizeof(word); at++)
 		((word *)to)[at] = from ? ((const word *)from)[at] : 0;
 }
 
 /* Fails, and says why. */
 INVAR_INLINE_ void invar_fail_(struct invar_verdict *verdict, const char *why)
 {
-	invar_copy_(verdict, 0);
+	invar_copy_(verdict, 0, 0);
 	verdict->origin = INVAR_ORIGIN_FAILED;
 	invar_evidence(verdict, why);
 }
 
-/* Decides a key as libinvar does, where libinvar is not there. Meanwhile the key's data is how deep it lies in probes that ask for
- * other keys. A key for which its own probe asks, directly or by way of others, has reserved[0] set, and fails. */
-INVAR_COLD_ void invar_settle_(struct invar_verdict *state, void (*probe)(struct invar_verdict *, const void *), const void *record,
-			       unsigned values, uint64_t depth)
+/* The first bytes of a state: value, status, origin, and while the key is being decided why it has to fail. They change in one
+ * step, so that nobody is told the first value of a key that is sealed with another one. */
+union invar_head_ {
+	uint8_t bytes[4];
+	uint32_t word;
+};
+typedef uint32_t __attribute__((may_alias)) invar_word_;
+
+/* It fails because its own probe asks for it, by way of others or not; because it was asked for meanwhile. */
+enum { INVAR_ROUND_ = 1, INVAR_MEANWHILE_ = 2 };
+
+/* A key that is being decided will fail; any other stays as it is. */
+INVAR_INLINE_ void invar_mark_(struct invar_verdict *state, unsigned why)
 {
+	union invar_head_ was, is;
+
+	was.word = __atomic_load_n((invar_word_ *)state, __ATOMIC_ACQUIRE);
+	do {
+		is.word = was.word;
+		is.bytes[3] = (uint8_t)(was.bytes[3] | why);
+	} while (was.bytes[1] == 1 && !__atomic_compare_exchange_n((invar_word_ *)state, &was.word, is.word, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE));
+}
+
+/* Decides a key as libinvar does, where libinvar is not there. Meanwhile the key's data is the thread, and its length of evidence
+ * how many keys this thread is deciding. */
+INVAR_COLD_ void invar_settle_(struct invar_verdict *state, void (*probe)(struct invar_verdict *, const void *), const void *record,
+			       unsigned values, uint64_t thread, unsigned depth)
+{
+	union invar_head_ was = { { 0, 1, 0, 0 } }, is;
 	struct invar_verdict verdict;
 	uint8_t status = 0;
 
 	if (!__atomic_compare_exchange_n(&state->status, &status, 1, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) {
-		state->reserved[0] |= status == 1;
+		invar_mark_(state, INVAR_MEANWHILE_);
 		return;
 	}
-	state->data = depth;
-	invar_copy_(&verdict, 0);
+	*(volatile uint16_t *)&state->evidence_length = (uint16_t)depth;
+	*(volatile uint64_t *)&state->data = thread;
+	invar_copy_(&verdict, 0, 0);
 	probe(&verdict, record);
-	if (state->reserved[0])
-		invar_fail_(&verdict, "its probe asks for it, by way of others or not");
-	else if (verdict.value >= values)
+	if (verdict.value >= values)
 		invar_fail_(&verdict, "the probe's value is none that the key has");
 	else if (verdict.origin != INVAR_ORIGIN_PROBE) {
 		verdict.value = 0;
@@ -335,11 +358,18 @@ INVAR_COLD_ void invar_settle_(struct invar_verdict *state, void (*probe)(struct
 	}
 	if (verdict.evidence_length > sizeof verdict.evidence)
 		verdict.evidence_length = sizeof verdict.evidence;
-	verdict.reserved[0] = verdict.reserved[1] = verdict.reserved[2] = verdict.reserved[3] = verdict.reserved[4] = 0;
 	verdict.data = 0;
-	verdict.status = 1;
-	invar_copy_(state, &verdict);
-	__atomic_store_n(&state->status, 2, __ATOMIC_RELEASE);
+	for (;;) {
+		invar_copy_(state, &verdict, 1);
+		is.bytes[0] = verdict.value;
+		is.bytes[1] = 2;
+		is.bytes[2] = verdict.origin;
+		is.bytes[3] = 0;
+		if (__atomic_compare_exchange_n((invar_word_ *)state, &was.word, is.word, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+			return;
+		invar_fail_(&verdict, was.bytes[3] & INVAR_ROUND_ ? "its probe asks for it, by way of others or not" :
+								    "it was asked for while it was being decided");
+	}
 }
 
 #define INVAR_LOADED_(key, position) (*(const volatile uint8_t *)&(key)->value == (position))
@@ -374,7 +404,7 @@ INVAR_INLINE_ const struct invar_record_ *invar_end_(void)
 /* Stands in the place of a probe where another key of the name has been decided. */
 INVAR_COLD_ void invar_as_decided_(struct invar_verdict *verdict, const void *twin)
 {
-	invar_copy_(verdict, (const struct invar_verdict *)twin);
+	invar_copy_(verdict, (const struct invar_verdict *)twin, 0);
 }
 
 INVAR_COLD_ void invar_otherwise_(struct invar_verdict *verdict, const void *nothing)
@@ -392,7 +422,16 @@ INVAR_COLD_ int invar_same_(const volatile char *one, const volatile char *other
 	return 0;
 }
 
-/* The same for the key of this record. Another key of its name, as C++ has in two namespaces, decides for both. */
+/* How many keys this thread was deciding when it began this one, with this one; 0 if it is not at it. */
+INVAR_COLD_ unsigned invar_begun_(const struct invar_verdict *state, uint64_t thread)
+{
+	int is_ours = __atomic_load_n(&state->status, __ATOMIC_ACQUIRE) == 1 && *(const volatile uint64_t *)&state->data == thread;
+
+	return is_ours ? *(const volatile uint16_t *)&state->evidence_length : 0;
+}
+
+/* The same for the key of this record. Another key of its name, as C++ has in two namespaces, decides for both. A key for which
+ * the thread asks that is deciding it fails, with all that it has begun since; one for which another thread asks fails alone. */
 INVAR_COLD_ void invar_settle_record_(const struct invar_record_ *record)
 {
 	struct invar_verdict *state = (struct invar_verdict *)invar_at_(&record->state), *twin = state, *theirs;
@@ -400,26 +439,32 @@ INVAR_COLD_ void invar_settle_record_(const struct invar_record_ *record)
 	void (*probe)(struct invar_verdict *, const void *) = (void (*)(struct invar_verdict *, const void *))(uintptr_t)invar_at_(&record->probe);
 	const struct invar_record_ *other;
 	const void *argument = record;
-	uint64_t depth = 0;
+	unsigned begun, last = 0;
+	uint64_t thread;
 
+	/* The thread pointer (x86-64 psABI, TLS): no other thread has it. */
+	__asm__("{movq %%fs:0, %0|mov %0, qword ptr fs:[0]}" : "=r"(thread));
 	for (other = invar_keys_; other != invar_end_(); other++) {
 		theirs = (struct invar_verdict *)invar_at_(&other->state);
-		if (theirs->status == 1 && theirs->data >= depth)
-			depth = theirs->data + 1;
-		if (theirs == state || !theirs->status || (record->flags | other->flags) & 16 ||
+		begun = invar_begun_(theirs, thread);
+		last = begun > last ? begun : last;
+		if (theirs == state || !__atomic_load_n(&theirs->status, __ATOMIC_ACQUIRE) || (record->flags | other->flags) & 16 ||
 		    !invar_same_(names, (const char *)invar_at_(&other->names), 0))
 			continue;
 		argument = twin = theirs;
 		probe = record->flags == other->flags && record->length == other->length &&
 			invar_same_(names, (const char *)invar_at_(&other->names), record->length) ? invar_as_decided_ : invar_otherwise_;
 	}
-	for (other = invar_keys_; twin->status == 1 && other != invar_end_(); other++) {
+	begun = invar_begun_(twin, thread);
+	if (!begun)
+		invar_mark_(twin, INVAR_MEANWHILE_);
+	for (other = invar_keys_; begun && other != invar_end_(); other++) {
 		theirs = (struct invar_verdict *)invar_at_(&other->state);
-		if (theirs->status == 1 && theirs->data >= twin->data)
-			theirs->reserved[0] = 1;
+		if (invar_begun_(theirs, thread) >= begun)
+			invar_mark_(theirs, INVAR_ROUND_);
 	}
-	if (twin->status != 1)
-		invar_settle_(state, probe, argument, record->values, depth);
+	if (__atomic_load_n(&twin->status, __ATOMIC_ACQUIRE) != 1)
+		invar_settle_(state, probe, argument, record->values, thread, last + 1);
 }
 
 /* Has libinvar bind the module. Without libinvar, decides the module's keys: first those of invar's own, last those of IFUNC
@@ -679,7 +724,7 @@ INVAR_COLD_ void invar_slice_withdraw_(void)
 		(probe)(verdict_); \
 	} \
 	storage void invar_decide_##key(void); \
-	INVAR_CONSTRUCTOR_(key) void invar_decide_##key(void) { invar_settle_(&key, invar_probe_##key, 0, count, 0); }
+	INVAR_CONSTRUCTOR_(key) void invar_decide_##key(void) { invar_settle_(&key, invar_probe_##key, 0, count, 0, 0); }
 /* Before the constructors that programs may ask for, which are from 101 on. */
 #ifdef __ELF__
 #define INVAR_CONSTRUCTOR_(key) \
