@@ -22,6 +22,7 @@ fn main() -> ExitCode {
         test("it has at most 400 lines", common::ANYWHERE, || assert!(lines() <= 400, "{} lines", lines())),
         test("its forms are the runtime's", needs("cc"), its_forms_are_the_runtimes),
         test("it binds what the runtime binds", needs("cc"), it_binds_what_the_runtime_binds),
+        test("the lowest verdict of a fact counts", needs("cc"), the_lowest_counts),
         test("a runtime in the program leaves what it bound", needs("cc"), a_runtime_leaves_what_it_bound),
     ];
     tests.extend(with_either_binder("a program with all keys off", sites(), all_keys_off));
@@ -229,6 +230,27 @@ fn in_libinvars_place(compiler: &'static str, how: &'static str) {
     assert!(bound.is_some_and(|bound| bound.parse::<u32>().unwrap() >= 9), "{alone}");
     // Keys are decided all the same.
     assert_eq!(run(command(&built.0).env("WITH_A_THREAD", "")), "3 0 bound, 0 left, detail 2");
+}
+
+/// Value and origin of a key whose probe gives 2, beside others of its name (`tests/programs/c/lowest.c`).
+fn the_lowest_counts() {
+    let built = Temporary::path("lowest");
+    must(binder_compiler("cc -O2").args([&*program("lowest.c"), "-o"]).arg(&built.0));
+    let facts = facts(&must(&mut command(&built.0)).stdout);
+    for (case, expected) in [
+        ("a fact that nobody else has", "0: 2 0"),
+        ("the second is lower", "0: 1 2"),
+        ("the first is lower", "0: 1 2"),
+        ("a twin is lower", "0: 1 0"),
+        ("another is lower than a twin", "0: 1 2"),
+        ("all of them differ", "0: 0 2"),
+        ("no fact", "0: 2 2"),
+        ("no fact, and a twin", "0: 1 0"),
+        ("a failed twin", "0: 0 1"),
+        ("a failed time slice key", "0: 2 0"),
+    ] {
+        assert_eq!(facts[case], expected, "{case}: {facts:#?}");
+    }
 }
 
 /// The program's own runtime finds its module bound, and its report tells what the binder did.

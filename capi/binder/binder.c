@@ -116,16 +116,17 @@ static int has_name(const struct invar_key_record *k, const char *name)
 	return *own == *name;
 }
 
-/* The key of this name that somebody has sealed: in this module, else in the first of the others. Only keys of the runtime's own can
- * have the name of one, and no key that of a symbol. */
-static const struct invar_key_record *others(const struct invar_module *m, const struct invar_key_record *k, int *ours)
+/* The key of this name that somebody has sealed with a value up to this: in this module, else in the first of the others. Only keys of
+ * the runtime's own can have the name of one, and no key that of a symbol. A time slice key of ours that failed may have lacked a probe. */
+static const struct invar_key_record *others(const struct invar_module *m, const struct invar_key_record *k, uint8_t limit, int *ours)
 {
 	struct tables t;
 	*ours = 1;
 	for (const struct invar_module *o = m; o; o = *ours ? m->modules : o->next, *ours = 0)
-		if (find_tables(o, &t))
+		if (find_tables(o, &t) && (*ours || t.outcome != m->outcome))
 			for (const struct invar_key_record *of = t.keys; of < t.keys + t.keys_count; of++)
-				if (is_key(o, of) && status_of(of) == SEALED && has_name(of, names_of(k)) &&
+				if (is_key(o, of) && status_of(of) == SEALED && state_of(of)->value <= limit && has_name(of, names_of(k)) &&
+				    !(*ours && k->flags & TIMESLICE && state_of(of)->origin == INVAR_ORIGIN_FAILED) &&
 				    (!((k->flags | of->flags) & (OWN | SYMBOL)) || !((k->flags ^ of->flags) & ~PROVES)))
 					return of;
 	return 0;
@@ -177,7 +178,7 @@ static const char *adopt(struct invar_verdict *to, const struct invar_key_record
 static void decide(const struct invar_module *m, const struct invar_key_record *k, int32_t request)
 {
 	int ours;
-	const struct invar_key_record *from = k->flags & SYMBOL ? 0 : others(m, k, &ours);
+	const struct invar_key_record *from = k->flags & (PROVES | SYMBOL) ? 0 : others(m, k, 255, &ours);
 	struct invar_verdict *state = state_of(k), verdict;
 	const char *why = 0;
 	if (!same(state, &blank, 256) || !__atomic_compare_exchange_n(&state->status, &(uint8_t){ 0 }, 1, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
@@ -185,19 +186,22 @@ static void decide(const struct invar_module *m, const struct invar_key_record *
 	copy(&verdict, &blank, 0);
 	if (!(k->flags & OWN) && is_reserved(names_of(k)))
 		why = "only a key of invar's own can have this name";
-	else if ((!from || k->flags & PROVES) && is_rewritten(m))
+	else if (!from && is_rewritten(m))
 		why = "a tool has moved the module's code after it was linked, and with it the probe";
-	else if (!from || k->flags & PROVES) {
+	else if (!from) {
 		(m->decide ? m->decide : (invar_decider)invar_at(&k->probe))(&verdict, k);
 		why = verdict.value < k->values ? 0 : "the probe's value is none that the key has";
 		verdict.origin = verdict.origin && !m->decide ? INVAR_ORIGIN_FAILED : verdict.origin;	/* a probe has no other to give */
 		if (verdict.origin == INVAR_ORIGIN_FAILED)
 			verdict.value = 0;
 		if (!(k->flags & (PROVES | SYMBOL)))	/* whoever sealed it meanwhile, as a library that the probe loaded, came first */
-			from = others(m, k, &ours);
+			from = others(m, k, 255, &ours);
 	}
-	if (!why && from && !(k->flags & PROVES && state_of(from)->value > verdict.value))
+	if (!why && from)
 		why = adopt(&verdict, k, from, ours);
+	else if (k->flags & PROVES)	/* of a fact the lowest verdict counts */
+		for (unsigned below = verdict.value + 1u; !why && below && (from = others(m, k, (uint8_t)(below - 1), &ours)); below = verdict.value)
+			why = adopt(&verdict, k, from, ours);
 	if (!why && verdict.value && k->flags & SLICE && !is_request(k->flags & TIMESLICE ? (int32_t)verdict.data + 28 : request))
 		why = "there is no memory for slice requests that is safe to write";
 	if (why) {
