@@ -28,8 +28,16 @@ pub(crate) struct Settings {
     pub(crate) help: bool,
     pub(crate) guard: bool,
     keys: &'static [u8],
-    /// Whether what is misspelt is said.
-    loud: bool,
+    voice: Voice,
+}
+
+/// Whether what is misspelt is said.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Voice {
+    Silent,
+    /// Unless another module has said it.
+    Asks,
+    Loud,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -72,8 +80,12 @@ pub const SETTINGS: &[(&str, &str, &str)] = &[
         "FILE",
         "where INVAR_SLICE counts; %p in it is the process, and no file is overwritten [profile: invar-%p.profile]",
     ),
-    ("INVAR_GUARD", "0|1", "1: where the slice key is on, a seccomp filter refuses to switch slices off, for good [0]"),
-    ("INVAR_HELP", "0|1", "1: print this table at load, and go on [0]"),
+    (
+        "INVAR_GUARD",
+        "0|1",
+        "1: where the slice key is on, a seccomp filter refuses to switch slices off, for good; no and off are 0 [0]",
+    ),
+    ("INVAR_HELP", "0|1", "1: print this table at load, and go on; no and off are 0 [0]"),
 ];
 
 /// The settings' names. As bytes: strings would have to be relocated, in every module.
@@ -98,8 +110,9 @@ impl Settings {
     /// What the environment says; while a module is loaded also what is misspelt in it.
     #[cold]
     pub(crate) fn from_environment(loud: bool) -> Self {
+        let voice = if loud { Voice::Asks } else { Voice::Silent };
         let mut settings =
-            Self { mode: Mode::Auto, writer: Wish::Any, report: None, help: false, guard: false, keys: b"", loud };
+            Self { mode: Mode::Auto, writer: Wish::Any, report: None, help: false, guard: false, keys: b"", voice };
         if sys::auxiliary(libc::AT_SECURE) == 0 {
             for variable in environment() {
                 settings.take(variable);
@@ -111,7 +124,8 @@ impl Settings {
     /// As they are with this in `INVAR_KEYS`.
     #[cfg(test)]
     pub(crate) fn of_keys(keys: &'static [u8]) -> Self {
-        Self { mode: Mode::Auto, writer: Wish::Any, report: None, help: false, guard: false, keys, loud: false }
+        let voice = Voice::Silent;
+        Self { mode: Mode::Auto, writer: Wish::Any, report: None, help: false, guard: false, keys, voice }
     }
 
     /// The value that `INVAR_KEYS` names for this key; the last one counts.
@@ -137,9 +151,9 @@ impl Settings {
         if !bytes.starts_with(b"INVAR") || value.is_empty() {
             return;
         }
-        let loud = self.loud;
-        let among = |values| choose(loud, bytes, value, values);
-        let is_on = || place(value, OFF).is_none() && among(SWITCH) == Some(1);
+        let voice = &mut self.voice;
+        let mut among = |values| choose(voice, bytes, value, values);
+        let mut is_on = || place(value, OFF).is_none() && among(SWITCH) == Some(1);
         match place(name, NAMES) {
             Some(0) => match among(MODES) {
                 Some(0) => self.mode = Mode::Off,
@@ -157,7 +171,7 @@ impl Settings {
             },
             // A word alone is misspelt, or meant as a switch.
             Some(3) if value != b"stderr" && !value.iter().any(|byte| b"/.%".contains(byte)) => {
-                misspelt(loud, bytes, b"a file of this name is ./", value);
+                misspelt(&mut self.voice, bytes, b"a file of this name is ./", value);
             }
             // SAFETY: behind `INVAR_REPORT=`, in the same string.
             Some(3) => self.report = Some(unsafe { CStr::from_ptr(value.as_ptr().cast()) }),
@@ -171,7 +185,7 @@ impl Settings {
             None => {
                 let others = [b"INVAR_TEST_" as &[u8], b"INVAR_GUEST_"];
                 if bytes.starts_with(b"INVAR_") && !others.iter().any(|prefix| bytes.starts_with(prefix)) {
-                    misspelt(loud, name, b"there are only ", NAMES);
+                    misspelt(&mut self.voice, name, b"there are only ", NAMES);
                 }
             }
         }
@@ -182,12 +196,16 @@ impl Settings {
     #[cold]
     pub(crate) fn check(&self, own: &Module<'_>) {
         #[cfg(feature = "report")]
-        if self.help && !said(HELP) {
-            crate::report::load::help();
+        if self.help {
+            if is_first_to_say(HELP) {
+                crate::report::load::help();
+            }
             own.outcome.said.fetch_or(HELP, Relaxed);
         }
-        if !self.keys.is_empty() && !said(KEYS) {
-            self.entries().for_each(check_key);
+        if !self.keys.is_empty() {
+            if is_first_to_say(KEYS) {
+                self.entries().for_each(check_key);
+            }
             own.outcome.said.fetch_or(KEYS, Relaxed);
         }
         own.outcome.said.fetch_or(VARIABLES, Relaxed);
@@ -197,10 +215,10 @@ impl Settings {
 /// The place of a setting's value among those that it can have.
 #[cold]
 #[inline(never)]
-fn choose(loud: bool, setting: &[u8], value: &[u8], values: &[u8]) -> Option<usize> {
+fn choose(voice: &mut Voice, setting: &[u8], value: &[u8], values: &[u8]) -> Option<usize> {
     let chosen = place(value, values);
     if chosen.is_none() {
-        misspelt(loud, setting, VALUES, values);
+        misspelt(voice, setting, VALUES, values);
     }
     chosen
 }
@@ -208,8 +226,11 @@ fn choose(loud: bool, setting: &[u8], value: &[u8], values: &[u8]) -> Option<usi
 /// Says why a variable is ignored, if no other module of the process has.
 #[cold]
 #[inline(never)]
-fn misspelt(loud: bool, variable: &[u8], why: &[u8], values: &[u8]) {
-    if loud && !said(VARIABLES) {
+fn misspelt(voice: &mut Voice, variable: &[u8], why: &[u8], values: &[u8]) {
+    if *voice == Voice::Asks {
+        *voice = if is_first_to_say(VARIABLES) { Voice::Loud } else { Voice::Silent };
+    }
+    if *voice == Voice::Loud {
         sys::complain(&[variable, IGNORED, why, values]);
     }
 }
@@ -279,10 +300,17 @@ const KEYS_SETTING: &[u8] = b"INVAR_KEYS: ";
 const IGNORED: &[u8] = b" is ignored: ";
 const VALUES: &[u8] = b"its values are ";
 
-/// Whether a module has said this.
+/// Whether no module has said this; from now on the first of them has. One step, since two may be loaded at once: with musl
+/// their constructors do not wait for each other.
 #[cold]
-fn said(what: u32) -> bool {
-    module::one_is(&mut |module| module.outcome.said.load(Relaxed) & what != 0)
+fn is_first_to_say(what: u32) -> bool {
+    let (mut is_first, mut said) = (true, 0);
+    module::each(|module| {
+        let bits = &module.outcome.said;
+        said |= if is_first { bits.fetch_or(what, Relaxed) } else { bits.load(Relaxed) };
+        is_first = false;
+    });
+    said & what == 0
 }
 
 /// What `INVAR_SLICE` and `INVAR_PROFILE` say: what to count, and where. For the probe of that key.
@@ -390,7 +418,9 @@ mod tests {
             words.sort_unstable();
             words
         };
-        for &(name, values, _) in SETTINGS {
+        let off = std::format!("; {} are 0 ", str::from_utf8(OFF).unwrap().replace(' ', " and "));
+        for &(name, values, meaning) in SETTINGS {
+            assert_eq!(meaning.contains(&off), values == "0|1", "{name}: {meaning}");
             let understood = match place(name.as_bytes(), NAMES).expect(name) {
                 0 => MODES,
                 2 => WRITERS,
@@ -446,6 +476,25 @@ mod tests {
         let settings = taken(&[c"INVAR_KEYS=b=other", c"INVAR_KEYS=a=1,ab=2,,b,a=3=4,c="]);
         let values = [&b"a"[..], b"ab", b"b", b"c", b"", b"1"].map(|name| settings.key(name));
         assert_eq!(values, [Some(&b"3=4"[..]), Some(b"2"), None, Some(b""), None, None]);
+    }
+
+    #[test]
+    fn one_of_many_says_it() {
+        // Bits that mean nothing.
+        for bit in [1 << 4, 1 << 5, 1 << 6, 1 << 7] {
+            let all = std::sync::Barrier::new(8);
+            let first = std::thread::scope(|scope| {
+                let each = [(); 8].map(|()| {
+                    scope.spawn(|| {
+                        all.wait();
+                        is_first_to_say(bit)
+                    })
+                });
+                each.map(|one| one.join().expect("its answer")).iter().filter(|is_first| **is_first).count()
+            });
+            assert_eq!(first, 1);
+            assert!(!is_first_to_say(bit), "and never again");
+        }
     }
 
     #[cfg(any(feature = "report", feature = "profile"))]

@@ -468,6 +468,8 @@ fn what_is_misspelt_gets_a_line() {
         ("INVAR_KEYS", ",,story.on=on,"),
         ("INVAR_REPROT", ""),
         ("INVARIANT", "1"),
+        ("INVAR_GUARD", "no"),
+        ("INVAR_HELP", "off"),
         ("INVAR_TEST_MATRIX", "full"),
         ("INVAR_KEYS", "slice=off,slice=force,slice.counting=off,slice.hook=off,cpu.avx512f=off,cpu.x86-64-v4=on"),
     ] {
