@@ -5,7 +5,6 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
-#include <unistd.h>
 
 INVAR_EXTERN_KEY(b_one);
 INVAR_EXTERN_KEY(b_two);
@@ -49,7 +48,6 @@ static void probe(struct invar_verdict *verdict, int key)
 		return;
 	}
 	begun = key;
-	alarm(600);	/* for whoever waits in vain */
 	if (pthread_create(&decides, NULL, decide_other, NULL))
 		return;
 	wait_for(&other_begun);

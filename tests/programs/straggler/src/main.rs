@@ -3,7 +3,6 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
 
 // The one whose turn comes first, which is the linker's choice, has a thread ask for the other.
 invar::key! { static ONE: bool = |_| probe(|| TWO.get()); }
@@ -26,9 +25,7 @@ fn probe(other: fn() -> bool) -> Result<bool, &'static str> {
 }
 
 fn wait_for(flag: &AtomicBool) {
-    let begun = Instant::now();
     while !flag.load(SeqCst) {
-        assert!(begun.elapsed() < Duration::from_secs(30), "nobody comes");
         thread::yield_now();
     }
 }
