@@ -24,6 +24,11 @@ const DECIDING: u32 = 4;
 /// In the same, one for each thread that is sealing one of these keys.
 const SEALING: u32 = 1 << 8;
 
+/// How long a thread waits for one that may be waiting for it, in nanoseconds.
+const SECOND: u64 = 1_000_000_000;
+/// And for one that waits for nobody: as long as it takes, but in a child of `fork`, where that thread is not.
+const MINUTE: u64 = 60 * SECOND;
+
 /// Decides and seals all keys of a module.
 pub(crate) fn all(own: &Module<'_>, settings: &Settings) {
     own.outcome.said.fetch_or(DECIDING, Relaxed);
@@ -43,12 +48,12 @@ pub(crate) fn all(own: &Module<'_>, settings: &Settings) {
         None
     };
     each(own, settings, &mut verdict, |flags| flags & flags::SYMBOL == 0);
-    wait_while(|| own.keys().any(|key| key.state.is_being_decided()));
+    wait_briefly(&mut || !own.keys().any(|key| key.state.is_being_decided()));
     close(own.outcome);
     if threads == Some(1) {
         // A thread that a probe has started and joined may not be gone yet: the kernel wakes the thread that joins it before it
         // takes it from its list (Linux, kernel/exit.c, `do_exit`).
-        wait_while(|| arch::PATCHES && sys::threads().is_ok_and(|threads| threads > 1));
+        wait_briefly(&mut || !arch::PATCHES || !sys::threads().is_ok_and(|threads| threads > 1));
     }
     each(own, settings, &mut verdict, |_| true);
 }
@@ -58,17 +63,12 @@ pub(crate) fn all(own: &Module<'_>, settings: &Settings) {
 #[cold]
 fn close(outcome: &Outcome) {
     outcome.said.fetch_and(!DECIDING, AcqRel);
-    wait_while(|| outcome.said.load(Acquire) >= SEALING);
+    sys::wait_until(MINUTE, &mut || outcome.said.load(Acquire) < SEALING);
 }
 
-/// Waits for other threads, which may be waiting for this one: 13 ms at most, by eight naps.
-#[cold]
-fn wait_while(condition: impl Fn() -> bool) {
-    let mut nanoseconds = 50_000;
-    while nanoseconds < 10_000_000 && condition() {
-        sys::sleep(nanoseconds);
-        nanoseconds *= 2;
-    }
+/// Waits for other threads, which may stay or be waiting for this one.
+fn wait_briefly(done: &mut dyn FnMut() -> bool) {
+    sys::wait_until(13_000_000, done);
 }
 
 /// Decides and seals the keys with such flags that nobody has.
@@ -99,8 +99,11 @@ pub(crate) fn demand(state: &State) -> u8 {
                 None => {
                     let last = own.keys().filter_map(|key| key.state.begun_by(thread)).max();
                     let settings = Settings::from_environment(false);
-                    decide(&own, &key, last.map_or(1, |last| last + 1), &settings, &mut Verdict::undecided());
-                    wait_for(state);
+                    let mut verdict = Verdict::undecided();
+                    decide(&own, &key, last.map_or(1, |last| last + 1), &settings, &mut verdict);
+                    if !wait_for(state) {
+                        return give_up(&own, &key, &mut verdict);
+                    }
                 }
             }
         }
@@ -108,20 +111,29 @@ pub(crate) fn demand(state: &State) -> u8 {
     state.value()
 }
 
-/// Waits until the thread that is deciding a key has sealed it. Nobody can tell whether that thread waits for this one: after
-/// a second the key is given up, and its value is the first.
+/// Waits until the thread that is deciding a key has sealed it, or another one has given it up; `false` if neither came.
 #[cold]
-fn wait_for(state: &State) {
-    const LONGEST: u32 = 400_000_000;
-    let mut nanoseconds = 50_000;
-    while state.begun() && !state.decided() && !state.is_given_up() {
-        // One that is about to be sealed is waited for a little longer.
-        if nanoseconds > LONGEST && (state.give_up() || nanoseconds > 2 * LONGEST) {
-            return;
+fn wait_for(state: &State) -> bool {
+    sys::wait_until(SECOND, &mut || !state.is_being_decided() || state.is_given_up())
+}
+
+/// The value of a key that was waited for in vain. Nobody can tell whether the thread that is deciding it waits for this one,
+/// so its value is the first from now on. But where another key of its name is sealed, it will be that one's.
+#[cold]
+fn give_up(own: &Module<'_>, key: &ModuleKey<'_>, verdict: &mut Verdict) -> u8 {
+    let mut told = None;
+    module::exclusively(&mut || {
+        if !key.state.is_given_up() && is_shared(key) && adopt_sealed(own, key, verdict) {
+            told = Some(verdict.value);
+        } else if key.state.give_up() {
+            told = Some(0);
         }
-        sys::sleep(nanoseconds);
-        nanoseconds += nanoseconds / 2;
-    }
+    });
+    // It is about to be sealed, or was.
+    told.unwrap_or_else(|| {
+        sys::wait_until(MINUTE, &mut || key.state.decided());
+        key.state.value()
+    })
 }
 
 /// [`demand`] for C in this module (`invar_demand`). A function of its own, as it is hidden: `Key::get` is in line in programs
@@ -135,9 +147,10 @@ fn is_deciding(outcome: &Outcome) -> bool {
     outcome.said.load(Relaxed) & DECIDING != 0
 }
 
-/// A number that no other thread of the process has.
+/// A number that no other thread of the process has. One that begins later seldom has it: its thread pointer may be that of a
+/// thread which ended in a probe.
 fn this_thread() -> u64 {
-    arch::thread_pointer() as u64
+    sys::thread_id().into()
 }
 
 /// Notes a cycle in the key that was asked for, and in those that this thread has begun since. The probe of the last of these
@@ -161,18 +174,25 @@ fn note_cycle(own: &Module<'_>, asked: &ModuleKey<'_>, order: u32) {
 /// deciding.
 #[cold]
 fn decide(own: &Module<'_>, key: &ModuleKey<'_>, order: u32, settings: &Settings, verdict: &mut Verdict) {
-    if key.state.begun() || !key.state.begin(this_thread(), order) {
+    if key.state.begun() {
         return;
     }
-    // Facts of safety, and what became of symbols, are each module's own.
-    let is_shared = key.flags & (flags::PROVES | flags::SYMBOL) == 0;
+    // A signal's handler that asks for the key finds it untouched, or knows whose it is.
+    let silence = sys::Silence::begin(&u64::MAX);
+    if !key.state.begin(this_thread(), order) {
+        return;
+    }
+    drop(silence);
+    let is_shared = is_shared(key);
     let twin = if is_shared { sealed_twin(own, key) } else { None };
     match twin {
         Some(twin) => _ = adopt_twin(key, &twin, verdict),
         None => {
             choose(own, key, settings, verdict);
             let other = key.state.cycle(this_thread());
-            if !other.as_str().is_empty() {
+            if other.as_str().as_bytes() == key.name() {
+                fail(verdict, "a cycle: its probe asks for it, or a signal's handler did meanwhile");
+            } else if !other.as_str().is_empty() {
                 fail(verdict, "a cycle: the probes of ");
                 verdict.evidence.put(key.name());
                 verdict.evidence.text(" and ").text(other.as_str()).text(" ask for each other's keys");
@@ -185,7 +205,13 @@ fn decide(own: &Module<'_>, key: &ModuleKey<'_>, order: u32, settings: &Settings
     if key.flags & flags::PROVES != 0 {
         adopt_lower(own, key, verdict);
     }
+    let _silence = sys::Silence::begin(&u64::MAX);
     seal(own, key, verdict);
+}
+
+/// Whether all keys of its name have one verdict. Facts of safety, and what became of symbols, are each module's own.
+fn is_shared(key: &ModuleKey<'_>) -> bool {
+    key.flags & (flags::PROVES | flags::SYMBOL) == 0
 }
 
 /// Seals a key of ours that others may have as well, unless one of them is sealed by now: then ours says what that says.
@@ -193,23 +219,30 @@ fn decide(own: &Module<'_>, key: &ModuleKey<'_>, order: u32, settings: &Settings
 /// Only one thread at a time is here, of all copies of the runtime.
 #[cold]
 fn agree(own: &Module<'_>, key: &ModuleKey<'_>, verdict: &mut Verdict) {
-    module::exclusively(|| {
-        let mut adopted = false;
-        if let Some(twin) = sealed_twin(own, key) {
-            adopted = true;
-            let _ = adopt_twin(key, &twin, verdict);
-        }
-        module::each(|other| {
-            if !adopted
-                && other.base != own.base
-                && let Some((_, theirs)) = sealed(other, key, 0)
-            {
-                adopted = true;
-                adopt_key(key, &theirs, verdict);
-            }
-        });
+    module::exclusively(&mut || {
+        adopt_sealed(own, key, verdict);
         seal(own, key, verdict);
     });
+}
+
+/// What a key is by another of its name that is sealed, in our module or else in the first that has one; `false` if none is.
+#[cold]
+fn adopt_sealed(own: &Module<'_>, key: &ModuleKey<'_>, verdict: &mut Verdict) -> bool {
+    let mut adopted = false;
+    if let Some(twin) = sealed_twin(own, key) {
+        adopted = true;
+        let _ = adopt_twin(key, &twin, verdict);
+    }
+    module::each(|other| {
+        if !adopted
+            && other.base != own.base
+            && let Some((_, theirs)) = sealed(other, key, 0)
+        {
+            adopted = true;
+            adopt_key(key, &theirs, verdict);
+        }
+    });
+    adopted
 }
 
 /// A sealed key of this name in a module, and its position; looked for from `start` on. For the runtime's own keys only those
@@ -238,6 +271,7 @@ fn are_of_a_sort(ours: &ModuleKey<'_>, theirs: &ModuleKey<'_>) -> bool {
 /// Takes over what other modules have decided for keys of the same name, and seals it.
 #[cold]
 fn adopt(own: &Module<'_>, verdict: &mut Verdict) {
+    let _silence = sys::Silence::begin(&u64::MAX);
     module::each(|other| {
         if other.base == own.base {
             return;
@@ -400,7 +434,7 @@ fn probe(key: &ModuleKey<'_>, verdict: &mut Verdict) {
 }
 
 /// Seals a key of our own module, which slice sites may depend on: then its verdict says where requests go, and that is where
-/// an area can be, or the key is off.
+/// an area can be, or the key is off. Signals are blocked: a handler that asks for the key would wait for its own thread.
 #[cold]
 fn seal(own: &Module<'_>, ours: &ModuleKey<'_>, verdict: &mut Verdict) {
     if verdict.value != 0 && ours.flags & flags::SLICE != 0 {
@@ -498,6 +532,33 @@ mod tests {
         assert_eq!(sealed(0), Some((0, Origin::Failed)));
         assert_eq!(sealed(flags::SYMBOL), Some((1, Origin::Probe)), "what tells of a symbol is sealed last");
         assert_eq!(own.outcome.said.load(Relaxed), 0);
+    }
+
+    #[test]
+    fn who_is_sealing_is_waited_for() {
+        let own = being_decided();
+        own.outcome.said.fetch_add(SEALING, Relaxed);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(core::time::Duration::from_millis(100));
+                own.outcome.said.fetch_sub(SEALING, Release);
+            });
+            close(own.outcome);
+            assert_eq!(own.outcome.said.load(Relaxed), 0);
+        });
+        // And its value is told, however late it comes.
+        let ours = key(0, middle);
+        assert!(ours.state.begin(1, 1) && !ours.state.settle());
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(core::time::Duration::from_millis(2500));
+                let mut verdict = Verdict::undecided();
+                verdict.value = 1;
+                ours.state.seal(&verdict);
+            });
+            assert!(!wait_for(ours.state));
+            assert_eq!(give_up(&own, &ours, &mut Verdict::undecided()), 1);
+        });
     }
 
     /// Value, origin and reason.

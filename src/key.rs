@@ -60,9 +60,16 @@ impl<T: Value, const PROVES: u64> Key<T, PROVES> {
     ///
     /// In a probe, a key that is not decided yet is decided now, by its own probe. A probe that asks for its own key, directly
     /// or by way of other probes, gets the first value, and all keys of the cycle fail. A thread that asks for a key which
-    /// another thread is deciding waits for it, but not for ever, since the probe may wait for that thread: then the thread
-    /// gets the first value, and the key fails. So what a probe was told of a key is true. A key that another thread is still
+    /// another thread is deciding waits for it, but not for ever, since the probe may wait for that thread. After a second the
+    /// thread gets the first value, and the key fails; but where another module has decided a key of this name meanwhile, the
+    /// thread gets its value, which the key adopts. So what a probe was told of a key is true. A key that another thread is still
     /// deciding when all other keys of the module are decided fails too: nobody sees a value change.
+    ///
+    /// A signal's handler may use [`branch!`](crate::branch!) at any time, but must not call this before the module is loaded:
+    /// it would run the key's probe, or ask for the key whose probe it interrupts, which then fails.
+    ///
+    /// In a child that another thread forks during the load nobody ends it: a key that is not decided is decided by whoever
+    /// calls this, and a `branch!` of it changes then.
     #[inline]
     pub fn get(&self) -> T {
         let value = if self.state.decided() { self.state.value() } else { crate::decide::demand(&self.state) };
@@ -182,7 +189,8 @@ pub(crate) struct State {
     status: AtomicU8,
     origin: UnsafeCell<u8>,
     reserved: u8,
-    /// While the key is being decided: a number from 1 on, which is higher for what was begun later; and [`GIVEN_UP`].
+    /// While the key is being decided: a number from 1 on, which is higher for what was begun later; and [`GIVEN_UP`], which
+    /// other threads set. 0 from [`settle`](Self::settle) on.
     order: AtomicU32,
     /// While the key is being decided: by which thread. Then the verdict's.
     data: AtomicU64,
@@ -682,13 +690,14 @@ macro_rules! values {
 /// A probe may ask for other keys by [`Key::get`]: [`cpu`](crate::cpu)'s and the time slice key are decided before it, others
 /// on demand. It may take locks, start threads and join them, enrol its thread in the slice extension, and print the report.
 /// It may read the environment and, with glibc, the command line (`std::env::args`; musl gives a program its arguments in
-/// `main` only). A site whose key is not decided yet takes the branch of the key's first value.
+/// `main` only). A site whose key is not decided yet takes the branch of the key's first value. Where a probe leaves
+/// a thread running in a program that had one thread, the load takes 13 milliseconds more: the thread may be about to end.
 ///
 /// **The name** in settings and reports is that of the package, of the modules in which the static stands, and of the static
 /// in lower case, with dots between: `mypackage.vectors.wide`. `#[name = "..."]` gives another. The names `slice`, `slice.*`
 /// and `cpu.*` are those of the runtime's own keys, and no other key compiles with one. A process has one verdict for each
 /// name: a key whose name has been decided, in this module or in another one, adopts that verdict, or fails if its values
-/// have other names. Symbols of [`ifunc!`](crate::ifunc!) are no keys: one may have the name of a key.
+/// have other names. Only a key that fails may have another value than those of its name in other modules. Symbols of [`ifunc!`](crate::ifunc!) are no keys: one may have the name of a key.
 ///
 /// **Proof.** `#[requires("avx2,bmi2")]` makes the key stay at its first value, without a call of the probe,
 /// on a CPU that lacks any of these features, or of those that they build on. Features have the compiler's names: all that are

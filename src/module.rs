@@ -13,7 +13,7 @@ use crate::site::{SiteRecord, leads_to};
 use crate::sys;
 use core::ffi::{CStr, c_int, c_void};
 use core::ops::Range;
-use core::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 #[cfg(target_pointer_width = "32")]
 use libc::{Elf32_Ehdr as Header, Elf32_Phdr as ProgramHeader};
@@ -310,29 +310,34 @@ fn walk(call: unsafe fn(*mut c_void, &Module<'_>), visit: *mut c_void) {
 /// Runs `work` while no other copy of the runtime in this process does. It must be short, and wait for nobody.
 ///
 /// The lock is the first module's. glibc's loader keeps that module where it is meanwhile, and all others out of here, by its
-/// own lock; musl never unloads any.
-pub(crate) fn exclusively(work: impl FnOnce()) {
+/// own lock; musl never unloads any. A signal's handler, which may want the same, has to wait.
+#[cold]
+#[inline(never)]
+pub(crate) fn exclusively(work: &mut dyn FnMut()) {
+    let _silence = sys::Silence::begin(&u64::MAX);
     let mut work = Some(work);
     each(|first| {
         if let Some(work) = work.take() {
-            let lock = &first.outcome.lock;
-            // In a child of `fork` nobody is there to give it back: after a second it goes on without it, and leaves it as it is.
-            let mut nanoseconds = 1_000;
-            let mut is_ours = lock.swap(1, Ordering::Acquire) == 0;
-            while !is_ours && nanoseconds < 1_000_000_000 {
-                sys::sleep(nanoseconds);
-                nanoseconds *= 2;
-                is_ours = lock.swap(1, Ordering::Acquire) == 0;
-            }
-            work();
-            if is_ours {
-                lock.store(0, Ordering::Release);
-            }
+            /// The lock was waited for in vain.
+            static IN_VAIN: AtomicBool = AtomicBool::new(false);
+            with_lock(&first.outcome.lock, &IN_VAIN, 1_000_000_000, work);
         }
     });
     // Where the loader lists none, nobody else is there either.
     if let Some(work) = work {
         work();
+    }
+}
+
+/// Runs `work` with the lock. In a child of `fork` nobody may be there to give it back: after as many nanoseconds it goes on
+/// without it, leaves it as it is, and does not wait for it again.
+fn with_lock(lock: &AtomicU8, in_vain: &AtomicBool, longest: u64, work: &mut dyn FnMut()) {
+    let longest = if in_vain.load(Ordering::Relaxed) { 0 } else { longest };
+    let is_ours = sys::wait_until(longest, &mut || lock.swap(1, Ordering::Acquire) == 0);
+    in_vain.store(!is_ours, Ordering::Relaxed);
+    work();
+    if is_ours {
+        lock.store(0, Ordering::Release);
     }
 }
 
@@ -799,20 +804,67 @@ mod tests {
     /// Whoever took it may be gone, as in a child of `fork`: the work is done. Or it was slow: then the lock is still its own.
     #[test]
     fn a_lock_is_given_back_by_who_took_it() {
-        let mut first = None;
-        each(|module| _ = first.get_or_insert((&raw const module.outcome.lock) as usize));
-        // SAFETY: the program's own, which stays.
-        let lock = unsafe { &*(first.expect("this program") as *const AtomicU8) };
-        let locked = || {
+        let (lock, in_vain) = (AtomicU8::new(0), AtomicBool::new(false));
+        let locked = |longest| {
             let mut seen = None;
-            exclusively(|| seen = Some(lock.load(Relaxed)));
-            (seen, lock.load(Relaxed))
+            with_lock(&lock, &in_vain, longest, &mut || seen = Some(lock.load(Relaxed)));
+            (seen, lock.load(Relaxed), in_vain.load(Relaxed))
         };
-        assert_eq!(locked(), (Some(1), 0), "free");
+        assert_eq!(locked(u64::MAX), (Some(1), 0, false), "free");
         lock.store(1, Relaxed);
-        assert_eq!(locked(), (Some(1), 1), "another's");
+        assert_eq!(locked(1_000), (Some(1), 1, true), "another's");
+        assert_eq!(locked(u64::MAX), (Some(1), 1, true), "it is not waited for twice");
         lock.store(0, Relaxed);
-        assert_eq!(locked(), (Some(1), 0), "free again");
+        assert_eq!(locked(u64::MAX), (Some(1), 0, false), "free again");
+    }
+
+    /// A handler may want the same, and would wait for its own thread.
+    #[test]
+    fn signals_wait_for_what_is_exclusive() {
+        static HANDLED: AtomicBool = AtomicBool::new(false);
+        extern "C" fn handle(_: c_int) {
+            HANDLED.store(true, Relaxed);
+        }
+        let mut meanwhile = None;
+        // SAFETY: a signal that nobody else here uses, and a handler that sets a flag.
+        unsafe { libc::signal(libc::SIGUSR1, handle as extern "C" fn(c_int) as libc::sighandler_t) };
+        exclusively(&mut || {
+            // SAFETY: as above.
+            unsafe { libc::raise(libc::SIGUSR1) };
+            meanwhile = Some(HANDLED.load(Relaxed));
+        });
+        assert_eq!((meanwhile, HANDLED.load(Relaxed)), (Some(false), true));
+    }
+
+    /// However many signals come.
+    #[test]
+    fn a_lock_is_waited_for() {
+        static HANDLED: AtomicU32 = AtomicU32::new(0);
+        extern "C" fn handle(_: c_int) {
+            HANDLED.fetch_add(1, Relaxed);
+        }
+        // SAFETY: a signal that nobody else here uses, and a handler that counts.
+        unsafe { libc::signal(libc::SIGUSR2, handle as extern "C" fn(c_int) as libc::sighandler_t) };
+        let lock = AtomicU8::new(1);
+        // SAFETY: no effects.
+        let waits = unsafe { libc::pthread_self() } as usize;
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                // Each comes in a nap of its own.
+                for number in 0..100 {
+                    // SAFETY: the thread waits for this one.
+                    assert_eq!(unsafe { libc::pthread_kill(waits as libc::pthread_t, libc::SIGUSR2) }, 0);
+                    while HANDLED.load(Relaxed) <= number {
+                        std::thread::yield_now();
+                    }
+                }
+                lock.store(0, Ordering::Release);
+            });
+            with_lock(&lock, &AtomicBool::new(false), 600_000_000_000, &mut || {
+                assert_eq!(HANDLED.load(Relaxed), 100, "it was waited for");
+            });
+        });
+        assert_eq!(lock.load(Relaxed), 0);
     }
 
     fn note(owner: &[u8], kind: u32, descriptor: &[u8]) -> Vec<u8> {

@@ -319,6 +319,7 @@ impl Silence {
 }
 
 impl Drop for Silence {
+    #[inline(never)]
     fn drop(&mut self) {
         let args = [libc::SIG_SETMASK as usize, &raw const self.0 as usize, 0, SET_BYTES, 0, 0];
         // SAFETY: the kernel reads one set.
@@ -545,7 +546,6 @@ pub(crate) fn asleep(thread: u32) -> bool {
 }
 
 /// The calling thread's number.
-#[cfg(feature = "slice")]
 pub(crate) fn thread_id() -> u32 {
     // SAFETY: no arguments, no effects.
     unsafe { call(libc::SYS_gettid, [0; 6]) }.unwrap_or(0) as u32
@@ -580,19 +580,41 @@ pub(crate) fn exit(code: i32) -> ! {
     }
 }
 
-/// Sleeps, or less where a signal comes.
+/// Sleeps. A signal's handler makes it no shorter, and many of them make it no longer: what is left of a sleep, as the kernel
+/// says it, includes the timer's slack, but a time on the clock does not (Linux, kernel/time/hrtimer.c).
 pub(crate) fn sleep(nanoseconds: u32) {
+    let end = now() + u64::from(nanoseconds);
     #[cfg(target_pointer_width = "64")] // elsewhere the call has several numbers
     {
-        let time = libc::timespec { tv_sec: 0, tv_nsec: nanoseconds.into() };
+        const SECOND: u64 = 1_000_000_000;
+        let time = libc::timespec { tv_sec: (end / SECOND) as _, tv_nsec: (end % SECOND) as _ };
+        let [clock, absolute] = [libc::CLOCK_MONOTONIC as usize, libc::TIMER_ABSTIME as usize];
         // SAFETY: reads one timespec.
-        let _ = unsafe { call(libc::SYS_nanosleep, [&raw const time as usize, 0, 0, 0, 0, 0]) };
+        let _ =
+            retry(|| unsafe { call(libc::SYS_clock_nanosleep, [clock, absolute, &raw const time as usize, 0, 0, 0]) });
     }
     #[cfg(not(target_pointer_width = "64"))]
-    for _ in 0..=nanoseconds / 1_000 {
+    while now() < end {
         // SAFETY: no arguments, and no effect but that others run first.
         let _ = unsafe { call(libc::SYS_sched_yield, [0; 6]) };
     }
+}
+
+/// Waits for another thread, by naps, until it has `done` that; `false` if it has not after as many nanoseconds.
+#[cold]
+#[inline(never)]
+pub(crate) fn wait_until(longest: u64, done: &mut dyn FnMut() -> bool) -> bool {
+    let begun = now();
+    let mut nap = 1_000;
+    while !done() {
+        if now() - begun >= longest {
+            return false;
+        }
+        sleep(nap);
+        // Not much longer than it takes the other thread, and 20 times in a second at least.
+        nap = (nap + nap / 2).min(50_000_000);
+    }
+    true
 }
 
 /// Bytes in a page.
