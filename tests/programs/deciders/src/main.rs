@@ -1,5 +1,6 @@
 //! A program whose probe has a thread open a library with a key of the same name, whose probe runs meanwhile. The environment
-//! says which of the two ends first: `DECIDERS_FIRST` is `program` or `library`.
+//! says which of the two ends first: `DECIDERS_FIRST` is `program` or `library`; or `asked`, as `library`, and the thread asks
+//! for the program's key then.
 
 use std::ffi::CString;
 use std::sync::Mutex;
@@ -15,13 +16,19 @@ invar::key! {
     static AGREED: bool = |evidence| {
         witness::probing("shared.agreed", "deciders");
         evidence.text("program");
-        let library_first = std::env::var("DECIDERS_FIRST").is_ok_and(|first| first == "library");
+        let first = std::env::var("DECIDERS_FIRST").expect("who ends first");
+        let library_first = first != "program";
         // SAFETY: no other thread is there that could look at the environment.
         unsafe { std::env::set_var("DECIDERS_PROGRESS", (&raw const PROGRESS as usize).to_string()) };
         if library_first {
             PROGRESS.store(2, SeqCst);
         }
-        let opening = std::thread::spawn(open);
+        let opening = std::thread::spawn(move || {
+            open();
+            if first == "asked" {
+                println!("result\ttold\t{}", AGREED.get());
+            }
+        });
         if library_first {
             opening.join().expect("a library that can be opened");
         } else {
