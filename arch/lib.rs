@@ -1,5 +1,5 @@
-//! What `invar` knows about an instruction set, and nothing else does: how a site looks in checked and in
-//! bound form, how a system call is made, where a thread's rseq area lies, what the CPU offers.
+//! What `invar` knows about an instruction set, and nothing else does: how a site is emitted and exchanged, how a system
+//! call is made, where a thread's rseq area lies, what the CPU offers. The forms of a site are `invar-abi`'s.
 //!
 //! One folder per architecture, and [`portable`](self#portable) for every other one.
 //! All of them export the same names:
@@ -9,6 +9,7 @@
 //! | `NAME`, `PATCHES` | the folder's name; whether its sites can be bound at all |
 //! | `__site!` | emits one checked site and its record |
 //! | [`checked`], [`bound`] | the bytes of a site before and after binding |
+//! | [`store`], [`stands`] | puts them to their place, and looks whether they are there |
 //! | [`synchronise`] | makes this CPU see the code that was just written |
 //! | [`syscall`], [`syscall_for_resolvers`] | a raw system call: `-errno` on failure, `errno` untouched |
 //! | `PRCTL` | every machine and number by which `prctl(2)` can be called |
@@ -54,8 +55,8 @@ pub use cpu::cpu_features_of;
 pub use cpu::{FEATURE_SOURCE, FEATURES, cpu_features, cpu_features_for_resolvers, level};
 pub use machine::{
     IFUNC, NAME, Observer, PATCHES, PRCTL, RSEQ_SIGNATURE, SYS_RSEQ, area, bound, checked, holds_area, is_glibc,
-    libc_area, observe, own_area_offset, start, synchronise, syscall, syscall_for_resolvers, take_back, thread_pointer,
-    ticks,
+    libc_area, observe, own_area_offset, stands, start, store, synchronise, syscall, syscall_for_resolvers, take_back,
+    thread_pointer, ticks,
 };
 #[doc(hidden)]
 pub use message::Message;
@@ -68,109 +69,6 @@ pub struct Call {
     pub function: *const core::ffi::c_void,
     /// What it is called with.
     pub argument: *mut core::ffi::c_void,
-}
-
-/// What stands at a site. The numbers are part of the site ABI.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Kind {
-    /// A static branch: falls through if the key has the record's value, else goes to the target.
-    Branch = 1,
-    /// Slice enter: bound to one store of the request byte, or to nothing.
-    SliceEnter = 2,
-    /// Slice leave: bound to taking the request back and testing what it was, or to nothing.
-    SliceLeave = 3,
-}
-
-impl Kind {
-    /// The kind with this number, if there is one.
-    pub const fn from_byte(byte: u8) -> Option<Self> {
-        match byte {
-            1 => Some(Self::Branch),
-            2 => Some(Self::SliceEnter),
-            3 => Some(Self::SliceLeave),
-            _ => None,
-        }
-    }
-}
-
-/// A site with its addresses worked out, as they are (or would be) at run time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Site {
-    /// Address of the first instruction.
-    pub address: u64,
-    /// Where the checked form jumps if the key's value is not `value`.
-    pub target: u64,
-    /// Address of the key's state byte.
-    pub state: u64,
-    /// Length in bytes, of the checked and of every bound form.
-    pub length: u8,
-    /// What stands there.
-    pub kind: Kind,
-    /// The value for which the site falls through.
-    pub value: u8,
-}
-
-/// The bytes of one site, of which there are 8 to 16.
-///
-/// Kept as the first eight and the last eight, which overlap: two moves store or compare a site whole, whatever its
-/// length, and touch nothing beside it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[allow(dead_code)] // made where something is encoded
-pub struct Code {
-    first: u64,
-    last: u64,
-    length: u8,
-}
-
-impl Code {
-    /// How many bytes.
-    #[allow(clippy::len_without_is_empty)] // never empty
-    #[inline(always)]
-    pub const fn len(&self) -> usize {
-        self.length as usize
-    }
-
-    /// Copies the bytes to the front of `bytes`, and returns those.
-    pub fn write_to<'a>(&self, bytes: &'a mut [u8; 16]) -> &'a [u8] {
-        bytes[..8].copy_from_slice(&self.first.to_le_bytes());
-        bytes[self.len() - 8..self.len()].copy_from_slice(&self.last.to_le_bytes());
-        &bytes[..self.len()]
-    }
-
-    /// Stores the bytes at `to`.
-    ///
-    /// # Safety
-    ///
-    /// `to` must be valid for writes of this many bytes.
-    #[inline(always)]
-    pub unsafe fn store(&self, to: *mut u8) {
-        // SAFETY: both lie in the code's length.
-        unsafe {
-            to.cast::<u64>().write_unaligned(self.first.to_le());
-            to.add(self.len() - 8).cast::<u64>().write_unaligned(self.last.to_le());
-        }
-    }
-
-    /// Whether the bytes stand at `at`.
-    ///
-    /// # Safety
-    ///
-    /// `at` must be valid for reads of this many bytes.
-    #[inline(always)]
-    pub unsafe fn stands(&self, at: *const u8) -> bool {
-        // SAFETY: both lie in the code's length.
-        unsafe {
-            at.cast::<u64>().read_unaligned() == self.first.to_le()
-                && at.add(self.len() - 8).cast::<u64>().read_unaligned() == self.last.to_le()
-        }
-    }
-}
-
-impl core::fmt::Debug for Code {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_list().entries(self.write_to(&mut [0; 16])).finish()
-    }
 }
 
 /// Offset of the request byte (`slice_ctrl.request`) in `struct rseq`; `granted` is the byte behind it.

@@ -13,12 +13,12 @@ macro_rules! variants {
         Inline "no branch" ["inc eax"] [] [];
 
         BoundHolds "bound, holds"
-            ["22: cmp byte ptr [rip + {on}], 1", "jne 20f", "23:", "inc eax", "21:",
+            ["22: .byte 0x40", "cmp byte ptr [rip + {on}], 1", "jne 20f", "23:", "inc eax", "21:",
              invar_bench::site_record!("{on}", "22", "20f", "23", "1", "1")]
             [] ["20: dec eax", "jmp 21b"];
 
         BoundOther "bound, does not hold"
-            ["22: cmp byte ptr [rip + {off}], 1", "jne 20f", "23:", "inc eax", "21:",
+            ["22: .byte 0x40", "cmp byte ptr [rip + {off}], 1", "jne 20f", "23:", "inc eax", "21:",
              invar_bench::site_record!("{off}", "22", "20f", "23", "1", "1")]
             [] ["20: dec eax", "jmp 21b"];
 
@@ -36,7 +36,7 @@ macro_rules! variants {
         Direct "direct call" ["call {increment}"] [] [];
 
         Dispatch "dispatch, bound"
-            ["22: cmp byte ptr [rip + {on}], 1", "jne 20f", "23:", "call {increment}", "21:",
+            ["22: .byte 0x40", "cmp byte ptr [rip + {on}], 1", "jne 20f", "23:", "call {increment}", "21:",
              invar_bench::site_record!("{on}", "22", "20f", "23", "1", "1")]
             [] ["20: dec eax", "jmp 21b"];
 

@@ -17,7 +17,8 @@ use crate::sys::{self, Errno};
 use crate::write::{self, Session, Writer};
 use core::ops::Range;
 use core::sync::atomic::Ordering::{Relaxed, Release};
-use invar_arch::{self as arch, Code, Kind, Site};
+use invar_abi::{Code, Kind, Site};
+use invar_arch as arch;
 
 /// What stands at a site now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -350,7 +351,7 @@ pub(crate) fn inspect(resolver: &mut Resolver<'_>, record: &SiteRecord) -> (Site
 #[inline(always)]
 fn reads(site: &Site, code: Code) -> bool {
     // SAFETY: a resolved site lies whole in its module's text, which was found to be readable.
-    code.len() == site.length as usize && unsafe { code.stands(site.address as usize as *const u8) }
+    code.len() == site.length as usize && unsafe { arch::stands(code, site.address as usize as *const u8) }
 }
 
 /// A module's text, by the segment that was met last.

@@ -40,7 +40,7 @@ macro_rules! declare {
             ".asciz \"cpu.\\name\", \"off\", \"on\"",
             "3:",
             ".popsection",
-            ".pushsection invar_keys, \"aG\", %progbits, \\symbol, comdat",
+            ".pushsection invar2_keys, \"aG\", %progbits, \\symbol, comdat",
             ".balign 4",
             ".long \\symbol - ., 2b - ., {probe} - .",
             ".short 3b - 2b",

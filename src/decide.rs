@@ -136,7 +136,7 @@ fn give_up(own: &Module<'_>, key: &ModuleKey<'_>, verdict: &mut Verdict) -> u8 {
     })
 }
 
-/// [`demand`] for C in this module (`invar_demand`). A function of its own, as it is hidden: `Key::get` is in line in programs
+/// [`demand`] for C in this module (`invar2_demand`). A function of its own, as it is hidden: `Key::get` is in line in programs
 /// that use a Rust `dylib` with keys.
 #[cold]
 pub(crate) extern "C" fn demand_in_c(state: &State) -> u8 {

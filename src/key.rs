@@ -601,7 +601,7 @@ pub(crate) mod expansion {
     unsafe extern "C" {
         /// Hidden (`module.rs`, `__key_record!`): a Rust `dylib` has a runtime for its own keys alone, and a program that
         /// uses such a library, and would have no other, is not linked. The linker's message shows the name.
-        #[link_name = "invar_is_to_be_linked_into_every_module_that_has_keys"]
+        #[link_name = "invar2_is_to_be_linked_into_every_module_that_has_keys"]
         static HERE: Here;
     }
 
@@ -783,7 +783,7 @@ macro_rules! __key_record {
         const { $crate::__private::is_key(&raw const $key) };
         let _: $crate::__private::RawProbe = $probe;
         ::core::arch::asm!(
-            ".pushsection invar_keys, \"aR\", %progbits",
+            ".pushsection invar2_keys, \"aR\", %progbits",
             ".balign 4",
             ".long {state} - ., {names} - ., {probe} - .",
             ".short {length}",
@@ -792,7 +792,7 @@ macro_rules! __key_record {
             $crate::__private::__protected!("{state}"),
             ".hidden {names}",
             ".hidden {probe}",
-            ".hidden invar_is_to_be_linked_into_every_module_that_has_keys",
+            ".hidden invar2_is_to_be_linked_into_every_module_that_has_keys",
             state = sym $key,
             names = sym __INVAR_NAMES,
             probe = sym $probe,

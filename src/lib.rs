@@ -119,7 +119,7 @@ mod text;
 mod write;
 
 pub use bind::{Fault, Reason, SiteStatus};
-pub use invar_arch::{Kind, Site};
+pub use invar_abi::{Kind, Site};
 pub use key::{Key, Origin, Value, Verdict};
 pub use report::{Binding, KeyReport, ModuleReport, Report, kind_name, report};
 pub use settings::{EXIT_REQUIRED, SETTINGS};

@@ -14,16 +14,13 @@ use crate::sys;
 use core::ffi::{CStr, c_int, c_void};
 use core::ops::Range;
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use invar_abi as abi;
 
 #[cfg(target_pointer_width = "32")]
 use libc::{Elf32_Ehdr as Header, Elf32_Phdr as ProgramHeader};
 #[cfg(target_pointer_width = "64")]
 use libc::{Elf64_Ehdr as Header, Elf64_Phdr as ProgramHeader};
 
-/// The note's owner.
-const OWNER: &[u8] = b"invar\0";
-/// The note's type: the version of the ABI.
-const ABI: u32 = 1;
 /// Length of the note's descriptor: five distances and the flags.
 const DESCRIPTOR: usize = 24;
 
@@ -86,26 +83,26 @@ pub(crate) struct Outcome {
 // binds all. Directives only, no instruction.
 core::arch::global_asm!(
     // With fat LTO the assembly of both versions becomes one.
-    ".ifndef invar_outcome",
-    ".pushsection .bss.invar_outcome, \"aw\", %nobits",
+    ".ifndef invar2_outcome",
+    ".pushsection .bss.invar2_outcome, \"aw\", %nobits",
     ".balign 8",
-    ".weak invar_outcome",
-    ".hidden invar_outcome",
-    ".type invar_outcome, %object",
-    ".size invar_outcome, 32",
-    "invar_outcome:",
+    ".weak invar2_outcome",
+    ".hidden invar2_outcome",
+    ".type invar2_outcome, %object",
+    ".size invar2_outcome, 32",
+    "invar2_outcome:",
     ".zero 32",
     ".popsection",
     // What key records refer to, so that no link leaves them without it in silence.
-    ".weak invar_is_to_be_linked_into_every_module_that_has_keys",
-    ".hidden invar_is_to_be_linked_into_every_module_that_has_keys",
-    ".set invar_is_to_be_linked_into_every_module_that_has_keys, invar_outcome",
+    ".weak invar2_is_to_be_linked_into_every_module_that_has_keys",
+    ".hidden invar2_is_to_be_linked_into_every_module_that_has_keys",
+    ".set invar2_is_to_be_linked_into_every_module_that_has_keys, invar2_outcome",
     ".endif",
 );
 const _: () = assert!(size_of::<Outcome>() == 32);
 
 unsafe extern "C" {
-    #[link_name = "invar_outcome"]
+    #[link_name = "invar2_outcome"]
     safe static OUTCOME: Outcome;
 }
 
@@ -143,26 +140,26 @@ macro_rules! word {
 }
 
 core::arch::global_asm!(
-    ".ifndef invar_own",
-    ".weak __start_invar_sites",
-    ".weak __stop_invar_sites",
-    ".weak __start_invar_keys",
-    ".weak __stop_invar_keys",
+    ".ifndef invar2_own",
+    ".weak __start_invar2_sites",
+    ".weak __stop_invar2_sites",
+    ".weak __start_invar2_keys",
+    ".weak __stop_invar2_keys",
     ".weak __ehdr_start",
-    ".hidden __start_invar_sites",
-    ".hidden __stop_invar_sites",
-    ".hidden __start_invar_keys",
-    ".hidden __stop_invar_keys",
+    ".hidden __start_invar2_sites",
+    ".hidden __stop_invar2_sites",
+    ".hidden __start_invar2_keys",
+    ".hidden __stop_invar2_keys",
     ".hidden __ehdr_start",
-    ".pushsection .data.rel.ro.invar_own, \"aw\", %progbits",
+    ".pushsection .data.rel.ro.invar2_own, \"aw\", %progbits",
     ".balign 8",
-    ".weak invar_own",
-    ".hidden invar_own",
-    ".type invar_own, %object",
-    ".size invar_own, {size}",
-    "invar_own:",
-    ".long __start_invar_sites - ., __stop_invar_sites - .",
-    ".long __start_invar_keys - ., __stop_invar_keys - .",
+    ".weak invar2_own",
+    ".hidden invar2_own",
+    ".type invar2_own, %object",
+    ".size invar2_own, {size}",
+    "invar2_own:",
+    ".long __start_invar2_sites - ., __stop_invar2_sites - .",
+    ".long __start_invar2_keys - ., __stop_invar2_keys - .",
     ".long {outcome} - ., __ehdr_start - ., {note} - .",
     word!(),
     ".popsection",
@@ -173,7 +170,7 @@ core::arch::global_asm!(
 );
 
 unsafe extern "C" {
-    #[link_name = "invar_own"]
+    #[link_name = "invar2_own"]
     safe static OWN: Own;
 }
 
@@ -195,31 +192,31 @@ pub(crate) fn note() -> &'static Outcome {
             ".ifndef .Linvar_note",
             ".set .Linvar_note, .",
             ".endif",
-            ".pushsection invar_sites, \"ao\", %progbits, .Linvar_note",
+            ".pushsection invar2_sites, \"ao\", %progbits, .Linvar_note",
             ".popsection",
-            ".pushsection invar_keys, \"aR\", %progbits",
+            ".pushsection invar2_keys, \"aR\", %progbits",
             ".popsection",
-            ".weak __start_invar_sites",
-            ".weak __stop_invar_sites",
-            ".weak __start_invar_keys",
-            ".weak __stop_invar_keys",
-            ".hidden __start_invar_sites",
-            ".hidden __stop_invar_sites",
-            ".hidden __start_invar_keys",
-            ".hidden __stop_invar_keys",
+            ".weak __start_invar2_sites",
+            ".weak __stop_invar2_sites",
+            ".weak __start_invar2_keys",
+            ".weak __stop_invar2_keys",
+            ".hidden __start_invar2_sites",
+            ".hidden __stop_invar2_sites",
+            ".hidden __start_invar2_keys",
+            ".hidden __stop_invar2_keys",
             ".pushsection .note.invar, \"aR\", %note",
             ".balign 4",
             // Tells code in C of this module that it is loaded by a runtime of its own.
-            ".ifndef invar_runtime",
-            ".weak invar_runtime",
-            ".hidden invar_runtime",
-            ".set invar_runtime, .",
+            ".ifndef invar2_runtime",
+            ".weak invar2_runtime",
+            ".hidden invar2_runtime",
+            ".set invar2_runtime, .",
             // Decides a key of the module for such code, while its keys are being decided.
-            ".pushsection .rodata.invar_demand, \"a\", %progbits",
+            ".pushsection .rodata.invar2_demand, \"a\", %progbits",
             ".balign 4",
-            ".weak invar_demand",
-            ".hidden invar_demand",
-            ".set invar_demand, .",
+            ".weak invar2_demand",
+            ".hidden invar2_demand",
+            ".set invar2_demand, .",
             ".long {demand} - .",
             ".hidden {demand}",
             ".popsection",
@@ -227,12 +224,12 @@ pub(crate) fn note() -> &'static Outcome {
             ".long 6, {descriptor}, {abi}",
             ".asciz \"invar\"",
             ".balign 4",
-            ".long __start_invar_sites - ., __stop_invar_sites - .",
-            ".long __start_invar_keys - ., __stop_invar_keys - .",
+            ".long __start_invar2_sites - ., __stop_invar2_sites - .",
+            ".long __start_invar2_keys - ., __stop_invar2_keys - .",
             ".long {outcome} - ., 0",
             ".popsection",
             descriptor = const DESCRIPTOR,
-            abi = const ABI,
+            abi = const abi::VERSION,
             outcome = sym OUTCOME,
             demand = sym crate::decide::demand_in_c,
             options(nomem, nostack, preserves_flags),
@@ -785,7 +782,7 @@ fn find_note(mut notes: &[u8]) -> Option<&[u8; DESCRIPTOR]> {
         let start = name_end.checked_next_multiple_of(4)?;
         let end = start.checked_add(length)?;
         let descriptor = notes.get(start..end)?;
-        if &notes[12..name_end] == OWNER && kind == ABI && length == DESCRIPTOR {
+        if &notes[12..name_end] == abi::OWNER && kind == abi::VERSION && length == DESCRIPTOR {
             return descriptor.try_into().ok();
         }
         notes = notes.get(end.checked_next_multiple_of(4)?..).unwrap_or(&[]);
@@ -884,7 +881,11 @@ mod tests {
         let outcome = fields!(Outcome: phase reason writers lock detail bound left request_offset said nanoseconds);
         assert_layout(SITE_ABI, "## Outcome", &outcome, size_of::<Outcome>());
         assert!(SITE_ABI.contains(&std::format!("the module's outcome, {} bytes", size_of::<Outcome>())));
-        assert!(SITE_ABI.contains(&std::format!("owner `invar` (name size {}), **type {ABI}", OWNER.len())));
+        assert!(SITE_ABI.contains(&std::format!(
+            "owner `invar` (name size {}), **type {}",
+            abi::OWNER.len(),
+            abi::VERSION
+        )));
         assert!(SITE_ABI.contains(&std::format!("descriptor of {DESCRIPTOR} bytes")));
         // All but the last, the flags, are the distances that a module knows of itself as well.
         let offsets: Vec<usize> = table(SITE_ABI, "## The note").iter().map(|row| row[0].parse().unwrap()).collect();
@@ -897,10 +898,10 @@ mod tests {
         let mut notes = note(b"GNU\0", 3, &[7; 20]);
         notes.extend(note(b"a longer name\0", 3, &[7; 70_001]));
         notes.extend(note(&[b'x'; 300], 3, &[7; 1]));
-        notes.extend(note(b"invar\0", 2, &[1; DESCRIPTOR]));
-        notes.extend(note(b"invar\0", ABI, &[2; DESCRIPTOR + 4]));
+        notes.extend(note(b"invar\0", 1, &[1; DESCRIPTOR]));
+        notes.extend(note(b"invar\0", abi::VERSION, &[2; DESCRIPTOR + 4]));
         assert_eq!(find_note(&notes), None, "other versions are not ours");
-        notes.extend(note(b"invar\0", ABI, &[3; DESCRIPTOR]));
+        notes.extend(note(b"invar\0", abi::VERSION, &[3; DESCRIPTOR]));
         assert_eq!(find_note(&notes), Some(&[3; DESCRIPTOR]));
     }
 
@@ -1207,7 +1208,7 @@ mod tests {
 
         #[test]
         fn a_note_that_is_cut_off_is_none(cut in 0usize..44) {
-            let whole = note(b"invar\0", ABI, &[3; DESCRIPTOR]);
+            let whole = note(b"invar\0", abi::VERSION, &[3; DESCRIPTOR]);
             prop_assert_eq!(find_note(&whole[..cut]), None);
         }
     }

@@ -1,6 +1,6 @@
 //! Sites: the places in the code that depend on a key.
 
-use invar_arch::Kind;
+use invar_abi::Kind;
 
 /// The address that a distance in a record leads to: it counts from its own field.
 #[inline(always)]
@@ -45,7 +45,7 @@ impl SiteRecord {
 /// if invar::branch!(WIDTH == Width::Wide) { wide() }
 /// ```
 ///
-/// Unbound it is a compare of one byte and a conditional jump; bound, one nop where the key has the value and
+/// Unbound it is a compare of one byte and a conditional jump; bound, two nops where the key has the value and
 /// one jump where it has another. The other branch is laid out of line where the compiler can.
 ///
 /// A branch inside a loop that the compiler would vectorise keeps the loop scalar: branch outside.

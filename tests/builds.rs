@@ -375,7 +375,7 @@ fn a_dylib_is_bound(linker: Linker) {
 fn what_a_dylib_has_no_form_for_is_not_linked(linker: Linker) {
     for (feature, name) in [
         ("ask", "PUBLIC"),
-        ("own", "invar_is_to_be_linked_into_every_module_that_has_keys"),
+        ("own", "invar2_is_to_be_linked_into_every_module_that_has_keys"),
         ("path", "__invar_symbol_shared_by_cpu"),
     ] {
         let build = dylib(linker).named(&format!("dylib {feature} {}", linker.name()));
@@ -429,7 +429,7 @@ fn nothing_is_lost(program: &Path) {
     assert!(records.len() >= 22, "{} sites", records.len());
 }
 
-/// Every `cmp byte ptr [rip + state], value; jne` in the text whose state is that of a key of the program's.
+/// Every `rex cmp byte ptr [rip + state], value; jne` in the text whose state is that of a key of the program's.
 fn compares(image: &Image) -> Vec<u64> {
     let mut states = BTreeSet::new();
     for key in image.key_records() {
@@ -441,12 +441,12 @@ fn compares(image: &Image) -> Vec<u64> {
     assert_eq!(states.len(), 7);
     let mut found = Vec::new();
     for (start, text) in image.text() {
-        for (at, window) in text.windows(9).enumerate() {
+        for (at, window) in text.windows(10).enumerate() {
             let address = start + at as u64;
-            let displacement = i32::from_le_bytes(window[2..6].try_into().unwrap());
-            let state = (address + 7).wrapping_add_signed(displacement.into());
-            let jumps = window[7] == 0x75 || window[7..9] == [0x0f, 0x85];
-            if window[..2] == [0x80, 0x3d] && states.contains(&state) && jumps {
+            let displacement = i32::from_le_bytes(window[3..7].try_into().unwrap());
+            let state = (address + 8).wrapping_add_signed(displacement.into());
+            let jumps = window[8] == 0x75 || window[8..] == [0x0f, 0x85];
+            if window[..3] == [0x40, 0x80, 0x3d] && states.contains(&state) && jumps {
                 found.push(address);
             }
         }

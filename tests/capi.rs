@@ -35,6 +35,7 @@ fn main() -> ExitCode {
             needs("g++").or_else(no_sanitizer),
             threads_end_as_they_do_behind_a_sanitizer,
         ),
+        test("modules of the first version are left alone", needs("cc"), the_first_version_is_left_alone),
         test("forked processes are counted apart", needs("cc"), forked_processes_are_counted_apart),
         test("sections in C are counted by site", needs("cc"), sections_are_counted),
         test("grants and losses are counted apart", needs("cc"), grants_and_losses_are_counted_apart),
@@ -449,6 +450,27 @@ fn static_threads_are_wrapped() {
 }
 
 /// What they say, in C; here without counts and with them.
+/// In a module of their own, and in one that has tables of both versions.
+fn the_first_version_is_left_alone() {
+    let folder = Temporary::path("versions");
+    std::fs::create_dir(&folder.0).unwrap();
+    let at = |name: &str| folder.0.join(name);
+    let source = |name: &str| format!("{}/tests/programs/c/{name}.c", env!("CARGO_MANIFEST_DIR"));
+    let gcc = || compiler("cc -std=gnu11 -O2 -Wall -Wextra -Werror");
+    let library = ["-DWHERE=in_library", "-shared", "-fPIC"];
+    must(gcc().args(library).arg(source("first")).arg("-o").arg(at("libfirst.so")));
+    must(gcc().args(["-DWHERE=in_program", "-c"]).arg(source("first")).arg("-o").arg(at("first.o")));
+    let mut both = gcc();
+    both.arg(source("both")).args([at("first.o"), at("libfirst.so")]).arg("-L").arg(libinvar()).args(LINK);
+    must(both.arg("-o").arg(at("both")));
+    let path = format!("{}:{}", folder.0.display(), libinvar().display());
+    let output = must(Command::new(at("both")).env("LD_LIBRARY_PATH", path));
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.starts_with("1 0 0\n"), "{said}");
+    assert!(said.contains(" 1 sites, 1 bound ") && said.contains("key second = on"), "{said}");
+    assert!(!said.contains("key first") && !said.contains("libfirst"), "{said}");
+}
+
 fn arguments_are_looked_at() {
     let program = scratch().join("c-arguments");
     let mut cc = compiler("cc -std=c11 -O1 -Wall -Wextra -Werror");
@@ -489,7 +511,7 @@ fn example_is_copied() {
     assert_eq!(run("CHATTY", "1").0, "done\n1000\n");
     let (said, report) = run("INVAR_REPORT", "stderr");
     assert_eq!(said, "1000\n");
-    assert!(report.contains("branch chatty == on, 9 bytes: bound to off"), "{report}");
+    assert!(report.contains("branch chatty == on, 10 bytes: bound to off"), "{report}");
 }
 
 fn example_in_the_manual() {

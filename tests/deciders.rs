@@ -237,7 +237,9 @@ fn versions() -> [PathBuf; 2] {
     fs::create_dir_all(&newer).unwrap();
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut copying = Command::new("cp");
-    must(copying.arg("-Ru").args(["src", "arch", "docs", "build.rs", "README.md"]).arg(&newer).current_dir(here));
+    must(
+        copying.arg("-Ru").args(["src", "abi", "arch", "docs", "build.rs", "README.md"]).arg(&newer).current_dir(here),
+    );
     // What has not changed is not built again.
     let write = |path: PathBuf, text: String| {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -250,11 +252,14 @@ fn versions() -> [PathBuf; 2] {
     let (package, tests) = manifest.split_once("\n[dev-dependencies]").expect("what tests need, at the end");
     assert!(tests.contains("[[test]]"));
     let version = package.split("version = \"").nth(1).and_then(|rest| rest.split('"').next()).expect("a version");
-    let newest = package.replace(&format!("version = \"{version}\""), &format!("version = \"1{version}\""));
+    let renamed = |text: &str| text.replace(&format!("version = \"{version}\""), &format!("version = \"1{version}\""));
+    let newest = renamed(package);
     let line = newest.lines().find(|line| line.starts_with("members = ")).expect("members");
-    let newest = newest.replace(line, "members = [\".\", \"arch\"]");
+    let newest = newest.replace(line, "members = [\".\", \"abi\", \"arch\"]");
     let line = newest.lines().find(|line| line.starts_with("default-members = ")).expect("default members");
     write(newer.join("Cargo.toml"), newest.replace(line, ""));
+    let arch = fs::read_to_string(here.join("arch/Cargo.toml")).unwrap();
+    write(newer.join("arch/Cargo.toml"), renamed(&arch));
     write(
         folder.join("Cargo.toml"),
         "[workspace]\nmembers = [\"program\", \"library\"]\nexclude = [\"newer\"]\nresolver = \"3\"\n".into(),

@@ -412,59 +412,41 @@ fn bytes(word: &str) -> Vec<u8> {
 
 /// Makes code of what the document has of forms.
 struct Forms<'a> {
-    /// By their length.
-    nops: Vec<Vec<u8>>,
-    /// By its name: the shorter and the longer form of a jump, without the distance.
-    jumps: Vec<(&'a str, [Vec<u8>; 2])>,
+    /// The second instructions by their names: the shorter and the longer form, without the distance.
+    seconds: Vec<(&'a str, [Vec<u8>; 2])>,
     request: i32,
 }
 
 impl<'a> Forms<'a> {
     fn of(abi: &'a str, request: i32) -> Self {
-        let listed =
-            between(abi, "- nop is one instruction as long as what is left: ", "; and that with").replace('\n', " ");
-        let nops = listed.split(';').map(|nop| nop.split_whitespace().flat_map(bytes).collect());
-        let mut nops: Vec<Vec<u8>> = nops.collect();
-        assert!(abi.contains("and that with up to six 66 in front"));
-        for _ in 0..6 {
-            nops.push([&[0x66], &nops.last().unwrap()[..]].concat());
-        }
-        assert!(nops.iter().enumerate().all(|(at, nop)| nop.len() == at + 1), "{nops:x?}");
-        let jump = |text: &'a str| {
-            let codes = text.split('`').skip(1).step_by(2).map(|code| code.split(" rel").next().unwrap());
+        let listed = between(abi, " and 6 in the longer one:", ".\n");
+        let seconds = listed.split([',', ';']).map(|part| part.trim()).filter(|part| part.contains('`')).map(|part| {
+            let codes = part.split('`').skip(1).step_by(2).map(|code| code.split(" rel").next().unwrap());
             let codes: Vec<Vec<u8>> = codes.map(|code| code.split(' ').flat_map(bytes).collect()).collect();
-            codes.try_into().unwrap_or_else(|codes| panic!("{codes:x?}"))
-        };
-        let jne = jump(between(abi, "- jne is ", "form, jnc"));
-        let jnc = jump(between(abi, " form, jnc ", "."));
-        Self { nops, jumps: vec![("jne", jne), ("jnc", jnc)], request }
+            (
+                part.split(['`', ' ', '\n']).next().unwrap(),
+                codes.try_into().unwrap_or_else(|codes| panic!("{codes:x?}")),
+            )
+        });
+        let seconds: Vec<_> = seconds.collect();
+        let names: Vec<_> = seconds.iter().map(|(name, _)| *name).collect();
+        assert_eq!(names, ["jne", "jnc", "jmp", "nop"]);
+        Self { seconds, request }
     }
 
     /// The code of a cell: instructions, with commas between.
     fn code(&self, cell: &str, site: &Site) -> Vec<u8> {
-        let (cell, more) = cell.split_once(';').unwrap_or((cell, ""));
         let mut code = vec![];
-        // In front of the form of one length.
-        if let Some((length, prefix)) = more.trim().split_once(": with ") {
-            let prefix = prefix.split('`').nth(1).expect("a prefix");
-            if length == site.length.to_string() {
-                code.extend(prefix.split(' ').flat_map(bytes));
-            }
-        }
-        for instruction in cell.split(',') {
+        for instruction in cell.split(", ") {
             let words: Vec<_> = instruction.split(['`', ' ']).filter(|word| !word.is_empty()).collect();
-            let is_long = matches!(site.length, 13 | 14);
-            if words == ["nop"] {
-                code.extend(&self.nops[site.length as usize - code.len() - 1]);
-                continue;
-            }
-            if let Some((_, forms)) = self.jumps.iter().find(|(name, _)| *name == words[0]) {
+            let is_long = site.length >= 14;
+            if let Some((name, forms)) = self.seconds.iter().find(|(name, _)| *name == words[0]) {
                 code.extend(&forms[usize::from(is_long)]);
                 let distance = |size: usize| site.target.wrapping_sub(site.address + (code.len() + size) as u64) as i64;
-                if is_long {
-                    code.extend((distance(4) as i32).to_le_bytes());
-                } else {
-                    code.extend((distance(1) as i8).to_le_bytes());
+                match (*name, is_long) {
+                    ("nop", _) => {}
+                    (_, true) => code.extend((distance(4) as i32).to_le_bytes()),
+                    (_, false) => code.extend((distance(1) as i8).to_le_bytes()),
                 }
                 continue;
             }
@@ -503,7 +485,7 @@ fn forms_of_the_abi() {
             let value = u8::from(kind == Some(Kind::Branch));
             let (address, state) = (0x5555_1000, 0x5555_8123);
             let site = Site { address, target: address + 0x40, state, length, kind: kind.unwrap(), value };
-            let made = |code: Option<invar_arch::Code>| code.expect("a form").write_to(&mut [0; 16]).to_vec();
+            let made = |code: Option<invar_abi::Code>| code.expect("a form").write_to(&mut [0; 16]).to_vec();
             assert_eq!(forms.code(checked, &site), made(invar_arch::checked(&site)), "{row:?}");
             let bound = |key: u8| made(invar_arch::bound(&site, key, forms.request));
             assert_eq!(forms.code(same, &site), bound(value), "{row:?}");

@@ -1,5 +1,5 @@
 //! Every encoding, against an independent decoder: the bytes of a site mean what the table in
-//! `arch/x86_64/site.rs` says, whatever its addresses, values and offsets are.
+//! `abi/x86_64.rs` says, whatever its addresses, values and offsets are.
 
 mod common;
 
@@ -7,14 +7,16 @@ use common::{cases, run, sites, test};
 use iced_x86::{
     Code as Opcode, Decoder, DecoderOptions, Instruction, InstructionInfoFactory, OpAccess, OpKind, Register,
 };
-use invar_arch::{Code, Kind, Site, bound, checked};
+use invar_abi::x86_64::{bound, checked};
+use invar_abi::{Code, Kind, Site};
+use invar_arch as arch;
 use proptest::prelude::*;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     run([
         test("the checked form compares and jumps", sites(), the_checked_form_compares_and_jumps),
-        test("a value that falls through is one nop", sites(), a_value_that_falls_through_is_one_nop),
+        test("a value that falls through is two nops", sites(), a_value_that_falls_through_is_two_nops),
         test("another value jumps at a branch", sites(), another_value_jumps_at_a_branch),
         test("an available slice is entered by one store", sites(), an_available_slice_is_entered_by_one_store),
         test(
@@ -22,6 +24,12 @@ fn main() -> ExitCode {
             sites(),
             an_available_slice_is_left_by_a_shift_and_a_jump,
         ),
+        test(
+            "every form has the boundaries of the checked one",
+            sites(),
+            every_form_has_the_boundaries_of_the_checked_one,
+        ),
+        test("the kernel takes uprobes on the file", sites(), the_kernel_takes_uprobes_on_the_file),
         test("no other length is a site's", sites(), no_other_length_is_a_sites),
         test("what is out of reach has no form", sites(), what_is_out_of_reach_has_no_form),
         test("a form is stored and found whole", sites(), a_form_is_stored_and_found_whole),
@@ -38,32 +46,31 @@ proptest! {
         assert!(compare.is_ip_rel_memory_operand());
         assert_eq!(compare.ip_rel_memory_address(), site.state);
         assert_eq!(compare.immediate8(), site.value);
-        // The one prefix of a leave, which means nothing to a compare in 64-bit mode.
-        let prefix = if site.kind == Kind::SliceLeave { Register::DS } else { Register::None };
-        assert_eq!(compare.segment_prefix(), prefix);
-        let short = matches!(site.length, 9 | 10);
-        assert_eq!(jump.code(), if short { Opcode::Jne_rel8_64 } else { Opcode::Jne_rel32_64 });
+        assert_eq!(compare.segment_prefix(), Register::None);
+        assert_eq!(jump.code(), if is_short(&site) { Opcode::Jne_rel8_64 } else { Opcode::Jne_rel32_64 });
         assert_eq!(jump.near_branch64(), site.target);
     }
 
-    fn a_value_that_falls_through_is_one_nop(site in site(), request in any::<i32>()) {
+    fn a_value_that_falls_through_is_two_nops(site in site(), request in any::<i32>()) {
         let decoded = decode(&site, bound(&site, site.value, request));
-        let [nop] = decoded[..] else { panic!("{decoded:?}") };
-        assert_does_nothing(&nop);
+        assert_eq!(decoded.len(), 2, "{decoded:?}");
+        decoded.iter().for_each(assert_does_nothing);
     }
 
     fn another_value_jumps_at_a_branch(site in site_of(Kind::Branch), value in any::<u8>(), request in any::<i32>()) {
         prop_assume!(value != site.value);
         let decoded = decode(&site, bound(&site, value, request));
-        let [jump, nop] = decoded[..] else { panic!("{decoded:?}") };
+        let [jump, nop, again] = decoded[..] else { panic!("{decoded:?}") };
         assert_eq!(jump.code(), Opcode::Jmp_rel32_64);
-        assert_eq!(jump.near_branch64(), site.target);
         assert_does_nothing(&nop);
+        assert_eq!(again.code(), if is_short(&site) { Opcode::Jmp_rel8_64 } else { Opcode::Jmp_rel32_64 });
+        assert_eq!([jump, again].map(|jump| jump.near_branch64()), [site.target; 2]);
     }
 
     fn an_available_slice_is_entered_by_one_store(site in site_of(Kind::SliceEnter), request in any::<i32>()) {
         let decoded = decode(&site, bound(&site, site.value ^ 1, request));
-        let [store] = decoded[..] else { panic!("{decoded:?}") };
+        let [store, nop] = decoded[..] else { panic!("{decoded:?}") };
+        assert_does_nothing(&nop);
         assert_eq!(store.code(), Opcode::Mov_rm8_imm8);
         assert_is_request(&store, request);
         assert_eq!(store.immediate8(), 1);
@@ -76,8 +83,32 @@ proptest! {
         assert_is_request(&shift, request);
         let unbound = decode(&site, checked(&site))[1];
         assert_eq!(jump.code(), if unbound.len() == 2 { Opcode::Jae_rel8_64 } else { Opcode::Jae_rel32_64 });
-        // Where it stood, so that the same cold code is behind both.
         assert_eq!((jump.ip(), jump.len(), jump.near_branch64()), (unbound.ip(), unbound.len(), site.target));
+    }
+
+    /// A thread that has executed the first instruction of one form goes on with the second of another; a uprobe puts the
+    /// first byte of the file's form into any.
+    fn every_form_has_the_boundaries_of_the_checked_one(site in site(), value in any::<u8>(), request in any::<i32>()) {
+        let checked_form = checked(&site);
+        let checked = decode(&site, checked_form);
+        for value in [value, site.value] {
+            let form = bound(&site, value, request);
+            let decoded = decode(&site, form);
+            assert!(checked.iter().all(|there| decoded.iter().any(|here| here.ip() == there.ip())), "{decoded:?}");
+            let first = |code: Option<Code>| code.expect("a form").first() as u8;
+            assert_eq!(first(form), first(checked_form));
+        }
+    }
+
+    /// Linux, arch/x86/kernel/uprobes.c: `is_prefix_bad`.
+    fn the_kernel_takes_uprobes_on_the_file(site in site()) {
+        for instruction in decode(&site, checked(&site)) {
+            let mut bytes = [0; 16];
+            let at = (instruction.ip() - site.address) as usize;
+            let code = &checked(&site).expect("a form").write_to(&mut bytes)[at..at + instruction.len()];
+            let prefixes = code.iter().take_while(|byte| matches!(byte, 0x26 | 0x2e | 0x36 | 0x3e | 0x40..=0x4f | 0x64..=0x67 | 0xf0 | 0xf2 | 0xf3));
+            assert!(!prefixes.clone().any(|prefix| matches!(prefix, 0x26 | 0x2e | 0x36 | 0x3e | 0xf0)), "{code:x?}");
+        }
     }
 
     fn no_other_length_is_a_sites(site in site(), length in any::<u8>()) {
@@ -85,8 +116,7 @@ proptest! {
         let other = Site { length, ..site };
         assert_eq!(checked(&other), None);
         assert_eq!(bound(&other, site.value ^ 1, 0), None);
-        // A nop has any length; there is never more of it than the site has.
-        assert!(bound(&other, site.value, 0).is_none_or(|code| code.len() == length as usize));
+        assert_eq!(bound(&other, site.value, 0), None);
     }
 
     fn a_form_is_stored_and_found_whole(site in site(), at in any::<prop::sample::Index>(), bit in 0_u8..8) {
@@ -94,7 +124,7 @@ proptest! {
         let code = checked(&site).expect("a form");
         let mut text = [BESIDE; 32];
         // SAFETY: there are sixteen bytes from here on.
-        unsafe { code.store(text.as_mut_ptr().add(8)) };
+        unsafe { arch::store(code, text.as_mut_ptr().add(8)) };
         let (before, rest) = text.split_at(8);
         let (stored, behind) = rest.split_at(code.len());
         assert_eq!(stored, code.write_to(&mut [0; 16]));
@@ -102,10 +132,10 @@ proptest! {
 
         let mut stored = stored.to_vec();
         // SAFETY: as long as the code.
-        assert!(unsafe { code.stands(stored.as_ptr()) });
+        assert!(unsafe { arch::stands(code, stored.as_ptr()) });
         stored[at.index(code.len())] ^= 1_u8 << bit;
         // SAFETY: as long as the code.
-        assert!(!unsafe { code.stands(stored.as_ptr()) }, "a byte that differs is not seen");
+        assert!(!unsafe { arch::stands(code, stored.as_ptr()) }, "a byte that differs is not seen");
     }
 
     fn what_is_out_of_reach_has_no_form(site in site(), far in 1_u64 << 32..1 << 62, up in any::<bool>()) {
@@ -128,7 +158,16 @@ proptest! {
 
 /// The lengths of a kind's sites, with a short and with a long jump.
 fn lengths(kind: Kind) -> [u8; 2] {
-    if kind == Kind::SliceLeave { [10, 14] } else { [9, 13] }
+    match kind {
+        Kind::Branch => [10, 14],
+        Kind::SliceEnter => [12, 16],
+        Kind::SliceLeave => [11, 15],
+    }
+}
+
+/// Whether the site's jump is the shorter one.
+fn is_short(site: &Site) -> bool {
+    site.length == lengths(site.kind)[0]
 }
 
 fn site() -> impl Strategy<Value = Site> {

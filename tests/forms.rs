@@ -14,11 +14,11 @@ fn main() -> ExitCode {
     let memory: [(&str, fn()); 7] = [
         ("memory holds the bound form, slices absent", || memory_holds_the_bound_form("off")),
         ("memory holds the bound form, slices forced", || memory_holds_the_bound_form("force")),
-        ("an absent slice costs two nops", an_absent_slice_costs_two_nops),
-        ("an available slice costs three instructions", an_available_slice_costs_three_instructions),
+        ("an absent slice costs four nops", an_absent_slice_costs_four_nops),
+        ("an available slice costs four instructions", an_available_slice_costs_four_instructions),
         ("an uncontended lock does nothing beyond", an_uncontended_lock_does_nothing_beyond),
         ("an adaptive lock that is cold asks nothing", an_adaptive_lock_that_is_cold_asks_nothing),
-        ("a static branch costs one nop", a_static_branch_costs_one_nop),
+        ("a static branch costs two nops", a_static_branch_costs_two_nops),
     ];
     let memory = memory.into_iter().flat_map(|(name, body)| with_either_binder(name, sites(), body));
     run([file].into_iter().chain(memory))
@@ -33,7 +33,7 @@ fn the_file_holds_the_checked_form() {
     let image = Image::read(&Build::release().program("story"));
     let mut forms = BTreeSet::new();
     for record in image.site_records() {
-        let prefix: &[u8] = if record.kind == 3 { &[0x3e] } else { &[] };
+        let prefix: &[u8] = [&[0x40][..], &[0x66, 0x66, 0x40], &[0x66, 0x40]][usize::from(record.kind) - 1];
         let end = record.site + u64::from(record.length);
         let compare_end = record.site + prefix.len() as u64 + 7;
         let distance = |from: u64, to: u64| (to.wrapping_sub(from) as i32).to_le_bytes();
@@ -46,7 +46,7 @@ fn the_file_holds_the_checked_form() {
         assert_eq!(image.at(record.site, record.length.into()), expected, "{record:?}");
         forms.insert((record.kind, record.length));
     }
-    let all = [(1, 9), (1, 13), (2, 9), (2, 13), (3, 10), (3, 14)];
+    let all = [(1, 10), (1, 14), (2, 12), (2, 16), (3, 11), (3, 15)];
     assert_eq!(forms, all.into(), "the program does not have a site of every kind and length");
 }
 
@@ -57,7 +57,7 @@ fn memory_holds_the_bound_form(slice: &str) {
     let sites: Vec<_> = tale.program().bindings.iter().map(|binding| binding.site.as_ref().unwrap()).collect();
     // The request byte's distance from the thread pointer is the same at every site, and constant.
     let request = sites.iter().find(|site| slice == "force" && site.kind == "slice enter").map(|site| {
-        let operand = &site.bytes[site.length - 5..site.length - 1];
+        let operand = &site.bytes[5..9];
         i32::from_le_bytes(operand.try_into().unwrap())
     });
     // The binder in C takes the area that libc has.
@@ -68,22 +68,27 @@ fn memory_holds_the_bound_form(slice: &str) {
 
     for (site, record) in sites.iter().zip(image.site_records()) {
         assert_eq!(site.address, record.site);
-        let long = matches!(site.length, 13 | 14);
+        let long = matches!(site.length, 14..=16);
         let falls_through = key_value(&tale, site) == site.value;
         let jump = |opcode: &[u8], end: u64, bytes: usize| {
             [opcode, &(record.target.wrapping_sub(end) as i32).to_le_bytes()[..bytes]].concat()
         };
         let end = site.address + site.length as u64;
+        let second = nop(if long { 6 } else { 2 });
         let expected = match (&*site.kind, falls_through) {
-            (_, true) => nop(site.length),
-            ("branch", false) => [jump(&[0xe9], site.address + 5, 4), nop(site.length - 5)].concat(),
+            ("branch", true) => [&[0x40], &nop(7)[..], &second].concat(),
+            ("slice enter", true) => [&[0x66, 0x66], &nop(8)[..], &second].concat(),
+            ("slice leave", true) => [&[0x66], &nop(8)[..], &second].concat(),
+            ("branch", false) => {
+                let again = if long { jump(&[0x40, 0xe9], end, 4) } else { jump(&[0xeb], end, 1) };
+                [jump(&[0x40, 0xe9], site.address + 6, 4), nop(2), again].concat()
+            }
             ("slice enter", false) => {
-                let prefixes: &[u8] = if long { &[0x66; 4] } else { &[] };
-                [prefixes, &[0x64, 0xc6, 0x04, 0x25], &request.unwrap().to_le_bytes(), &[1]].concat()
+                [&[0x66, 0x64, 0xc6, 0x04, 0x25], &request.unwrap().to_le_bytes()[..], &[1], &second].concat()
             }
             ("slice leave", false) => {
                 let jump = if long { jump(&[0x0f, 0x83], end, 4) } else { jump(&[0x73], end, 1) };
-                [&[0x64, 0xd0, 0x2c, 0x25], &request.unwrap().to_le_bytes()[..], &jump].concat()
+                [&[0x66, 0x64, 0xd0, 0x2c, 0x25], &request.unwrap().to_le_bytes()[..], &jump].concat()
             }
             other => panic!("{other:?}"),
         };
@@ -104,20 +109,13 @@ fn key_value(tale: &Tale, site: &BoundSite) -> u8 {
 
 /// One instruction of this length that does nothing.
 fn nop(length: usize) -> Vec<u8> {
-    let prefixes = length.saturating_sub(9);
-    let nop: &[u8] = match length - prefixes {
-        0 => &[],
-        1 => &[0x90],
-        2 => &[0x66, 0x90],
-        3 => &[0x0f, 0x1f, 0x00],
-        4 => &[0x0f, 0x1f, 0x40, 0x00],
-        5 => &[0x0f, 0x1f, 0x44, 0x00, 0x00],
-        6 => &[0x66, 0x0f, 0x1f, 0x44, 0x00, 0x00],
-        7 => &[0x0f, 0x1f, 0x80, 0x00, 0x00, 0x00, 0x00],
-        8 => &[0x0f, 0x1f, 0x84, 0x00, 0x00, 0x00, 0x00, 0x00],
-        _ => &[0x66, 0x0f, 0x1f, 0x84, 0x00, 0x00, 0x00, 0x00, 0x00],
-    };
-    [&[0x66].repeat(prefixes), nop].concat()
+    match length {
+        2 => vec![0x66, 0x90],
+        6 => vec![0x66, 0x0f, 0x1f, 0x44, 0x00, 0x00],
+        7 => vec![0x0f, 0x1f, 0x80, 0x00, 0x00, 0x00, 0x00],
+        8 => vec![0x0f, 0x1f, 0x84, 0x00, 0x00, 0x00, 0x00, 0x00],
+        other => panic!("no form has a nop of {other} bytes"),
+    }
 }
 
 /// The function, up to its return.
@@ -149,10 +147,10 @@ fn effects(tale: &Tale, function: &str) -> Vec<Mnemonic> {
 fn an_uncontended_lock_does_nothing_beyond() {
     use Mnemonic::{Cmpxchg, Inc, Jae, Je, Jne, Mov, Movzx, Nop, Ret, Shr, Xchg};
     let (off, force) = (story("off"), story("force"));
-    assert_eq!(effects(&off, "spin locked"), [Nop, Cmpxchg, Jne, Inc, Movzx, Mov, Nop, Je, Ret]);
-    assert_eq!(effects(&force, "spin locked"), [Mov, Cmpxchg, Jne, Inc, Movzx, Mov, Shr, Jae, Je, Ret]);
-    assert_eq!(effects(&off, "mutex locked"), [Nop, Cmpxchg, Jne, Inc, Xchg, Nop, Je, Ret]);
-    assert_eq!(effects(&force, "mutex locked"), [Mov, Cmpxchg, Jne, Inc, Xchg, Shr, Jae, Je, Ret]);
+    assert_eq!(effects(&off, "spin locked"), [Nop, Nop, Cmpxchg, Jne, Inc, Movzx, Mov, Nop, Nop, Je, Ret]);
+    assert_eq!(effects(&force, "spin locked"), [Mov, Nop, Cmpxchg, Jne, Inc, Movzx, Mov, Shr, Jae, Je, Ret]);
+    assert_eq!(effects(&off, "mutex locked"), [Nop, Nop, Cmpxchg, Jne, Inc, Xchg, Nop, Nop, Je, Ret]);
+    assert_eq!(effects(&force, "mutex locked"), [Mov, Nop, Cmpxchg, Jne, Inc, Xchg, Shr, Jae, Je, Ret]);
 }
 
 /// The same, available or not: there is no site on its way, and so nothing that touches the thread's area.
@@ -167,17 +165,17 @@ fn an_adaptive_lock_that_is_cold_asks_nothing() {
     }
 }
 
-fn an_absent_slice_costs_two_nops() {
+fn an_absent_slice_costs_four_nops() {
     use Mnemonic::{Inc, Nop, Ret};
-    assert_eq!(instructions(&story("off"), "section"), [Nop, Inc, Nop, Ret]);
+    assert_eq!(instructions(&story("off"), "section"), [Nop, Nop, Inc, Nop, Nop, Ret]);
 }
 
-fn an_available_slice_costs_three_instructions() {
-    use Mnemonic::{Inc, Jae, Mov, Ret, Shr};
-    assert_eq!(instructions(&story("force"), "section"), [Mov, Inc, Shr, Jae, Ret]);
+fn an_available_slice_costs_four_instructions() {
+    use Mnemonic::{Inc, Jae, Mov, Nop, Ret, Shr};
+    assert_eq!(instructions(&story("force"), "section"), [Mov, Nop, Inc, Shr, Jae, Ret]);
 }
 
-fn a_static_branch_costs_one_nop() {
+fn a_static_branch_costs_two_nops() {
     use Mnemonic::{Lea, Nop, Ret};
-    assert_eq!(instructions(&story("off"), "near"), [Nop, Lea, Ret]);
+    assert_eq!(instructions(&story("off"), "near"), [Nop, Nop, Lea, Ret]);
 }

@@ -97,7 +97,7 @@ fn built_in_another_folder() {
     let mut copying = Command::new("cp");
     must(
         copying
-            .args(["-R", "Cargo.toml", "build.rs", "src", "arch", "docs"])
+            .args(["-R", "Cargo.toml", "build.rs", "src", "abi", "arch", "docs"])
             .arg(&copy)
             .current_dir(env!("CARGO_MANIFEST_DIR")),
     );
@@ -225,10 +225,10 @@ fn flags_are_heeded() {
         see(&names.collect::<Vec<_>>());
     };
     libinvar();
-    elf("capi", &|names| assert!(names.contains(&".debug_info") && names.contains(&"invar_keys"), "{names:?}"));
+    elf("capi", &|names| assert!(names.contains(&".debug_info") && names.contains(&"invar2_keys"), "{names:?}"));
     elf("capi-flags", &|names| {
         assert!(!names.contains(&".debug_info"), "CFLAGS: {names:?}");
-        assert!(!names.contains(&"invar_keys"), "CPPFLAGS: {names:?}");
+        assert!(!names.contains(&"invar2_keys"), "CPPFLAGS: {names:?}");
     });
     // Others, and it is built again; the same, and it is not.
     let library = scratch().join("capi-flags/libinvar-hook.so.0");
@@ -237,7 +237,7 @@ fn flags_are_heeded() {
     make("capi-flags", &flags);
     assert_eq!(time(), before);
     make("capi-flags", &["CPPFLAGS=", "CFLAGS=-O1"]);
-    elf("capi-flags", &|names| assert!(names.contains(&"invar_keys"), "{names:?}"));
+    elf("capi-flags", &|names| assert!(names.contains(&"invar2_keys"), "{names:?}"));
 }
 
 fn checked() {
@@ -450,7 +450,7 @@ const LATER: &str = ".\\\" calls later\n";
 fn system_calls_are_listed() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut named = BTreeSet::new();
-    for folder in ["src", "arch", "capi/src"] {
+    for folder in ["src", "abi", "arch", "capi/src"] {
         for (path, bytes) in contents(&root.join(folder)) {
             let text = String::from_utf8(bytes).unwrap();
             let text = text.split("#[cfg(test)]\nmod").next().expect("one part at least");
@@ -521,7 +521,7 @@ fn packages() -> Vec<(String, PathBuf, String)> {
     };
     let workspace = std::fs::read_to_string(root.join("Cargo.toml")).unwrap();
     let common = field(&workspace, "rust-version").expect("of the workspace");
-    let folders = ["", "arch", "capi", "lock", "cli", "benches", "guest", "guest/programs"];
+    let folders = ["", "abi", "arch", "capi", "lock", "cli", "benches", "guest", "guest/programs"];
     let packages = folders.map(|folder| {
         let text = std::fs::read_to_string(root.join(folder).join("Cargo.toml")).unwrap();
         let own = field(&text, "rust-version").unwrap_or_else(|| common.clone());

@@ -266,7 +266,7 @@ fn the_report_goes_where_it_is_wanted() {
         let key = "  key story.failing = off (failed): looked everywhere; cannot tell\n";
         assert_eq!(text.matches(key).count(), times, "{text}");
         if invar_arch::PATCHES {
-            assert!(text.contains(" branch story.width == wide, 9 bytes: bound to wide\n"), "{text}");
+            assert!(text.contains(" branch story.width == wide, 10 bytes: bound to wide\n"), "{text}");
         }
     };
     assert_report(&story(&[("INVAR_REPORT", "stderr")]).errors, 1);

@@ -7,7 +7,7 @@ mod symbol;
 
 pub use symbol::IFUNC;
 
-use crate::{Code, Site};
+use invar_abi::{Code, Site};
 
 /// This folder's name.
 pub const NAME: &str = "portable";
@@ -37,6 +37,22 @@ pub fn checked(_site: &Site) -> Option<Code> {
 /// There are no sites.
 pub fn bound(_site: &Site, _value: u8, _request_offset: i32) -> Option<Code> {
     None
+}
+
+/// No code is ever written.
+///
+/// # Safety
+///
+/// None: there is no site's code.
+pub unsafe fn store(_code: Code, _to: *mut u8) {}
+
+/// No site's code is anywhere.
+///
+/// # Safety
+///
+/// None: there is no site's code.
+pub unsafe fn stands(_code: Code, _at: *const u8) -> bool {
+    false
 }
 
 /// No code is ever written.

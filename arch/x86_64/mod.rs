@@ -14,8 +14,9 @@ pub use area::{OBSERVED_REQUEST, OBSERVED_WITHDRAWAL};
 pub use area::{
     RSEQ_SIGNATURE, SYS_RSEQ, area, holds_area, is_glibc, libc_area, own_area_offset, take_back, thread_pointer,
 };
+pub use invar_abi::x86_64::{bound, checked};
 pub use observe::{Observer, observe};
-pub use site::{bound, checked};
+pub use site::{stands, store};
 pub use symbol::IFUNC;
 pub use system::{PRCTL, synchronise, syscall, syscall_for_resolvers, ticks};
 pub use thread::start;

@@ -132,7 +132,7 @@ macro_rules! slice_variants {
 #[macro_export]
 macro_rules! enter_site {
     ($state:literal) => {
-        concat!("22: cmp byte ptr [rip + ", $state, "], 0\n jne 20f\n 23: 21:")
+        concat!("22: .byte 0x66, 0x66, 0x40\n cmp byte ptr [rip + ", $state, "], 0\n jne 20f\n 23: 21:")
     };
 }
 
@@ -141,7 +141,7 @@ macro_rules! enter_site {
 #[macro_export]
 macro_rules! leave_site {
     ($state:literal) => {
-        concat!("32: .byte 0x3e\n cmp byte ptr [rip + ", $state, "], 0\n jne 30f\n 33: 31:")
+        concat!("32: .byte 0x66, 0x40\n cmp byte ptr [rip + ", $state, "], 0\n jne 30f\n 33: 31:")
     };
 }
 
@@ -154,7 +154,7 @@ macro_rules! site_record {
     };
     ($state:literal, $start:literal, $target:literal, $end:literal, $kind:literal, $value:literal) => {
         concat!(
-            ".pushsection invar_sites, \"aR\", @progbits\n",
+            ".pushsection invar2_sites, \"aR\", @progbits\n",
             ".balign 4\n",
             ".long ",
             $start,

@@ -63,7 +63,7 @@ static int find_tables(const struct invar_module *m, struct tables *t)
 			length = 12 + ((note[0] + 3ULL) & ~3ULL) + ((note[1] + 3ULL) & ~3ULL);
 			if (length > left)
 				break;
-			if (note[0] != 6 || note[1] != 24 || note[2] != 1 || !same(note + 3, "invar", 6))
+			if (note[0] != 6 || note[1] != 24 || note[2] != 2 || !same(note + 3, "invar", 6))
 				continue;
 			t->sites = table(m, field, &t->sites_count);
 			t->keys = table(m, field + 2, &t->keys_count);
@@ -218,37 +218,26 @@ static void decide(const struct invar_module *m, const struct invar_key_record *
 /* By a displacement of this many bits. */
 static int reaches(uintptr_t from, uintptr_t to, unsigned bits) { return (to - from + (1ULL << (bits - 1))) >> bits == 0; }
 
-/* One instruction that does nothing, 4, or 8 bytes long and more (Intel SDM volume 2, NOP, table 4-12). */
-static code nop(unsigned length)
-{
-	return length < 8 ? 0x401f0f : (0x666666666666 & ((1ULL << 8 * (length - 8)) - 1)) | (code)0x841f0f << 8 * (length - 8);
-}
-
-static code jump(uintptr_t at, uintptr_t target, unsigned length, unsigned condition)
-{
-	code to = (uint32_t)(target - at - length);
-	return length > 10 ? 0x800f | condition << 8 | to << 16 : 0x70 | condition | (to & 0xff) << 8;
-}
-
 /* Both forms of a record's site, for a key that has this value; 0 if there are none. */
 static int forms(const struct site_record *r, uint8_t value, int32_t request, code *checked, code *bound)
 {
 	uintptr_t at = invar_at(&r->site), target = invar_at(&r->target), state = invar_at(&r->state);
-	unsigned leaves = r->kind == SLICE_LEAVE, shortest = 9 + leaves, far = r->length == shortest + 4;
-	code store = 0x2504c664 | (code)(uint32_t)request << 32 | (code)1 << 64;
-	if ((r->length != shortest && !far) || !reaches(at + 7 + leaves, state, 32) || !reaches(at + r->length, target, far ? 32 : 8) ||
-	    (r->kind == BRANCH && value != r->value && !reaches(at + 5, target, 32)))
+	/* The first instruction has prefixes, and as many bytes as the compare; the second jumps, or is a nop as long. */
+	unsigned prefixes = r->kind == BRANCH ? 1 : r->kind == SLICE_ENTER ? 3 : 2, first = prefixes + 7, far = r->length == first + 6u;
+	code to = (uint32_t)(target - at - r->length), nop = far ? 0x441f0f66 : 0x9066, where = (code)(uint32_t)request << 40;
+	if ((r->length != first + 2 && !far) || !reaches(at + first, state, 32) || !reaches(at + r->length, target, far ? 32 : 8) ||
+	    (r->kind == BRANCH && value != r->value && !reaches(at + 6, target, 32)))
 		return 0;
-	*checked = 0x3d80 | (code)(uint32_t)(state - at - 7 - leaves) << 16 | (code)r->value << 48 | jump(at, target, r->length, 5) << 56;
-	*checked = *checked << 8 * leaves | 0x3e * leaves;
+#define JUMP(near, long) ((far ? (long) | to << 16 : (near) | (to & 0xff) << 8) << 8 * first)
+	*checked = (0x406666 >> 8 * (3 - prefixes)) | (0x3d80 | (code)(uint32_t)(state - at - first) << 16 | (code)r->value << 48) << 8 * prefixes | JUMP(0x75, 0x850f);
 	if (value == r->value)
-		*bound = nop(r->length);
+		*bound = (r->kind == BRANCH ? 0x801f0f40 : (0x6666 >> 8 * (3 - prefixes)) | 0x841f0fULL << 8 * (prefixes - 1)) | nop << 8 * first;
 	else if (r->kind == BRANCH)
-		*bound = 0xe9 | (code)(uint32_t)(target - at - 5) << 8 | nop(r->length - 5u) << 40;
+		*bound = 0xe940 | (code)(uint32_t)(target - at - 6) << 16 | (code)0x9066 << 48 | JUMP(0xeb, 0xe940);
 	else if (r->kind == SLICE_ENTER)
-		*bound = far ? 0x66666666 | store << 32 : store;
+		*bound = 0x2504c66466 | where | (code)1 << 72 | nop << 8 * first;
 	else
-		*bound = 0x252cd064 | (code)(uint32_t)request << 32 | jump(at, target, r->length, 3) << 64;
+		*bound = 0x252cd06466 | where | JUMP(0x73, 0x830f);
 	return r->kind == BRANCH || value == r->value || request;
 }
 

@@ -126,8 +126,8 @@ INVAR_INLINE_ void invar_evidence(struct invar_verdict *verdict, const char *tex
 /* Begins a section that should not be preempted, and ends it. A lock enters before its attempt to take the lock, and
  * leaves after it has let go; a failed attempt leaves. Keep it short; make no system call in it, do not nest it, and
  * begin another after any sleep. Else only the benefit is lost. Both are compiler barriers. */
-#define invar_slice_enter() INVAR_SLICE_SITE_("", 2, invar_slice_request_)
-#define invar_slice_leave() INVAR_SLICE_SITE_("0x3e, ", 3, invar_slice_withdraw_)
+#define invar_slice_enter() INVAR_SLICE_SITE_("0x66, 0x66, 0x40, ", 2, invar_slice_request_)
+#define invar_slice_leave() INVAR_SLICE_SITE_("0x66, 0x40, ", 3, invar_slice_withdraw_)
 
 /* The functions of libinvar. References to them are weak: where libinvar may be absent, look first whether they are null.
  * Call them from any thread, but not inside a section. */
@@ -288,9 +288,9 @@ INVAR_API void invar_count_request(void *site);
 INVAR_API void invar_count_withdrawal(void *site);
 
 /* Is there if Rust's runtime is a part of this module, and loads it. */
-extern __attribute__((weak)) const char invar_runtime[];
+extern __attribute__((weak)) const char invar2_runtime[];
 /* Then this leads to the function that decides a key on demand. */
-extern __attribute__((weak)) const int32_t invar_demand[];
+extern __attribute__((weak)) const int32_t invar2_demand[];
 
 /* Copies a verdict, or zeros, from this word on; by volatile words, since compilers make calls of libc's functions of other
  * loops. */
@@ -383,9 +383,9 @@ struct invar_record_ {
 	uint8_t values, flags;
 };
 
-extern INVAR_HIDDEN const struct invar_record_ invar_keys_[] __asm__("__start_invar_keys");
-extern INVAR_HIDDEN const struct invar_record_ invar_keys_end_[] __asm__("__stop_invar_keys");
-extern INVAR_HIDDEN struct invar_outcome_ invar_outcome __asm__("invar_outcome");
+extern INVAR_HIDDEN const struct invar_record_ invar_keys_[] __asm__("__start_invar2_keys");
+extern INVAR_HIDDEN const struct invar_record_ invar_keys_end_[] __asm__("__stop_invar2_keys");
+extern INVAR_HIDDEN struct invar_outcome_ invar2_outcome __asm__("invar2_outcome");
 
 /* Where a distance leads. */
 INVAR_INLINE_ void *invar_at_(const int32_t *field)
@@ -474,7 +474,7 @@ INVAR_COLD_ void invar_load_this_module_(void)
 	const struct invar_record_ *record;
 	int turn;
 
-	if ((invar_load && invar_load(&invar_outcome) == INVAR_OK) || invar_runtime)
+	if ((invar_load && invar_load(&invar2_outcome) == INVAR_OK) || invar2_runtime)
 		return;
 	for (turn = 0; turn < 3; turn++)
 		for (record = invar_keys_; record != invar_end_(); record++)
@@ -488,9 +488,9 @@ INVAR_COLD_ void invar_decide_(struct invar_verdict *state)
 
 	if (invar_decide)
 		invar_decide(state);
-	else if (invar_runtime && invar_demand)
-		((uint8_t (*)(struct invar_verdict *))(uintptr_t)invar_at_(invar_demand))(state);
-	else if (!invar_load && !invar_runtime)
+	else if (invar2_runtime && invar2_demand)
+		((uint8_t (*)(struct invar_verdict *))(uintptr_t)invar_at_(invar2_demand))(state);
+	else if (!invar_load && !invar2_runtime)
 		for (record = invar_keys_; record != invar_end_(); record++)
 			if (invar_at_(&record->state) == state) {
 				invar_settle_record_(record);
@@ -515,32 +515,32 @@ INVAR_INLINE_ uint8_t invar_value_(struct invar_verdict *state)
 #define INVAR_MODULE_ \
 	".ifndef invar_module_here\n" \
 	".set invar_module_here, 1\n" \
-	".pushsection invar_keys, \"aR\", @progbits\n" \
+	".pushsection invar2_keys, \"aR\", @progbits\n" \
 	".popsection\n" \
-	".weak __start_invar_sites, __stop_invar_sites, __start_invar_keys, __stop_invar_keys\n" \
-	".hidden __start_invar_sites, __stop_invar_sites, __start_invar_keys, __stop_invar_keys\n" \
-	".pushsection .bss.invar_outcome, \"aw\", @nobits\n" \
+	".weak __start_invar2_sites, __stop_invar2_sites, __start_invar2_keys, __stop_invar2_keys\n" \
+	".hidden __start_invar2_sites, __stop_invar2_sites, __start_invar2_keys, __stop_invar2_keys\n" \
+	".pushsection .bss.invar2_outcome, \"aw\", @nobits\n" \
 	".balign 8\n" \
-	".weak invar_outcome\n" \
-	".hidden invar_outcome\n" \
-	".type invar_outcome, @object\n" \
-	".size invar_outcome, 32\n" \
-	"invar_outcome: .zero 32\n" \
+	".weak invar2_outcome\n" \
+	".hidden invar2_outcome\n" \
+	".type invar2_outcome, @object\n" \
+	".size invar2_outcome, 32\n" \
+	"invar2_outcome: .zero 32\n" \
 	".popsection\n" \
-	".pushsection invar_sites, \"ao\", @progbits, invar_outcome\n" \
+	".pushsection invar2_sites, \"ao\", @progbits, invar2_outcome\n" \
 	".popsection\n" \
-	".pushsection .note.invar, \"aGR\", @note, invar_note, comdat\n" \
+	".pushsection .note.invar, \"aGR\", @note, invar2_note, comdat\n" \
 	".balign 4\n" \
-	".long 6, 24, 1\n" \
+	".long 6, 24, 2\n" \
 	".asciz \"invar\"\n" \
 	".balign 4\n" \
-	".irp boundary, __start_invar_sites, __stop_invar_sites, __start_invar_keys, __stop_invar_keys\n" \
+	".irp boundary, __start_invar2_sites, __stop_invar2_sites, __start_invar2_keys, __stop_invar2_keys\n" \
 	".reloc ., R_X86_64_PLT32, \\boundary\n" \
 	".long 0\n" \
 	".endr\n" \
-	".long invar_outcome - ., 0\n" \
+	".long invar2_outcome - ., 0\n" \
 	".popsection\n" \
-	".pushsection .init_array.00100, \"awG\", @init_array, invar_constructor, comdat\n" \
+	".pushsection .init_array.00100, \"awG\", @init_array, invar2_constructor, comdat\n" \
 	".balign 8\n" \
 	".quad %c[load]\n" \
 	".popsection\n" \
@@ -559,7 +559,7 @@ INVAR_INLINE_ uint8_t invar_value_(struct invar_verdict *state)
 	__attribute__((used)) void invar_record_##key(void) \
 	{ \
 		__asm__ volatile( \
-			".pushsection invar_keys, \"aR\", @progbits\n" \
+			".pushsection invar2_keys, \"aR\", @progbits\n" \
 			".balign 4\n" \
 			".long %c[s] - ., %c[n] - ., %c[p] - .\n" \
 			".short %c[length]\n" \
@@ -580,7 +580,7 @@ INVAR_INLINE_ uint8_t invar_value_(struct invar_verdict *state)
 
 #ifdef INVAR_PLAIN_
 #define INVAR_BRANCH_(key, position) INVAR_LOADED_(key, position)
-#define INVAR_SLICE_SITE_(prefix, kind, cold) \
+#define INVAR_SLICE_SITE_(prefixes, kind, cold) \
 	__extension__({ \
 		__asm__ volatile("" : : : "memory"); \
 		if (!INVAR_LOADED_(&invar_slice, 0)) \
@@ -592,14 +592,14 @@ INVAR_INLINE_ uint8_t invar_value_(struct invar_verdict *state)
 /* cmpb $value, state(%rip); jne otherwise. The compare is written as data, behind which no assembler pads a jump
  * (-mbranches-within-32B-boundaries). The record belongs to the code's section, and is dropped with it: as part of its group, or by
  * its symbol where the linker knows SHF_LINK_ORDER. */
-#define INVAR_SITE_(prefix, kind, key, position, otherwise) \
+#define INVAR_SITE_(prefixes, kind, key, position, otherwise) \
 	__asm__ goto(".Linvar_site%=:\n\t" \
-		     ".byte " prefix "0x80, 0x3d\n\t" \
+		     ".byte " prefixes "0x80, 0x3d\n\t" \
 		     ".long %c[state] - . - 5\n\t" \
 		     ".byte %c[value]\n\t" \
 		     "jne %l[" #otherwise "]\n" \
 		     "3:\n\t" \
-		     ".pushsection invar_sites, \"ao?\", @progbits, .Linvar_site%=\n\t" \
+		     ".pushsection invar2_sites, \"ao?\", @progbits, .Linvar_site%=\n\t" \
 		     ".balign 4\n\t" \
 		     ".long .Linvar_site%= - ., %l[" #otherwise "] - ., %c[state] - .\n\t" \
 		     ".byte 3b - .Linvar_site%=, " #kind ", %c[value], 0\n\t" \
@@ -624,7 +624,7 @@ INVAR_INLINE_ uint8_t invar_value_(struct invar_verdict *state)
 	INVAR_BEGIN_(int) \
 		__label__ invar_otherwise, invar_done; \
 		int invar_is; \
-		INVAR_SITE_("", 1, key, position, invar_otherwise); \
+		INVAR_SITE_("0x40, ", 1, key, position, invar_otherwise); \
 		invar_is = 1; \
 		goto invar_done; \
 	invar_otherwise: \
@@ -632,11 +632,11 @@ INVAR_INLINE_ uint8_t invar_value_(struct invar_verdict *state)
 	invar_done: \
 	INVAR_END_(invar_is)
 
-#define INVAR_SLICE_SITE_(prefix, kind, cold) \
+#define INVAR_SLICE_SITE_(prefixes, kind, cold) \
 	INVAR_BEGIN_(void) \
 		__label__ invar_otherwise, invar_done; \
 		__asm__ volatile("" : : : "memory"); \
-		INVAR_SITE_(prefix, kind, &invar_slice, 0, invar_otherwise); \
+		INVAR_SITE_(prefixes, kind, &invar_slice, 0, invar_otherwise); \
 		goto invar_done; \
 	invar_otherwise: \
 		cold(); \
@@ -647,7 +647,7 @@ INVAR_INLINE_ uint8_t invar_value_(struct invar_verdict *state)
 #endif
 
 /* The module's copy of the slice key. */
-extern INVAR_STATE_ struct invar_verdict invar_slice __asm__("invar_slice");
+extern INVAR_STATE_ struct invar_verdict invar_slice __asm__("invar2_slice");
 
 INVAR_COLD_ void invar_probe_slice_(struct invar_verdict *verdict, const void *record)
 {
@@ -662,21 +662,21 @@ INVAR_COLD_ void invar_probe_slice_(struct invar_verdict *verdict, const void *r
 	__asm__ volatile( \
 		".ifndef invar_slice_here\n" \
 		".set invar_slice_here, 1\n" \
-		".pushsection .bss.invar_slice, \"aw\", @nobits\n" \
+		".pushsection .bss.invar2_slice, \"aw\", @nobits\n" \
 		".balign 8\n" \
-		".weak invar_slice\n" \
-		".hidden invar_slice\n" \
-		".type invar_slice, @object\n" \
-		".size invar_slice, 256\n" \
-		"invar_slice: .zero 256\n" \
+		".weak invar2_slice\n" \
+		".hidden invar2_slice\n" \
+		".type invar2_slice, @object\n" \
+		".size invar2_slice, 256\n" \
+		"invar2_slice: .zero 256\n" \
 		".popsection\n" \
-		".pushsection .rodata.invar_slice, \"a\", @progbits\n" \
+		".pushsection .rodata.invar2_slice, \"a\", @progbits\n" \
 		"7: .asciz \"slice\", \"off\", \"on\"\n" \
 		"8:\n" \
 		".popsection\n" \
-		".pushsection invar_keys, \"aR\", @progbits\n" \
+		".pushsection invar2_keys, \"aR\", @progbits\n" \
 		".balign 4\n" \
-		".long invar_slice - ., 7b - ., %c[p] - .\n" \
+		".long invar2_slice - ., 7b - ., %c[p] - .\n" \
 		".short 8b - 7b\n" \
 		".byte 2, 26\n" \
 		".popsection\n" \
@@ -685,7 +685,7 @@ INVAR_COLD_ void invar_probe_slice_(struct invar_verdict *verdict, const void *r
 		: : [p] "i"(invar_probe_slice_), [load] "i"(invar_load_this_module_))
 
 /* Where requests are counted there is no request_offset (docs/site-abi.md), so that no slice site is bound. */
-#define INVAR_IS_COUNTED_() (((const volatile int32_t *)&invar_outcome)[4] == 0)
+#define INVAR_IS_COUNTED_() (((const volatile int32_t *)&invar2_outcome)[4] == 0)
 
 /* The paths of unbound sites, and of the rare end of a bound section that was granted time. Distances are from the thread
  * pointer; the request is byte 28 of the area, and granted is the byte behind it (Linux, include/uapi/linux/rseq.h). */
@@ -740,7 +740,7 @@ INVAR_INLINE_ uint8_t invar_value_(struct invar_verdict *state, void (*decide)(v
 	return *(const volatile uint8_t *)&state->value;
 }
 #define INVAR_BRANCH_(key, position) INVAR_LOADED_(key, position)
-#define INVAR_SLICE_SITE_(prefix, kind, cold) __extension__({ __asm__ volatile("" : : : "memory"); })
+#define INVAR_SLICE_SITE_(prefixes, kind, cold) __extension__({ __asm__ volatile("" : : : "memory"); })
 
 #endif
 

@@ -1,8 +1,8 @@
 //! Code as text, with the names that the site ABI gives to what it touches.
 
 use iced_x86::{
-    CC_ae, Decoder, DecoderOptions, Formatter, FormatterOptions, Instruction, IntelFormatter, Register, SymbolResolver,
-    SymbolResult,
+    CC_ae, Code, Decoder, DecoderOptions, Formatter, FormatterOptions, Instruction, IntelFormatter, Register,
+    SymbolResolver, SymbolResult,
 };
 
 /// What the instructions of one site refer to.
@@ -21,7 +21,11 @@ pub fn disassemble(code: &[u8], address: u64, labels: Labels) -> Vec<String> {
         .iter()
         .map(|instruction| {
             let mut text = String::new();
-            formatter.format(&instruction, &mut text);
+            match instruction.code() {
+                // Which others print as an exchange of a register with itself.
+                Code::Nopw => text.push_str("nop"),
+                _ => formatter.format(&instruction, &mut text),
+            }
             text
         })
         .collect()

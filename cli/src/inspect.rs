@@ -4,7 +4,8 @@
 use crate::module::{Key, Module, Record};
 use crate::text::clean;
 use invar::{Fault, Kind, Site};
-use invar_arch as arch;
+use invar_abi::Code;
+use invar_abi::x86_64 as forms;
 use std::fmt;
 
 /// What was found where a site record leads.
@@ -106,11 +107,7 @@ impl fmt::Display for Tally {
 
 /// Why no site's bytes can be checked, if none can.
 pub fn obstacle(is_x86_64: bool) -> Option<&'static str> {
-    match (is_x86_64, cfg!(target_arch = "x86_64") && arch::PATCHES) {
-        (true, true) => None,
-        (true, false) => Some("this build of invar knows no site's encoding, so their bytes are not checked"),
-        (false, _) => Some("sites of this architecture cannot be checked here"),
-    }
+    (!is_x86_64).then_some("sites of this architecture cannot be checked")
 }
 
 /// Looks at one site; with `checkable` false only at its record.
@@ -141,14 +138,14 @@ pub fn inspect<'a>(module: &'a Module<'_>, record: &Record, checkable: bool) -> 
 
 /// Compares the code at a valid site with the forms that it can have.
 fn compare(site: &Site, key: &Key, code: &[u8], request: Option<i32>) -> Standing {
-    let Some(checked) = arch::checked(site) else { return Standing::Invalid(Fault::Length.describe()) };
-    let is = |form: arch::Code| form.write_to(&mut [0; 16]) == code;
+    let Some(checked) = forms::checked(site) else { return Standing::Invalid(Fault::Length.describe()) };
+    let is = |form: Code| form.write_to(&mut [0; 16]) == code;
     if is(checked) {
         return Standing::Checked;
     }
     // All values but the site's own have one form.
     let another = site.value ^ 1;
-    let stands_for = |value| arch::bound(site, value, request.unwrap_or(0)).is_some_and(is);
+    let stands_for = |value| forms::bound(site, value, request.unwrap_or(0)).is_some_and(is);
     let falls_through = stands_for(site.value);
     if !falls_through && !stands_for(another) {
         let may_request = request.is_none() && key.decided() != Some(site.value) && requests(site, another, code);
@@ -170,7 +167,7 @@ fn compare(site: &Site, key: &Key, code: &[u8], request: Option<i32>) -> Standin
 /// Whether the code is the site's form for this value, wherever the request byte may be.
 fn requests(site: &Site, value: u8, code: &[u8]) -> bool {
     // The bytes in which these differ are those of the distance.
-    let [zeros, ones] = [0, -1].map(|offset| arch::bound(site, value, offset));
+    let [zeros, ones] = [0, -1].map(|offset| forms::bound(site, value, offset));
     let (Some(zeros), Some(ones)) = (zeros, ones) else { return false };
     let (mut zeros_bytes, mut ones_bytes) = ([0; 16], [0; 16]);
     let forms = zeros.write_to(&mut zeros_bytes).iter().zip(ones.write_to(&mut ones_bytes));

@@ -354,7 +354,7 @@ impl Record {
 
 /// The note's owner, type (the version of the ABI) and length of descriptor.
 const OWNER: &[u8; 6] = b"invar\0";
-const ABI: u32 = 1;
+const ABI: u32 = 2;
 const DESCRIPTOR: usize = 24;
 /// Notes are few. A file of zeros reads as a great many empty ones.
 const MOST_NOTES: usize = 4096;

@@ -77,7 +77,7 @@ struct Places {
 static PLACES: LazyLock<Places> = LazyLock::new(|| {
     let elf = goblin::elf::Elf::parse(&FILE).unwrap();
     let notes = elf.program_headers.iter().filter(|header| header.p_type == PT_NOTE);
-    let is_ours = |note: &usize| FILE[*note..].starts_with(b"\x06\0\0\0\x18\0\0\0\x01\0\0\0invar\0");
+    let is_ours = |note: &usize| FILE[*note..].starts_with(b"\x06\0\0\0\x18\0\0\0\x02\0\0\0invar\0");
     let note = notes.flat_map(|note| note.file_range()).step_by(4).find(is_ours).expect("the note");
     let descriptor = note + 20;
     let first = elf.program_headers.iter().find(|header| header.p_type == PT_LOAD).unwrap();
@@ -242,10 +242,10 @@ fn a_short_header_is_whole() {
 
 fn a_wrong_note_is_refused() {
     let note = PLACES.note;
-    let version = refusal(&with_at(note + 8, [2, 0, 0, 0]));
-    assert_eq!(version, "its note (type 2, 24 bytes) is of an ABI version that this command does not know");
+    let version = refusal(&with_at(note + 8, [3, 0, 0, 0]));
+    assert_eq!(version, "its note (type 3, 24 bytes) is of an ABI version that this command does not know");
     let version = refusal(&with_at(note + 4, [20, 0, 0, 0]));
-    assert_eq!(version, "its note (type 1, 20 bytes) is of an ABI version that this command does not know");
+    assert_eq!(version, "its note (type 2, 20 bytes) is of an ABI version that this command does not know");
     for name in [0, 7, u32::MAX, 0x8000_0000] {
         assert_eq!(listed(&with_at(note, name.to_le_bytes())), "file: no sites\n");
     }
@@ -514,7 +514,7 @@ fn another_machines_sites_are_not_checked() {
     let all = PLACES.sites.len() / 16;
     let text = listed(&with_at(MACHINE, AARCH64.to_le_bytes()));
     assert!(text.starts_with(&format!("file: aarch64, {all} site records, ")), "{text}");
-    assert!(text.contains("\n  sites of this architecture cannot be checked here\n"), "{text}");
+    assert!(text.contains("\n  sites of this architecture cannot be checked\n"), "{text}");
     assert!(text.ends_with(&format!("\n{all} sites: {all} unverified\n")), "{text}");
     assert!(!text.contains("cmp byte"), "{text}");
 }

@@ -5,7 +5,8 @@ mod common;
 use common::{
     ANYWHERE, HAS_SITES, INVAR, Temporary, Waiting, command, invar, modules, needs, run, site_list, sites, test,
 };
-use invar_arch::{Kind, Site, bound};
+use invar_abi::x86_64::bound;
+use invar_abi::{Kind, Site};
 use invar_cli::file::Contents;
 use invar_cli::module::Module;
 use invar_cli::process::{Loaded, Process, Since};
@@ -387,7 +388,7 @@ fn variables(process: &Process) -> (u64, Vec<u64>) {
     });
     let (loaded, module) = with_note.into_iter().next().expect("a module");
     let file = std::fs::read(INVAR).unwrap();
-    let owner = b"\x06\0\0\0\x18\0\0\0\x01\0\0\0invar\0";
+    let owner = b"\x06\0\0\0\x18\0\0\0\x02\0\0\0invar\0";
     let note = file.windows(owner.len()).step_by(4).position(|bytes| bytes == owner).expect("the note") * 4;
     // In the first segment, where offsets are addresses.
     let field = note as u64 + 20 + 16;

@@ -8,7 +8,7 @@ use crate::module::{self, Module, ModuleKey};
 use crate::sys::Scratch;
 use core::ffi::CStr;
 use core::sync::atomic::Ordering::{Acquire, Relaxed};
-use invar_arch::Site;
+use invar_abi::Site;
 
 /// The copy, in memory of its own: [`Head`], keys, sites, text.
 pub(crate) struct Copied {

@@ -10,7 +10,7 @@ use crate::key::Verdict;
 use crate::write::Writer;
 use copy::{Copied, Key};
 use core::ffi::CStr;
-use invar_arch::{Kind, Site};
+use invar_abi::{Kind, Site};
 
 /// What the runtime did in this process: [`modules`](Self::modules), their keys, their sites. Displays as text.
 ///

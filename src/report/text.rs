@@ -4,7 +4,7 @@ use super::{Binding, KeyReport, ModuleReport, Report, kind_name};
 use crate::bind::{Reason, SiteStatus};
 use crate::key::{Origin, Verdict};
 use crate::text::Sink;
-use invar_arch::Kind;
+use invar_abi::Kind;
 
 impl core::fmt::Display for Report {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {

@@ -3,6 +3,7 @@
 
 use super::{Code, Range, Result, Scratch};
 use crate::sys::File;
+use invar_arch as arch;
 
 /// As much as is written at once: longer gains nothing.
 const WINDOW: usize = 64 << 10;
@@ -46,7 +47,7 @@ impl Mem {
                 core::ptr::copy_nonoverlapping(text, room, end - self.window.end);
                 self.window.end = end;
             }
-            code.store(buffer.add(address - self.window.start));
+            arch::store(code, buffer.add(address - self.window.start));
         }
         self.waiting += 1;
         Ok(())
@@ -74,14 +75,14 @@ impl Mem {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use invar_arch::{self as arch, Kind, Site};
+    use invar_abi::{Kind, Site};
     use std::vec::Vec;
 
     const PAGE: usize = 4096;
 
     /// Memory in the place of text, and what may stand at a site; `None` where nothing can.
     fn text() -> Option<(Scratch, Code)> {
-        let site = Site { address: 0, target: 64, state: 128, length: 9, kind: Kind::Branch, value: 1 };
+        let site = Site { address: 0, target: 64, state: 128, length: 10, kind: Kind::Branch, value: 1 };
         let code = arch::bound(&site, 1, 0);
         assert_eq!(code.is_some(), arch::PATCHES);
         Some((Scratch::new(4 * WINDOW).unwrap(), code?))
@@ -98,7 +99,7 @@ mod tests {
 
     fn stands(text: &mut Scratch, code: Code, place: usize) -> bool {
         // SAFETY: in the scratch memory.
-        unsafe { code.stands(text.bytes()[place..place + code.len()].as_ptr()) }
+        unsafe { arch::stands(code, text.bytes()[place..place + code.len()].as_ptr()) }
     }
 
     /// Between them is a page that nobody asked for: it may be unreadable, and a copy of it would be for nothing.

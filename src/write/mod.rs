@@ -9,7 +9,7 @@ mod mprotect;
 
 use crate::sys::{Errno, Result, Scratch};
 use core::ops::Range;
-use invar_arch::Code;
+use invar_abi::Code;
 
 /// In the place of the kernel's error number: the text is mapped shared, so that other processes have it too.
 pub(crate) const SHARED: Errno = Errno(0);

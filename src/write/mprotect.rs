@@ -7,6 +7,7 @@
 
 use super::{Code, Errno, Range, Result, SHARED};
 use crate::sys::{self, File, Silence};
+use invar_arch as arch;
 
 const WRITABLE: i32 = libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC;
 
@@ -62,7 +63,7 @@ impl Mprotect {
         if self.pages.start <= address && address + code.len() <= self.pages.end {
             self.read_back();
             // SAFETY: in the pages that are readable and writable.
-            unsafe { code.store(address as *mut u8) };
+            unsafe { arch::store(code, address as *mut u8) };
             self.last = Some((address as *const u8, code));
         }
         Ok(())
@@ -72,7 +73,7 @@ impl Mprotect {
     fn read_back(&mut self) {
         if let Some((at, code)) = self.last.take() {
             // SAFETY: stored there just now.
-            self.bound += u32::from(unsafe { code.stands(at) });
+            self.bound += u32::from(unsafe { arch::stands(code, at) });
         }
     }
 
@@ -181,7 +182,7 @@ mod tests {
     #[test]
     fn sites_are_written_and_the_protection_comes_back() {
         use crate::sys::Scratch;
-        use invar_arch::{self as arch, Kind, Site};
+        use invar_abi::{Kind, Site};
         let page = sys::page_size();
         let mut text = Scratch::new(8 * page).unwrap();
         let start = text.bytes().as_ptr() as usize;
@@ -195,7 +196,7 @@ mod tests {
         // SAFETY: no other thread has this memory.
         let mut session = unsafe { Mprotect::start(pages.start + 100..pages.end - 100) }.unwrap();
         assert_eq!(protection_of(&pages), Ok(WRITABLE));
-        let site = Site { address: 0, target: 64, state: 128, length: 9, kind: Kind::Branch, value: 1 };
+        let site = Site { address: 0, target: 64, state: 128, length: 10, kind: Kind::Branch, value: 1 };
         let code = arch::bound(&site, 1, 0);
         assert_eq!(code.is_some(), arch::PATCHES);
         let Some(code) = code else { return session.close().unwrap() };
@@ -211,7 +212,7 @@ mod tests {
         assert_eq!((session.bound, protection_of(&pages)), (3, Ok(read_only)));
         let written = text.bytes().iter().filter(|&&byte| byte != 0).count();
         // SAFETY: in the scratch memory.
-        assert!(inside.iter().all(|&address| unsafe { code.stands(address as *const u8) }));
+        assert!(inside.iter().all(|&address| unsafe { arch::stands(code, address as *const u8) }));
         let length = code.write_to(&mut [0; 16]).iter().filter(|&&byte| byte != 0).count();
         assert_eq!(written, 3 * length);
     }

@@ -78,12 +78,12 @@ impl Image {
             .iter_note_sections(&bytes, Some(".note.invar"))
             .expect("notes")
             .map(|note| note.expect("a whole note"))
-            .find(|note| note.name == "invar" && note.n_type == 1)
+            .find(|note| note.name == "invar" && note.n_type == 2)
             .expect("a note of invar's");
         assert_eq!(note.desc.len(), 24);
         let note = note.desc.as_ptr() as usize - bytes.as_ptr() as usize;
 
-        let own = elf.syms.iter().find(|symbol| elf.strtab.get_at(symbol.st_name) == Some("invar_own"));
+        let own = elf.syms.iter().find(|symbol| elf.strtab.get_at(symbol.st_name) == Some("invar2_own"));
         let own = own.map(|symbol| symbol.st_value..symbol.st_value + symbol.st_size);
 
         let mut image = Self { bytes, segments, relro, note: note..note + 24, sites: 0..0, keys: 0..0, own: 0..0 };

@@ -58,7 +58,7 @@ static void decided(const char *what, uint8_t flags, int twin, int first, int se
 		struct module *module = modules + at;
 		struct header *h = headers[at];
 
-		memcpy(module->note, (uint32_t[]){ 6, 24, 1 }, sizeof module->note);
+		memcpy(module->note, (uint32_t[]){ 6, 24, 2 }, sizeof module->note);
 		memcpy(module->owner, "invar", 6);
 		lead(module->tables, module->records);
 		lead(module->tables + 1, module->records);

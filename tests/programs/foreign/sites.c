@@ -21,7 +21,7 @@ typedef char verdict_has_256_bytes[sizeof(struct verdict) == 256 ? 1 : -1];
 		"names_" #KEY_NAME ": .asciz \"" NAMES "\"\n" \
 		"names_end_" #KEY_NAME ":\n" \
 		".popsection\n" \
-		".pushsection invar_keys, \"aR\", @progbits\n" \
+		".pushsection invar2_keys, \"aR\", @progbits\n" \
 		".balign 4\n" \
 		".long state_" #KEY_NAME " - ., names_" #KEY_NAME " - ., probe_" #KEY_NAME " - .\n" \
 		".short names_end_" #KEY_NAME " - names_" #KEY_NAME "\n" \
@@ -33,10 +33,11 @@ typedef char verdict_has_256_bytes[sizeof(struct verdict) == 256 ? 1 : -1];
 /* One site: goes on if the key has the value, else jumps to the label. */
 #define SITE(KEY_NAME, VALUE, OTHERWISE) \
 	__asm__ goto("2:\n" \
+		     ".byte 0x40\n" \
 		     "cmpb $" #VALUE ", state_" #KEY_NAME "(%%rip)\n" \
 		     "jne %l[" #OTHERWISE "]\n" \
 		     "3:\n" \
-		     ".pushsection invar_sites, \"aR?\", @progbits\n" \
+		     ".pushsection invar2_sites, \"aR?\", @progbits\n" \
 		     ".balign 4\n" \
 		     ".long 2b - ., %l[" #OTHERWISE "] - ., state_" #KEY_NAME " - .\n" \
 		     ".byte 3b - 2b, 1, " #VALUE ", 0\n" \
@@ -87,11 +88,12 @@ __asm__(".text\n"
 	".rept 9000\n"
 	".balign 64\n"
 	"2:\n"
+	".byte 0x40\n"
 	"cmpb $1, state_many(%rip)\n"
 	"jne 4f\n"
 	"3:\n"
 	"4: ret\n"
-	".pushsection invar_sites, \"aR\", @progbits\n"
+	".pushsection invar2_sites, \"aR\", @progbits\n"
 	".balign 4\n"
 	".long 2b - ., 4b - ., state_many - .\n"
 	".byte 3b - 2b, 1, 1, 0\n"

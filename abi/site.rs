@@ -1,0 +1,99 @@
+//! Sites, of any machine: what a record says of one, and the bytes that can stand there.
+
+/// What stands at a site. The numbers are part of the ABI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Kind {
+    /// A static branch: falls through if the key has the record's value, else goes to the target.
+    Branch = 1,
+    /// Slice enter: bound to one store of the request byte, or to nothing.
+    SliceEnter = 2,
+    /// Slice leave: bound to taking the request back and testing what it was, or to nothing.
+    SliceLeave = 3,
+}
+
+impl Kind {
+    /// The kind with this number, if there is one.
+    pub const fn from_byte(byte: u8) -> Option<Self> {
+        match byte {
+            1 => Some(Self::Branch),
+            2 => Some(Self::SliceEnter),
+            3 => Some(Self::SliceLeave),
+            _ => None,
+        }
+    }
+}
+
+/// A site with its addresses worked out, as they are (or would be) at run time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Site {
+    /// Address of the first instruction.
+    pub address: u64,
+    /// Where the checked form jumps if the key's value is not `value`.
+    pub target: u64,
+    /// Address of the key's state byte.
+    pub state: u64,
+    /// Length in bytes, of the checked and of every bound form.
+    pub length: u8,
+    /// What stands there.
+    pub kind: Kind,
+    /// The value for which the site falls through.
+    pub value: u8,
+}
+
+/// The bytes of one site: of one instruction of a machine whose instructions have four, or of up to three of x86-64's.
+///
+/// Kept as the first eight and the last eight, which overlap where there are fewer than sixteen: two moves store or compare
+/// a long site whole, and touch nothing beside it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Code {
+    first: u64,
+    /// 0 where there are no more than eight bytes.
+    last: u64,
+    length: u8,
+}
+
+impl Code {
+    /// The longest site of any machine.
+    pub const LONGEST: usize = 16;
+
+    /// Of 9 to 16 bytes, by the first eight and the last eight.
+    pub(crate) const fn long(first: u64, last: u64, length: u8) -> Self {
+        debug_assert!(length > 8 && length as usize <= Self::LONGEST);
+        Self { first, last, length }
+    }
+
+    /// How many bytes.
+    #[allow(clippy::len_without_is_empty)] // never empty
+    #[inline(always)]
+    pub const fn len(&self) -> usize {
+        self.length as usize
+    }
+
+    /// The first eight bytes, the first of all lowest.
+    #[inline(always)]
+    pub const fn first(&self) -> u64 {
+        self.first
+    }
+
+    /// The last eight bytes where there are more than eight, the last of all highest.
+    #[inline(always)]
+    pub const fn last(&self) -> u64 {
+        self.last
+    }
+
+    /// Copies the bytes to the front of `bytes`, and returns those.
+    pub fn write_to<'a>(&self, bytes: &'a mut [u8; Self::LONGEST]) -> &'a [u8] {
+        bytes[..8].copy_from_slice(&self.first.to_le_bytes());
+        if self.len() > 8 {
+            bytes[self.len() - 8..self.len()].copy_from_slice(&self.last.to_le_bytes());
+        }
+        &bytes[..self.len()]
+    }
+}
+
+impl core::fmt::Debug for Code {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_list().entries(self.write_to(&mut [0; Self::LONGEST])).finish()
+    }
+}
