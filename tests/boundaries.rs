@@ -1,0 +1,356 @@
+//! A site is exchanged while a thread stands in it: at every instruction of every form, with every set of flags, against every
+//! other form of the site. A tracer steps a process through the first form, puts the second in its place, and goes on.
+//!
+//! A uprobe at a site's begin does the same: it executes the file's first instruction, and goes on behind it.
+#![cfg_attr(not(target_arch = "x86_64"), allow(dead_code, unused_imports))]
+
+mod common;
+
+use common::trace::no_tracing;
+use common::{run, sites, test};
+use invar_abi::x86_64::{bound, checked};
+use invar_abi::{Kind, Site};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let missing = || sites().or_else(no_tracing);
+    run([
+        test("every form at every boundary of every other", missing(), every_form_at_every_boundary),
+        test("every value at every boundary of every other", missing(), every_value_at_every_boundary),
+        test("forms that do not keep the boundary are seen", missing(), wrong_forms_are_seen),
+    ])
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+use elsewhere as every_form_at_every_boundary;
+#[cfg(not(target_arch = "x86_64"))]
+use elsewhere as every_value_at_every_boundary;
+#[cfg(not(target_arch = "x86_64"))]
+use elsewhere as wrong_forms_are_seen;
+#[cfg(target_arch = "x86_64")]
+use stepping::{every_form_at_every_boundary, every_value_at_every_boundary, wrong_forms_are_seen};
+/// Not called: [`sites`] are missing.
+#[cfg(not(target_arch = "x86_64"))]
+fn elsewhere() {}
+
+#[cfg(target_arch = "x86_64")]
+mod stepping {
+    use super::*;
+    use libc::user_regs_struct as Registers;
+    use std::mem::zeroed;
+    use std::ptr::null_mut;
+
+    const PAGE: usize = 4096;
+    /// Where in the text a site stands, and where it leads near and far; the data begins a page behind.
+    const SITE: usize = 1024;
+    const NEAR: usize = SITE + 64;
+    const FAR: usize = SITE + 1024;
+    /// In the data.
+    const STATE: usize = 0;
+    const REQUEST: usize = 256;
+
+    /// Intel SDM volume 1, 3.4.3: carry, parity, adjust, zero, sign, overflow.
+    const FLAGS: [u64; 6] = [1 << 0, 1 << 2, 1 << 4, 1 << 6, 1 << 7, 1 << 11];
+
+    /// Why a site came to a wrong end.
+    type Fault = String;
+
+    /// Where a thread left a site.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    enum Exit {
+        Through,
+        Target,
+    }
+
+    /// A process that is stepped through sites: all that it has of its own are its registers.
+    struct Stepped {
+        child: libc::pid_t,
+        start: Registers,
+        /// A page of text and one of data, which both processes have; the text is writable in neither place where it runs.
+        writable: *mut u8,
+        text: u64,
+        steps: usize,
+    }
+
+    impl Stepped {
+        fn new() -> Self {
+            // SAFETY: new memory; the child, which has one thread, stops and runs nothing else.
+            unsafe {
+                let file = libc::memfd_create(c"text".as_ptr(), libc::MFD_CLOEXEC);
+                assert_eq!(libc::ftruncate(file, 2 * PAGE as i64), 0);
+                let map = |at, length, protection, flags, offset| {
+                    let memory = libc::mmap(at, length, protection, libc::MAP_SHARED | flags, file, offset);
+                    assert_ne!(memory, libc::MAP_FAILED);
+                    memory
+                };
+                let write = libc::PROT_READ | libc::PROT_WRITE;
+                let writable = map(null_mut(), 2 * PAGE, write, 0, 0).cast::<u8>();
+                let text = map(null_mut(), 2 * PAGE, libc::PROT_READ | libc::PROT_EXEC, 0, 0);
+                map(text.cast::<u8>().add(PAGE).cast(), PAGE, write, libc::MAP_FIXED, PAGE as i64);
+                libc::close(file);
+                let child = libc::fork();
+                if child == 0 {
+                    libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0);
+                    libc::raise(libc::SIGSTOP);
+                    libc::_exit(0);
+                }
+                let mut stepped = Self { child, start: zeroed(), writable, text: text as u64, steps: 0 };
+                stepped.wait().expect("it stops");
+                assert_eq!(libc::ptrace(libc::PTRACE_SETOPTIONS, child, 0, libc::PTRACE_O_EXITKILL), 0);
+                stepped.start = stepped.registers();
+                stepped
+            }
+        }
+
+        fn wait(&self) -> Result<(), Fault> {
+            let mut status = 0;
+            // SAFETY: our own child, and a number to fill in.
+            assert_eq!(unsafe { libc::waitpid(self.child, &mut status, 0) }, self.child);
+            let signal = libc::WSTOPSIG(status);
+            let stopped = libc::WIFSTOPPED(status) && matches!(signal, libc::SIGTRAP | libc::SIGSTOP);
+            if stopped { Ok(()) } else { Err(format!("signal {signal}")) }
+        }
+
+        fn registers(&self) -> Registers {
+            // SAFETY: a traced child that has stopped; numbers.
+            unsafe {
+                let mut registers = zeroed();
+                assert_eq!(libc::ptrace(libc::PTRACE_GETREGS, self.child, 0, &raw mut registers), 0);
+                registers
+            }
+        }
+
+        fn set_registers(&self, registers: &Registers) {
+            // SAFETY: as above.
+            assert_eq!(unsafe { libc::ptrace(libc::PTRACE_SETREGS, self.child, 0, registers) }, 0);
+        }
+
+        fn step(&mut self) -> Result<u64, Fault> {
+            self.steps += 1;
+            // SAFETY: as above.
+            assert_eq!(unsafe { libc::ptrace(libc::PTRACE_SINGLESTEP, self.child, 0, 0) }, 0);
+            self.wait()?;
+            Ok(self.registers().rip)
+        }
+
+        /// Stores to what the child executes and reads.
+        fn put(&self, offset: usize, bytes: &[u8]) {
+            assert!(offset + bytes.len() <= 2 * PAGE);
+            // SAFETY: in the mapping; the child is stopped.
+            unsafe { bytes.as_ptr().copy_to_nonoverlapping(self.writable.add(offset), bytes.len()) };
+        }
+
+        fn request(&self) -> u8 {
+            // SAFETY: in the mapping.
+            unsafe { self.writable.add(PAGE + REQUEST).read() }
+        }
+
+        /// How far the request byte is from the child's thread pointer.
+        fn request_offset(&self) -> i32 {
+            let address = self.text + (PAGE + REQUEST) as u64;
+            i32::try_from(address.wrapping_sub(self.start.fs_base) as i64).expect("near the thread pointer")
+        }
+
+        fn site(&self, kind: Kind, length: u8, value: u8) -> Site {
+            let target = if length > 12 { FAR } else { NEAR };
+            Site {
+                address: self.text + SITE as u64,
+                target: self.text + target as u64,
+                state: self.text + (PAGE + STATE) as u64,
+                length,
+                kind,
+                value,
+            }
+        }
+
+        /// Executes one form up to this place, and another one from there on. `None` if nobody gets there.
+        fn exchange(
+            &mut self,
+            site: &Site,
+            [first, second]: [&[u8]; 2],
+            boundary: u64,
+            flags: u64,
+        ) -> Result<Option<Exit>, Fault> {
+            self.put(SITE, first);
+            let mut registers = self.start;
+            (registers.rip, registers.eflags) = (site.address, 0x202 | flags);
+            // An interrupted system call is not to be begun again.
+            registers.orig_rax = u64::MAX;
+            let numbered = [
+                &mut registers.rax,
+                &mut registers.rbx,
+                &mut registers.rcx,
+                &mut registers.rdx,
+                &mut registers.rsi,
+                &mut registers.rdi,
+                &mut registers.rbp,
+                &mut registers.r8,
+                &mut registers.r9,
+                &mut registers.r10,
+                &mut registers.r11,
+                &mut registers.r12,
+                &mut registers.r13,
+                &mut registers.r14,
+                &mut registers.r15,
+            ];
+            numbered.into_iter().zip(1..).for_each(|(register, number)| *register = number * 0x0123_4567_89ab);
+            self.set_registers(&registers);
+            let end = site.address + u64::from(site.length);
+            let mut at = site.address;
+            while at != site.address + boundary {
+                if at == end || at == site.target {
+                    return Ok(None);
+                }
+                at = self.step()?;
+            }
+            self.put(SITE, second);
+            for _ in 0..4 {
+                if at == end || at == site.target {
+                    let mut now = self.registers();
+                    // The flags are the site's.
+                    (now.rip, now.eflags) = (registers.rip, registers.eflags);
+                    if format!("{now:?}") != format!("{registers:?}") {
+                        return Err("a register has another value".into());
+                    }
+                    return Ok(Some(if at == end { Exit::Through } else { Exit::Target }));
+                }
+                at = self.step()?;
+            }
+            Err(format!("still at {:#x} of the site", at.wrapping_sub(site.address)))
+        }
+
+        /// All exchanges of one form for another, with a key of this value; how many there were.
+        fn exchanges(&mut self, site: &Site, forms: [&[u8]; 2], value: u8) -> Result<usize, Fault> {
+            let mut done = 0;
+            self.put(PAGE + STATE, &[value]);
+            for boundary in 0..u64::from(site.length) {
+                for set in 0..1 << FLAGS.len() {
+                    let flags = (0..).zip(FLAGS).filter(|(bit, _)| set >> bit & 1 == 1).map(|(_, flag)| flag).sum();
+                    for asked in [0, 1] {
+                        self.put(PAGE + REQUEST, &[asked]);
+                        let Some(exit) = self.exchange(site, forms, boundary, flags)? else { continue };
+                        if !is_right(site, value, asked, self.request(), exit) {
+                            let request = self.request();
+                            return Err(format!(
+                                "{exit:?} at {boundary}, flags {flags:#x}, request {asked}, then {request}"
+                            ));
+                        }
+                        done += 1;
+                    }
+                }
+            }
+            Ok(done)
+        }
+    }
+
+    impl Drop for Stepped {
+        fn drop(&mut self) {
+            // SAFETY: our own child and our own memory.
+            unsafe {
+                libc::kill(self.child, libc::SIGKILL);
+                libc::waitpid(self.child, null_mut(), 0);
+                libc::munmap(self.writable.cast(), 2 * PAGE);
+                libc::munmap(self.text as usize as *mut _, 2 * PAGE);
+            }
+        }
+    }
+
+    /// Whether a thread may leave a site so.
+    fn is_right(site: &Site, value: u8, asked: u8, request: u8, exit: Exit) -> bool {
+        let falls_through = value == site.value;
+        match site.kind {
+            Kind::Branch => request == asked && (exit == Exit::Through) == falls_through,
+            // The code at the target does nothing where there is no area; it asks again where there is one. Who has not asked
+            // has no benefit, and who has asked twice has asked.
+            Kind::SliceEnter if falls_through => request == asked,
+            Kind::SliceEnter => request >= asked,
+            Kind::SliceLeave if falls_through => request == asked,
+            // No request is left, and who had none any more gives way; the code at the target sees to both.
+            Kind::SliceLeave => exit == Exit::Target || request == 0,
+        }
+    }
+
+    /// Each kind with each length and value, and the forms that it can have then, as bytes.
+    fn cases(stepped: &Stepped) -> Vec<(Site, u8, Vec<Vec<u8>>)> {
+        let request = stepped.request_offset();
+        let lengths = [
+            (Kind::Branch, [10, 14], &[0_u8, 1, 63][..]),
+            (Kind::SliceEnter, [12, 16], &[0]),
+            (Kind::SliceLeave, [11, 15], &[0]),
+        ];
+        let sites = lengths.into_iter().flat_map(|(kind, lengths, values)| {
+            lengths.into_iter().flat_map(move |length| values.iter().map(move |&value| (kind, length, value)))
+        });
+        let both = sites.flat_map(|(kind, length, value)| {
+            let site = stepped.site(kind, length, value);
+            [value, value ^ 1].map(|value| (site, value))
+        });
+        let bytes = |code: Option<invar_abi::Code>| code.expect("a form").write_to(&mut [0; 16]).to_vec();
+        both.map(|(site, value)| (site, value, vec![bytes(checked(&site)), bytes(bound(&site, value, request))]))
+            .collect()
+    }
+
+    pub(super) fn every_form_at_every_boundary() {
+        let mut stepped = Stepped::new();
+        let (mut exchanges, mut pairs) = (0, 0);
+        for (site, value, forms) in cases(&stepped) {
+            for [first, second] in [[0, 0], [0, 1], [1, 1], [1, 0]] {
+                let pair = [&*forms[first], &forms[second]];
+                let done = stepped.exchanges(&site, pair, value);
+                if [first, second] == [1, 0] && site.kind == Kind::Branch && value == site.value {
+                    // The one pair that the forms do not promise (docs/site-abi.md).
+                    assert!(done.is_err_and(|fault| fault.starts_with("Target at 8,")));
+                    continue;
+                }
+                let done = done.unwrap_or_else(|fault| panic!("{fault}: {site:?} = {value}, {pair:x?}"));
+                // At its begin, and behind its first instruction unless that is a jump.
+                assert!(done >= 2 << FLAGS.len(), "{site:?}");
+                (exchanges, pairs) = (exchanges + done, pairs + 1);
+            }
+        }
+        println!("{exchanges} exchanges of {pairs} pairs of forms, in {} steps", stepped.steps);
+    }
+
+    /// As where a key may have another value later: no thread comes to a place that is in neither form.
+    pub(super) fn every_value_at_every_boundary() {
+        let mut stepped = Stepped::new();
+        for (site, value, forms) in cases(&stepped) {
+            let request = stepped.request_offset();
+            let mut bytes = [0; 16];
+            let other = bound(&site, value ^ 1, request).expect("a form").write_to(&mut bytes);
+            for boundary in 0..u64::from(site.length) {
+                for flags in [0, FLAGS.iter().sum()] {
+                    let pair = [&*forms[1], other];
+                    stepped.exchange(&site, pair, boundary, flags).unwrap_or_else(|fault| panic!("{fault}: {site:?}"));
+                }
+            }
+        }
+    }
+
+    /// Those of the first version of the ABI, and others that begin or end an instruction elsewhere.
+    pub(super) fn wrong_forms_are_seen() {
+        let nop = |prefixes: usize| [&[0x66].repeat(prefixes)[..], &[0x0f, 0x1f, 0x84, 0, 0, 0, 0, 0]].concat();
+        let mut seen = 0;
+        for number in 0..cases(&Stepped::new()).len() {
+            // A process for each wrong form: it may stand anywhere afterwards.
+            let wrong = || {
+                let mut stepped = Stepped::new();
+                let (site, value, forms) = cases(&stepped).swap_remove(number);
+                let through = |first: usize| [&forms[1][..first], &[0x66, 0x90]].concat();
+                let short = site.length < 14;
+                let wrong = match site.kind {
+                    _ if value == site.value => nop(usize::from(site.length) - 8),
+                    // A nop where the second jump has to be, for a thread that comes from the compare.
+                    Kind::Branch if short => through(8),
+                    // Nobody takes the request back where a thread comes from the compare.
+                    Kind::SliceLeave if short => through(9),
+                    _ => return None,
+                };
+                let done = stepped.exchanges(&site, [&forms[0], &wrong], value);
+                Some(done.err().unwrap_or_else(|| panic!("{site:?} = {value}: {wrong:x?}")))
+            };
+            seen += usize::from(wrong().is_some());
+        }
+        assert_eq!(seen, 14);
+    }
+}
