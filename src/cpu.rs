@@ -16,7 +16,7 @@ macro_rules! declare {
         unsafe extern "C" {
             $(
                 #[doc = $doc]
-                #[link_name = concat!("invar_cpu_", stringify!($key))]
+                #[link_name = concat!("invar2_cpu_", stringify!($key))]
                 pub safe static $key: Key<bool, { arch::feature_mask($name) | CPU }>;
             )*
         }
@@ -48,7 +48,7 @@ macro_rules! declare {
             ".popsection",
             ".endif",
             ".endm",
-            $(concat!("invar_cpu_key invar_cpu_", stringify!($key), ", ", $name),)*
+            $(concat!("invar_cpu_key invar2_cpu_", stringify!($key), ", ", $name),)*
             ".purgem invar_cpu_key",
             probe = sym probe,
             flags = const flags::PROVES | flags::OWN,

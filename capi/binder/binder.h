@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0
- * A reference binder: binds a module's sites by docs/site-abi.md, version 1, on x86-64 Linux. No allocation, no libc, no thread
+ * A reference binder: binds a module's sites by docs/site-abi.md, version 2, on x86-64 Linux. No allocation, no libc, no thread
  * pointer, no variables of its own: raw system calls, and the memory of the module and of the caller. README.md says when to call it. */
 #ifndef INVAR_BINDER_H
 #define INVAR_BINDER_H

@@ -126,8 +126,8 @@ INVAR_INLINE_ void invar_evidence(struct invar_verdict *verdict, const char *tex
 /* Begins a section that should not be preempted, and ends it. A lock enters before its attempt to take the lock, and
  * leaves after it has let go; a failed attempt leaves. Keep it short; make no system call in it, do not nest it, and
  * begin another after any sleep. Else only the benefit is lost. Both are compiler barriers. */
-#define invar_slice_enter() INVAR_SLICE_SITE_("0x66, 0x66, 0x40, ", 2, invar_slice_request_)
-#define invar_slice_leave() INVAR_SLICE_SITE_("0x66, 0x40, ", 3, invar_slice_withdraw_)
+#define invar_slice_enter() INVAR_SLICE_SITE_("0x66, 0x66, 0x40, ", 2, invar2_slice_request_)
+#define invar_slice_leave() INVAR_SLICE_SITE_("0x66, 0x40, ", 3, invar2_slice_withdraw_)
 
 /* The functions of libinvar. References to them are weak: where libinvar may be absent, look first whether they are null.
  * Call them from any thread, but not inside a section. */
@@ -294,7 +294,7 @@ extern __attribute__((weak)) const int32_t invar2_demand[];
 
 /* Copies a verdict, or zeros, from this word on; by volatile words, since compilers make calls of libc's functions of other
  * loops. */
-INVAR_INLINE_ void invar_copy_(struct invar_verdict *to, const struct invar_verdict *from, unsigned at)
+INVAR_INLINE_ void invar2_copy_(struct invar_verdict *to, const struct invar_verdict *from, unsigned at)
 {
 	typedef volatile uint64_t __attribute__((may_alias)) word;
 
@@ -303,9 +303,9 @@ INVAR_INLINE_ void invar_copy_(struct invar_verdict *to, const struct invar_verd
 }
 
 /* Fails, and says why. */
-INVAR_INLINE_ void invar_fail_(struct invar_verdict *verdict, const char *why)
+INVAR_INLINE_ void invar2_fail_(struct invar_verdict *verdict, const char *why)
 {
-	invar_copy_(verdict, 0, 0);
+	invar2_copy_(verdict, 0, 0);
 	verdict->origin = INVAR_ORIGIN_FAILED;
 	invar_evidence(verdict, why);
 }
@@ -322,7 +322,7 @@ typedef uint32_t __attribute__((may_alias)) invar_word_;
 enum { INVAR_ROUND_ = 1, INVAR_MEANWHILE_ = 2 };
 
 /* A key that is being decided will fail; any other stays as it is. */
-INVAR_INLINE_ void invar_mark_(struct invar_verdict *state, unsigned why)
+INVAR_INLINE_ void invar2_mark_(struct invar_verdict *state, unsigned why)
 {
 	union invar_head_ was, is;
 
@@ -335,7 +335,7 @@ INVAR_INLINE_ void invar_mark_(struct invar_verdict *state, unsigned why)
 
 /* Decides a key as libinvar does, where libinvar is not there. Meanwhile the key's data is the thread, and its length of evidence
  * how many keys this thread is deciding. */
-INVAR_COLD_ void invar_settle_(struct invar_verdict *state, void (*probe)(struct invar_verdict *, const void *), const void *record,
+INVAR_COLD_ void invar2_settle_(struct invar_verdict *state, void (*probe)(struct invar_verdict *, const void *), const void *record,
 			       unsigned values, uint64_t thread, unsigned depth)
 {
 	union invar_head_ was = { { 0, 1, 0, 0 } }, is;
@@ -343,15 +343,15 @@ INVAR_COLD_ void invar_settle_(struct invar_verdict *state, void (*probe)(struct
 	uint8_t status = 0;
 
 	if (!__atomic_compare_exchange_n(&state->status, &status, 1, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) {
-		invar_mark_(state, INVAR_MEANWHILE_);
+		invar2_mark_(state, INVAR_MEANWHILE_);
 		return;
 	}
 	*(volatile uint16_t *)&state->evidence_length = (uint16_t)depth;
 	*(volatile uint64_t *)&state->data = thread;
-	invar_copy_(&verdict, 0, 0);
+	invar2_copy_(&verdict, 0, 0);
 	probe(&verdict, record);
 	if (verdict.value >= values)
-		invar_fail_(&verdict, "the probe's value is none that the key has");
+		invar2_fail_(&verdict, "the probe's value is none that the key has");
 	else if (verdict.origin != INVAR_ORIGIN_PROBE) {
 		verdict.value = 0;
 		verdict.origin = INVAR_ORIGIN_FAILED;
@@ -360,14 +360,14 @@ INVAR_COLD_ void invar_settle_(struct invar_verdict *state, void (*probe)(struct
 		verdict.evidence_length = sizeof verdict.evidence;
 	verdict.data = 0;
 	for (;;) {
-		invar_copy_(state, &verdict, 1);
+		invar2_copy_(state, &verdict, 1);
 		is.bytes[0] = verdict.value;
 		is.bytes[1] = 2;
 		is.bytes[2] = verdict.origin;
 		is.bytes[3] = 0;
 		if (__atomic_compare_exchange_n((invar_word_ *)state, &was.word, is.word, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
 			return;
-		invar_fail_(&verdict, was.bytes[3] & INVAR_ROUND_ ? "its probe asks for it, by way of others or not" :
+		invar2_fail_(&verdict, was.bytes[3] & INVAR_ROUND_ ? "its probe asks for it, by way of others or not" :
 								    "it was asked for while it was being decided");
 	}
 }
@@ -388,12 +388,12 @@ extern INVAR_HIDDEN const struct invar_record_ invar_keys_end_[] __asm__("__stop
 extern INVAR_HIDDEN struct invar_outcome_ invar2_outcome __asm__("invar2_outcome");
 
 /* Where a distance leads. */
-INVAR_INLINE_ void *invar_at_(const int32_t *field)
+INVAR_INLINE_ void *invar2_at_(const int32_t *field)
 {
 	return (void *)((uintptr_t)field + (uintptr_t)(intptr_t)*field);
 }
 
-INVAR_INLINE_ const struct invar_record_ *invar_end_(void)
+INVAR_INLINE_ const struct invar_record_ *invar2_end_(void)
 {
 	const struct invar_record_ *end = invar_keys_end_;
 
@@ -402,19 +402,19 @@ INVAR_INLINE_ const struct invar_record_ *invar_end_(void)
 }
 
 /* Stands in the place of a probe where another key of the name has been decided. */
-INVAR_COLD_ void invar_as_decided_(struct invar_verdict *verdict, const void *twin)
+INVAR_COLD_ void invar2_as_decided_(struct invar_verdict *verdict, const void *twin)
 {
-	invar_copy_(verdict, (const struct invar_verdict *)twin, 0);
+	invar2_copy_(verdict, (const struct invar_verdict *)twin, 0);
 }
 
-INVAR_COLD_ void invar_otherwise_(struct invar_verdict *verdict, const void *nothing)
+INVAR_COLD_ void invar2_otherwise_(struct invar_verdict *verdict, const void *nothing)
 {
 	(void)nothing;
-	invar_fail_(verdict, "a key of this name and another sort, or with other values, has been decided");
+	invar2_fail_(verdict, "a key of this name and another sort, or with other values, has been decided");
 }
 
 /* Whether both are the same for so many bytes, or up to a NUL. */
-INVAR_COLD_ int invar_same_(const volatile char *one, const volatile char *other, unsigned length)
+INVAR_COLD_ int invar2_same_(const volatile char *one, const volatile char *other, unsigned length)
 {
 	for (; *one == *other; one++, other++)
 		if (length ? !--length : !*one)
@@ -423,7 +423,7 @@ INVAR_COLD_ int invar_same_(const volatile char *one, const volatile char *other
 }
 
 /* How many keys this thread was deciding when it began this one, with this one; 0 if it is not at it. */
-INVAR_COLD_ unsigned invar_begun_(const struct invar_verdict *state, uint64_t thread)
+INVAR_COLD_ unsigned invar2_begun_(const struct invar_verdict *state, uint64_t thread)
 {
 	int is_ours = __atomic_load_n(&state->status, __ATOMIC_ACQUIRE) == 1 && *(const volatile uint64_t *)&state->data == thread;
 
@@ -432,11 +432,11 @@ INVAR_COLD_ unsigned invar_begun_(const struct invar_verdict *state, uint64_t th
 
 /* The same for the key of this record. Another key of its name, as C++ has in two namespaces, decides for both. A key for which
  * the thread asks that is deciding it fails, with all that it has begun since; one for which another thread asks fails alone. */
-INVAR_COLD_ void invar_settle_record_(const struct invar_record_ *record)
+INVAR_COLD_ void invar2_settle_record_(const struct invar_record_ *record)
 {
-	struct invar_verdict *state = (struct invar_verdict *)invar_at_(&record->state), *twin = state, *theirs;
-	const char *names = (const char *)invar_at_(&record->names);
-	void (*probe)(struct invar_verdict *, const void *) = (void (*)(struct invar_verdict *, const void *))(uintptr_t)invar_at_(&record->probe);
+	struct invar_verdict *state = (struct invar_verdict *)invar2_at_(&record->state), *twin = state, *theirs;
+	const char *names = (const char *)invar2_at_(&record->names);
+	void (*probe)(struct invar_verdict *, const void *) = (void (*)(struct invar_verdict *, const void *))(uintptr_t)invar2_at_(&record->probe);
 	const struct invar_record_ *other;
 	const void *argument = record;
 	unsigned begun, last = 0;
@@ -444,32 +444,32 @@ INVAR_COLD_ void invar_settle_record_(const struct invar_record_ *record)
 
 	/* The thread pointer (x86-64 psABI, TLS): no other thread has it. */
 	__asm__("{movq %%fs:0, %0|mov %0, qword ptr fs:[0]}" : "=r"(thread));
-	for (other = invar_keys_; other != invar_end_(); other++) {
-		theirs = (struct invar_verdict *)invar_at_(&other->state);
-		begun = invar_begun_(theirs, thread);
+	for (other = invar_keys_; other != invar2_end_(); other++) {
+		theirs = (struct invar_verdict *)invar2_at_(&other->state);
+		begun = invar2_begun_(theirs, thread);
 		last = begun > last ? begun : last;
 		if (theirs == state || !__atomic_load_n(&theirs->status, __ATOMIC_ACQUIRE) || (record->flags | other->flags) & 16 ||
-		    !invar_same_(names, (const char *)invar_at_(&other->names), 0))
+		    !invar2_same_(names, (const char *)invar2_at_(&other->names), 0))
 			continue;
 		argument = twin = theirs;
 		probe = record->flags == other->flags && record->length == other->length &&
-			invar_same_(names, (const char *)invar_at_(&other->names), record->length) ? invar_as_decided_ : invar_otherwise_;
+			invar2_same_(names, (const char *)invar2_at_(&other->names), record->length) ? invar2_as_decided_ : invar2_otherwise_;
 	}
-	begun = invar_begun_(twin, thread);
+	begun = invar2_begun_(twin, thread);
 	if (!begun)
-		invar_mark_(twin, INVAR_MEANWHILE_);
-	for (other = invar_keys_; begun && other != invar_end_(); other++) {
-		theirs = (struct invar_verdict *)invar_at_(&other->state);
-		if (invar_begun_(theirs, thread) >= begun)
-			invar_mark_(theirs, INVAR_ROUND_);
+		invar2_mark_(twin, INVAR_MEANWHILE_);
+	for (other = invar_keys_; begun && other != invar2_end_(); other++) {
+		theirs = (struct invar_verdict *)invar2_at_(&other->state);
+		if (invar2_begun_(theirs, thread) >= begun)
+			invar2_mark_(theirs, INVAR_ROUND_);
 	}
 	if (__atomic_load_n(&twin->status, __ATOMIC_ACQUIRE) != 1)
-		invar_settle_(state, probe, argument, record->values, thread, last + 1);
+		invar2_settle_(state, probe, argument, record->values, thread, last + 1);
 }
 
 /* Has libinvar bind the module. Without libinvar, decides the module's keys: first those of invar's own, last those of IFUNC
  * symbols. */
-INVAR_COLD_ void invar_load_this_module_(void)
+INVAR_COLD_ void invar2_load_this_module_(void)
 {
 	const struct invar_record_ *record;
 	int turn;
@@ -477,33 +477,33 @@ INVAR_COLD_ void invar_load_this_module_(void)
 	if ((invar_load && invar_load(&invar2_outcome) == INVAR_OK) || invar2_runtime)
 		return;
 	for (turn = 0; turn < 3; turn++)
-		for (record = invar_keys_; record != invar_end_(); record++)
+		for (record = invar_keys_; record != invar2_end_(); record++)
 			if (record->values && turn == (record->flags & 4 ? 2 : !(record->flags & 16)))
-				invar_settle_record_(record);
+				invar2_settle_record_(record);
 }
 
-INVAR_COLD_ void invar_decide_(struct invar_verdict *state)
+INVAR_COLD_ void invar2_decide_(struct invar_verdict *state)
 {
 	const struct invar_record_ *record;
 
 	if (invar_decide)
 		invar_decide(state);
 	else if (invar2_runtime && invar2_demand)
-		((uint8_t (*)(struct invar_verdict *))(uintptr_t)invar_at_(invar2_demand))(state);
+		((uint8_t (*)(struct invar_verdict *))(uintptr_t)invar2_at_(invar2_demand))(state);
 	else if (!invar_load && !invar2_runtime)
-		for (record = invar_keys_; record != invar_end_(); record++)
-			if (invar_at_(&record->state) == state) {
-				invar_settle_record_(record);
+		for (record = invar_keys_; record != invar2_end_(); record++)
+			if (invar2_at_(&record->state) == state) {
+				invar2_settle_record_(record);
 				break;
 			}
 }
 
 #define INVAR_DECLARE_(key) extern INVAR_STATE_ invar_verdict_ key
-#define INVAR_VALUE_(key) invar_value_(&key)
-INVAR_INLINE_ uint8_t invar_value_(struct invar_verdict *state)
+#define INVAR_VALUE_(key) invar2_value_(&key)
+INVAR_INLINE_ uint8_t invar2_value_(struct invar_verdict *state)
 {
 	if (__atomic_load_n(&state->status, __ATOMIC_ACQUIRE) != 2)
-		invar_decide_(state);
+		invar2_decide_(state);
 	return *(const volatile uint8_t *)&state->value;
 }
 
@@ -513,8 +513,8 @@ INVAR_INLINE_ uint8_t invar_value_(struct invar_verdict *state)
  * table for each sort. By relocations of this kind GNU ld keeps the boundaries out of the module's dynamic symbols (bfd/elflink.c,
  * _bfd_elf_fix_symbol_flags: needs_plt). */
 #define INVAR_MODULE_ \
-	".ifndef invar_module_here\n" \
-	".set invar_module_here, 1\n" \
+	".ifndef invar2_module_here\n" \
+	".set invar2_module_here, 1\n" \
 	".pushsection invar2_keys, \"aR\", @progbits\n" \
 	".popsection\n" \
 	".weak __start_invar2_sites, __stop_invar2_sites, __start_invar2_keys, __stop_invar2_keys\n" \
@@ -568,7 +568,7 @@ INVAR_INLINE_ uint8_t invar_value_(struct invar_verdict *state)
 			INVAR_MODULE_ \
 			: : [s] "i"(&key), [n] "i"(invar_names_##key), [p] "i"(invar_probe_##key), \
 			    [length] "i"(sizeof invar_names_##key), [values] "i"(count), [bits] "i"(flags), \
-			    [load] "i"(invar_load_this_module_)); \
+			    [load] "i"(invar2_load_this_module_)); \
 	}
 
 /* Speculative load hardening leaves functions with an `asm goto` alone: none for it. */
@@ -649,19 +649,19 @@ INVAR_INLINE_ uint8_t invar_value_(struct invar_verdict *state)
 /* The module's copy of the slice key. */
 extern INVAR_STATE_ struct invar_verdict invar_slice __asm__("invar2_slice");
 
-INVAR_COLD_ void invar_probe_slice_(struct invar_verdict *verdict, const void *record)
+INVAR_COLD_ void invar2_probe_slice_(struct invar_verdict *verdict, const void *record)
 {
 	if (invar_probe_slice)
 		invar_probe_slice(verdict, record);
 	else
-		invar_fail_(verdict, "libinvar is not there to probe");
+		invar2_fail_(verdict, "libinvar is not there to probe");
 }
 
 /* Its record, wherever a section begins. */
 #define INVAR_SLICE_KEY_ \
 	__asm__ volatile( \
-		".ifndef invar_slice_here\n" \
-		".set invar_slice_here, 1\n" \
+		".ifndef invar2_slice_here\n" \
+		".set invar2_slice_here, 1\n" \
 		".pushsection .bss.invar2_slice, \"aw\", @nobits\n" \
 		".balign 8\n" \
 		".weak invar2_slice\n" \
@@ -682,14 +682,14 @@ INVAR_COLD_ void invar_probe_slice_(struct invar_verdict *verdict, const void *r
 		".popsection\n" \
 		".endif\n" \
 		INVAR_MODULE_ \
-		: : [p] "i"(invar_probe_slice_), [load] "i"(invar_load_this_module_))
+		: : [p] "i"(invar2_probe_slice_), [load] "i"(invar2_load_this_module_))
 
 /* Where requests are counted there is no request_offset (docs/site-abi.md), so that no slice site is bound. */
 #define INVAR_IS_COUNTED_() (((const volatile int32_t *)&invar2_outcome)[4] == 0)
 
 /* The paths of unbound sites, and of the rare end of a bound section that was granted time. Distances are from the thread
  * pointer; the request is byte 28 of the area, and granted is the byte behind it (Linux, include/uapi/linux/rseq.h). */
-INVAR_COLD_ void invar_slice_request_(void)
+INVAR_COLD_ void invar2_slice_request_(void)
 {
 	INVAR_SLICE_KEY_;
 	if (INVAR_IS_COUNTED_() && invar_count_request)
@@ -698,7 +698,7 @@ INVAR_COLD_ void invar_slice_request_(void)
 		__asm__ volatile("{movb $1, %%fs:28(%0)|mov byte ptr fs:[%0 + 28], 1}" : : "r"((intptr_t)(int32_t)invar_slice.data) : "memory");
 }
 
-INVAR_COLD_ void invar_slice_withdraw_(void)
+INVAR_COLD_ void invar2_slice_withdraw_(void)
 {
 	intptr_t area = (int32_t)invar_slice.data;
 	long yield = (int32_t)(invar_slice.data >> 32);
@@ -716,24 +716,24 @@ INVAR_COLD_ void invar_slice_withdraw_(void)
 
 #else /* no sites */
 
-#define INVAR_DECLARE_(key) extern INVAR_STATE_ invar_verdict_ key; void INVAR_HIDDEN invar_decide_##key(void)
+#define INVAR_DECLARE_(key) extern INVAR_STATE_ invar_verdict_ key; void INVAR_HIDDEN invar2_decide_##key(void)
 #define INVAR_KEY_RECORD_(storage, key, names, probe, count, flags) \
 	static void invar_probe_##key(invar_verdict_ *verdict_, const void *invar_record_) \
 	{ \
 		(void)invar_record_; \
 		(probe)(verdict_); \
 	} \
-	storage void invar_decide_##key(void); \
-	INVAR_CONSTRUCTOR_(key) void invar_decide_##key(void) { invar_settle_(&key, invar_probe_##key, 0, count, 0, 0); }
+	storage void invar2_decide_##key(void); \
+	INVAR_CONSTRUCTOR_(key) void invar2_decide_##key(void) { invar2_settle_(&key, invar_probe_##key, 0, count, 0, 0); }
 /* Before the constructors that programs may ask for, which are from 101 on. */
 #ifdef __ELF__
 #define INVAR_CONSTRUCTOR_(key) \
-	__attribute__((used, section(".init_array.00100"))) static void (*invar_constructor_##key)(void) = invar_decide_##key;
+	__attribute__((used, section(".init_array.00100"))) static void (*invar_constructor_##key)(void) = invar2_decide_##key;
 #else
 #define INVAR_CONSTRUCTOR_(key) __attribute__((constructor(101)))
 #endif
-#define INVAR_VALUE_(key) invar_value_(&key, invar_decide_##key)
-INVAR_INLINE_ uint8_t invar_value_(struct invar_verdict *state, void (*decide)(void))
+#define INVAR_VALUE_(key) invar2_value_(&key, invar2_decide_##key)
+INVAR_INLINE_ uint8_t invar2_value_(struct invar_verdict *state, void (*decide)(void))
 {
 	if (__atomic_load_n(&state->status, __ATOMIC_ACQUIRE) != 2)
 		decide();
