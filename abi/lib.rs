@@ -1,11 +1,9 @@
-//! The site ABI as code: what `docs/site-abi.md` says, in the same order, for everybody who binds sites or looks at them.
+//! The site ABI as code, for everybody who binds sites or looks at them: the version, and the forms of sites
+//! (`docs/site-abi.md`).
 //!
-//! Safe and pure: nothing here reads memory that it is not given, and every host can look at modules of every machine.
+//! Safe and pure: nothing here reads memory, and every host can look at sites of every machine.
 #![no_std]
 #![forbid(unsafe_code)]
-
-#[cfg(test)]
-extern crate std;
 
 mod site;
 pub mod x86_64;

@@ -10,10 +10,9 @@
 //! What the prefixes buy, which mean nothing to these instructions (an empty REX; operand size on byte operations):
 //!
 //! - All forms of a site begin with the same byte: a uprobe puts the *file's* first byte back when it goes.
-//! - The second instruction begins at the same place in the checked form and in those for all values, and no thread is ever
-//!   at any other place in between. In a bound form it is right whatever the flags are: a thread that has executed the first
-//!   instruction of another form may go on with it. The jump of the checked form goes by the compare before it: a bound
-//!   branch is never exchanged for the checked one, and a uprobe on that jump, which executes the file's, goes by any flags.
+//! - The last instruction begins at the same place in all forms, and no thread is ever at any other place inside. In a bound
+//!   form it is right for a thread that comes from the compare of the checked one. The jump of the checked form goes by that
+//!   compare: a bound branch is never exchanged for the checked one, and a uprobe on the jump goes by any flags.
 //! - Linux takes uprobes on such instructions, as it does not with the segment prefixes `2e` and `3e`
 //!   (arch/x86/kernel/uprobes.c, `is_prefix_bad`). `66` stands before no jump, which AMD's CPUs would shorten.
 //!

@@ -449,7 +449,6 @@ fn static_threads_are_wrapped() {
     assert_eq!((&*said.stdout, &*said.stderr), (&b"1\n"[..], &b""[..]));
 }
 
-/// What they say, in C; here without counts and with them.
 /// In a module of their own, and in one that has tables of both versions.
 fn the_first_version_is_left_alone() {
     let folder = Temporary::path("versions");
@@ -464,13 +463,14 @@ fn the_first_version_is_left_alone() {
     both.arg(source("both")).args([at("first.o"), at("libfirst.so")]).arg("-L").arg(libinvar()).args(LINK);
     must(both.arg("-o").arg(at("both")));
     let path = format!("{}:{}", folder.0.display(), libinvar().display());
-    let output = must(Command::new(at("both")).env("LD_LIBRARY_PATH", path));
+    let output = must(command(at("both")).env("LD_LIBRARY_PATH", path));
     let said = String::from_utf8(output.stdout).unwrap();
     assert!(said.starts_with("1 0 0\n"), "{said}");
     assert!(said.contains(" 1 sites, 1 bound ") && said.contains("key second = on"), "{said}");
     assert!(!said.contains("key first") && !said.contains("libfirst"), "{said}");
 }
 
+/// What they say, in C; here without counts and with them.
 fn arguments_are_looked_at() {
     let program = scratch().join("c-arguments");
     let mut cc = compiler("cc -std=c11 -O1 -Wall -Wextra -Werror");

@@ -11,6 +11,7 @@ use std::ffi::CString;
 use std::io::{BufRead, BufReader, Error, Result, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, ExitCode, Stdio};
 
@@ -97,6 +98,17 @@ impl Probe {
     }
 }
 
+/// Those on which something may run.
+fn cpus() -> Vec<i32> {
+    let online = std::fs::read_to_string("/sys/devices/system/cpu/online").unwrap_or_else(|_| "0".into());
+    let number = |text: &str| text.parse().expect("a CPU's number");
+    let range = |range: &str| match range.split_once('-') {
+        Some((first, last)) => number(first)..=number(last),
+        None => number(range)..=number(range),
+    };
+    online.trim().split(',').flat_map(range).collect()
+}
+
 /// Why there are none here, from a try at this program's first instruction.
 fn no_uprobes() -> Option<String> {
     let program = std::env::current_exe().expect("this program");
@@ -104,7 +116,9 @@ fn no_uprobes() -> Option<String> {
     let elf = goblin::elf::Elf::parse(&bytes).expect("an ELF file");
     let text = elf.program_headers.iter().find(|header| header.is_executable()).expect("text");
     let entry = elf.header.e_entry - text.p_vaddr + text.p_offset;
-    Probe::attach(&program, entry, Some(std::process::id()), -1).err().map(|error| format!("no uprobes: {error}"))
+    let own = Probe::attach(&program, entry, Some(std::process::id()), -1);
+    let all = cpus().into_iter().map(|cpu| Probe::attach(&program, entry, None, cpu));
+    std::iter::once(own).chain(all).find_map(Result::err).map(|error| format!("no uprobes: {error}"))
 }
 
 /// The program, which waits for the next byte.
@@ -133,6 +147,18 @@ impl Running {
     fn again(&mut self) -> String {
         self.ask.write_all(b"\n").expect("it is there");
         self.answer()
+    }
+
+    /// What stands at this address of the file, in memory.
+    fn code(&self, address: u64, length: u8) -> Vec<u8> {
+        let process = self.process.id();
+        let maps = std::fs::read_to_string(format!("/proc/{process}/maps")).expect("its maps");
+        // Its first mapping is the file's begin.
+        let base = maps.split('-').next().map(|base| u64::from_str_radix(base, 16).expect("an address"));
+        let mut code = vec![0; length.into()];
+        let memory = std::fs::File::open(format!("/proc/{process}/mem")).expect("its memory");
+        memory.read_exact_at(&mut code, base.expect("a mapping") + address).expect("its text");
+        code
     }
 
     fn end(mut self) {
@@ -167,7 +193,6 @@ fn probed(image: &Image) -> Vec<SiteRecord> {
 
 fn on_a_program_that_runs(program: &Path) {
     let image = Image::read(program);
-    let mut hits = [[0; 2]; 3];
     for settings in [
         &[("INVAR_KEYS", "slice=off")][..],
         &[("INVAR_KEYS", "slice=force")],
@@ -175,9 +200,15 @@ fn on_a_program_that_runs(program: &Path) {
         &[("INVAR", "off")],
     ] {
         let is_bound = settings.len() == 1 && settings[0].0 == "INVAR_KEYS";
+        let mut hits = [[0; 2]; 3];
         let mut running = Running::start(program, settings);
         // Before anything is attached; what is off runs the other branch.
         let before = running.answer();
+        for record in probed(&image) {
+            let stands = running.code(record.site, record.length);
+            let is_checked = stands == image.at(record.site, record.length.into());
+            assert_eq!(is_checked, !is_bound, "{settings:?} {record:x?} {stands:x?}");
+        }
         assert!(before == RIGHT || settings[0].0 == "INVAR", "{before}");
         for record in probed(&image) {
             let first = first_instruction(&record);
@@ -196,9 +227,10 @@ fn on_a_program_that_runs(program: &Path) {
             }
         }
         running.end();
+        // Each of the kinds, on each instruction that may have one.
+        let places = if is_bound { 1 } else { 2 };
+        assert!(hits.iter().all(|hits| hits[..places].iter().all(|&hits| hits >= 100)), "{settings:?}: {hits:?}");
     }
-    // Each of the kinds, on each instruction.
-    assert!(hits.as_flattened().iter().all(|&hits| hits >= 100), "{hits:?}");
 }
 
 /// Whoever runs the file meets them: sites in which one stands are left as they are.
@@ -206,10 +238,9 @@ fn before_it_is_loaded(program: &Path) {
     let image = Image::read(program);
     for place in [0, 1] {
         let at = |record: &SiteRecord| image.offset(record.site + place * first_instruction(record)) as u64;
-        let cpus = 0..std::thread::available_parallelism().map_or(1, |cpus| cpus.get() as i32);
         let probes: Vec<_> = probed(&image)
             .iter()
-            .flat_map(|record| cpus.clone().map(|cpu| Probe::attach(program, at(record), None, cpu)))
+            .flat_map(|record| cpus().into_iter().map(move |cpu| Probe::attach(program, at(record), None, cpu)))
             .collect::<Result<_>>()
             .unwrap_or_else(|error| panic!("{error}"));
         let mut running = Running::start(program, &[("INVAR_KEYS", "slice=force")]);
@@ -217,6 +248,10 @@ fn before_it_is_loaded(program: &Path) {
         assert!(probes.iter().map(Probe::hits).sum::<u64>() >= 100);
         drop(probes);
         assert_eq!(running.again(), RIGHT, "detached");
+        for record in probed(&image) {
+            let length = record.length.into();
+            assert_eq!(running.code(record.site, record.length), image.at(record.site, length), "left as it was");
+        }
         running.end();
     }
 }
