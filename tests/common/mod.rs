@@ -376,11 +376,8 @@ pub fn missing_emulator() -> Option<String> {
 /// Writes an executable file in one step, whoever may be running the old one.
 pub fn replace(path: &Path, bytes: &[u8]) {
     use std::os::unix::fs::PermissionsExt;
-    use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-    static NUMBER: AtomicU32 = AtomicU32::new(0);
     // Tests of one process, and others, may do so at the same time.
-    let number = NUMBER.fetch_add(1, Relaxed);
-    let new = path.with_added_extension(format!("new{}-{number}", std::process::id()));
+    let new = path.with_added_extension(format!("new{}", unique()));
     fs::write(&new, bytes).unwrap();
     fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).unwrap();
     fs::rename(&new, path).unwrap();
@@ -392,10 +389,7 @@ pub struct Temporary(pub PathBuf);
 impl Temporary {
     /// A path that no other test has.
     pub fn path(name: &str) -> Self {
-        use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let name = format!("{name}-{}-{}", std::process::id(), NUMBER.fetch_add(1, Relaxed));
-        Self(scratch().join(name))
+        Self(scratch().join(format!("{name}-{}", unique())))
     }
 
     /// An executable file.
@@ -407,9 +401,17 @@ impl Temporary {
 }
 
 impl Drop for Temporary {
+    /// A folder goes with all that is in it.
     fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
+        let _ = fs::remove_file(&self.0).or_else(|_| fs::remove_dir_all(&self.0));
     }
+}
+
+/// A part of a name, once: no other test that runs has it.
+fn unique() -> String {
+    use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    format!("{}-{}", std::process::id(), NUMBER.fetch_add(1, Relaxed))
 }
 
 /// An unprivileged user.
