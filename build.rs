@@ -1,7 +1,7 @@
 //! Says early and in words where invar cannot work, in place of the assembler's complaints.
 //!
 //! The linker needs no arguments: each table's section is retained by its own flag, and its boundary symbols are
-//! weak and hidden in the assembly that names them (`src/module.rs`).
+//! weak and hidden in the assembly that names them (`src/module/mod.rs`).
 
 use std::env;
 

@@ -25,7 +25,7 @@ const NAMES: [&str; 2] = ["not guarded", "guarded"];
 
 pub(crate) fn run() -> io::Result<()> {
     let not_guarded = RefCell::new(Worker::start(|| Ok(()))?);
-    let guarded = RefCell::new(Worker::start(|| invar::slice::__guard_anyway().map_err(io::Error::other))?);
+    let guarded = RefCell::new(Worker::start(|| invar::timeslice::__guard_anyway().map_err(io::Error::other))?);
     let batch = |worker, call| -> Batch<'_, io::Error> {
         let worker: &RefCell<Worker> = worker;
         Box::new(move || worker.borrow_mut().time(call))

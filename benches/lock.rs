@@ -151,7 +151,7 @@ fn hot<R: RawMutex + Sync>(count: u64) -> f64 {
 /// Whether the lock's holder has its request set.
 fn asks<R: RawMutex>(lock: &Mutex<R, u64>) -> bool {
     let _guard = lock.lock();
-    let area = invar_arch::area(invar::slice::__area());
+    let area = invar_arch::area(invar::timeslice::__area());
     // SAFETY: inside this thread's area.
     unsafe { area.add(invar_arch::AREA_REQUEST).read_volatile() != 0 }
 }

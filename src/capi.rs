@@ -1,16 +1,17 @@
 //! What libinvar (`capi/`) needs beside the Rust interface. Not part of it.
 #![allow(unsafe_code)]
 
-use crate::key::State;
+use crate::key::{State, decide};
 use crate::module;
 use crate::report::{copy, of, text::print};
 use crate::sys::{self, File};
 use crate::text::Buffered;
-use crate::{Verdict, decide, profile, runtime, slice};
+use crate::timeslice::{self, profile};
+use crate::{Verdict, load};
 
 /// Decides and binds for the module whose outcome this is; `false` if there is none.
 pub fn load(outcome: usize) -> bool {
-    runtime::load_other(outcome)
+    load::load_other(outcome)
 }
 
 /// Decides the key whose state this is, if its module is being loaded; `false` if it is not decided.
@@ -38,7 +39,7 @@ pub fn verdict(name: &[u8]) -> Option<Verdict> {
 
 /// The probe of the slice key.
 pub fn probe_slice(verdict: &mut Verdict) {
-    slice::probe(verdict);
+    timeslice::probe(verdict);
 }
 
 /// In the place of a request at the site that called.

@@ -7,8 +7,8 @@
 #![allow(unsafe_code)] // the records
 #![allow(unused_imports)] // where no feature is known
 
-use crate::features::proves;
 use crate::key::{CPU, Key, KeyRecord, Verdict, flags};
+use crate::symbol::features::proves;
 use invar_arch as arch;
 
 macro_rules! declare {

@@ -32,7 +32,7 @@
 //! | probe | the function that decides a key, and says why: its *evidence* |
 //! | site | a place in the code that depends on a key, recorded in its module's table |
 //! | static branch | a site of the form `if key`, [`branch!`]; [`dispatch!`] makes whole functions of them |
-//! | alternative | a site whose instructions are exchanged in place: [`slice::enter`] and its end |
+//! | alternative | a site whose instructions are exchanged in place: [`timeslice::enter`] and its end |
 //! | module | one linked object, executable or shared library, with its own copy of this runtime |
 //! | binding | the state of a site: [`report()`] lists them |
 //! | writer | a way to change bytes in executable pages, [`Writer`] |
@@ -60,20 +60,20 @@
 //!
 //! Every module carries its own copy of the runtime, and pays for what it has. Three features are on by default:
 //!
-//! - `slice`: the slice key and [`slice::enter`]. A library that only branches on other keys does without the probes of
+//! - `timeslice`: the slice key and [`timeslice::enter`]. A library that only branches on other keys does without the probes of
 //!   the kernel.
 //! - `report`: the text that `INVAR_REPORT` and `INVAR_HELP` print. Without it a module obeys the settings all the same. It still
 //!   says what is misspelt in them, and why `INVAR=require` ends the process. [`report()`] is there as well.
-//! - `profile`: `INVAR_SLICE`, and [`slice::counts`]. A module without it binds its slice sites whatever `INVAR_SLICE` says, and
+//! - `profile`: `INVAR_SLICE`, and [`timeslice::counts`]. A module without it binds its slice sites whatever `INVAR_SLICE` says, and
 //!   its sections are not counted.
 //!
 //! Two are not:
 //!
 //! - `hook`, for executables: defines `pthread_create` and `thrd_create`. Each thread that libc starts by these names, for the
 //!   program or for its libraries, is enrolled in the slice extension before its own code runs. See
-//!   [`slice`](mod@slice#threads).
+//!   [`timeslice`](mod@timeslice#threads).
 //! - `assert`, for tests: in builds with debug assertions, a section panics that is nested, was forgotten, or ends in another
-//!   thread. See [`slice`](mod@slice#finding-nested-sections).
+//!   thread. See [`timeslice`](mod@timeslice#finding-nested-sections).
 //!
 //! # Limits
 //!
@@ -95,41 +95,31 @@ extern crate std;
 pub mod __capi;
 mod bind;
 pub mod cpu;
-mod decide;
-mod dispatch;
 #[cfg(test)]
 mod documents;
-mod features;
-#[cfg(feature = "hook")]
-mod hook;
-mod ifunc;
 mod key;
+mod load;
 mod module;
-#[cfg(feature = "profile")]
-mod profile;
 mod report;
-#[cfg(feature = "slice")]
-mod rseq;
-mod runtime;
 mod settings;
 mod site;
-pub mod slice;
+mod symbol;
 mod sys;
 mod text;
-mod write;
+pub mod timeslice;
 
+pub use bind::write::Writer;
 pub use bind::{Fault, Reason, SiteStatus};
 pub use invar_abi::{Kind, Site};
 pub use key::{Key, Origin, Value, Verdict};
 pub use report::{Binding, KeyReport, ModuleReport, Report, kind_name, report};
 pub use settings::{EXIT_REQUIRED, SETTINGS};
 pub use text::{Evidence, Text};
-pub use write::Writer;
 
 /// What the macros expand to. Not part of the interface.
 #[doc(hidden)]
 pub mod __private {
-    pub use crate::ifunc::expansion::*;
     pub use crate::key::expansion::*;
+    pub use crate::symbol::expansion::*;
     pub use invar_arch::{__address_of, __protected, __site, __symbol, __symbol_link_name, IFUNC, feature_mask};
 }

@@ -8,13 +8,13 @@
 #![allow(unsafe_code)]
 
 use crate::bind::Wish;
+use crate::bind::write::Writer;
 use crate::module::{self, Module};
-#[cfg(feature = "profile")]
-use crate::profile::Counting;
 use crate::sys;
 #[cfg(any(feature = "report", feature = "profile"))]
 use crate::text::{Sink, Text};
-use crate::write::Writer;
+#[cfg(feature = "profile")]
+use crate::timeslice::profile::Counting;
 use core::ffi::{CStr, c_char};
 use core::sync::atomic::Ordering::Relaxed;
 use invar_arch as arch;
@@ -175,7 +175,7 @@ impl Settings {
             }
             // SAFETY: behind `INVAR_REPORT=`, in the same string.
             Some(3) => self.report = Some(unsafe { CStr::from_ptr(value.as_ptr().cast()) }),
-            Some(4) => self.guard = is_on() && cfg!(feature = "slice"),
+            Some(4) => self.guard = is_on() && cfg!(feature = "timeslice"),
             Some(5) => self.help = is_on(),
             // Both are for the probe of their key.
             Some(6) => _ = among(COUNTING),
@@ -466,7 +466,7 @@ mod tests {
             assert_eq!(taken(&[variable]).report, path);
         }
         let guard = [c"INVAR_GUARD=0", c"INVAR_GUARD=1", c"INVAR_GUARD=2"].map(|variable| taken(&[variable]).guard);
-        assert_eq!(guard, [false, cfg!(feature = "slice"), false]);
+        assert_eq!(guard, [false, cfg!(feature = "timeslice"), false]);
         let help = [c"INVAR_HELP=0", c"INVAR_HELP=1", c"INVAR_HELP="].map(|variable| taken(&[variable]).help);
         assert_eq!(help, [false, true, false]);
     }

@@ -5,7 +5,7 @@ mod common;
 use common::c::{compiler, missing};
 use common::trace::{self, Call, no_tracing};
 use common::{Build, Temporary, must, run, sites, test};
-use invar::slice::{__guard_anyway as guard, NotEnrolled, enrol, enrol_contended};
+use invar::timeslice::{__guard_anyway as guard, NotEnrolled, enrol, enrol_contended};
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 
@@ -60,13 +60,13 @@ fn calls_of(scenario: &str, settings: &[(&str, &str)]) -> Vec<libc::c_long> {
     between.to_vec()
 }
 
-/// `slice::guard`: "already guarded, it makes four system calls".
+/// `timeslice::guard`: "already guarded, it makes four system calls".
 fn the_guard_again() {
     let (mask, prctl) = (libc::SYS_rt_sigprocmask, libc::SYS_prctl);
     assert_eq!(calls_of(GUARD, &[]), [mask, prctl, prctl, mask]);
 }
 
-/// `slice::enrol`: "where the slice key is off, the call is a static branch to its `Err`".
+/// `timeslice::enrol`: "where the slice key is off, the call is a static branch to its `Err`".
 fn enrolling_in_vain() {
     for setting in ["slice=off", "slice=force"] {
         assert_eq!(calls_of(ENROL, &[("INVAR_KEYS", setting)]), [], "{setting}");

@@ -8,7 +8,7 @@ mod common;
 use common::refuse::{REFUSE, filter, filter_unless};
 use common::trace::{self, no_tracing};
 use common::{Temporary, run, sites, test};
-use invar::slice::{__guard_anyway as guard, Area, NotGuarded, Thread, audit};
+use invar::timeslice::{__guard_anyway as guard, Area, NotGuarded, Thread, audit};
 use std::ffi::{c_int, c_void};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;

@@ -7,7 +7,7 @@ mod common;
 
 use common::refuse::{REFUSE, filter};
 use common::{run, sites, test};
-use invar::slice::{__guard_anyway as guard, NotGuarded};
+use invar::timeslice::{__guard_anyway as guard, NotGuarded};
 use std::process::{Command, ExitCode, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::thread;

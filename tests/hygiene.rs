@@ -74,8 +74,8 @@ fn keys_are_found_by_any_path() {
     assert!(
         inside!() && invar::branch!(self::PROBED) && invar::branch!(crate::shadowed::WIDTH == shadowed::Width::Wide)
     );
-    assert_eq!(invar::branch!(::invar::slice::SLICE), invar::slice::SLICE.get());
-    assert_eq!(invar::branch!(::invar::slice::SLICE == false), !invar::slice::SLICE.get());
+    assert_eq!(invar::branch!(::invar::timeslice::SLICE), invar::timeslice::SLICE.get());
+    assert_eq!(invar::branch!(::invar::timeslice::SLICE == false), !invar::timeslice::SLICE.get());
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The list from which the hook on thread creation takes memory: every interleaving of a few threads, in a model of the
 //! memory. Nobody sees what another still writes, nothing is had by two, and nothing is lost.
 
-#[path = "../src/hook/spare.rs"]
+#[path = "../src/timeslice/hook/spare.rs"]
 mod spare;
 
 use loom::cell::UnsafeCell;

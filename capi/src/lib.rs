@@ -3,7 +3,7 @@
 #![no_std]
 
 use core::ffi::{CStr, c_char, c_int, c_void};
-use invar::slice::{self, Area, NotEnrolled, NotGuarded};
+use invar::timeslice::{self, Area, NotEnrolled, NotGuarded};
 
 /// The runtime does not panic; what the compiler cannot know of that ends here.
 #[panic_handler]
@@ -135,7 +135,7 @@ unsafe extern "C" fn invar_key(name: *const c_char, verdict: *mut u8, size: usiz
 /// `invar_slice_enrol`: makes the calling thread one that can be granted slices.
 #[unsafe(no_mangle)]
 extern "C" fn invar_slice_enrol() -> c_int {
-    match slice::enrol() {
+    match timeslice::enrol() {
         Ok(()) => Code::Ok as c_int,
         Err(NotEnrolled::NoArea) => Code::NoArea as c_int,
         Err(NotEnrolled::OtherArea) => Code::OtherArea as c_int,
@@ -148,13 +148,13 @@ extern "C" fn invar_slice_enrol() -> c_int {
 /// `invar_slice_enrol_contended`: the same for a path that is taken again and again.
 #[unsafe(no_mangle)]
 extern "C" fn invar_slice_enrol_contended() {
-    slice::enrol_contended();
+    timeslice::enrol_contended();
 }
 
 /// `invar_slice_guard`: makes it impossible to switch the extension off, for good.
 #[unsafe(no_mangle)]
 extern "C" fn invar_slice_guard() -> c_int {
-    match slice::guard() {
+    match timeslice::guard() {
         Ok(()) => Code::Ok as c_int,
         Err(NotGuarded::OtherFilters(_)) => Code::OtherFilters as c_int,
         Err(NotGuarded::Killed) => Code::Killed as c_int,
@@ -185,7 +185,7 @@ unsafe extern "C" fn invar_slice_counts(counts: *mut Counts) -> c_int {
     if size < size_of::<usize>() {
         return Code::Invalid as c_int;
     }
-    let Some(all) = slice::counts() else { return Code::NotCounted as c_int };
+    let Some(all) = timeslice::counts() else { return Code::NotCounted as c_int };
     let known = Counts { size, requests: all.requests, grants: all.grants, yields: all.yields, lost: all.lost };
     let length = size.min(size_of::<Counts>());
     // SAFETY: as the caller vouches; what a newer program has behind it stays as it is.
@@ -206,8 +206,8 @@ struct Thread {
     reserved: [u8; 5],
 }
 
-impl From<slice::Thread> for Thread {
-    fn from(thread: slice::Thread) -> Self {
+impl From<timeslice::Thread> for Thread {
+    fn from(thread: timeslice::Thread) -> Self {
         let without = Self {
             size: size_of::<Self>(),
             address: 0,
@@ -240,7 +240,7 @@ unsafe extern "C" fn invar_slice_audit(
 ) -> c_int {
     let Some(each) = each else { return Code::Invalid as c_int };
     // SAFETY: as the caller vouches.
-    match slice::audit(|thread| unsafe { each(&thread.into(), argument) }) {
+    match timeslice::audit(|thread| unsafe { each(&thread.into(), argument) }) {
         Ok(()) => Code::Ok as c_int,
         Err(errno) => -errno,
     }

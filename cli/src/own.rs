@@ -75,7 +75,7 @@ pub(crate) fn is_watched() -> bool {
 pub(crate) fn add(number: u64) -> u64 {
     static LOCKED: AtomicBool = AtomicBool::new(false);
     static SUM: AtomicU64 = AtomicU64::new(0);
-    let _slice = invar::slice::enter();
+    let _slice = invar::timeslice::enter();
     while LOCKED.swap(true, Acquire) {
         // With one CPU, whoever holds the lock cannot run while this spins.
         if invar::branch!(CPUS == Cpus::One) {

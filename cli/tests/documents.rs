@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     if std::env::args().nth(1).as_deref() == Some(SUBJECT) {
-        drop(invar::slice::enter());
+        drop(invar::timeslice::enter());
         return ExitCode::SUCCESS;
     }
     run([

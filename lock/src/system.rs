@@ -4,7 +4,7 @@
 
 pub(crate) use core::hint::spin_loop as relax;
 pub(crate) use core::sync::atomic::{AtomicU8, AtomicU32};
-pub(crate) use invar::slice::{Slice as Section, enrol_contended as enrol, enter, leave};
+pub(crate) use invar::timeslice::{CriticalSection as Section, enrol_contended as enrol, enter, leave};
 
 /// How often a waiter looks before it sleeps, or gives up the CPU: long enough for most sections to end.
 pub(crate) const SPINS: u32 = 100;

@@ -5,9 +5,9 @@ pub(crate) mod copy;
 pub(crate) mod load;
 pub(crate) mod text;
 
+use crate::bind::write::Writer;
 use crate::bind::{Reason, SiteStatus};
 use crate::key::Verdict;
-use crate::write::Writer;
 use copy::{Copied, Key};
 use core::ffi::CStr;
 use invar_abi::{Kind, Site};

@@ -169,7 +169,7 @@ fn read_all(folder: &Path, remarks: &mut Vec<String>) -> Vec<File> {
 
 /// Why the slice key must be forced for a program of this machine to count, if it must. Where a setting turns it off, it stays off.
 fn forced() -> Option<String> {
-    if invar::slice::SLICE.get() {
+    if invar::timeslice::SLICE.get() {
         return None;
     }
     let line = keys::own().into_iter().find(|line| line.name == SLICE);

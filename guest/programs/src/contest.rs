@@ -61,7 +61,7 @@ impl Contest {
         let mut granted = false;
         // Who is not enrolled would wait in vain, and for long.
         for _ in 0..if area.enabled() { SECTIONS } else { 0 } {
-            let slice = invar::slice::enter();
+            let slice = invar::timeslice::enter();
             granted |= area.wait_for_grant();
             drop(slice);
         }
@@ -107,5 +107,5 @@ pub const GUARD: &std::ffi::CStr = c"guest_guard_of_a_library";
 /// The guard, by the library's own copy of the runtime.
 #[unsafe(no_mangle)]
 extern "C" fn guest_guard_of_a_library() {
-    say("guard of a library", format_args!("{:?}", invar::slice::guard()));
+    say("guard of a library", format_args!("{:?}", invar::timeslice::guard()));
 }

@@ -29,7 +29,7 @@ pub struct Area(*mut u8);
 impl Area {
     /// The area to which this program's slice sites write, of the calling thread.
     pub fn of_this_thread() -> Self {
-        Self(invar_arch::area(invar::slice::__area()))
+        Self(invar_arch::area(invar::timeslice::__area()))
     }
 
     /// Whether a section was entered and is not over, and nothing came of the request yet.
@@ -175,7 +175,7 @@ fn status(field: &str) -> u32 {
 
 /// The slice key's evidence.
 pub fn evidence() -> String {
-    invar::slice::SLICE.verdict().expect("decided at load").evidence().to_owned()
+    invar::timeslice::SLICE.verdict().expect("decided at load").evidence().to_owned()
 }
 
 /// A function of a library, which stays open.

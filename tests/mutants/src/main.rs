@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! tests/mutate src/text.rs lock/src        these files, or all in a folder
-//! tests/mutate src/bind.rs --tests lib,settings     looked at by these tests only
+//! tests/mutate src/bind/mod.rs --tests lib,settings     looked at by these tests only
 //! tests/mutate src/text.rs --own                    by the unit tests in the file
 //! tests/mutate src/text.rs --lived LOG              those only that lived, or never ran, when this was printed
 //! ```

@@ -36,7 +36,7 @@ extern "C" fn ask() -> bool {
 fn sections() -> u32 {
     let mut sections = 0;
     {
-        let _slice = invar::slice::enter();
+        let _slice = invar::timeslice::enter();
         sections += 1;
     }
     let _slice = new::slice::enter();

@@ -7,7 +7,7 @@
 #[path = "../../../../tests/common/trace.rs"]
 mod trace;
 
-use invar::slice::enrol;
+use invar::timeslice::enrol;
 use invar_guest_programs::{say, switch_off};
 use std::process::Command;
 

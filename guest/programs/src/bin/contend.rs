@@ -146,12 +146,12 @@ impl Ask for Plain {
 struct Slices;
 
 impl Ask for Slices {
-    type Section = invar::slice::Slice;
+    type Section = invar::timeslice::CriticalSection;
     fn start() {
         Area::of_this_thread().enrol().expect("slices");
     }
-    fn enter() -> invar::slice::Slice {
-        invar::slice::enter()
+    fn enter() -> invar::timeslice::CriticalSection {
+        invar::timeslice::enter()
     }
 }
 
@@ -334,7 +334,7 @@ fn bound() -> Work {
     Slices::start();
     let mut done = Work::new(ticks());
     while !STOP.load(Ordering::Relaxed) {
-        let slice = invar::slice::enter();
+        let slice = invar::timeslice::enter();
         let locked = work_if_free(&LOCK);
         drop(slice);
         if !locked {

@@ -4,7 +4,7 @@
 //! One line a fact: its name, a tab, its value.
 #![allow(unsafe_code)]
 
-use invar::slice::{self, NotEnrolled};
+use invar::timeslice::{self, NotEnrolled};
 use invar_guest_programs::{Area, end_by_signals, say};
 use invar_lock::Mutex;
 use std::sync::Barrier;
@@ -85,7 +85,7 @@ fn work() {
     impl Drop for AtEnd {
         fn drop(&mut self) {
             *LOCK.lock() += 1;
-            let count = if slice::enrol() == Err(NotEnrolled::Ending) { &ENDING } else { &STILL };
+            let count = if timeslice::enrol() == Err(NotEnrolled::Ending) { &ENDING } else { &STILL };
             count.fetch_add(1, SeqCst);
             ENDED.fetch_add(1, SeqCst);
         }
@@ -95,6 +95,6 @@ fn work() {
     }
     AT_END.with(|_| {});
     BEFORE.fetch_add(Area::of_this_thread().enabled().into(), SeqCst);
-    ENROLLED.fetch_add(slice::enrol().is_ok().into(), SeqCst);
-    drop(slice::enter());
+    ENROLLED.fetch_add(timeslice::enrol().is_ok().into(), SeqCst);
+    drop(timeslice::enter());
 }

@@ -4,7 +4,7 @@
 //! One line a fact: its name, a tab, its value.
 #![allow(unsafe_code)]
 
-use invar::slice::Area;
+use invar::timeslice::Area;
 use invar_guest_programs::contest::{Contest, POOL, THREADS};
 use invar_guest_programs::{Area as ThisArea, end_by_signals, open, say, switch_off};
 use invar_lock::lock_api::RawMutex as _;
@@ -21,7 +21,7 @@ invar::key! {
     /// Decided before `main`, behind the time slice key: a thread of its probe's is enrolled like any other.
     static PROBED: bool = |evidence| {
         let body = || {
-            let enrolled = invar::slice::enrol();
+            let enrolled = invar::timeslice::enrol();
             drop(invar_lock::Mutex::new(()).lock());
             enrolled
         };
@@ -35,10 +35,10 @@ fn main() {
     end_by_signals();
     say("in a probe's thread", PROBED.verdict().expect("a verdict").evidence());
     #[cfg(feature = "hook")]
-    say("hook in front", invar::slice::hook_is_in_front());
+    say("hook in front", invar::timeslice::hook_is_in_front());
     #[cfg(not(feature = "hook"))]
     say("hook in front", "no hook");
-    say("by hand", format_args!("{:?}", invar::slice::enrol()));
+    say("by hand", format_args!("{:?}", invar::timeslice::enrol()));
     fork();
     audit();
     rival();
@@ -192,7 +192,7 @@ fn fork() {
         let area = ThisArea::of_this_thread();
         say("child after fork", if area.enabled() { "enabled" } else { "not enabled" });
         rival();
-        let slice = invar::slice::enter();
+        let slice = invar::timeslice::enter();
         let granted = area.wait_for_grant();
         drop(slice);
         say("child after fork, granted", granted);
@@ -216,15 +216,15 @@ fn audit() {
         thread::spawn(move || {
             NUMBERS.lock()[place] = number();
             if place == 0 {
-                invar::slice::enrol().expect("slices");
-                mem::forget(invar::slice::enter());
+                invar::timeslice::enrol().expect("slices");
+                mem::forget(invar::timeslice::enter());
             }
             thread::sleep(Duration::MAX);
         });
     }
     thread::sleep(Duration::from_millis(10));
     let [forgetful, idle] = *NUMBERS.lock();
-    invar::slice::audit(|thread| {
+    invar::timeslice::audit(|thread| {
         let whose = [(number(), "this thread"), (forgetful, "one that forgot"), (idle, "one that is idle")];
         let whose = whose.iter().find(|(number, _)| *number == thread.number).map_or("somebody", |(_, whose)| whose);
         say(
@@ -264,7 +264,7 @@ fn hostile() {
     after.hold("after the hostile thread", &MUTEX, || {
         over.wait();
     });
-    say("main thread, enrolled again", invar::slice::enrol().is_ok() && ThisArea::of_this_thread().enabled());
+    say("main thread, enrolled again", invar::timeslice::enrol().is_ok() && ThisArea::of_this_thread().enabled());
 }
 
 fn switch_all_off() {

@@ -32,7 +32,7 @@ fn bystanders() -> [Sender<()>; 2] {
         let (over, wait) = channel::<()>();
         let (enrolled, ready) = channel();
         thread::spawn(move || {
-            enrolled.send(invar::slice::enrol()).expect("who waits for it");
+            enrolled.send(invar::timeslice::enrol()).expect("who waits for it");
             _ = wait.recv();
             LEFT_ENABLED.fetch_add(Area::of_this_thread().enabled().into(), SeqCst);
         });
@@ -47,10 +47,10 @@ fn guarded(library: Option<&str>) {
     let area = Area::of_this_thread();
     let bystanders = bystanders();
     say("enabled before", area.enabled());
-    say("guard", format_args!("{:?}", invar::slice::guard()));
+    say("guard", format_args!("{:?}", invar::timeslice::guard()));
     say("filters", filters());
     say("enabled after", area.enabled());
-    say("guard again", format_args!("{:?}", invar::slice::guard()));
+    say("guard again", format_args!("{:?}", invar::timeslice::guard()));
     if let Some(library) = library {
         // SAFETY: this package's library, whose function has this type.
         let guard: extern "C" fn() = unsafe { std::mem::transmute(open(library, GUARD)) };
@@ -66,7 +66,7 @@ fn guarded(library: Option<&str>) {
         thread::sleep(Duration::from_millis(1));
     }
     say("hostile thread, others enabled", LEFT_ENABLED.load(SeqCst));
-    let later = || format!("enrolled {:?}, switched off {}", invar::slice::enrol(), switched_off());
+    let later = || format!("enrolled {:?}, switched off {}", invar::timeslice::enrol(), switched_off());
     say("a later thread", thread::spawn(later).join().expect("a thread"));
     rival();
     say("granted", granted());
@@ -117,7 +117,7 @@ fn rival() {
 fn granted() -> u32 {
     let area = Area::of_this_thread();
     let section = |_| {
-        let slice = invar::slice::enter();
+        let slice = invar::timeslice::enter();
         let granted = area.wait_for_grant();
         drop(slice);
         u32::from(granted)
@@ -156,7 +156,7 @@ fn nobody() {
     // SAFETY: a number.
     assert_eq!(unsafe { libc::setuid(65534) }, 0);
     say("no_new_privs before", no_new_privs());
-    say("guard", format_args!("{:?}", invar::slice::guard()));
+    say("guard", format_args!("{:?}", invar::timeslice::guard()));
     say("no_new_privs after", no_new_privs());
     say("filters", filters());
     say("switched off", switched_off());
@@ -173,13 +173,13 @@ fn in_vain() {
     });
     let number = confined.recv().expect("the thread's number");
     for _ in 0..2 {
-        let said = format!("{:?}", invar::slice::guard());
+        let said = format!("{:?}", invar::timeslice::guard());
         say("guard", said.replace(&number.to_string(), "of the other thread"));
     }
     say("filters", filters());
     say("no_new_privs", no_new_privs());
     say("switched off", switched_off());
-    say("enrolled again", format_args!("{:?}", invar::slice::enrol()));
+    say("enrolled again", format_args!("{:?}", invar::timeslice::enrol()));
     drop(over);
     other.join().expect("the thread");
     rival();

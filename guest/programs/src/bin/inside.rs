@@ -4,7 +4,7 @@
 //! Nothing is printed in between: a system call would be one more thing done inside.
 #![allow(unsafe_code)]
 
-use invar::slice::{Slice, enter};
+use invar::timeslice::{CriticalSection, enter};
 use invar_guest_programs::{Area, end_by_signals, say};
 use std::cell::Cell;
 use std::ffi::{CStr, c_int, c_void};
@@ -79,7 +79,7 @@ impl Steps {
     }
 
     /// Begins a section, and waits for a grant if one is wanted.
-    fn enter(&self) -> Slice {
+    fn enter(&self) -> CriticalSection {
         loop {
             let slice = enter();
             if !self.granted || self.area.wait_for_grant() {
@@ -322,7 +322,7 @@ fn thread_ends(steps: &Steps) {
     let granted = steps.granted;
     thread::spawn(move || {
         let area = Area::of_this_thread();
-        invar::slice::enrol().expect("slices");
+        invar::timeslice::enrol().expect("slices");
         mem::forget(enter());
         if granted {
             area.wait_for_grant();
@@ -353,7 +353,7 @@ fn awaiting(steps: &Steps) {
 }
 
 /// A section that is too long, and another one before the thread makes any system call.
-fn revoked(steps: &Steps) -> Slice {
+fn revoked(steps: &Steps) -> CriticalSection {
     let slice = steps.enter();
     while steps.area.granted() {
         std::hint::spin_loop();

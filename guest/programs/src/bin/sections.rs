@@ -27,7 +27,7 @@ fn main() {
     let area = Area::of_this_thread();
     let (mut grants, mut yields) = (0, 0);
     for _ in 0..SECTIONS {
-        let slice = invar::slice::enter();
+        let slice = invar::timeslice::enter();
         let granted = area.wait_for_grant();
         drop(slice);
         grants += u32::from(granted);
@@ -60,7 +60,7 @@ fn tell() {
         }
     });
     let libc = invar_arch::libc_area().filter(|&(_, size)| size > 0).map(|(offset, _)| offset);
-    let ours = libc != Some(invar::slice::__area());
+    let ours = libc != Some(invar::timeslice::__area());
     say("the kernel knows the area of", owner());
     say("requests go to the area of", if ours { "invar" } else { "libc" });
     say("its flags", format_args!("{:#x}", Area::of_this_thread().flags()));

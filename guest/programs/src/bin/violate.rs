@@ -17,7 +17,7 @@ fn main() {
     let area = Area::of_this_thread();
     let mut granted = false;
     while !granted {
-        let slice = invar::slice::enter();
+        let slice = invar::timeslice::enter();
         granted = area.wait_for_grant();
         if granted {
             area.set_request();

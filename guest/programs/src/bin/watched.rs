@@ -4,7 +4,7 @@
 //! One line a fact: its name, a tab, its value.
 #![forbid(unsafe_code)]
 
-use invar::slice::{self, Counts, enter};
+use invar::timeslice::{self, Counts, enter};
 use invar_guest_programs::{Area, end_by_signals, say};
 use std::hint::{black_box, spin_loop};
 use std::os::unix::process::parent_id;
@@ -66,11 +66,11 @@ fn main() {
     OVER.store(true, Relaxed);
     rival.join().expect("the rival");
 
-    let all = slice::counts().expect("counts");
+    let all = timeslice::counts().expect("counts");
     say("all", numbers(&all));
     let mut sum = Counts::default();
     let mut threads = Vec::new();
-    assert!(slice::each_thread_counts(|number, counts| {
+    assert!(timeslice::each_thread_counts(|number, counts| {
         threads.push((number, counts.requests));
         sum.requests += counts.requests;
         sum.lost += counts.lost;

@@ -9,28 +9,28 @@ fn main() {
     match &*std::env::args().nth(1).expect("a case") {
         "careful" => {
             for _ in 0..2 {
-                drop(invar::slice::enter());
+                drop(invar::timeslice::enter());
                 drop(OUTER.lock());
                 drop(INNER.try_lock());
             }
         }
         "nested" => {
-            let _outer = invar::slice::enter();
-            let _inner = invar::slice::enter(); // nested
+            let _outer = invar::timeslice::enter();
+            let _inner = invar::timeslice::enter(); // nested
         }
         "forgotten" => {
-            std::mem::forget(invar::slice::enter());
-            drop(invar::slice::enter()); // forgotten
+            std::mem::forget(invar::timeslice::enter());
+            drop(invar::timeslice::enter()); // forgotten
         }
         "locks" => {
             let _outer = OUTER.lock();
             let _inner = INNER.lock(); // locks
         }
         "other thread" => {
-            struct Moved(invar::slice::Slice);
+            struct Moved(invar::timeslice::CriticalSection);
             // SAFETY: not so, which is what this is about.
             unsafe impl Send for Moved {}
-            let moved = Moved(invar::slice::enter()); // other thread
+            let moved = Moved(invar::timeslice::enter()); // other thread
             let ended = std::thread::spawn(move || {
                 let whole = moved;
                 drop(whole.0);
@@ -41,5 +41,5 @@ fn main() {
         }
         _ => panic!("no such case"),
     }
-    println!("nobody minded; a section has {} bytes", size_of::<invar::slice::Slice>());
+    println!("nobody minded; a section has {} bytes", size_of::<invar::timeslice::CriticalSection>());
 }

@@ -16,6 +16,6 @@ fn main() {
     witness::agree("C lost", c_lost() as u8, 0);
     witness::agree("C lost too", c_lost_too() as u8, 0);
     witness::agree("C wild", c_wild() as u8, 0);
-    witness::agree("C slice", c_slice() as u8, invar::slice::SLICE.get().into());
+    witness::agree("C slice", c_slice() as u8, invar::timeslice::SLICE.get().into());
     witness::tell();
 }

@@ -38,7 +38,7 @@ invar::key! {
 
 #[inline(never)]
 fn section(x: &mut u64) -> [usize; 8] {
-    let _slice = invar::slice::enter();
+    let _slice = invar::timeslice::enter();
     *x += 1;
     witness::control_block()
 }

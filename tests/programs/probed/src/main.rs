@@ -24,7 +24,7 @@ fn off() -> u32 {
 
 #[inline(never)]
 fn section(count: &mut u32) {
-    let _slice = invar::slice::enter();
+    let _slice = invar::timeslice::enter();
     *count += 10_000;
 }
 

@@ -11,7 +11,7 @@ mod asks {
     invar::key! {
         pub static FIRST: bool = |evidence| {
             let of_cpu = cfg!(not(target_arch = "x86_64")) || sse2();
-            let slice = invar::slice::SLICE.verdict().is_some();
+            let slice = invar::timeslice::SLICE.verdict().is_some();
             write!(evidence, "second {}, cpu {of_cpu}, slice {slice}", SECOND.get()).unwrap();
             Ok(SECOND.get())
         };
@@ -79,7 +79,7 @@ invar::key! {
     static THREADS: bool = |evidence| {
         static THERE: AtomicU32 = AtomicU32::new(0);
         let body = || {
-            let enrolled = invar::slice::enrol();
+            let enrolled = invar::timeslice::enrol();
             *MUTEX.lock() += 1;
             THERE.fetch_add(1, SeqCst);
             while THERE.load(SeqCst) < 4 {
@@ -97,14 +97,14 @@ invar::key! {
 
 /// Whether threads can be enrolled.
 fn on() -> bool {
-    invar::slice::SLICE
+    invar::timeslice::SLICE
         .verdict()
         .is_some_and(|verdict| verdict.value() != 0 && verdict.origin() != invar::Origin::Forced)
 }
 
 invar::key! {
     static ENROLS: bool = |evidence: &mut Evidence| {
-        let enrolled = invar::slice::enrol();
+        let enrolled = invar::timeslice::enrol();
         evidence.text(&enrolled.map_or_else(|why| why.to_string(), |()| "enrolled".into()));
         Ok(enrolled.is_ok() == on())
     };

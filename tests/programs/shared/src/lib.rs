@@ -31,7 +31,7 @@ fn more(x: u32) -> u32 {
 pub fn announce() {
     let mut sections = 0;
     {
-        let _slice = invar::slice::enter();
+        let _slice = invar::timeslice::enter();
         sections += 1;
     }
     witness::result("sections", sections);

@@ -13,7 +13,7 @@ mod bound {
 
     pub fn quick() -> bool {
         #[cfg(feature = "slice")]
-        let _slice = invar::slice::enter();
+        let _slice = invar::timeslice::enter();
         invar::branch!(QUICK)
     }
 }

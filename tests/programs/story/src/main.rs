@@ -88,14 +88,14 @@ fn unrolled(x: u64) -> u64 {
 
 #[inline(never)]
 fn section(x: &mut u64) {
-    let _slice = invar::slice::enter();
+    let _slice = invar::timeslice::enter();
     *x += 1;
 }
 
 /// With much in it and behind it, so that the jumps of both sites are long ones.
 #[inline(never)]
 fn long_section(x: u64, memory: &mut [u64; 64]) -> u64 {
-    let slice = invar::slice::enter();
+    let slice = invar::timeslice::enter();
     let inside = fill(x, memory);
     drop(slice);
     inside + fill(x + 1, memory)

@@ -15,9 +15,9 @@ fn main() {
         return only(std::env::args().nth(2).and_then(|number| number.parse().ok()).expect("a number"));
     }
     // Keeps the runtime, with whatever features it has.
-    say("slice key", invar::slice::SLICE.get());
+    say("slice key", invar::timeslice::SLICE.get());
     #[cfg(feature = "hook")]
-    say("hook in front", invar::slice::hook_is_in_front());
+    say("hook in front", invar::timeslice::hook_is_in_front());
     say("std::thread", (0..100).map(|at| thread::spawn(move || at)).map(|it| it.join().unwrap()).sum::<u32>());
     say("pthread_create", pthread_create(ptr::null(), value));
     say("thrd_create", c11(5));

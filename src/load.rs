@@ -9,15 +9,15 @@
 #![allow(unsafe_code)]
 
 use crate::bind::Reason;
-use crate::decide::{self, SLICES, is_slice_key};
+use crate::key::decide::{self, SLICES, is_slice_key};
 use crate::module::{self, Module, ModuleKey};
-#[cfg(feature = "profile")]
-use crate::profile;
 #[cfg(feature = "report")]
 use crate::report;
 use crate::settings::{EXIT_REQUIRED, Mode, Settings};
 use crate::text::decimal;
-use crate::{bind, slice, sys};
+#[cfg(feature = "profile")]
+use crate::timeslice::profile;
+use crate::{bind, sys, timeslice};
 use core::sync::atomic::Ordering::Relaxed;
 
 /// Runs before constructors of ordinary priority, and before those that C programs may ask for (101 and up); behind that of
@@ -27,7 +27,7 @@ fn load() {
     let outcome = module::note();
     if outcome.loaded() {
         // Another version of this crate in the same link has decided and bound all.
-        return slice::load();
+        return timeslice::load();
     }
     let settings = Settings::from_environment(true);
     match module::own() {
@@ -78,7 +78,7 @@ fn load_module(own: &Module<'_>, settings: &Settings) {
     let wish = if settings.mode == Mode::Off { bind::Wish::None } else { settings.writer };
     // Slice sites that are counted stay in checked form, as where no other makes requests.
     // SAFETY: our own module, its keys sealed.
-    unsafe { bind::bind(own, wish, if counted { 0 } else { slice::request_offset() }) };
+    unsafe { bind::bind(own, wish, if counted { 0 } else { timeslice::request_offset() }) };
 
     #[cfg(feature = "report")]
     if let Some(destination) = settings.report {

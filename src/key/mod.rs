@@ -1,6 +1,8 @@
 //! Keys: named values that are decided once, when the program is loaded.
 #![allow(unsafe_code)]
 
+pub(crate) mod decide;
+
 use crate::site::leads_to;
 use crate::text::{Evidence, Sink};
 use core::cell::UnsafeCell;
@@ -72,7 +74,7 @@ impl<T: Value, const PROVES: u64> Key<T, PROVES> {
     /// calls this, and a `branch!` of it changes then.
     #[inline]
     pub fn get(&self) -> T {
-        let value = if self.state.decided() { self.state.value() } else { crate::decide::demand(&self.state) };
+        let value = if self.state.decided() { self.state.value() } else { crate::key::decide::demand(&self.state) };
         match T::from_byte(value).or(T::from_byte(0)) {
             Some(value) => value,
             // `values!` makes no type without a first value.
@@ -81,13 +83,13 @@ impl<T: Value, const PROVES: u64> Key<T, PROVES> {
     }
 
     /// What stands behind it.
-    #[cfg(feature = "slice")]
+    #[cfg(feature = "timeslice")]
     pub(crate) fn state(&self) -> &State {
         &self.state
     }
 
     /// Copies the verdict, if there is one yet.
-    #[cfg(feature = "slice")]
+    #[cfg(feature = "timeslice")]
     pub(crate) fn copy(&self, verdict: &mut Verdict) -> bool {
         self.state.copy(verdict)
     }
@@ -236,7 +238,7 @@ impl State {
     }
 
     /// The verdict's data, once the value can be seen to be another than the first.
-    #[cfg(feature = "slice")]
+    #[cfg(feature = "timeslice")]
     #[inline]
     pub(crate) fn data(&self) -> Option<u64> {
         (self.value.load(Ordering::Acquire) != 0).then(|| self.data.load(Ordering::Relaxed))
@@ -611,7 +613,7 @@ pub(crate) mod expansion {
         _: &Key<T, PROVES>,
         probe: fn(&mut Evidence) -> Result<T, &'static str>,
     ) {
-        if !crate::features::proves(PROVES, &mut verdict.evidence) {
+        if !crate::symbol::features::proves(PROVES, &mut verdict.evidence) {
             return;
         }
         match probe(&mut verdict.evidence) {

@@ -5,6 +5,8 @@
 //! does nothing for which the compiler would call one, such as to compare slices, or to clear or copy many bytes.
 #![allow(unsafe_code)]
 
+pub(crate) mod features;
+
 use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 use invar_arch as arch;

@@ -5,15 +5,15 @@
 //! before a request, and after its end.
 
 use super::table::{Header, Section, Site, Table, Thread};
-use crate::rseq::{self, SYS_RSEQ_SLICE_YIELD};
-use crate::{slice, sys};
+use crate::timeslice::rseq::{self, SYS_RSEQ_SLICE_YIELD};
+use crate::{sys, timeslice};
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use invar_arch as arch;
 
 /// In the place of a request. `site` is the address behind the call that came here.
 pub(crate) extern "C" fn entered(site: usize) {
     let Some(table) = super::table() else { return };
-    let area = arch::area(slice::area());
+    let area = arch::area(timeslice::area());
     // SAFETY: the two bytes of the calling thread's area; the kernel writes them as well.
     let (request, granted) = unsafe {
         let request = area.add(arch::AREA_REQUEST);
@@ -57,12 +57,12 @@ pub(crate) extern "C" fn entered(site: usize) {
 
 /// In the place of a request's withdrawal.
 pub(crate) extern "C" fn left(_site: usize) {
-    let area = slice::area();
+    let area = timeslice::area();
     let kept = arch::take_back(area);
     let ended = arch::ticks();
     // SAFETY: the calling thread's area; the kernel writes it as well.
     let granted = !kept && unsafe { arch::area(area).add(arch::AREA_REQUEST + 1).read_volatile() } != 0;
-    let yielded = granted && give_up_cpu(slice::yield_number());
+    let yielded = granted && give_up_cpu(timeslice::yield_number());
 
     let Some(table) = super::table() else { return };
     let (thread, own) = table.thread(super::process(), sys::thread_id);
@@ -165,12 +165,12 @@ mod tests {
         fn run(counting: Counting, test: impl FnOnce(Self)) {
             static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
             let _one_at_a_time = ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-            assert_eq!(slice::area() != 0, arch::PATCHES);
+            assert_eq!(timeslice::area() != 0, arch::PATCHES);
             if arch::PATCHES {
                 let table = table();
                 table.header.counting.store(counting as u64, Relaxed);
                 // Linux 7.0, include/uapi/linux/rseq.h: request, and granted behind it.
-                let request = arch::area(slice::area()).wrapping_add(28);
+                let request = arch::area(timeslice::area()).wrapping_add(28);
                 let watched = Self { table, request };
                 watched.kernel_writes(0, 0);
                 TABLE.store(core::ptr::from_ref(table).cast_mut(), Relaxed);

@@ -4,8 +4,8 @@
 //! thread enrols where it learns that it could gain: on the contended path of a lock.
 
 use super::{ENOTSUPP, FLAG_AVAILABLE, FLAG_ENABLED, enable, ending, flags, is_available, register};
-use crate::slice;
 use crate::sys::{Errno, Result};
+use crate::timeslice;
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 /// Why a thread could not be enrolled in the slice extension. Its sections are correct all the same, and ask for nothing.
@@ -43,20 +43,20 @@ impl core::error::Error for NotEnrolled {}
 #[cold]
 #[inline(never)]
 pub(crate) fn enrol() -> core::result::Result<(), NotEnrolled> {
-    let area = slice::area();
+    let area = timeslice::area();
     if flags(area) & FLAG_ENABLED != 0 {
         return Ok(());
     }
     if !is_available() {
         return Err(NotEnrolled::Absent);
     }
-    enrol_at(&CallingThread(area), slice::libcs_area().is_some())
+    enrol_at(&CallingThread(area), timeslice::libcs_area().is_some())
 }
 
 /// Whether the kernel looks at the calling thread's requests.
 #[cfg(feature = "profile")]
 pub(crate) fn is_enrolled() -> bool {
-    flags(slice::area()) & FLAG_ENABLED != 0
+    flags(timeslice::area()) & FLAG_ENABLED != 0
 }
 
 /// What enrolling asks of the kernel; a test can answer in its place.
@@ -126,7 +126,7 @@ const SELDOM: u32 = 1024;
 #[cold]
 #[inline(never)]
 pub(crate) fn enrol_contended() {
-    if flags(slice::area()) & FLAG_ENABLED == 0 {
+    if flags(timeslice::area()) & FLAG_ENABLED == 0 {
         attempt(&FAILURES, || enrol().is_ok());
     }
 }
@@ -234,7 +234,7 @@ mod tests {
     fn refusals_are_met_seldom() {
         let failures = AtomicU32::new(0);
         let mut tries = 0;
-        // `slice::enrol_contended` says how seldom.
+        // `timeslice::enrol_contended` says how seldom.
         for _ in 0..10 * 1024 {
             attempt(&failures, || {
                 tries += 1;

@@ -1,5 +1,7 @@
 //! Sites: the places in the code that depend on a key.
 
+mod dispatch;
+
 use invar_abi::Kind;
 
 /// The address that a distance in a record leads to: it counts from its own field.

@@ -341,7 +341,7 @@ mod tests {
         assert!(evidence.as_str().ends_with("thread 4294967295 has other seccomp filters"));
     }
 
-    /// As the documentation of `slice::guard` says.
+    /// As the documentation of `timeslice::guard` says.
     #[test]
     fn how_long_it_takes() {
         // Where there is no way to switch off the filter lets everything pass, by its first line.

@@ -10,15 +10,18 @@
 //! another order is bound as well, at the price of more system calls.
 #![allow(unsafe_code)]
 
+pub(crate) mod write;
+
 use crate::key::{State, flags};
 use crate::module::Module;
 use crate::site::{SiteRecord, leads_to};
 use crate::sys::{self, Errno};
-use crate::write::{self, Session, Writer};
+
 use core::ops::Range;
 use core::sync::atomic::Ordering::{Relaxed, Release};
 use invar_abi::{Code, Kind, Site};
 use invar_arch as arch;
+use write::{Session, Writer};
 
 /// What stands at a site now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

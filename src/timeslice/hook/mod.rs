@@ -10,8 +10,8 @@
 mod spare;
 
 use crate::key::{Key, KeyRecord, Verdict};
-use crate::rseq;
-use crate::slice::SLICE;
+use crate::timeslice::SLICE;
+use crate::timeslice::rseq;
 use core::ffi::{CStr, c_int, c_void};
 use core::ptr::null_mut;
 use core::sync::atomic::AtomicPtr;

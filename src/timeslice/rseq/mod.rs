@@ -13,8 +13,8 @@ mod trial;
 
 use crate::key::{Origin, Verdict};
 use crate::module;
-use crate::slice::SLICE;
 use crate::sys::{self, Errno, Result};
+use crate::timeslice::SLICE;
 pub(crate) use audit::audit;
 pub use audit::{Area, Thread};
 pub use enrol::NotEnrolled;

@@ -1,7 +1,7 @@
 //! Time slice requests: tell the kernel that a critical section is short, so that it lets the thread finish it.
 //!
 //! On a kernel with the rseq time slice extension, a thread that is about to be preempted between
-//! [`enter`] and the drop of the [`Slice`] may be let run for a few microseconds more (5 by default, 5 to 50 by
+//! [`enter`] and the drop of the [`CriticalSection`] may be let run for a few microseconds more (5 by default, 5 to 50 by
 //! the administrator's choice). It then owes the CPU, and gives it up when the section ends.
 //!
 //! Where the extension is absent, both are nops. There is nothing to check and nothing to choose at run time.
@@ -38,32 +38,36 @@
 //! and takes more stack. Before a section at a site that has lost one, it asks for the thread's CPU time. It needs `xsave`, and
 //! the time stamp counter. Where it is not chosen, sites are bound as if it did not exist.
 //!
-#![doc = include_str!("../docs/sections.md")]
+#![doc = include_str!("../../docs/sections.md")]
 #![allow(unsafe_code)]
 // The cold block of a site is in an unsafe block of its own on some architectures, and inherits one on others.
 #![allow(unused_unsafe)]
 
-#[cfg(feature = "slice")]
+#[cfg(feature = "timeslice")]
 mod assertion;
+#[cfg(feature = "hook")]
+mod hook;
+#[cfg(feature = "profile")]
+pub(crate) mod profile;
+#[cfg(feature = "timeslice")]
+pub(crate) mod rseq;
 
 use crate::key::Key;
-#[cfg(feature = "slice")]
+#[cfg(feature = "timeslice")]
 use crate::key::{Origin, Verdict};
-#[cfg(feature = "profile")]
-pub use crate::profile::{COUNTING, Counting, Counts};
-#[cfg(feature = "slice")]
-use crate::rseq;
-#[cfg(feature = "slice")]
-pub use crate::rseq::{Area, NotEnrolled, NotGuarded, Thread};
-#[cfg(feature = "slice")]
+#[cfg(feature = "timeslice")]
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use invar_arch as arch;
+#[cfg(feature = "profile")]
+pub use profile::{COUNTING, Counting, Counts};
+#[cfg(feature = "timeslice")]
+pub use rseq::{Area, NotEnrolled, NotGuarded, Thread};
 
 /// The slice key, named `slice`. It is on where every thread has an area for requests at one constant offset, on a kernel that
 /// grants. It does not say that a thread is *enabled*: in a thread that is not, requests have no effect.
 pub static SLICE: Key<bool> = Key::new();
 
-#[cfg(feature = "slice")]
+#[cfg(feature = "timeslice")]
 const _: () = {
     use crate::key::flags;
     const FLAGS: u8 = flags::SLICE | flags::TIMESLICE | flags::OWN;
@@ -77,7 +81,7 @@ const _: () = {
 };
 
 /// Decides the slice key.
-#[cfg(feature = "slice")]
+#[cfg(feature = "timeslice")]
 pub(crate) fn probe(verdict: &mut Verdict) {
     match rseq::probe(verdict) {
         Some(available) => {
@@ -99,15 +103,15 @@ pub(crate) fn probe(verdict: &mut Verdict) {
 ///
 /// ```compile_fail,E0277
 /// async fn wait() {
-///     let _slice = invar::slice::enter();
+///     let _slice = invar::timeslice::enter();
 ///     std::future::pending::<()>().await;
 /// }
 /// fn spawn(_: impl Future + Send) {}
 /// spawn(wait());
 /// ```
-#[cfg(feature = "slice")]
+#[cfg(feature = "timeslice")]
 #[must_use = "the section ends when this is dropped"]
-pub struct Slice {
+pub struct CriticalSection {
     begun: assertion::Begun,
     /// Stays in its thread.
     _thread: core::marker::PhantomData<*mut ()>,
@@ -130,25 +134,25 @@ pub struct Slice {
 /// # use std::sync::atomic::{AtomicBool, Ordering};
 /// # static LOCKED: AtomicBool = AtomicBool::new(false);
 /// {
-///     let _slice = invar::slice::enter();
+///     let _slice = invar::timeslice::enter();
 ///     while LOCKED.swap(true, Ordering::Acquire) { std::hint::spin_loop() }
 ///     // ... a few hundred instructions ...
 ///     LOCKED.store(false, Ordering::Release);
 /// }
 /// ```
-#[cfg(feature = "slice")]
+#[cfg(feature = "timeslice")]
 #[inline(always)]
 #[cfg_attr(all(feature = "assert", debug_assertions), track_caller)]
-pub fn enter() -> Slice {
+pub fn enter() -> CriticalSection {
     let begun = assertion::Begun::here();
     // SAFETY: SLICE begins with its state byte, and its record names it. Where the key is on, the area that its state
     // says is every thread's own, and the function behind the site preserves every register.
     unsafe { arch::__site!(slice_enter, SLICE, 0, { unsafe { arch::__call_cold!(request_out_of_line) } }) };
-    Slice { begun, _thread: core::marker::PhantomData }
+    CriticalSection { begun, _thread: core::marker::PhantomData }
 }
 
-#[cfg(feature = "slice")]
-impl Drop for Slice {
+#[cfg(feature = "timeslice")]
+impl Drop for CriticalSection {
     #[inline(always)]
     fn drop(&mut self) {
         self.begun.end();
@@ -156,17 +160,17 @@ impl Drop for Slice {
     }
 }
 
-/// Ends the calling thread's section where its [`Slice`] was forgotten, as by a lock that asks only at times, and whose word
+/// Ends the calling thread's section where its [`CriticalSection`] was forgotten, as by a lock that asks only at times, and whose word
 /// says whether it did.
 ///
 /// Bound, these are two instructions, or a nop. Without a section it does nothing, only slowly.
 ///
 /// ```
-/// std::mem::forget(invar::slice::enter());
+/// std::mem::forget(invar::timeslice::enter());
 /// // ...
-/// invar::slice::leave();
+/// invar::timeslice::leave();
 /// ```
-#[cfg(feature = "slice")]
+#[cfg(feature = "timeslice")]
 #[inline(always)]
 pub fn leave() {
     assertion::left();
@@ -175,8 +179,8 @@ pub fn leave() {
 }
 
 // SAFETY: a shared reference gives access to nothing.
-#[cfg(feature = "slice")]
-unsafe impl Sync for Slice {}
+#[cfg(feature = "timeslice")]
+unsafe impl Sync for CriticalSection {}
 
 /// Makes the calling thread one that can be granted slices. The thread that loads the runtime is; others start without.
 ///
@@ -196,11 +200,11 @@ unsafe impl Sync for Slice {}
 /// [`NotEnrolled`] says why not. Sections are correct all the same.
 ///
 /// ```
-/// if let Err(why) = invar::slice::enrol() {
+/// if let Err(why) = invar::timeslice::enrol() {
 ///     eprintln!("no time slice extensions in this thread: {why}");
 /// }
 /// ```
-#[cfg(feature = "slice")]
+#[cfg(feature = "timeslice")]
 #[inline(always)]
 pub fn enrol() -> Result<(), NotEnrolled> {
     // In line, so that neither site nor code is in a module that does not call it.
@@ -211,7 +215,7 @@ pub fn enrol() -> Result<(), NotEnrolled> {
 /// tried once in 1,024 times only.
 ///
 /// Call it before waiting, and outside the section.
-#[cfg(feature = "slice")]
+#[cfg(feature = "timeslice")]
 #[inline(always)]
 pub fn enrol_contended() {
     if crate::branch!(SLICE) {
@@ -254,18 +258,18 @@ pub fn enrol_contended() {
 /// again where they wait for a lock, as without the guard.
 ///
 /// ```
-/// if let Err(why) = invar::slice::guard() {
+/// if let Err(why) = invar::timeslice::guard() {
 ///     eprintln!("time slice extensions may be switched off: {why}");
 /// }
 /// ```
-#[cfg(feature = "slice")]
+#[cfg(feature = "timeslice")]
 #[inline(always)]
 pub fn guard() -> Result<(), NotGuarded> {
     if crate::branch!(SLICE) { rseq::guard() } else { Err(NotGuarded::Absent) }
 }
 
 /// [`guard`] whatever the key is: what a filter does, and costs, any kernel can show.
-#[cfg(feature = "slice")]
+#[cfg(feature = "timeslice")]
 #[doc(hidden)]
 pub fn __guard_anyway() -> Result<(), NotGuarded> {
     rseq::guard_anyway()
@@ -273,9 +277,9 @@ pub fn __guard_anyway() -> Result<(), NotGuarded> {
 
 /// Guards the process for the slice key, of which this is the evidence.
 pub(crate) fn guard_at_load(evidence: &mut crate::Evidence) {
-    #[cfg(feature = "slice")]
+    #[cfg(feature = "timeslice")]
     rseq::guard_at_load(evidence);
-    #[cfg(not(feature = "slice"))]
+    #[cfg(not(feature = "timeslice"))]
     let _ = evidence;
 }
 
@@ -285,7 +289,7 @@ pub(crate) fn guard_at_load(evidence: &mut crate::Evidence) {
 /// are created by code of this file pass through. For a static program, which has no libraries, the answer is yes.
 #[cfg(feature = "hook")]
 pub fn hook_is_in_front() -> bool {
-    crate::hook::is_in_front()
+    hook::is_in_front()
 }
 
 /// Lists this process's threads: their areas, which of them are enrolled, and which have a request left set.
@@ -304,9 +308,9 @@ pub fn hook_is_in_front() -> bool {
 /// The error number if `/proc` is not there, or there is no memory.
 ///
 /// ```
-/// invar::slice::audit(|thread| println!("{thread:?}")).expect("the threads");
+/// invar::timeslice::audit(|thread| println!("{thread:?}")).expect("the threads");
 /// ```
-#[cfg(feature = "slice")]
+#[cfg(feature = "timeslice")]
 pub fn audit(mut each: impl FnMut(Thread)) -> Result<(), i32> {
     rseq::audit(&mut each).map_err(|error| error.0)
 }
@@ -331,10 +335,10 @@ pub fn counts() -> Option<Counts> {
 /// the memory of a thread that ended adds to the counts of that.
 #[cfg(feature = "profile")]
 pub fn each_thread_counts(mut visit: impl FnMut(u32, Counts)) -> bool {
-    crate::profile::each_thread(&mut visit)
+    crate::timeslice::profile::each_thread(&mut visit)
 }
 
-#[cfg(feature = "slice")]
+#[cfg(feature = "timeslice")]
 arch::__slice_paths!(SLICE, pub(crate) request_out_of_line, withdraw_out_of_line);
 
 /// Distance of each thread's area from its thread pointer; 0 where requests go nowhere.
@@ -346,7 +350,7 @@ pub(crate) fn area() -> isize {
 }
 
 /// [`area`], for measurements.
-#[cfg(feature = "slice")]
+#[cfg(feature = "timeslice")]
 #[doc(hidden)]
 pub fn __area() -> isize {
     area()
@@ -360,21 +364,21 @@ pub(crate) fn yield_number() -> i32 {
 
 /// What the time slice key's verdict says beside its value: [`pack`].
 pub(crate) fn memory() -> u64 {
-    #[cfg(feature = "slice")]
+    #[cfg(feature = "timeslice")]
     {
         SLICE.state().data().unwrap_or_else(|| SPARE.load(Relaxed))
     }
-    #[cfg(not(feature = "slice"))]
+    #[cfg(not(feature = "timeslice"))]
     0
 }
 
 /// The same where the key is off. Found once: it takes a walk over the modules.
-#[cfg(feature = "slice")]
+#[cfg(feature = "timeslice")]
 static SPARE: AtomicU64 = AtomicU64::new(0);
 
 /// Behind the decision of the time slice key, before that of others which slice sites may depend on.
 pub(crate) fn load() {
-    #[cfg(feature = "slice")]
+    #[cfg(feature = "timeslice")]
     if SLICE.state().data().is_none() {
         SPARE.store(spare_memory().unwrap_or(0), Relaxed);
     }
@@ -412,17 +416,17 @@ pub(crate) fn request_offset() -> i32 {
 /// area; in a library, which has none at a constant distance from the thread pointer, two bytes of libc's that nobody else
 /// uses. `None` where there is neither.
 pub(crate) fn spare_memory() -> Option<u64> {
-    #[cfg(feature = "slice")]
+    #[cfg(feature = "timeslice")]
     {
         // 28 and 29 lie in the 32 bytes of the oldest layout, behind its last field.
         rseq::own_area().or_else(libcs_area).map(|area| pack(area, -1))
     }
-    #[cfg(not(feature = "slice"))]
+    #[cfg(not(feature = "timeslice"))]
     None
 }
 
 /// Both halves fit: thread-local blocks lie within two gigabytes of the thread pointer.
-#[cfg(feature = "slice")]
+#[cfg(feature = "timeslice")]
 pub(crate) fn pack(area: isize, yield_number: i32) -> u64 {
     u64::from(area as i32 as u32) | u64::from(yield_number as u32) << 32
 }

@@ -4,12 +4,12 @@
 //! must be of another process (Linux, kernel/ptrace.c, `ptrace_attach`). So a child is made to ask.
 
 use super::{AREA_FLAGS, FEATURE_SIZE, FLAG_AVAILABLE, FLAG_ENABLED, flags};
-use crate::slice;
 use crate::sys::{self, Errno, Result, Scratch};
+use crate::timeslice;
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 use invar_arch as arch;
 
-/// One thread, as [`slice::audit`](crate::slice::audit) found it.
+/// One thread, as [`timeslice::audit`](crate::timeslice::audit) found it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Thread {
     /// Its number, as `gettid(2)` gives it.
@@ -126,8 +126,8 @@ pub(crate) fn audit(mut each: impl FnMut(Thread)) -> Result<()> {
 
 /// A thread can read its own area, if it is the one that the sites write to.
 fn ask_oneself(entry: &Entry) {
-    let area = arch::area(slice::area());
-    let flags = flags(slice::area());
+    let area = arch::area(timeslice::area());
+    let flags = flags(timeslice::area());
     if flags & FLAG_AVAILABLE != 0 {
         // SAFETY: this thread's area; the kernel says AVAILABLE only in one that has the byte.
         let request = unsafe { area.add(arch::AREA_REQUEST).read_volatile() };

@@ -231,7 +231,7 @@ pub(crate) fn note() -> &'static Outcome {
             descriptor = const DESCRIPTOR,
             abi = const abi::VERSION,
             outcome = sym OUTCOME,
-            demand = sym crate::decide::demand_in_c,
+            demand = sym crate::key::decide::demand_in_c,
             options(nomem, nostack, preserves_flags),
         );
     }
@@ -1170,7 +1170,8 @@ mod tests {
         }
         assert_eq!(segments.slice::<u8>(0, 0), Some(&[][..]), "nothing lies anywhere");
         assert!(
-            segments.slice::<SiteRecord>(0x11001, 1).is_none() && segments.slice::<u8>(0x11000, usize::MAX).is_none()
+            segments.slice::<SiteRecord>(0x11001, 1).is_none()
+                && segments.slice::<u8>(0x11000, usize::MAX).is_none()
         );
         assert!(segments.slice::<SiteRecord>(0x11000, usize::MAX).is_none());
     }

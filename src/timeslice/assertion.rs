@@ -29,7 +29,7 @@ mod off {
 
 #[cfg(all(feature = "assert", debug_assertions))]
 mod on {
-    use crate::slice::SLICE;
+    use crate::timeslice::SLICE;
     use core::panic::Location;
     use invar_arch as arch;
 
@@ -77,7 +77,7 @@ mod on {
     impl Area {
         /// `None` before the runtime is loaded, and where no memory could be found.
         fn of_this_thread() -> Option<Self> {
-            let area = crate::slice::area();
+            let area = crate::timeslice::area();
             (area != 0).then(|| Self(arch::area(area)))
         }
 

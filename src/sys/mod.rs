@@ -3,7 +3,7 @@
 #![allow(unsafe_code)]
 
 use crate::text::{Sink, Text};
-#[cfg(feature = "slice")]
+#[cfg(feature = "timeslice")]
 use core::sync::atomic::{
     AtomicU32,
     Ordering::{Acquire, Release},
@@ -199,14 +199,14 @@ pub(crate) fn threads() -> Result<u32> {
 }
 
 /// The decimal number with which the text begins; 0 if there is none.
-#[cfg(feature = "slice")]
+#[cfg(feature = "timeslice")]
 pub(crate) fn number(text: &[u8]) -> u32 {
     let digits = text.iter().take_while(|byte| byte.is_ascii_digit());
     digits.fold(0, |number: u32, byte| number.wrapping_mul(10).wrapping_add((byte - b'0').into()))
 }
 
 /// The numbers of this process's threads, those that start or end meanwhile perhaps.
-#[cfg(feature = "slice")]
+#[cfg(feature = "timeslice")]
 pub(crate) fn each_thread(mut each: impl FnMut(u32)) -> Result<()> {
     let folder = File::open(b"/proc/self/task\0", libc::O_RDONLY | libc::O_DIRECTORY)?;
     let mut buffer = [0_u64; 128];
@@ -242,7 +242,7 @@ impl Scratch {
     }
 
     /// The same memory in a child process.
-    #[cfg(feature = "slice")]
+    #[cfg(feature = "timeslice")]
     pub(crate) fn shared(bytes: usize) -> Result<Self> {
         Self::mapped(bytes, libc::MAP_SHARED)
     }
@@ -388,10 +388,10 @@ pub(crate) fn process_id() -> u64 {
 }
 
 /// All signals, kept from the calling thread until this is dropped.
-#[cfg(feature = "slice")]
+#[cfg(feature = "timeslice")]
 pub(crate) struct Blocked(u64);
 
-#[cfg(feature = "slice")]
+#[cfg(feature = "timeslice")]
 impl Blocked {
     /// By the kernel's own call: libc's keeps two signals for itself, whose handlers are libc's.
     pub(crate) fn all() -> Result<Self> {
@@ -400,14 +400,14 @@ impl Blocked {
     }
 }
 
-#[cfg(feature = "slice")]
+#[cfg(feature = "timeslice")]
 impl Drop for Blocked {
     fn drop(&mut self) {
         let _ = set_mask(&self.0, &mut 0);
     }
 }
 
-#[cfg(feature = "slice")]
+#[cfg(feature = "timeslice")]
 fn set_mask(mask: &u64, before: &mut u64) -> Result<()> {
     let (mask, before) = ((&raw const *mask) as usize, (&raw mut *before) as usize);
     // SAFETY: the kernel reads one set of 64 signals and writes another.
@@ -417,18 +417,18 @@ fn set_mask(mask: &u64, before: &mut u64) -> Result<()> {
 
 /// How long to sleep before looking again whether another process or thread did something, in nanoseconds: less than the
 /// timer's slack that the kernel adds.
-#[cfg(feature = "slice")]
+#[cfg(feature = "timeslice")]
 pub(crate) const REST: u32 = 10_000;
 
 /// What a child process and its parent tell each other, in memory that both have.
-#[cfg(feature = "slice")]
+#[cfg(feature = "timeslice")]
 pub(crate) struct Talk {
     introduced: AtomicU32,
     /// The work's result and one; 0 before it came to its end.
     answer: AtomicU32,
 }
 
-#[cfg(feature = "slice")]
+#[cfg(feature = "timeslice")]
 impl Talk {
     /// In the child: waits until the parent has introduced it; `false` if that takes too long, as where the parent is gone.
     pub(crate) fn is_introduced(&self) -> bool {
@@ -450,7 +450,7 @@ impl Talk {
 /// The child leaves no trace. It shares no memory but what is mapped so, and has one thread. Its exit signal is 0: the program
 /// gets no SIGCHLD, and its wait calls do not see the child, but for those that ask for all (`__WALL`). Signals are blocked in
 /// it, so that no handler of the program runs twice; in the calling thread, until the child is gone. It leaves no core.
-#[cfg(feature = "slice")]
+#[cfg(feature = "timeslice")]
 #[cold]
 pub(crate) fn child(introduce: impl FnOnce(usize), work: impl FnOnce(&Talk) -> i32) -> Result<Option<i32>> {
     let mut memory = Scratch::shared(size_of::<Talk>())?;
@@ -480,7 +480,7 @@ pub(crate) fn child(introduce: impl FnOnce(usize), work: impl FnOnce(&Talk) -> i
 /// let others pass that look like it. Less than a page goes to no file, and one byte, other than none, to no program either
 /// (Linux, fs/coredump.c: `min_coredump`, "RLIMIT_CORE is set to 1"). Where cores are ruled out for good, so that the limit cannot
 /// be raised to that, a program could still be given one: then by a flag of the child's memory, and `prctl`.
-#[cfg(feature = "slice")]
+#[cfg(feature = "timeslice")]
 #[cold]
 fn leave_no_core() {
     static ONE: libc::rlimit64 = libc::rlimit64 { rlim_cur: 1, rlim_max: 1 };
@@ -493,7 +493,7 @@ fn leave_no_core() {
 }
 
 /// Waits until the child has ended.
-#[cfg(feature = "slice")]
+#[cfg(feature = "timeslice")]
 fn see_off(child: usize) -> Result<()> {
     loop {
         match wait(child, libc::WUNTRACED) {
@@ -511,7 +511,7 @@ fn see_off(child: usize) -> Result<()> {
 
 /// Waits until this child, or traced thread, ends or stops; returns its status, as wait(2) has it. With `WNOHANG` among the
 /// flags it does not wait, and there may be none.
-#[cfg(feature = "slice")]
+#[cfg(feature = "timeslice")]
 pub(crate) fn wait(child: usize, flags: i32) -> Result<Option<i32>> {
     let mut status = 0_i32;
     let args = [child, &raw mut status as usize, (libc::__WALL | flags) as usize, 0, 0, 0];
@@ -520,7 +520,7 @@ pub(crate) fn wait(child: usize, flags: i32) -> Result<Option<i32>> {
 }
 
 /// Opens `/proc/THREAD` and this behind it, a slash and up to six letters and a NUL, for a thread of any process.
-#[cfg(feature = "slice")]
+#[cfg(feature = "timeslice")]
 pub(crate) fn open_of_thread(thread: u32, file: &[u8]) -> Result<File> {
     let mut path = *b"/proc/0000000000.......\0";
     let mut rest = thread;
@@ -536,7 +536,7 @@ pub(crate) fn open_of_thread(thread: u32, file: &[u8]) -> Result<File> {
 }
 
 /// Whether a thread, of this process or its parent, waits in a system call.
-#[cfg(feature = "slice")]
+#[cfg(feature = "timeslice")]
 pub(crate) fn asleep(thread: u32) -> bool {
     // proc_pid_stat(5): number, name in parentheses, state. The name has 15 bytes at most.
     let mut start = [0; 64];
