@@ -10,6 +10,7 @@
 //! | `__site!` | emits one checked site and its record |
 //! | [`checked`], [`bound`] | the bytes of a site before and after binding |
 //! | [`store`], [`stands`] | puts them to their place, and looks whether they are there |
+//! | [`exchange`] | exchanges pages of code, also those that it is called from |
 //! | [`synchronise`] | makes this CPU see the code that was just written |
 //! | [`syscall`], [`syscall_for_resolvers`] | a raw system call: `-errno` on failure, `errno` untouched |
 //! | `PRCTL` | every machine and number by which `prctl(2)` can be called |
@@ -54,9 +55,9 @@ mod message;
 pub use cpu::cpu_features_of;
 pub use cpu::{FEATURE_SOURCE, FEATURES, cpu_features, cpu_features_for_resolvers, level};
 pub use machine::{
-    IFUNC, NAME, Observer, PATCHES, PRCTL, RSEQ_SIGNATURE, SYS_RSEQ, area, bound, checked, holds_area, is_glibc,
-    libc_area, observe, own_area_offset, stands, start, store, synchronise, syscall, syscall_for_resolvers, take_back,
-    thread_pointer, ticks,
+    EXCHANGE_LENGTH, IFUNC, NAME, Observer, PATCHES, PRCTL, RSEQ_SIGNATURE, SYS_RSEQ, area, bound, checked, exchange,
+    holds_area, is_glibc, libc_area, observe, own_area_offset, stands, start, store, synchronise, syscall,
+    syscall_for_resolvers, take_back, thread_pointer, ticks,
 };
 #[doc(hidden)]
 pub use message::Message;

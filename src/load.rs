@@ -9,6 +9,7 @@
 #![allow(unsafe_code)]
 
 use crate::bind::Reason;
+use crate::bind::write::Wish;
 use crate::key::decide::{self, SLICES, is_slice_key};
 use crate::module::{self, Module, ModuleKey};
 #[cfg(feature = "report")]
@@ -75,7 +76,7 @@ fn load_module(own: &Module<'_>, settings: &Settings) {
     #[cfg(not(feature = "profile"))]
     let counted = false;
 
-    let wish = if settings.mode == Mode::Off { bind::Wish::None } else { settings.writer };
+    let wish = if settings.mode == Mode::Off { Wish::None } else { settings.writer };
     // Slice sites that are counted stay in checked form, as where no other makes requests.
     // SAFETY: our own module, its keys sealed.
     unsafe { bind::bind(own, wish, if counted { 0 } else { timeslice::request_offset() }) };

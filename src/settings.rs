@@ -7,8 +7,7 @@
 //! settings, with the keys of all modules that are there by then.
 #![allow(unsafe_code)]
 
-use crate::bind::Wish;
-use crate::bind::write::Writer;
+use crate::bind::write::{Wish, Writer};
 use crate::module::{self, Module};
 use crate::sys;
 #[cfg(any(feature = "report", feature = "profile"))]
@@ -62,7 +61,7 @@ pub const SETTINGS: &[(&str, &str, &str)] = &[
         "KEY=VALUE,...",
         "choose a value that the key's probe allows, as slice=off; slice=force binds it for measurements",
     ),
-    ("INVAR_WRITER", "auto|mem|mprotect|off", "how code is written; off: sites stay in checked form [auto]"),
+    ("INVAR_WRITER", "auto|swap|memfd|mprotect|off", "how code is written; off: sites stay in checked form [auto]"),
     (
         "INVAR_REPORT",
         "stderr|FILE",
@@ -91,7 +90,7 @@ pub const SETTINGS: &[(&str, &str, &str)] = &[
 /// The settings' names. As bytes: strings would have to be relocated, in every module.
 const NAMES: &[u8] = b"INVAR INVAR_KEYS INVAR_WRITER INVAR_REPORT INVAR_GUARD INVAR_HELP INVAR_SLICE INVAR_PROFILE";
 const MODES: &[u8] = b"off auto require";
-const WRITERS: &[u8] = b"off auto mem mprotect";
+const WRITERS: &[u8] = b"off auto swap memfd mprotect";
 const SWITCH: &[u8] = b"0 1";
 /// What a switch may have as well, where it is not on.
 const OFF: &[u8] = b"no off";
@@ -165,7 +164,8 @@ impl Settings {
             Some(2) => match among(WRITERS) {
                 Some(0) => self.writer = Wish::None,
                 Some(1) => self.writer = Wish::Any,
-                Some(2) => self.writer = Wish::Only(Writer::Mem),
+                Some(2) => self.writer = Wish::Only(Writer::Swap),
+                Some(3) => self.writer = Wish::Only(Writer::Memfd),
                 Some(_) => self.writer = Wish::Only(Writer::Mprotect),
                 None => {}
             },
@@ -452,7 +452,8 @@ mod tests {
         }
         let writer = |variable| taken(&[c"INVAR_WRITER=off", variable]).writer;
         assert!(matches!(writer(c"INVAR_WRITER=auto"), Wish::Any));
-        assert!(matches!(writer(c"INVAR_WRITER=mem"), Wish::Only(Writer::Mem)));
+        assert!(matches!(writer(c"INVAR_WRITER=swap"), Wish::Only(Writer::Swap)));
+        assert!(matches!(writer(c"INVAR_WRITER=memfd"), Wish::Only(Writer::Memfd)));
         assert!(matches!(writer(c"INVAR_WRITER=mprotect"), Wish::Only(Writer::Mprotect)));
         assert!(matches!(writer(c"INVAR_WRITER=no"), Wish::None));
         for (variable, path) in [

@@ -55,6 +55,18 @@ pub unsafe fn stands(_code: Code, _at: *const u8) -> bool {
     false
 }
 
+/// No code is ever exchanged.
+///
+/// # Safety
+///
+/// None: nothing happens.
+pub unsafe extern "C" fn exchange(_from: usize, _length: usize, _to: usize, _file: usize, _offset: usize) -> isize {
+    -(libc::ENOSYS as isize)
+}
+
+/// No code is ever exchanged.
+pub const EXCHANGE_LENGTH: usize = 1;
+
 /// No code is ever written.
 pub fn synchronise() {}
 

@@ -1,6 +1,7 @@
 //! x86-64 on Linux.
 
 mod area;
+mod exchange;
 mod observe;
 mod site;
 #[cfg(all(test, target_env = "gnu"))]
@@ -14,6 +15,7 @@ pub use area::{OBSERVED_REQUEST, OBSERVED_WITHDRAWAL};
 pub use area::{
     RSEQ_SIGNATURE, SYS_RSEQ, area, holds_area, is_glibc, libc_area, own_area_offset, take_back, thread_pointer,
 };
+pub use exchange::{EXCHANGE_LENGTH, exchange};
 pub use invar_abi::x86_64::{bound, checked};
 pub use observe::{Observer, observe};
 pub use site::{stands, store};

@@ -10,8 +10,8 @@
 
 use crate::key::{KeyRecord, RawProbe, State, flags};
 use crate::site::{SiteRecord, leads_to};
-use crate::sys;
-use core::ffi::{CStr, c_int, c_void};
+use crate::sys::{self, File};
+use core::ffi::{CStr, c_char, c_int, c_void};
 use core::ops::Range;
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use invar_abi as abi;
@@ -42,6 +42,14 @@ pub(crate) struct Module<'a> {
 struct Segments<'a> {
     base: usize,
     headers: &'a [ProgramHeader],
+}
+
+/// An executable segment, as far as it comes from the file.
+pub(crate) struct TextSegment {
+    pub(crate) range: Range<usize>,
+    /// Where it begins in the file.
+    pub(crate) offset: usize,
+    pub(crate) writable: bool,
 }
 
 /// A key of a module, every distance worked out and found to lie in the module.
@@ -583,6 +591,59 @@ impl<'a> Module<'a> {
     /// Whether this is the program itself.
     pub(crate) fn is_program(&self) -> bool {
         self.path.is_empty()
+    }
+
+    /// The executable segments.
+    pub(crate) fn texts(&self) -> impl Iterator<Item = TextSegment> + use<'a> {
+        let base = self.segments.base;
+        let is_text = |header: &&ProgramHeader| header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_X != 0;
+        self.segments.headers.iter().filter(is_text).map(move |header| {
+            let start = base.wrapping_add(header.p_vaddr as usize);
+            TextSegment {
+                range: start..start.saturating_add(header.p_filesz.min(header.p_memsz) as usize),
+                offset: header.p_offset as usize,
+                writable: header.p_flags & libc::PF_W != 0,
+            }
+        })
+    }
+
+    /// Whether a file has the program headers that the module was loaded by.
+    #[cold]
+    pub(crate) fn is_loaded_from(&self, file: &File) -> bool {
+        let mut header = [0; size_of::<Header>()];
+        if file.read_at(&mut header, 0) != Ok(header.len()) {
+            return false;
+        }
+        // SAFETY: numbers alone, of which there are enough.
+        let header = unsafe { header.as_ptr().cast::<Header>().read_unaligned() };
+        let mut left = self.segments.headers;
+        let mut offset = header.e_phoff as usize;
+        while let Some((loaded, rest)) = left.split_first() {
+            let mut bytes = [0; size_of::<ProgramHeader>()];
+            // SAFETY: numbers alone, without padding.
+            let loaded: &[u8; size_of::<ProgramHeader>()] = unsafe { &*core::ptr::from_ref(loaded).cast() };
+            if file.read_at(&mut bytes, offset) != Ok(bytes.len()) || bytes != *loaded {
+                return false;
+            }
+            (left, offset) = (rest, offset + bytes.len());
+        }
+        header.e_phnum as usize == self.segments.headers.len()
+    }
+
+    /// Opens the file that it was loaded from: by the loader's path, which need not lead there any more.
+    #[cold]
+    pub(crate) fn open(&self) -> sys::Result<File> {
+        // What is no file, as a FIFO, is not to be waited for.
+        const FLAGS: i32 = libc::O_RDONLY | libc::O_NONBLOCK;
+        if !self.is_program() {
+            return File::open(self.path.to_bytes_with_nul(), FLAGS);
+        }
+        let by_kernel = File::open(b"/proc/self/exe\0", FLAGS);
+        by_kernel.or_else(|error| match sys::auxiliary(libc::AT_EXECFN) as *const c_char {
+            path if path.is_null() => Err(error),
+            // SAFETY: the kernel's string, which a program that changes it has to end as well.
+            path => File::open(unsafe { CStr::from_ptr(path) }.to_bytes_with_nul(), FLAGS),
+        })
     }
 
     /// The part of the module's text that holds this range whole: what may be executed, and perhaps not read.
@@ -1170,8 +1231,7 @@ mod tests {
         }
         assert_eq!(segments.slice::<u8>(0, 0), Some(&[][..]), "nothing lies anywhere");
         assert!(
-            segments.slice::<SiteRecord>(0x11001, 1).is_none()
-                && segments.slice::<u8>(0x11000, usize::MAX).is_none()
+            segments.slice::<SiteRecord>(0x11001, 1).is_none() && segments.slice::<u8>(0x11000, usize::MAX).is_none()
         );
         assert!(segments.slice::<SiteRecord>(0x11000, usize::MAX).is_none());
     }

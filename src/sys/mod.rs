@@ -3,6 +3,8 @@
 #![allow(unsafe_code)]
 
 use crate::text::{Sink, Text};
+use core::ffi::CStr;
+use core::ops::Range;
 #[cfg(feature = "timeslice")]
 use core::sync::atomic::{
     AtomicU32,
@@ -115,16 +117,50 @@ impl File {
         retry(|| unsafe { call(libc::SYS_read, [self.0, buffer.as_mut_ptr() as usize, buffer.len(), 0, 0, 0]) })
     }
 
-    /// Writes the whole of `bytes` at `offset`.
-    ///
-    /// # Safety
-    ///
-    /// If the file is a process's memory, changing it so must be sound.
-    pub(crate) unsafe fn write_at(&self, offset: usize, bytes: &[u8]) -> Result<()> {
-        let args = [self.0, bytes.as_ptr() as usize, bytes.len(), offset, 0, 0];
-        // SAFETY: the kernel only reads `bytes`; for the effect the caller vouches.
-        let written = retry(|| unsafe { call(libc::SYS_pwrite64, args) })?;
-        if written == bytes.len() { Ok(()) } else { Err(Errno(libc::EIO)) }
+    /// Reads at `offset`; less than asked for at the end of the file.
+    pub(crate) fn read_at(&self, buffer: &mut [u8], offset: usize) -> Result<usize> {
+        let args = [self.0, buffer.as_mut_ptr() as usize, buffer.len(), offset, 0, 0];
+        // SAFETY: the kernel writes at most `len` bytes to the buffer.
+        retry(|| unsafe { call(libc::SYS_pread64, args) })
+    }
+
+    /// The length of a regular file.
+    pub(crate) fn length(&self) -> Result<usize> {
+        const SEEK_END: usize = 2;
+        // SAFETY: moves the place of our own descriptor, which nobody reads by.
+        unsafe { call(libc::SYS_lseek, [self.0, 0, SEEK_END, 0, 0, 0]) }
+    }
+
+    pub(crate) fn descriptor(&self) -> usize {
+        self.0
+    }
+
+    /// A file without a name that has these bytes for ever: nobody can change it any more.
+    pub(crate) fn sealed(name: &CStr, bytes: &[u8]) -> Result<Self> {
+        /// Linux 6.3; older kernels take every memfd for one that may be executed.
+        const MFD_EXEC: usize = 0x10;
+        const FLAGS: usize = (libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING) as usize;
+        const SEALS: usize =
+            (libc::F_SEAL_SEAL | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_WRITE) as usize;
+        // SAFETY: the name ends in NUL.
+        let create = |flags| unsafe { call(libc::SYS_memfd_create, [name.as_ptr() as usize, flags, 0, 0, 0, 0]) };
+        let file = match create(FLAGS | MFD_EXEC) {
+            Err(Errno(libc::EINVAL)) => create(FLAGS),
+            created => created,
+        }
+        .map(Self)?;
+        let mut left = bytes;
+        while !left.is_empty() {
+            // SAFETY: the kernel only reads the bytes.
+            let write = || unsafe { call(libc::SYS_write, [file.0, left.as_ptr() as usize, left.len(), 0, 0, 0]) };
+            match retry(write)? {
+                0 => return Err(Errno(libc::EIO)),
+                written => left = &left[written.min(left.len())..],
+            }
+        }
+        // SAFETY: our own file.
+        unsafe { call(libc::SYS_fcntl, [file.0, libc::F_ADD_SEALS as usize, SEALS, 0, 0, 0]) }?;
+        Ok(file)
     }
 }
 
@@ -360,11 +396,81 @@ pub(crate) fn is_readable(address: usize, length: usize) -> bool {
     true
 }
 
-/// Asks for private copies of writable pages in one go (Linux 5.14; only ever a hint here).
-pub(crate) fn populate_for_writing(start: usize, length: usize) {
-    const MADV_POPULATE_WRITE: usize = 23;
+/// Private pages of a file, writable or executable, somewhere. The kernel counts no memory for those that are never written.
+pub(crate) fn map_file(file: &File, offset: usize, length: usize, protection: i32) -> Result<usize> {
+    let flags = (libc::MAP_PRIVATE | libc::MAP_NORESERVE) as usize;
+    // As mmap2 counts it, where that is the call.
+    let offset = if cfg!(target_pointer_width = "32") { offset >> 12 } else { offset };
+    // SAFETY: a new mapping where nothing is mapped.
+    unsafe { call(SYS_MMAP, [0, length, protection as usize, flags, file.0, offset]) }
+}
+
+/// Unmaps whole pages.
+///
+/// # Safety
+///
+/// Nobody may use them any more.
+pub(crate) unsafe fn unmap(start: usize, length: usize) {
+    // SAFETY: as the caller vouches.
+    let _ = unsafe { call(libc::SYS_munmap, [start, length, 0, 0, 0, 0]) };
+}
+
+/// Pages of a file that can be read and executed. They are unmapped on drop.
+pub(crate) struct Mapping {
+    start: usize,
+    length: usize,
+}
+
+impl Mapping {
+    pub(crate) fn of_file(file: &File, offset: usize, length: usize) -> Result<Self> {
+        let start = map_file(file, offset, length, libc::PROT_READ | libc::PROT_EXEC)?;
+        Ok(Self { start, length })
+    }
+
+    pub(crate) fn start(&self) -> usize {
+        self.start
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: our own pages, whose owner is gone.
+        unsafe { unmap(self.start, self.length) };
+    }
+}
+
+/// Linux 5.14.
+const MADV_POPULATE_READ: usize = 22;
+const MADV_POPULATE_WRITE: usize = 23;
+
+/// Makes private copies of writable pages at once. An error if they cannot be had, where to touch them would be a signal.
+///
+/// # Safety
+///
+/// The pages must be writable, and nobody may write to them meanwhile.
+pub(crate) unsafe fn populate_for_writing(start: usize, length: usize) -> Result<()> {
     // SAFETY: changes no content.
-    let _ = unsafe { call(libc::SYS_madvise, [start, length, MADV_POPULATE_WRITE, 0, 0, 0]) };
+    match unsafe { call(libc::SYS_madvise, [start, length, MADV_POPULATE_WRITE, 0, 0, 0]) } {
+        Err(Errno(libc::EINVAL | libc::ENOSYS | libc::EPERM)) => {
+            for page in (start..start + length).step_by(page_size()) {
+                let byte = page as *mut u8;
+                // SAFETY: as the caller vouches. It stays what it was.
+                unsafe { byte.write_volatile(byte.read_volatile()) };
+            }
+            Ok(())
+        }
+        result => result.map(drop),
+    }
+}
+
+/// Whether the process may read all of these pages, of which the kernel is asked at once, if it can be.
+#[cold]
+pub(crate) fn can_be_read(pages: &Range<usize>) -> bool {
+    // SAFETY: reads pages, or none.
+    let populate = |start, length| unsafe { call(libc::SYS_madvise, [start, length, MADV_POPULATE_READ, 0, 0, 0]) };
+    // An emulator may say yes to advice that it does not know. There is never anything at address 0.
+    let is_known = populate(0, page_size()) == Err(Errno(libc::ENOMEM));
+    if is_known { populate(pages.start, pages.len()).is_ok() } else { is_readable(pages.start, pages.len()) }
 }
 
 /// An entry of the auxiliary vector; 0 if there is none.

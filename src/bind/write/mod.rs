@@ -1,137 +1,143 @@
-//! Writers: the ways to change bytes in executable pages.
+//! Writers: the ways to exchange text.
 //!
-//! A session takes the new code of one site after another. [`choose`] says which writer a commit begins with; where
-//! that one is refused, the other takes its place.
+//! Each window of text is offered to them in one order, that of [`Writer::ALL`]; what one was refused, the next one tries.
+//!
+//! - `swap` and `memfd` exchange pages. A private copy of them is made from the module's file, the sites are bound in the copy
+//!   ([`copy`]), and pages that can be executed take the place of the text: the copy itself, or a memfd's with the same bytes. Nobody
+//!   stores to bytes that could be executed meanwhile, and old and new pages mean the same: other threads may run in them.
+//! - `mprotect` makes the text writable for a moment ([`in_place`]): for text without a file, in a process with one thread.
 #![allow(unsafe_code)]
 
-mod mem;
-mod mprotect;
+mod copy;
+mod in_place;
 
-use crate::sys::{Errno, Result, Scratch};
-use core::ops::Range;
-use invar_abi::Code;
+use super::resolve::Resolver;
+use super::status::Reason;
+use super::window::Window;
+use crate::sys::Errno;
+use core::sync::atomic::Ordering::Relaxed;
 
-/// In the place of the kernel's error number: the text is mapped shared, so that other processes have it too.
-pub(crate) const SHARED: Errno = Errno(0);
-
-/// A way to change bytes in executable pages.
+/// A way to exchange text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Writer {
-    /// `pwrite` to `/proc/self/mem`. No page ever becomes writable, and it works under `PR_SET_MDWE`; refused
-    /// under `proc_mem.force_override=never` (Linux 6.12) and where `/proc` is not mounted.
-    Mem = 1,
-    /// `mprotect` over whole spans. The cheapest for many pages; refused under `PR_SET_MDWE`, seccomp filters
-    /// against writable and executable memory, and on sealed mappings.
-    Mprotect = 2,
+    /// A private copy of the file's pages takes the place of the text. The mapping stays the file's, so that perf, gdb and uprobes
+    /// keep working. Refused where memory that was writable must not become executable: under `PR_SET_MDWE`, and by
+    /// seccomp filters.
+    Swap = 1,
+    /// Pages of a sealed memfd with the same bytes take the place of the text. Only where nobody has changed the text: a uprobe does
+    /// not survive in other memory than its file's.
+    Memfd = 2,
+    /// `mprotect`: the text is writable for a moment. Only while the process has one thread.
+    Mprotect = 4,
 }
 
 impl Writer {
+    /// In the order in which they are tried.
+    const ALL: [Self; 3] = [Self::Swap, Self::Memfd, Self::Mprotect];
+
     /// One word, as settings and reports use it.
     pub fn name(self) -> &'static str {
         match self {
-            Self::Mem => "mem",
+            Self::Swap => "swap",
+            Self::Memfd => "memfd",
             Self::Mprotect => "mprotect",
         }
     }
 
     /// The writers that a module's outcome gives as bits (`docs/site-abi.md`).
     pub fn from_bits(bits: u8) -> impl Iterator<Item = Self> {
-        [Self::Mem, Self::Mprotect].into_iter().filter(move |writer| bits & *writer as u8 != 0)
+        Self::ALL.into_iter().filter(move |writer| bits & *writer as u8 != 0)
     }
+}
 
-    pub(crate) fn other(self) -> Self {
-        match self {
-            Self::Mem => Self::Mprotect,
-            Self::Mprotect => Self::Mem,
+/// Which writers the settings allow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wish {
+    Any,
+    Only(Writer),
+    None,
+}
+
+impl Wish {
+    fn allows(self, writer: Writer) -> bool {
+        self == Self::Any || self == Self::Only(writer)
+    }
+}
+
+/// Why text was not exchanged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// The kernel refused: error number.
+    Errno(i32),
+    /// The file at the module's path is not the one that it was loaded from.
+    OtherFile,
+    /// The text is not as in its file.
+    Changed,
+    /// Text that cannot be read.
+    Unreadable,
+    /// The process has more than one thread: so many.
+    Threads(u32),
+    /// Their number is not known: error number.
+    ThreadsUnknown(i32),
+    /// The text is mapped shared.
+    Shared,
+    /// It was written, and the kernel refused to take the right to write back: error number.
+    Writable(i32),
+}
+
+impl From<Errno> for Refusal {
+    fn from(Errno(errno): Errno) -> Self {
+        Self::Errno(errno)
+    }
+}
+
+impl From<Refusal> for Reason {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Errno(errno) => Self::Refused(errno),
+            Refusal::OtherFile => Self::OtherFile,
+            Refusal::Changed => Self::Changed,
+            Refusal::Unreadable => Self::Unreadable,
+            Refusal::Threads(threads) => Self::Threads(threads),
+            Refusal::ThreadsUnknown(errno) => Self::ThreadsUnknown(errno),
+            Refusal::Shared => Self::Shared,
+            Refusal::Writable(errno) => Self::Writable(errno),
         }
     }
 }
 
-/// The writer to begin with, for a stretch of text of `text` pages of which `pages` have sites.
+/// Binds the sites of a window that stand in checked form. An error is that of the first writer that was refused, since the others
+/// can do less; text that could not be exchanged is as it was.
 ///
-/// mprotect has a price for the whole stretch: two system calls, a look at the maps, and a copy of each page, with
-/// sites or without. mem has one for each run of pages with sites: a system call, and copies of what is written.
-/// Measured, they meet at five pages in one run, and at thirty if every second page has sites (`cargo bench --bench bind`).
-pub(crate) fn choose(pages: usize, text: usize) -> Writer {
-    let (dense, half_dense) = (4 * pages >= 3 * text, 2 * pages >= text);
-    if pages >= 6 && dense || pages >= 32 && half_dense { Writer::Mprotect } else { Writer::Mem }
-}
-
-/// A writer at work.
-pub(crate) enum Session {
-    Mem(mem::Mem),
-    Mprotect(mprotect::Mprotect),
-}
-
-impl Session {
-    /// Prepares to write in `text`. On an error nothing has changed.
-    ///
-    /// # Safety
-    ///
-    /// `text` must lie in the text of one module, and this be the process's only thread until the session
-    /// has [finished](Self::finish).
-    #[cold]
-    #[inline(never)]
-    pub(crate) unsafe fn start(writer: Writer, text: Range<usize>) -> Result<Self> {
-        Ok(match writer {
-            Writer::Mem => Self::Mem(mem::Mem::start(text)?),
-            // SAFETY: as the caller vouches.
-            Writer::Mprotect => Self::Mprotect(unsafe { mprotect::Mprotect::start(text) }?),
-        })
+/// # Safety
+///
+/// The tables must be the module's, and its keys have their final values.
+#[cold]
+pub(super) unsafe fn window(window: &Window<'_>, resolver: &mut Resolver<'_>, wish: Wish) -> Result<(), Refusal> {
+    let (swap, memfd) = (wish.allows(Writer::Swap), wish.allows(Writer::Memfd));
+    let mut used = 0;
+    let mut refusal = None;
+    if swap || memfd {
+        // SAFETY: as the caller vouches.
+        let result = unsafe { copy::exchange(window, resolver, [swap, memfd], &mut used) };
+        refusal = result.err();
     }
-
-    /// Prepares for a site at `address`, before its code is looked at: a page that is mapped for reading is dearer to
-    /// copy when it is written to.
-    #[inline(always)]
-    pub(crate) fn approach(&mut self, address: usize) {
-        if let Self::Mprotect(mprotect) = self {
-            mprotect.approach(address);
-        }
-    }
-
-    /// Takes the new code for `address`; an error may be that of code taken before.
-    ///
-    /// # Safety
-    ///
-    /// The code must be right to execute there, and lie in the session's text.
-    #[inline(never)]
-    pub(crate) unsafe fn put(&mut self, address: usize, code: Code) -> Result<()> {
-        match self {
-            // SAFETY: as the caller vouches.
-            Self::Mem(mem) => unsafe { mem.put(address, code) },
-            // SAFETY: as the caller vouches.
-            Self::Mprotect(mprotect) => unsafe { mprotect.put(address, code) },
-        }
-    }
-
-    /// Makes all that was taken stand in the text.
-    #[cold]
-    #[inline(never)]
-    pub(crate) fn finish(&mut self) -> Result<()> {
-        match self {
-            Self::Mem(mem) => mem.flush(),
-            Self::Mprotect(mprotect) => {
-                mprotect.finish();
-                Ok(())
+    if wish.allows(Writer::Mprotect) && (refusal.is_some() || !swap && !memfd) {
+        // SAFETY: as the caller vouches.
+        match unsafe { in_place::write(window, resolver) } {
+            Err(later @ Refusal::Writable(_)) => {
+                used |= Writer::Mprotect as u8;
+                refusal = Some(later);
+            }
+            Err(later) => refusal = refusal.or(Some(later)),
+            Ok(()) => {
+                used |= Writer::Mprotect as u8;
+                refusal = None;
             }
         }
     }
-
-    /// Ends the session; an error if the text does not have the protection that it had before.
-    pub(crate) fn close(&mut self) -> Result<()> {
-        match self {
-            Self::Mem(_) => Ok(()),
-            Self::Mprotect(mprotect) => mprotect.close(),
-        }
-    }
-
-    /// How many sites were written and read back as they should be.
-    pub(crate) fn bound(&self) -> u32 {
-        match self {
-            Self::Mem(mem) => mem.bound,
-            Self::Mprotect(mprotect) => mprotect.bound,
-        }
-    }
+    resolver.module.outcome.writers.fetch_or(used, Relaxed);
+    refusal.map_or(Ok(()), Err)
 }
 
 #[cfg(test)]
@@ -139,31 +145,13 @@ mod tests {
     use super::*;
     use std::{vec, vec::Vec};
 
-    /// Where the two were measured to meet; pages with sites, and all.
-    #[test]
-    fn mprotect_begins_where_it_is_the_cheaper() {
-        use Writer::{Mem, Mprotect};
-        let expected = [
-            (1, 1, Mem),
-            (5, 5, Mem),
-            (6, 6, Mprotect),
-            (6, 8, Mprotect),
-            (6, 9, Mem),
-            (31, 41, Mprotect),
-            (31, 62, Mem),
-            (32, 64, Mprotect),
-            (32, 65, Mem),
-            (1000, 2001, Mem),
-        ];
-        for (pages, text, writer) in expected {
-            assert_eq!(choose(pages, text), writer, "{pages} of {text}");
-        }
-    }
-
     #[test]
     fn writers_by_bits() {
         let writers = |bits| Writer::from_bits(bits).collect::<Vec<_>>();
-        assert_eq!([0, 1, 2, 4].map(writers), [vec![], vec![Writer::Mem], vec![Writer::Mprotect], vec![]]);
-        assert_eq!(writers(255), [Writer::Mem, Writer::Mprotect]);
+        assert_eq!(
+            [0, 1, 2, 4, 8].map(writers),
+            [vec![], vec![Writer::Swap], vec![Writer::Memfd], vec![Writer::Mprotect], vec![]]
+        );
+        assert_eq!(writers(255), Writer::ALL);
     }
 }

@@ -1,0 +1,55 @@
+//! Exchanging pages that may hold the code which exchanges them.
+
+use core::arch::naked_asm;
+
+/// `mremap(2)`: moves the `length` bytes of pages at `from` over those at `to`. Returns `to`, or `-errno`.
+///
+/// The kernel unmaps the pages at `to` before the last step that can fail. If it fails then, `file` is mapped there again, from
+/// `offset` on, to be read and executed. Where the pages are still mapped, that changes nothing (`MAP_FIXED_NOREPLACE`, Linux
+/// 4.17; an older kernel maps the file somewhere else).
+///
+/// The code can be executed at any address, so that a second mapping of it serves where its own pages are exchanged. It is
+/// [`EXCHANGE_LENGTH`] bytes long, and uses no memory but the stack.
+///
+/// # Safety
+///
+/// `from` must be pages of the caller's own, and what is at `to` may become what is at `from`, or the file. This function must not
+/// be in these pages.
+#[unsafe(naked)]
+pub unsafe extern "C" fn exchange(from: usize, length: usize, to: usize, file: usize, offset: usize) -> isize {
+    // Linux, arch/x86/entry/syscalls/syscall_64.tbl; a system call changes rax, rcx and r11 only.
+    naked_asm!(
+        ".cfi_startproc",
+        "2:",
+        "mov r9, r8",
+        "mov r8, rdx",
+        "push rcx",
+        ".cfi_adjust_cfa_offset 8",
+        "mov rdx, rsi",
+        "mov r10d, 3", // MREMAP_MAYMOVE | MREMAP_FIXED
+        "mov eax, 25", // mremap(from, length, length, flags, to)
+        "syscall",
+        "pop rcx",
+        ".cfi_adjust_cfa_offset -8",
+        "cmp rax, r8",
+        "je 3f",
+        "push rax",
+        ".cfi_adjust_cfa_offset 8",
+        "mov rdi, r8",
+        "mov edx, 5", // PROT_READ | PROT_EXEC
+        "mov r10d, 0x100002", // MAP_PRIVATE | MAP_FIXED_NOREPLACE
+        "mov r8, rcx",
+        "mov eax, 9", // mmap(to, length, protection, flags, file, offset)
+        "syscall",
+        "pop rax",
+        ".cfi_adjust_cfa_offset -8",
+        "3:",
+        "ret",
+        ".org 2b + {most}, 0xcc", // an error where it is longer
+        ".cfi_endproc",
+        most = const EXCHANGE_LENGTH,
+    )
+}
+
+/// How long the code of [`exchange`] is, in bytes.
+pub const EXCHANGE_LENGTH: usize = 80;

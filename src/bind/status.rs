@@ -1,0 +1,213 @@
+//! What came of binding, in words and in the numbers of a module's outcome.
+
+/// What stands at a site now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SiteStatus {
+    /// The code for the key's value, without a check.
+    Bound,
+    /// The checked form that the compiler left. [`Reason`] says why.
+    Checked,
+    /// Other code: somebody has changed it, as a debugger does by a breakpoint. It was left alone.
+    Foreign,
+    /// The record does not describe a site of this module.
+    Invalid(Fault),
+}
+
+impl SiteStatus {
+    /// In words.
+    pub(crate) fn describe(self) -> &'static [u8] {
+        match self {
+            Self::Bound => b"bound to ",
+            Self::Checked => b"checked",
+            Self::Foreign => b"foreign bytes, left alone",
+            Self::Invalid(fault) => fault.describe().as_bytes(),
+        }
+    }
+}
+
+/// What is wrong with a site record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Fault {
+    /// A kind, or flags, that this version of the ABI does not have.
+    Kind,
+    /// The site or its target does not lie in the module's text. A linker that discards a function but not its
+    /// record leaves such records; they do no harm.
+    OutsideText,
+    /// No key of the module has its state where the record says.
+    NoKey,
+    /// A slice site that depends on a key of another sort, or on another value than the first.
+    WrongKey,
+    /// No site of this kind has this length, or its target is out of reach.
+    Length,
+    /// The site's text may be executed, but not read, so that it cannot be verified.
+    Unreadable,
+}
+
+impl Fault {
+    /// In words.
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::Kind => "unknown kind or flags",
+            Self::OutsideText => "site or target outside the module's text",
+            Self::NoKey => "no key has its state there",
+            Self::WrongKey => "no slice site can depend on this key",
+            Self::Length => "no site of this kind has this length",
+            Self::Unreadable => "its text cannot be read",
+        }
+    }
+}
+
+/// Why a module's sites stay in checked form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reason {
+    /// `INVAR=off` or `INVAR_WRITER=off`.
+    Setting,
+    /// This architecture has the checked form only.
+    Architecture,
+    /// Only the writer `mprotect` was left, which is for processes with one thread, and there were so many.
+    Threads(u32),
+    /// The same, and their number could not be read from `/proc/self/task`: error number.
+    ThreadsUnknown(i32),
+    /// Every writer was refused. The error number is that of the first.
+    Refused(i32),
+    /// Sites are bound, but the kernel refused, with this error number, to give the text back the protection that it had. It
+    /// stays writable.
+    Writable(i32),
+    /// A tool has moved the module's code after it was linked. The tables lead to the places where the code was.
+    Rewritten,
+    /// There are sites in text that may be executed, but not read.
+    Unreadable,
+    /// Only the writer `mprotect` was left, and the text is mapped shared. Other processes would execute what is written there.
+    Shared,
+    /// The file at the module's path is not the one that it was loaded from, and no other writer could do without.
+    OtherFile,
+    /// The text is not as in its file, and the only writer that could have taken that over was refused.
+    Changed,
+}
+
+impl Reason {
+    /// The reason in words, behind which [`detail`](Self::detail) belongs.
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::Setting => "by setting",
+            Self::Architecture => "this architecture has no other form",
+            Self::Threads(_) => {
+                "only the writer mprotect was left, which changes code while the process has one thread, and an emulator's \
+                 threads count, and what io_uring or another part of the kernel runs for it; threads:"
+            }
+            Self::ThreadsUnknown(_) => "/proc/self/task does not tell the number of threads: errno",
+            Self::Refused(_) => "every writer was refused, the first with errno",
+            Self::Writable(_) => "its text stays writable, as the protection that it had was refused with errno",
+            Self::Rewritten => {
+                "a tool has moved code of this module after it was linked, and not the tables' distances"
+            }
+            Self::Unreadable => "there are sites in text that cannot be read",
+            Self::Shared => "the text is mapped shared, and other processes would execute what is written there",
+            Self::OtherFile => "the file at its path is not the one that it was loaded from",
+            Self::Changed => "its text is not as in its file, and what could take that over was refused",
+        }
+    }
+
+    /// The number that goes with the reason: an error number, or a number of threads.
+    pub fn detail(self) -> Option<u32> {
+        match self {
+            Self::Threads(_) | Self::ThreadsUnknown(_) | Self::Refused(_) | Self::Writable(_) => {
+                Some(self.to_numbers().1)
+            }
+            _ => None,
+        }
+    }
+
+    pub(super) fn to_numbers(self) -> (u8, u32) {
+        match self {
+            Self::Setting => (1, 0),
+            Self::Architecture => (2, 0),
+            Self::Threads(threads) => (3, threads),
+            Self::ThreadsUnknown(errno) => (4, errno as u32),
+            Self::Refused(errno) => (5, errno as u32),
+            Self::Writable(errno) => (6, errno as u32),
+            Self::Rewritten => (7, 0),
+            Self::Unreadable => (8, 0),
+            Self::Shared => (9, 0),
+            Self::OtherFile => (10, 0),
+            Self::Changed => (11, 0),
+        }
+    }
+
+    /// The reason that a module's outcome gives in numbers (`docs/site-abi.md`).
+    pub fn from_numbers(reason: u8, detail: u32) -> Option<Self> {
+        match reason {
+            1 => Some(Self::Setting),
+            2 => Some(Self::Architecture),
+            3 => Some(Self::Threads(detail)),
+            4 => Some(Self::ThreadsUnknown(detail as i32)),
+            5 => Some(Self::Refused(detail as i32)),
+            6 => Some(Self::Writable(detail as i32)),
+            7 => Some(Self::Rewritten),
+            8 => Some(Self::Unreadable),
+            9 => Some(Self::Shared),
+            10 => Some(Self::OtherFile),
+            11 => Some(Self::Changed),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::write::Writer;
+    use super::*;
+    use crate::documents::{SITE_ABI, table};
+
+    /// `docs/site-abi.md`, outcome: reason, writers and detail.
+    #[test]
+    fn reasons_have_their_numbers() {
+        use Reason::*;
+        let documented = table(SITE_ABI, "## Outcome");
+        let row = |name: &str| documented.iter().find(|row| row[2] == name).expect("a row")[3];
+        let words = [
+            (Setting, "setting"),
+            (Architecture, "architecture"),
+            (Threads(0), "threads"),
+            (ThreadsUnknown(0), "threads unknown"),
+            (Refused(0), "refused"),
+            (Rewritten, "the module was rewritten"),
+            (Unreadable, "a site cannot be read"),
+            (Shared, "the text is mapped shared"),
+            (OtherFile, "another file is at its path"),
+            (Changed, "its text is not as in its file"),
+        ];
+        for (reason, words) in words {
+            let (number, _) = reason.to_numbers();
+            let words = std::format!("{number} {words}");
+            assert!(row("reason").split([',', ';']).any(|listed| listed.trim() == words), "{reason:?}: no {words:?}");
+        }
+        assert!(row("reason").ends_with("; or 6: they are bound, and the text stays writable"));
+        assert_eq!(row("writers"), "those that were used: bit 0 swap, bit 1 memfd, bit 2 mprotect");
+        assert_eq!([Writer::Swap, Writer::Memfd, Writer::Mprotect].map(|writer| writer as u8), [1, 2, 4]);
+        assert_eq!(row("detail"), "number of threads (reason 3) or error number (4, 5, 6)");
+        let reasons = [
+            Setting,
+            Architecture,
+            Threads(7),
+            ThreadsUnknown(7),
+            Refused(7),
+            Writable(7),
+            Rewritten,
+            Unreadable,
+            Shared,
+            OtherFile,
+            Changed,
+        ];
+        for (number, reason) in (1..).zip(reasons) {
+            let has_detail = (3..=6).contains(&number);
+            assert_eq!(reason.to_numbers(), (number, if has_detail { 7 } else { 0 }));
+            assert_eq!(reason.detail(), has_detail.then_some(7));
+            assert_eq!(Reason::from_numbers(number, 7), Some(reason));
+        }
+        assert_eq!([0, 12, 255].map(|number| Reason::from_numbers(number, 7)), [None; 3]);
+    }
+}

@@ -1,0 +1,113 @@
+//! Where sites are: a stretch of one executable segment, page by page.
+
+use crate::module::{Module, TextSegment};
+use crate::sys;
+use core::ops::Range;
+
+/// Words of a window's map, with one bit for each page: 128 MiB of text where a page has 4 KiB, and no more of the stack than one
+/// page.
+const WORDS: usize = 512;
+/// The last page of the map is for a site that begins in the window and ends behind it.
+const MOST: usize = WORDS * 64 - 1;
+
+/// As many pages without sites, in a row, end a run: a mapping more costs less than to compare them.
+const GAP: usize = 16;
+
+/// Pages of a segment's text, and which of them have sites.
+pub(super) struct Window<'a> {
+    pub(super) text: &'a TextSegment,
+    /// The first page's address.
+    start: usize,
+    /// How many pages; sites begin in these.
+    pages: usize,
+    shift: u32,
+    map: [u64; WORDS],
+}
+
+impl<'a> Window<'a> {
+    /// From this address of the segment on.
+    #[cold]
+    pub(super) fn new(module: &Module<'_>, text: &'a TextSegment, start: usize) -> Self {
+        let shift = sys::page_size().trailing_zeros();
+        let first = start >> shift;
+        let pages = (((text.range.end - 1) >> shift) - first + 1).min(MOST);
+        let mut window = Self { text, start: first << shift, pages, shift, map: [0; WORDS] };
+        for record in module.sites {
+            let (address, length) = (record.address(), usize::from(record.length));
+            if length > 0 && window.holds(address, length) {
+                window.mark(address);
+                window.mark(address + length - 1);
+            }
+        }
+        window
+    }
+
+    /// Whether a site begins in the window; then it lies in pages of the map.
+    #[inline(always)]
+    pub(super) fn holds(&self, address: usize, length: usize) -> bool {
+        address.wrapping_sub(self.start) < self.pages << self.shift
+            && address >= self.text.range.start
+            && address.checked_add(length).is_some_and(|end| end <= self.text.range.end)
+    }
+
+    #[inline(always)]
+    fn mark(&mut self, address: usize) {
+        let page = (address - self.start) >> self.shift;
+        self.map[page / 64 % WORDS] |= 1 << (page % 64);
+    }
+
+    /// Where the next window begins.
+    pub(super) fn end(&self) -> usize {
+        self.start + (self.pages << self.shift)
+    }
+
+    /// Whether there are no sites.
+    pub(super) fn is_empty(&self) -> bool {
+        self.map == [0; WORDS]
+    }
+
+    /// From the first page with sites to the last, in runs that are exchanged at once.
+    pub(super) fn runs(&self) -> impl Iterator<Item = Range<usize>> {
+        self.stretches(GAP).map(|pages| self.address(pages.start)..self.address(pages.end))
+    }
+
+    /// Pages with sites that stand one behind the other.
+    pub(super) fn dense(&self) -> impl Iterator<Item = Range<usize>> {
+        self.stretches(1).map(|pages| self.address(pages.start)..self.address(pages.end))
+    }
+
+    /// From the first run to the last.
+    pub(super) fn span(&self) -> Range<usize> {
+        self.runs().fold(usize::MAX..0, |span, run| span.start.min(run.start)..run.end)
+    }
+
+    fn address(&self, page: usize) -> usize {
+        self.start + (page << self.shift)
+    }
+
+    /// Pages from one with sites to another, with fewer than `gap` without sites at any place between.
+    fn stretches(&self, gap: usize) -> impl Iterator<Item = Range<usize>> {
+        let mut at = 0;
+        core::iter::from_fn(move || {
+            let start = self.next(at)?;
+            at = start + 1;
+            while let Some(next) = self.next(at).filter(|&next| next - at < gap) {
+                at = next + 1;
+            }
+            Some(start..at)
+        })
+    }
+
+    /// The first page with sites from this one on.
+    fn next(&self, page: usize) -> Option<usize> {
+        let (mut word, mut bits) = (page / 64, u64::MAX << (page % 64));
+        while word < WORDS {
+            let found = self.map[word] & bits;
+            if found != 0 {
+                return Some(64 * word + found.trailing_zeros() as usize);
+            }
+            (word, bits) = (word + 1, u64::MAX);
+        }
+        None
+    }
+}

@@ -1,0 +1,223 @@
+//! The writers `swap` and `memfd`: a copy of the pages with sites, made from the module's file, takes their place.
+//!
+//! open the file and see that it is the module's -> map its pages a second time, private and writable -> take over what somebody
+//! has changed in the text -> bind the sites in the copy -> for each run of pages: make them executable, and exchange them.
+//!
+//! The pages that have sites are written before they are read. The kernel would have to change a page's entry that was read
+//! first, and to tell all CPUs (on two of them, sixteen pages took three times as long).
+
+use super::super::resolve::Resolver;
+use super::super::window::Window;
+use super::{Refusal, Writer};
+use crate::sys::{self, Errno, File, Mapping};
+use core::ops::Range;
+use invar_arch as arch;
+
+/// Binds the sites of a window that stand in checked form, by `swap` and `memfd` as they are allowed. Sets the bits of the
+/// writers that were `used`.
+///
+/// # Safety
+///
+/// See [`super::window`].
+#[cold]
+pub(super) unsafe fn exchange(
+    window: &Window<'_>,
+    resolver: &mut Resolver<'_>,
+    allowed: [bool; 2],
+    used: &mut u8,
+) -> Result<(), Refusal> {
+    let file = resolver.module.open()?;
+    let copy = Copy::new(window, &file, resolver)?;
+    // SAFETY: the copy is the window's, and its own; the tables are the module's, as the caller vouches.
+    unsafe { resolver.fill(window, copy.delta()) };
+    copy.commit(window, allowed, used)
+}
+
+/// A private copy of the pages of a window.
+struct Copy<'a> {
+    file: &'a File,
+    /// Where the first page of the span is in the file.
+    offset: usize,
+    /// The text.
+    span: Range<usize>,
+    /// The copy of the whole span. Where the text has pages without sites, it is never touched.
+    address: usize,
+    /// Somebody has changed the text.
+    is_changed: bool,
+}
+
+impl<'a> Copy<'a> {
+    fn new(window: &Window<'_>, file: &'a File, resolver: &mut Resolver<'_>) -> Result<Self, Refusal> {
+        let text = window.text;
+        if text.writable {
+            // What the program itself may change.
+            return Err(Refusal::Changed);
+        }
+        resolver.module.is_loaded_from(file).then_some(()).ok_or(Refusal::OtherFile)?;
+        if file.length()? < text.offset + text.range.len() {
+            // Pages that the file does not have kill who touches them.
+            return Err(Refusal::OtherFile);
+        }
+        for run in window.runs() {
+            if !sys::can_be_read(&run) {
+                return Err(Refusal::Unreadable);
+            }
+        }
+        let span = window.span();
+        let offset = (text.offset + span.start).wrapping_sub(text.range.start);
+        let address = sys::map_file(file, offset, span.len(), libc::PROT_READ | libc::PROT_WRITE)?;
+        let mut copy = Self { file, offset, span, address, is_changed: false };
+        let prepared = copy.prepare(window);
+        prepared.inspect_err(|_| copy.forget(&copy.span))?;
+        Ok(copy)
+    }
+
+    /// How far the copy lies behind the text.
+    fn delta(&self) -> usize {
+        self.address.wrapping_sub(self.span.start)
+    }
+
+    /// Has the pages with sites written to, and all of each run as they are in the text.
+    fn prepare(&mut self, window: &Window<'_>) -> Result<(), Refusal> {
+        let delta = self.delta();
+        let page = sys::page_size();
+        for pages in window.dense() {
+            // SAFETY: our own pages.
+            unsafe { sys::populate_for_writing(pages.start.wrapping_add(delta), pages.len()) }?;
+        }
+        for run in window.runs() {
+            for page in run.step_by(page).map(|start| start..start + page) {
+                // SAFETY: the text was found to be readable.
+                let text = unsafe { core::slice::from_raw_parts(page.start as *const u8, page.len()) };
+                // SAFETY: our own pages, which nobody else knows.
+                let copy =
+                    unsafe { core::slice::from_raw_parts_mut(page.start.wrapping_add(delta) as *mut u8, page.len()) };
+                if copy != text {
+                    copy.copy_from_slice(text);
+                    self.is_changed = true;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Exchanges each run of pages for the copy. The copy is gone then.
+    fn commit(self, window: &Window<'_>, [swap, memfd]: [bool; 2], used: &mut u8) -> Result<(), Refusal> {
+        let exchange = Exchange::new(&self, window);
+        let (mut refusal, mut left) = (None, self.span.start);
+        for run in window.runs() {
+            self.forget(&(left..run.start));
+            left = run.end;
+            let mut result = Err(Refusal::Changed);
+            if let Err(why) = exchange.as_ref() {
+                result = Err(*why);
+            } else if let Ok(exchange) = &exchange {
+                if swap {
+                    result = self.swap(&run).and_then(|pages| exchange.with(pages, &run));
+                    if result.is_ok() {
+                        *used |= Writer::Swap as u8;
+                        continue;
+                    }
+                }
+                if memfd && !self.is_changed {
+                    let second = self.memfd(&run).and_then(|pages| exchange.with(pages, &run));
+                    if second.is_ok() {
+                        *used |= Writer::Memfd as u8;
+                    }
+                    result = if swap { second.or(result) } else { second };
+                }
+            }
+            self.forget(&run);
+            refusal = refusal.or(result.err());
+        }
+        refusal.map_or(Ok(()), Err)
+    }
+
+    /// The copy itself, executable.
+    fn swap(&self, run: &Range<usize>) -> Result<Pages, Refusal> {
+        let pages = self.pages(run);
+        // SAFETY: our own pages.
+        unsafe { sys::protect(pages.start, pages.len(), libc::PROT_READ | libc::PROT_EXEC) }?;
+        Ok(Pages::Copy(pages))
+    }
+
+    /// The same bytes in a memfd.
+    fn memfd(&self, run: &Range<usize>) -> Result<Pages, Refusal> {
+        // SAFETY: our own pages.
+        let bytes = unsafe { core::slice::from_raw_parts(self.pages(run).start as *const u8, run.len()) };
+        let file = File::sealed(c"invar", bytes)?;
+        Ok(Pages::Memfd(Mapping::of_file(&file, 0, run.len())?))
+    }
+
+    fn pages(&self, run: &Range<usize>) -> Range<usize> {
+        run.start.wrapping_add(self.delta())..run.end.wrapping_add(self.delta())
+    }
+
+    /// Unmaps the copy of this part of the text.
+    fn forget(&self, part: &Range<usize>) {
+        if !part.is_empty() {
+            // SAFETY: our own pages, which nobody uses any more.
+            unsafe { sys::unmap(self.pages(part).start, part.len()) };
+        }
+    }
+}
+
+/// Executable pages that are to take the place of text.
+enum Pages {
+    Copy(Range<usize>),
+    Memfd(Mapping),
+}
+
+/// What exchanges pages, from a place that stays.
+struct Exchange<'a> {
+    copy: &'a Copy<'a>,
+    /// A second mapping of the function's own page, where that is in the text that is exchanged.
+    _mapping: Option<Mapping>,
+    function: unsafe extern "C" fn(usize, usize, usize, usize, usize) -> isize,
+}
+
+impl<'a> Exchange<'a> {
+    fn new(copy: &'a Copy<'a>, window: &Window<'_>) -> Result<Self, Refusal> {
+        let function = arch::exchange as unsafe extern "C" fn(usize, usize, usize, usize, usize) -> isize;
+        let (start, end) = (function as usize, function as usize + arch::EXCHANGE_LENGTH);
+        if !window.runs().any(|run| start < run.end && run.start < end) {
+            return Ok(Self { copy, _mapping: None, function });
+        }
+        let page = sys::page_size();
+        let pages = start & !(page - 1)..end.next_multiple_of(page);
+        let offset = (copy.offset + pages.start).wrapping_sub(copy.span.start);
+        let mapping = Mapping::of_file(copy.file, offset, pages.len())?;
+        let place = mapping.start() + (start - pages.start);
+        // SAFETY: both are readable, and end behind the function.
+        let [here, there] =
+            [start, place].map(|at| unsafe { core::slice::from_raw_parts(at as *const u8, arch::EXCHANGE_LENGTH) });
+        if here != there {
+            return Err(Refusal::Changed);
+        }
+        // SAFETY: the bytes of the function, which can be executed at any address.
+        let function = unsafe {
+            core::mem::transmute::<usize, unsafe extern "C" fn(usize, usize, usize, usize, usize) -> isize>(place)
+        };
+        Ok(Self { copy, _mapping: Some(mapping), function })
+    }
+
+    /// Has the pages take the place of a run of text.
+    fn with(&self, pages: Pages, run: &Range<usize>) -> Result<(), Refusal> {
+        let from = match &pages {
+            Pages::Copy(pages) => pages.start,
+            Pages::Memfd(mapping) => mapping.start(),
+        };
+        let offset = self.copy.offset + (run.start - self.copy.span.start);
+        // SAFETY: our own pages, which mean the same as the text that they replace, as the file's do; and the function is not in
+        // that text.
+        let result = unsafe { (self.function)(from, run.len(), run.start, self.copy.file.descriptor(), offset) };
+        if result as usize != run.start {
+            return Err(Errno(-result as i32).into());
+        }
+        if let Pages::Memfd(mapping) = pages {
+            // It is the text now.
+            core::mem::forget(mapping);
+        }
+        Ok(())
+    }
+}
