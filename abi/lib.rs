@@ -8,7 +8,7 @@
 mod site;
 pub mod x86_64;
 
-pub use site::{Code, Kind, Site};
+pub use site::{Code, Kind, NearBranch, Site};
 
 /// The note's owner, with the NUL that its size counts.
 pub const OWNER: &[u8; 6] = b"invar\0";

@@ -41,6 +41,19 @@ pub struct Site {
     pub value: u8,
 }
 
+/// A branch, by what its record says, in a module that is smaller than 2 GiB.
+#[derive(Clone, Copy, Debug)]
+pub struct NearBranch {
+    /// From the site's first byte to the target's.
+    pub to_target: i32,
+    /// From the site's first byte to the key's state.
+    pub to_state: i32,
+    /// As in [`Site`].
+    pub length: u8,
+    /// As in [`Site`].
+    pub value: u8,
+}
+
 /// The bytes of one site: of one instruction of a machine whose instructions have four, or of up to three of x86-64's.
 ///
 /// Kept as the first eight and the last eight, which overlap where there are fewer than sixteen: two moves store or compare
@@ -80,6 +93,12 @@ impl Code {
     #[inline(always)]
     pub const fn last(&self) -> u64 {
         self.last
+    }
+
+    /// A number that other bytes would seldom give.
+    #[inline(always)]
+    pub const fn print(&self) -> u64 {
+        self.first ^ self.last.rotate_left(32)
     }
 
     /// Copies the bytes to the front of `bytes`, and returns those.

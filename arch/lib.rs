@@ -8,8 +8,8 @@
 //! |---|---|
 //! | `NAME`, `PATCHES` | the folder's name; whether its sites can be bound at all |
 //! | `__site!` | emits one checked site and its record |
-//! | [`checked`], [`bound`] | the bytes of a site before and after binding |
-//! | [`store`], [`stands`] | puts them to their place, and looks whether they are there |
+//! | [`checked`], [`bound`], [`near_branch`] | the bytes of a site before and after binding |
+//! | [`store`], [`stands`], [`print`] | puts them to their place, looks whether they are there, and what is |
 //! | [`exchange`] | exchanges pages of code, also those that it is called from |
 //! | [`synchronise`] | makes this CPU see the code that was just written |
 //! | [`syscall`], [`syscall_for_resolvers`] | a raw system call: `-errno` on failure, `errno` untouched |
@@ -56,8 +56,8 @@ pub use cpu::cpu_features_of;
 pub use cpu::{FEATURE_SOURCE, FEATURES, cpu_features, cpu_features_for_resolvers, level};
 pub use machine::{
     EXCHANGE_LENGTH, IFUNC, NAME, Observer, PATCHES, PRCTL, RSEQ_SIGNATURE, SYS_RSEQ, area, bound, checked, exchange,
-    holds_area, is_glibc, libc_area, observe, own_area_offset, stands, start, store, synchronise, syscall,
-    syscall_for_resolvers, take_back, thread_pointer, ticks,
+    holds_area, is_glibc, libc_area, near_branch, observe, own_area_offset, print, stands, start, store, synchronise,
+    syscall, syscall_for_resolvers, take_back, thread_pointer, ticks,
 };
 #[doc(hidden)]
 pub use message::Message;

@@ -7,7 +7,7 @@ mod symbol;
 
 pub use symbol::IFUNC;
 
-use invar_abi::{Code, Site};
+use invar_abi::{Code, NearBranch, Site};
 
 /// This folder's name.
 pub const NAME: &str = "portable";
@@ -35,6 +35,11 @@ pub fn checked(_site: &Site) -> Option<Code> {
 }
 
 /// There are no sites.
+pub fn near_branch<R>(_branch: NearBranch, _value: u8, _then: impl FnOnce(Code, Code) -> R) -> Option<R> {
+    None
+}
+
+/// There are no sites.
 pub fn bound(_site: &Site, _value: u8, _request_offset: i32) -> Option<Code> {
     None
 }
@@ -53,6 +58,15 @@ pub unsafe fn store(_code: Code, _to: *mut u8) {}
 /// None: there is no site's code.
 pub unsafe fn stands(_code: Code, _at: *const u8) -> bool {
     false
+}
+
+/// No site's code is anywhere.
+///
+/// # Safety
+///
+/// None: nothing is read.
+pub unsafe fn print(_at: *const u8, _length: usize) -> u64 {
+    0
 }
 
 /// No code is ever exchanged.

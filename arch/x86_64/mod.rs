@@ -16,9 +16,9 @@ pub use area::{
     RSEQ_SIGNATURE, SYS_RSEQ, area, holds_area, is_glibc, libc_area, own_area_offset, take_back, thread_pointer,
 };
 pub use exchange::{EXCHANGE_LENGTH, exchange};
-pub use invar_abi::x86_64::{bound, checked};
+pub use invar_abi::x86_64::{bound, checked, near_branch};
 pub use observe::{Observer, observe};
-pub use site::{stands, store};
+pub use site::{print, stands, store};
 pub use symbol::IFUNC;
 pub use system::{PRCTL, synchronise, syscall, syscall_for_resolvers, ticks};
 pub use thread::start;

@@ -91,3 +91,18 @@ pub unsafe fn stands(code: Code, at: *const u8) -> bool {
             && at.add(code.len() - 8).cast::<u64>().read_unaligned() == code.last()
     }
 }
+
+/// [`Code::print`] of a site's bytes at `at`; 0 for a length that no site of this machine has.
+///
+/// # Safety
+///
+/// `at` must be valid for reads of this many bytes, if they are no more than [`Code::LONGEST`].
+#[inline(always)]
+pub unsafe fn print(at: *const u8, length: usize) -> u64 {
+    let behind = length.wrapping_sub(8);
+    if behind > Code::LONGEST - 8 {
+        return 0;
+    }
+    // SAFETY: both lie in the length.
+    unsafe { at.cast::<u64>().read_unaligned() ^ at.add(behind).cast::<u64>().read_unaligned().rotate_left(32) }
+}

@@ -17,6 +17,7 @@ use crate::module::Module;
 use crate::sys;
 use core::sync::atomic::Ordering::{Relaxed, Release};
 use invar_arch as arch;
+use resolve::Filled;
 pub(crate) use resolve::{Resolver, inspect};
 pub use status::{Fault, Reason, SiteStatus};
 use window::Window;
@@ -68,36 +69,34 @@ fn objection(module: &Module<'_>, wish: Wish) -> Option<Reason> {
 /// As for [`bind`].
 unsafe fn commit(module: &Module<'_>, wish: Wish) -> Option<Reason> {
     let mut resolver = Resolver::new(module);
+    let mut total = Filled::default();
     let mut refusal = None;
+    let mut is_read_back = true;
     for text in module.texts() {
         let mut start = text.range.start;
         while start < text.range.end {
             let window = Window::new(module, &text, start);
             start = window.end();
-            if !window.is_empty() {
-                // SAFETY: as the caller vouches.
-                refusal = unsafe { write::window(&window, &mut resolver, wish) }.err().or(refusal);
+            if window.is_empty() {
+                continue;
+            }
+            // SAFETY: as the caller vouches.
+            match unsafe { write::window(&window, &mut resolver, wish) } {
+                Ok(filled) => {
+                    is_read_back &= resolver.reads_back(&window, &filled);
+                    total.bound += filled.bound;
+                    total.left += filled.left;
+                }
+                Err(why) => refusal = refusal.or(Some(why)),
             }
         }
     }
-    let unreadable = count(module, &mut resolver);
+    let unreadable = (!is_read_back || refusal.is_some()) && resolver.count(&mut total);
+    module.outcome.bound.store(total.bound, Relaxed);
+    module.outcome.left.store(total.left, Relaxed);
     match refusal {
         Some(Refusal::Writable(errno)) => Some(Reason::Writable(errno)),
         _ if unreadable => Some(Reason::Unreadable),
         refusal => refusal.map(Reason::from),
     }
-}
-
-/// Reads every site back that has a form to bind; whether there are some that cannot be read.
-fn count(module: &Module<'_>, resolver: &mut Resolver<'_>) -> bool {
-    let (mut bound, mut left, mut unreadable) = (0, 0, false);
-    for record in module.sites {
-        let Some((site, code)) = resolver.to_bind(record) else { continue };
-        let readable = resolver.is_readable(&site);
-        unreadable |= !readable;
-        if readable && resolve::reads(&site, code) { bound += 1 } else { left += 1 }
-    }
-    module.outcome.bound.store(bound, Relaxed);
-    module.outcome.left.store(left, Relaxed);
-    unreadable
 }

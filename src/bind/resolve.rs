@@ -35,7 +35,7 @@ pub(crate) fn inspect(resolver: &mut Resolver<'_>, record: &SiteRecord) -> (Site
 
 /// Whether this code stands at the site, which can be read.
 #[inline(always)]
-pub(super) fn reads(site: &Site, code: Code) -> bool {
+fn reads(site: &Site, code: Code) -> bool {
     // SAFETY: a resolved site lies whole in its module's text, which was found to be readable.
     code.len() == site.length as usize && unsafe { arch::stands(code, site.address as usize as *const u8) }
 }
@@ -89,6 +89,39 @@ impl<'a> Text<'a> {
     }
 }
 
+/// What came of filling memory with the sites of a window.
+#[derive(Default)]
+pub(super) struct Filled {
+    /// Sites that stand there in bound form.
+    pub(super) bound: u32,
+    /// Others that have one.
+    pub(super) left: u32,
+    /// Of the bytes of all sites, in the order of the table.
+    print: u64,
+}
+
+impl Filled {
+    /// Binds the site at `place`, if it stands in checked form; returns the print of what stands there then.
+    ///
+    /// # Safety
+    ///
+    /// `place` must be valid for reads and writes of the forms' length.
+    #[inline(always)]
+    unsafe fn put(&mut self, (checked, bound): (Code, Code), place: *mut u8) -> u64 {
+        // SAFETY: as the caller vouches.
+        unsafe {
+            if arch::stands(checked, place) {
+                arch::store(bound, place);
+            } else if !arch::stands(bound, place) {
+                self.left += 1;
+                return arch::print(place, checked.len());
+            }
+        }
+        self.bound += 1;
+        bound.print()
+    }
+}
+
 /// More keys than most modules have. Beyond, each change from key to key looks through the key table.
 const SLOTS: usize = 128;
 
@@ -96,17 +129,32 @@ const SLOTS: usize = 128;
 pub(crate) struct Resolver<'a> {
     pub(super) module: &'a Module<'a>,
     text: Text<'a>,
-    /// The states last met, by their addresses, which are 256 bytes apart; and their keys' flags.
+    /// The module's first segment of text, if the module is smaller than 2 GiB.
+    near: Range<usize>,
+    /// The keys last met, by the addresses of their states, which are 256 bytes apart; and their flags.
     keys: [(Option<&'a State>, u8); SLOTS],
+    /// The same of those that are sealed.
+    values: [Sealed; SLOTS],
+}
+
+/// A key that has its value.
+#[derive(Clone, Copy)]
+struct Sealed {
+    /// The address of its state; one that has another slot, where the slot's key is not sealed.
+    state: usize,
+    value: u8,
 }
 
 impl<'a> Resolver<'a> {
     pub(crate) fn new(module: &'a Module<'a>) -> Self {
-        Self { module, text: Text::of(module), keys: [(None, 0); SLOTS] }
+        let is_near = module.range().len() < 1 << 31;
+        let near = module.texts().next().filter(|_| is_near).map_or(0..0, |text| text.range);
+        let mut values = [Sealed { state: 0, value: 0 }; SLOTS];
+        values[0].state = size_of::<State>();
+        Self { module, text: Text::of(module), near, keys: [(None, 0); SLOTS], values }
     }
 
     /// The site of this record of the module's table, and its key's state.
-    #[inline(always)]
     fn site(&mut self, record: &SiteRecord) -> Result<(Site, &'a State), Fault> {
         let (address, target, state) = (record.address(), leads_to(&record.target), leads_to(&record.state));
         let length = record.length;
@@ -123,18 +171,23 @@ impl<'a> Resolver<'a> {
         Ok((Site { address, target, state, length, kind, value: record.value }, key))
     }
 
-    /// The site of a record that has a form to bind, and that.
-    #[inline(always)]
-    pub(super) fn to_bind(&mut self, record: &SiteRecord) -> Option<(Site, Code)> {
-        let (site, key) = self.site(record).ok()?;
-        let code = self.bound(&site, key)?;
-        Some((site, code))
-    }
-
-    /// Whether a site of the text can be read.
-    #[inline]
-    pub(super) fn is_readable(&mut self, site: &Site) -> bool {
-        self.text.is_readable(site)
+    /// Counts the sites one by one that have a form to bind; whether there are some that cannot be read.
+    #[cold]
+    pub(super) fn count(&mut self, total: &mut Filled) -> bool {
+        let mut unreadable = false;
+        (total.bound, total.left) = (0, 0);
+        for record in self.module.sites {
+            if let Ok((site, key)) = self.site(record)
+                && let Some(code) = self.bound(&site, key)
+            {
+                let readable = self.text.is_readable(&site);
+                unreadable |= !readable;
+                let is_bound = readable && reads(&site, code);
+                total.bound += u32::from(is_bound);
+                total.left += u32::from(!is_bound);
+            }
+        }
+        unreadable
     }
 
     /// Binds the sites of a window that stand in checked form, in memory that lies `delta` bytes behind the text.
@@ -142,26 +195,66 @@ impl<'a> Resolver<'a> {
     /// # Safety
     ///
     /// There, the window's runs must be mapped and writable, and nobody else may use them. The keys have their final values.
-    pub(super) unsafe fn fill(&mut self, window: &Window<'_>, delta: usize) {
+    pub(super) unsafe fn fill(&mut self, window: &Window<'_>, delta: usize) -> Filled {
+        let mut filled = Filled::default();
         for record in self.module.sites {
-            let Some((site, code)) = self.to_bind(record) else { continue };
-            let address = site.address as usize;
-            if !window.holds(address, site.length.into()) {
-                continue;
-            }
-            let Some(checked) = arch::checked(&site) else { continue };
+            let address = record.address();
             let place = address.wrapping_add(delta) as *mut u8;
-            // SAFETY: a site of the window lies whole in its runs, and both forms have its length.
-            unsafe {
-                if arch::stands(checked, place) {
-                    arch::store(code, place);
-                }
+            let print = if window.holds_any(address)
+                // SAFETY: a site of the window lies whole in its runs.
+                && let Some(print) = self.with_near_forms(record, |forms| unsafe { filled.put(forms, place) })
+            {
+                print
+            } else if window.holds(address, record.length.into()) {
+                // SAFETY: as above.
+                unsafe { self.fill_other(record, place, &mut filled) }
+            } else {
+                continue;
+            };
+            filled.print = filled.print.rotate_left(1) ^ print;
+        }
+        filled
+    }
+
+    /// # Safety
+    ///
+    /// See [`fill`](Self::fill).
+    #[cold]
+    #[inline(never)]
+    unsafe fn fill_other(&mut self, record: &SiteRecord, place: *mut u8, filled: &mut Filled) -> u64 {
+        let forms =
+            self.site(record).ok().and_then(|(site, key)| Some((arch::checked(&site)?, self.bound(&site, key)?)));
+        // SAFETY: as the caller vouches.
+        unsafe { forms.map_or_else(|| arch::print(place, record.length.into()), |forms| filled.put(forms, place)) }
+    }
+
+    /// Whether all sites of a window read in the text as they did in the memory that was filled.
+    pub(super) fn reads_back(&self, window: &Window<'_>, filled: &Filled) -> bool {
+        let mut print = 0_u64;
+        for record in self.module.sites {
+            let (address, length) = (record.address(), usize::from(record.length));
+            if window.holds(address, length) {
+                // SAFETY: it lies whole in the window's runs, which were found to be readable.
+                print = print.rotate_left(1) ^ unsafe { arch::print(address as *const u8, length) };
             }
+        }
+        print == filled.print
+    }
+
+    /// Gives `then` the checked form of a record's site, which is known to lie in the text, and the one that binds it to its key's
+    /// value: in line, where the site is what most are, a branch of a key that was met before, into the segment that was met last.
+    #[inline(always)]
+    fn with_near_forms<R>(&self, record: &SiteRecord, then: impl FnOnce((Code, Code)) -> R) -> Option<R> {
+        let (target, state) = (leads_to(&record.target), leads_to(&record.state));
+        let slot = &self.values[state / size_of::<State>() % SLOTS];
+        if slot.state == state && self.near.contains(&target) {
+            arch::near_branch(record.near_branch()?, slot.value, |checked, bound| then((checked, bound)))
+        } else {
+            None
         }
     }
 
     /// The bytes that bind the site to its key's value, if it has one.
-    #[inline(always)]
     fn bound(&self, site: &Site, key: &State) -> Option<Code> {
         let (value, request_offset) = (key.value(), self.module.outcome.request_offset.load(Relaxed));
         // Without memory for requests there is no form that makes one.
@@ -170,12 +263,11 @@ impl<'a> Resolver<'a> {
     }
 
     /// The key whose state has this address, and its flags.
-    #[inline(always)]
+    #[inline]
     fn key(&mut self, state: usize) -> Option<(&'a State, u8)> {
         let slot = state / size_of::<State>() % SLOTS;
-        let (key, flags) = self.keys[slot];
-        match key {
-            Some(key) if core::ptr::from_ref(key) as usize == state => Some((key, flags)),
+        match self.keys[slot] {
+            (Some(key), flags) if core::ptr::from_ref(key) as usize == state => Some((key, flags)),
             _ => self.look_up(slot, state),
         }
     }
@@ -184,6 +276,8 @@ impl<'a> Resolver<'a> {
     fn look_up(&mut self, slot: usize, state: usize) -> Option<(&'a State, u8)> {
         let key = self.module.key_at(state)?;
         self.keys[slot] = (Some(key.state), key.flags);
+        let sealed = if key.state.decided() { state } else { state ^ size_of::<State>() };
+        self.values[slot] = Sealed { state: sealed, value: key.state.value() };
         Some((key.state, key.flags))
     }
 }

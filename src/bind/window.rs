@@ -3,6 +3,7 @@
 use crate::module::{Module, TextSegment};
 use crate::sys;
 use core::ops::Range;
+use invar_abi::Code;
 
 /// Words of a window's map, with one bit for each page: 128 MiB of text where a page has 4 KiB, and no more of the stack than one
 /// page.
@@ -18,8 +19,12 @@ pub(super) struct Window<'a> {
     pub(super) text: &'a TextSegment,
     /// The first page's address.
     start: usize,
-    /// How many pages; sites begin in these.
-    pages: usize,
+    /// Where sites may lie: the segment's bytes from the window's first page on.
+    sites: Range<usize>,
+    /// How many of these bytes may be a site's first.
+    begin: usize,
+    /// How many of them may be the first of any site, however long.
+    inside: usize,
     shift: u32,
     map: [u64; WORDS],
 }
@@ -31,23 +36,41 @@ impl<'a> Window<'a> {
         let shift = sys::page_size().trailing_zeros();
         let first = start >> shift;
         let pages = (((text.range.end - 1) >> shift) - first + 1).min(MOST);
-        let mut window = Self { text, start: first << shift, pages, shift, map: [0; WORDS] };
+        let start = first << shift;
+        let sites = text.range.start.max(start)..text.range.end;
+        let begin = (pages << shift) - (sites.start - start);
+        let inside = begin.min(sites.len().saturating_sub(Code::LONGEST));
+        let mut window = Self { text, start, sites, begin, inside, shift, map: [0; WORDS] };
+        // Where sites lie whole in the page that was marked last.
+        let mut marked = 0..0;
         for record in module.sites {
-            let (address, length) = (record.address(), usize::from(record.length));
-            if length > 0 && window.holds(address, length) {
+            let address = record.address();
+            if !marked.contains(&address) && window.holds(address, record.length.into()) {
                 window.mark(address);
-                window.mark(address + length - 1);
+                window.mark(address + usize::from(record.length).clamp(1, Code::LONGEST) - 1);
+                let page = address >> shift << shift;
+                marked = page..page + (1 << shift) - Code::LONGEST;
             }
         }
         window
     }
 
-    /// Whether a site begins in the window; then it lies in pages of the map.
+    /// Whether a site begins in the window, and lies whole in the segment; then it lies in pages of the map.
     #[inline(always)]
     pub(super) fn holds(&self, address: usize, length: usize) -> bool {
-        address.wrapping_sub(self.start) < self.pages << self.shift
-            && address >= self.text.range.start
-            && address.checked_add(length).is_some_and(|end| end <= self.text.range.end)
+        self.holds_any(address) || self.holds_last(address, length)
+    }
+
+    /// Whether that is so whatever the length, of those that sites have.
+    #[inline(always)]
+    pub(super) fn holds_any(&self, address: usize) -> bool {
+        address.wrapping_sub(self.sites.start) < self.inside
+    }
+
+    #[cold]
+    fn holds_last(&self, address: usize, length: usize) -> bool {
+        let offset = address.wrapping_sub(self.sites.start);
+        offset < self.begin && length <= Code::LONGEST && length <= self.sites.len() - offset
     }
 
     #[inline(always)]
@@ -58,7 +81,7 @@ impl<'a> Window<'a> {
 
     /// Where the next window begins.
     pub(super) fn end(&self) -> usize {
-        self.start + (self.pages << self.shift)
+        self.sites.start + self.begin
     }
 
     /// Whether there are no sites.

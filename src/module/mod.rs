@@ -549,7 +549,6 @@ impl<'a> Module<'a> {
     }
 
     /// From its first segment's start to its last one's end.
-    #[cfg(feature = "profile")]
     pub(crate) fn range(&self) -> Range<usize> {
         let ranges = || self.segments.of_type(libc::PT_LOAD).map(|(range, _)| range);
         let start = ranges().map(|range| range.start).min().unwrap_or(0);
@@ -1132,7 +1131,6 @@ mod tests {
         let (module, start, end) = (image.module(), image.start(), &raw const image.headers as usize);
         assert!(module.contains(start) && module.contains(end - 1));
         assert!(!module.contains(start - 1) && !module.contains(end));
-        #[cfg(feature = "profile")]
         assert_eq!(module.range(), start..end);
         assert_eq!(module.text(start, 64), Some(start..start + 64));
         assert!(module.text(start, 65).is_none() && module.text(start + 64, 1).is_none());

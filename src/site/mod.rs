@@ -2,7 +2,7 @@
 
 mod dispatch;
 
-use invar_abi::Kind;
+use invar_abi::{Kind, NearBranch};
 
 /// The address that a distance in a record leads to: it counts from its own field.
 #[inline(always)]
@@ -28,6 +28,18 @@ impl SiteRecord {
     #[inline]
     pub(crate) fn address(&self) -> usize {
         leads_to(&self.site)
+    }
+
+    /// What it says of a branch, if it is one, in a module that is smaller than 2 GiB.
+    #[inline(always)]
+    pub(crate) fn near_branch(&self) -> Option<NearBranch> {
+        (self.kind == Kind::Branch as u8 && self.flags == 0).then(|| NearBranch {
+            // Each distance counts from its own field.
+            to_target: self.target.wrapping_sub(self.site).wrapping_add(4),
+            to_state: self.state.wrapping_sub(self.site).wrapping_add(8),
+            length: self.length,
+            value: self.value,
+        })
     }
 
     /// Whether it is a slice site, of the key whose state has this address.

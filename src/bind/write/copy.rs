@@ -6,7 +6,7 @@
 //! The pages that have sites are written before they are read. The kernel would have to change a page's entry that was read
 //! first, and to tell all CPUs (on two of them, sixteen pages took three times as long).
 
-use super::super::resolve::Resolver;
+use super::super::resolve::{Filled, Resolver};
 use super::super::window::Window;
 use super::{Refusal, Writer};
 use crate::sys::{self, Errno, File, Mapping};
@@ -25,12 +25,12 @@ pub(super) unsafe fn exchange(
     resolver: &mut Resolver<'_>,
     allowed: [bool; 2],
     used: &mut u8,
-) -> Result<(), Refusal> {
+) -> Result<Filled, Refusal> {
     let file = resolver.module.open()?;
     let copy = Copy::new(window, &file, resolver)?;
     // SAFETY: the copy is the window's, and its own; the tables are the module's, as the caller vouches.
-    unsafe { resolver.fill(window, copy.delta()) };
-    copy.commit(window, allowed, used)
+    let filled = unsafe { resolver.fill(window, copy.delta()) };
+    copy.commit(window, allowed, used).map(|()| filled)
 }
 
 /// A private copy of the pages of a window.

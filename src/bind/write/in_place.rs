@@ -5,7 +5,7 @@
 //! linked into its user), and where executable memory can be had but not regained (`PR_SET_MDWE`) the first call is
 //! refused and not the last. Signals wait until all is written: a handler could meet half a site.
 
-use super::super::resolve::Resolver;
+use super::super::resolve::{Filled, Resolver};
 use super::super::window::Window;
 use super::Refusal;
 use crate::sys::{self, Errno, File, Silence};
@@ -20,7 +20,7 @@ const WRITABLE: i32 = libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC;
 ///
 /// See [`super::window`].
 #[cold]
-pub(super) unsafe fn write(window: &Window<'_>, resolver: &mut Resolver<'_>) -> Result<(), Refusal> {
+pub(super) unsafe fn write(window: &Window<'_>, resolver: &mut Resolver<'_>) -> Result<Filled, Refusal> {
     match sys::threads() {
         Ok(1) => {}
         Ok(threads) => return Err(Refusal::Threads(threads)),
@@ -39,12 +39,13 @@ pub(super) unsafe fn write(window: &Window<'_>, resolver: &mut Resolver<'_>) -> 
         let _ = unsafe { sys::populate_for_writing(pages.start, pages.len()) };
     }
     // SAFETY: the text itself, which is writable now, and which no other thread executes.
-    unsafe { resolver.fill(window, 0) };
+    let filled = unsafe { resolver.fill(window, 0) };
     arch::synchronise();
     // SAFETY: the protection that the pages had.
     let restore = || unsafe { sys::protect(span.start, span.len(), protection) };
     // Twice: the kernel may have been short of memory for a moment.
-    restore().or_else(|_| restore()).map_err(|Errno(errno)| Refusal::Writable(errno))
+    restore().or_else(|_| restore()).map_err(|Errno(errno)| Refusal::Writable(errno))?;
+    Ok(filled)
 }
 
 /// The protection of the one private mapping that holds `pages` whole, from `/proc/self/maps`.

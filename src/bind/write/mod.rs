@@ -11,7 +11,7 @@
 mod copy;
 mod in_place;
 
-use super::resolve::Resolver;
+use super::resolve::{Filled, Resolver};
 use super::status::Reason;
 use super::window::Window;
 use crate::sys::Errno;
@@ -113,31 +113,26 @@ impl From<Refusal> for Reason {
 ///
 /// The tables must be the module's, and its keys have their final values.
 #[cold]
-pub(super) unsafe fn window(window: &Window<'_>, resolver: &mut Resolver<'_>, wish: Wish) -> Result<(), Refusal> {
-    let (swap, memfd) = (wish.allows(Writer::Swap), wish.allows(Writer::Memfd));
+pub(super) unsafe fn window(window: &Window<'_>, resolver: &mut Resolver<'_>, wish: Wish) -> Result<Filled, Refusal> {
     let mut used = 0;
-    let mut refusal = None;
+    let (swap, memfd) = (wish.allows(Writer::Swap), wish.allows(Writer::Memfd));
+    let mut result = Err(Refusal::Changed);
     if swap || memfd {
         // SAFETY: as the caller vouches.
-        let result = unsafe { copy::exchange(window, resolver, [swap, memfd], &mut used) };
-        refusal = result.err();
+        result = unsafe { copy::exchange(window, resolver, [swap, memfd], &mut used) };
     }
-    if wish.allows(Writer::Mprotect) && (refusal.is_some() || !swap && !memfd) {
+    if wish.allows(Writer::Mprotect) && result.is_err() {
         // SAFETY: as the caller vouches.
-        match unsafe { in_place::write(window, resolver) } {
-            Err(later @ Refusal::Writable(_)) => {
-                used |= Writer::Mprotect as u8;
-                refusal = Some(later);
-            }
-            Err(later) => refusal = refusal.or(Some(later)),
-            Ok(()) => {
-                used |= Writer::Mprotect as u8;
-                refusal = None;
-            }
+        let later = unsafe { in_place::write(window, resolver) };
+        if matches!(later, Ok(_) | Err(Refusal::Writable(_))) {
+            used |= Writer::Mprotect as u8;
+        }
+        if used & Writer::Mprotect as u8 != 0 || !swap && !memfd {
+            result = later;
         }
     }
     resolver.module.outcome.writers.fetch_or(used, Relaxed);
-    refusal.map_or(Ok(()), Err)
+    result
 }
 
 #[cfg(test)]
