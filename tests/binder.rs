@@ -259,7 +259,7 @@ fn a_runtime_leaves_what_it_bound() {
     let program = Build::release().program("story");
     let tale = common::in_front(|| tale(command(&program).env("INVAR_REPORT", "stderr")));
     tale.program().assert_bound();
-    assert_eq!(tale.program().writers, "mem");
+    assert_eq!(tale.program().writers, "swap");
     assert_eq!(tale.errors, "", "who bound nothing has nothing to report at load");
     // What nobody bound, it binds.
     let own = tale_of_the_runtime(&program);

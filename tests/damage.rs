@@ -326,7 +326,7 @@ fn records_twice_or_blank() {
         let mut bytes = image.bytes.clone();
         bytes[spare..spare + 16].copy_from_slice(&record);
         let copy = Temporary::executable("records", &bytes);
-        for writer in ["mem", "mprotect"] {
+        for writer in ["swap", "memfd", "mprotect"] {
             let settings = [("INVAR", "require"), ("INVAR_KEYS", "slice=force"), ("INVAR_WRITER", writer)];
             let tale = tale(command(&copy.0).envs(settings));
             tale.assert_consistent();

@@ -70,7 +70,7 @@ fn every_setting_gives_the_same_results() {
         &[("INVAR", "off")],
         &[("INVAR", "auto")],
         &[("INVAR_WRITER", "off")],
-        &[("INVAR_WRITER", "mem")],
+        &[("INVAR_WRITER", "swap")],
         &[("INVAR_WRITER", "mprotect")],
         &[("INVAR_GUARD", "1")],
         &[("INVAR_KEYS", "slice=off")],

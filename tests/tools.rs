@@ -316,7 +316,7 @@ fn text_in_a_shared_mapping() {
     let library = piece("shared.so", &["-DSHARED"]);
     assert_left(&library, &["piece", "5"], "piece(5) = 1006\n", 0, SHARED);
     // 0 is what it says where the file has changed.
-    for writer in ["mem", "mprotect"] {
+    for writer in ["swap", "memfd", "mprotect"] {
         let (_, out, _) = said(caller("caller", &[]).arg(&library).args(["piece", "5"]), "INVAR_WRITER", writer);
         assert_eq!(out, "piece(5) = 1006\n", "{writer}");
     }

@@ -190,7 +190,7 @@ fn a_process_that_the_binder_in_c_has_bound_is() {
         (&true.into(), &records.into()),
         "{module:#}"
     );
-    assert_eq!(module["outcome"]["writers"][0], "mem", "{module:#}");
+    assert_eq!(module["outcome"]["writers"][0], "swap", "{module:#}");
     let list = site_list(&document);
     assert_eq!((list.len(), records >= 4), (records, true));
     assert!(list.iter().all(|site| site["status"] == "bound"), "{module:#}");

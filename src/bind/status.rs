@@ -98,7 +98,9 @@ impl Reason {
                 "only the writer mprotect was left, which changes code while the process has one thread, and an emulator's \
                  threads count, and what io_uring or another part of the kernel runs for it; threads:"
             }
-            Self::ThreadsUnknown(_) => "/proc/self/task does not tell the number of threads: errno",
+            Self::ThreadsUnknown(_) => {
+                "only the writer mprotect was left, and /proc/self/task does not tell the number of threads: errno"
+            }
             Self::Refused(_) => "every writer was refused, the first with errno",
             Self::Writable(_) => "its text stays writable, as the protection that it had was refused with errno",
             Self::Rewritten => {

@@ -14,10 +14,10 @@ pub enum Refused {
     /// A seccomp filter against `mprotect` with `PROT_EXEC` and without `PROT_WRITE` (`EPERM`): who makes text writable cannot
     /// take that back.
     MprotectBack,
-    /// A seccomp filter against opening any file to read and write (`EPERM`), so `/proc/self/mem` too.
-    OpenReadWrite,
-    /// A seccomp filter against `pwrite64` (`EPERM`): `/proc/self/mem` opens, and cannot be written.
-    Pwrite,
+    /// A seccomp filter against `mremap` (`EPERM`).
+    Mremap,
+    /// A seccomp filter against `memfd_create` (`EPERM`).
+    Memfd,
     /// A seccomp filter against `statx` (`EPERM`), which tells the number of threads.
     Statx,
 }
@@ -48,8 +48,8 @@ impl Refused {
             Self::MprotectBack => {
                 filter_unless(libc::SYS_mprotect, Some((2, libc::PROT_EXEC)), libc::PROT_WRITE, REFUSE)
             }
-            Self::OpenReadWrite => filter(libc::SYS_openat, Some((2, libc::O_RDWR)), REFUSE),
-            Self::Pwrite => filter(libc::SYS_pwrite64, None, REFUSE),
+            Self::Mremap => filter(libc::SYS_mremap, None, REFUSE),
+            Self::Memfd => filter(libc::SYS_memfd_create, None, REFUSE),
             Self::Statx => filter(libc::SYS_statx, None, REFUSE),
         }
     }
