@@ -416,7 +416,7 @@ fn the_report_says_why_a_key_is_undecided() {
 const MISSPELT: [(&str, &str, &str); 15] = [
     ("INVAR", "requrie", "INVAR=requrie is ignored: its values are off auto require"),
     ("INVAR", "OFF", "INVAR=OFF is ignored: its values are off auto require"),
-    ("INVAR_WRITER", "laser", "INVAR_WRITER=laser is ignored: its values are off auto mem mprotect"),
+    ("INVAR_WRITER", "laser", "INVAR_WRITER=laser is ignored: its values are off auto swap memfd mprotect"),
     ("INVAR_SLICE", "all", "INVAR_SLICE=all is ignored: its values are off count profile"),
     ("INVAR_GUARD", "yes", "INVAR_GUARD=yes is ignored: its values are 0 1"),
     ("INVAR_HELP", "yes", "INVAR_HELP=yes is ignored: its values are 0 1"),

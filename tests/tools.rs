@@ -312,13 +312,23 @@ fn text_that_cannot_be_read() {
     assert_eq!(ends(&report(&["unlocked", "7", "piece_report"])), ["bound to on", "checked"].map(String::from).into());
 }
 
+/// Pages of its own take the place of those that other processes have too.
 fn text_in_a_shared_mapping() {
     let library = piece("shared.so", &["-DSHARED"]);
-    assert_left(&library, &["piece", "5"], "piece(5) = 1006\n", 0, SHARED);
-    // 0 is what it says where the file has changed.
-    for writer in ["swap", "memfd", "mprotect"] {
-        let (_, out, _) = said(caller("caller", &[]).arg(&library).args(["piece", "5"]), "INVAR_WRITER", writer);
+    for writer in ["auto", "swap", "memfd", "mprotect"] {
+        let (_, out, errors) = said(
+            caller("caller", &[]).env("INVAR_WRITER", writer).arg(&library).args(["piece", "5"]),
+            "INVAR_REPORT",
+            "stderr",
+        );
+        // 0 is what it says where the file has changed.
         assert_eq!(out, "piece(5) = 1006\n", "{writer}");
+        let line = of(&errors, library.to_str().unwrap())[0].to_owned();
+        if writer == "mprotect" {
+            assert!(line.ends_with(SHARED), "{line}");
+        } else {
+            assert!(line.contains(" 1 bound by "), "{line}");
+        }
     }
 }
 
@@ -329,13 +339,24 @@ fn no_worker() -> Option<String> {
     (output.status.code() == Some(3)).then_some(errors)
 }
 
+/// It counts as a thread, and may read what it likes.
 fn opened_beside_a_worker() {
     let library = piece("worked.so", &[]);
-    let mut beside = caller("worker", &["-DWORKER"]);
-    let (_, out, errors) = said(beside.arg(&library).args(["piece", "5"]), "INVAR_REPORT", "stderr");
-    assert_eq!(out, "piece(5) = 1006\n", "{errors}");
-    let line = of(&errors, library.to_str().unwrap())[0];
-    assert!(line.contains("io_uring") && line.ends_with("threads: 2"), "{line}");
+    for (writer, bound) in [("auto", true), ("mprotect", false)] {
+        let mut beside = caller("worker", &["-DWORKER"]);
+        beside.env("INVAR_WRITER", writer).arg(&library).args(["piece", "5"]);
+        let (_, out, errors) = said(&mut beside, "INVAR_REPORT", "stderr");
+        assert_eq!(out, "piece(5) = 1006\n", "{errors}");
+        let line = of(&errors, library.to_str().unwrap())[0];
+        assert!(
+            if bound {
+                line.contains(" 1 bound by swap")
+            } else {
+                line.contains("io_uring") && line.ends_with("threads: 2")
+            },
+            "{line}"
+        );
+    }
 }
 
 /// The kernel then says where the loader's program headers are.

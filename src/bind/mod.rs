@@ -71,19 +71,21 @@ unsafe fn commit(module: &Module<'_>, wish: Wish) -> Option<Reason> {
     let mut resolver = Resolver::new(module);
     let mut total = Filled::default();
     let mut refusal = None;
-    let mut is_read_back = true;
+    // All sites were in what was exchanged, and read as they should.
+    let mut is_whole = true;
     for text in module.texts() {
         let mut start = text.range.start;
         while start < text.range.end {
             let window = Window::new(module, &text, start);
             start = window.end();
+            is_whole &= !window.unreadable;
             if window.is_empty() {
                 continue;
             }
             // SAFETY: as the caller vouches.
             match unsafe { write::window(&window, &mut resolver, wish) } {
                 Ok(filled) => {
-                    is_read_back &= resolver.reads_back(&window, &filled);
+                    is_whole &= resolver.reads_back(&window, &filled);
                     total.bound += filled.bound;
                     total.left += filled.left;
                 }
@@ -91,7 +93,7 @@ unsafe fn commit(module: &Module<'_>, wish: Wish) -> Option<Reason> {
             }
         }
     }
-    let unreadable = (!is_read_back || refusal.is_some()) && resolver.count(&mut total);
+    let unreadable = (!is_whole || refusal.is_some()) && resolver.count(&mut total);
     module.outcome.bound.store(total.bound, Relaxed);
     module.outcome.left.store(total.left, Relaxed);
     match refusal {

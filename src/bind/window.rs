@@ -11,7 +11,7 @@ const WORDS: usize = 512;
 /// The last page of the map is for a site that begins in the window and ends behind it.
 const MOST: usize = WORDS * 64 - 1;
 
-/// As many pages without sites, in a row, end a run: a mapping more costs less than to compare them.
+/// Where more pages without sites end a run: a mapping more costs less than to compare them.
 const GAP: usize = 16;
 
 /// Pages of a segment's text, and which of them have sites.
@@ -26,6 +26,10 @@ pub(super) struct Window<'a> {
     /// How many of them may be the first of any site, however long.
     inside: usize,
     shift: u32,
+    /// As many pages without sites, in a row, end a run.
+    gap: usize,
+    /// There are sites in pages that cannot be read.
+    pub(super) unreadable: bool,
     map: [u64; WORDS],
 }
 
@@ -40,7 +44,8 @@ impl<'a> Window<'a> {
         let sites = text.range.start.max(start)..text.range.end;
         let begin = (pages << shift) - (sites.start - start);
         let inside = begin.min(sites.len().saturating_sub(Code::LONGEST));
-        let mut window = Self { text, start, sites, begin, inside, shift, map: [0; WORDS] };
+        let mut window =
+            Self { text, start, sites, begin, inside, shift, gap: GAP, unreadable: false, map: [0; WORDS] };
         // Where sites lie whole in the page that was marked last.
         let mut marked = 0..0;
         for record in module.sites {
@@ -52,7 +57,26 @@ impl<'a> Window<'a> {
                 marked = page..page + (1 << shift) - Code::LONGEST;
             }
         }
+        if !window.runs().all(|run| sys::can_be_read(&run)) {
+            window.leave_out_unreadable_pages();
+        }
         window
+    }
+
+    /// The sites in these pages are not the window's any more, and nothing is exchanged but pages with sites.
+    #[cold]
+    fn leave_out_unreadable_pages(&mut self) {
+        (self.gap, self.inside, self.unreadable) = (1, 0, true);
+        for page in 0..WORDS * 64 {
+            let address = self.address(page);
+            if self.has_sites(page) && !sys::can_be_read(&(address..address + (1 << self.shift))) {
+                self.map[page / 64] &= !(1 << (page % 64));
+            }
+        }
+    }
+
+    fn has_sites(&self, page: usize) -> bool {
+        self.map[page / 64 % WORDS] >> (page % 64) & 1 != 0
     }
 
     /// Whether a site begins in the window, and lies whole in the segment; then it lies in pages of the map.
@@ -70,7 +94,10 @@ impl<'a> Window<'a> {
     #[cold]
     fn holds_last(&self, address: usize, length: usize) -> bool {
         let offset = address.wrapping_sub(self.sites.start);
-        offset < self.begin && length <= Code::LONGEST && length <= self.sites.len() - offset
+        let lies_in = offset < self.begin && length <= Code::LONGEST && length <= self.sites.len() - offset;
+        let page = |address: usize| (address - self.start) >> self.shift;
+        lies_in
+            && (!self.unreadable || self.has_sites(page(address)) && self.has_sites(page(address + length.max(1) - 1)))
     }
 
     #[inline(always)]
@@ -91,7 +118,7 @@ impl<'a> Window<'a> {
 
     /// From the first page with sites to the last, in runs that are exchanged at once.
     pub(super) fn runs(&self) -> impl Iterator<Item = Range<usize>> {
-        self.stretches(GAP).map(|pages| self.address(pages.start)..self.address(pages.end))
+        self.stretches(self.gap).map(|pages| self.address(pages.start)..self.address(pages.end))
     }
 
     /// Pages with sites that stand one behind the other.

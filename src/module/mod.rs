@@ -49,7 +49,8 @@ pub(crate) struct TextSegment {
     pub(crate) range: Range<usize>,
     /// Where it begins in the file.
     pub(crate) offset: usize,
-    pub(crate) writable: bool,
+    /// The protection that it was mapped with.
+    pub(crate) protection: i32,
 }
 
 /// A key of a module, every distance worked out and found to lie in the module.
@@ -601,7 +602,13 @@ impl<'a> Module<'a> {
             TextSegment {
                 range: start..start.saturating_add(header.p_filesz.min(header.p_memsz) as usize),
                 offset: header.p_offset as usize,
-                writable: header.p_flags & libc::PF_W != 0,
+                protection: [
+                    (libc::PF_R, libc::PROT_READ),
+                    (libc::PF_W, libc::PROT_WRITE),
+                    (libc::PF_X, libc::PROT_EXEC),
+                ]
+                .into_iter()
+                .fold(0, |all, (flag, right)| if header.p_flags & flag != 0 { all | right } else { all }),
             }
         })
     }

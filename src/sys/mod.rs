@@ -470,7 +470,8 @@ pub(crate) fn can_be_read(pages: &Range<usize>) -> bool {
     let populate = |start, length| unsafe { call(libc::SYS_madvise, [start, length, MADV_POPULATE_READ, 0, 0, 0]) };
     // An emulator may say yes to advice that it does not know. There is never anything at address 0.
     let is_known = populate(0, page_size()) == Err(Errno(libc::ENOMEM));
-    if is_known { populate(pages.start, pages.len()).is_ok() } else { is_readable(pages.start, pages.len()) }
+    // What is for execution alone by its mapping, many a CPU reads all the same.
+    is_known && populate(pages.start, pages.len()).is_ok() || is_readable(pages.start, pages.len())
 }
 
 /// An entry of the auxiliary vector; 0 if there is none.

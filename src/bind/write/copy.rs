@@ -42,6 +42,8 @@ struct Copy<'a> {
     span: Range<usize>,
     /// The copy of the whole span. Where the text has pages without sites, it is never touched.
     address: usize,
+    /// Of the text.
+    protection: i32,
     /// Somebody has changed the text.
     is_changed: bool,
 }
@@ -49,24 +51,15 @@ struct Copy<'a> {
 impl<'a> Copy<'a> {
     fn new(window: &Window<'_>, file: &'a File, resolver: &mut Resolver<'_>) -> Result<Self, Refusal> {
         let text = window.text;
-        if text.writable {
-            // What the program itself may change.
-            return Err(Refusal::Changed);
-        }
         resolver.module.is_loaded_from(file).then_some(()).ok_or(Refusal::OtherFile)?;
         if file.length()? < text.offset + text.range.len() {
             // Pages that the file does not have kill who touches them.
             return Err(Refusal::OtherFile);
         }
-        for run in window.runs() {
-            if !sys::can_be_read(&run) {
-                return Err(Refusal::Unreadable);
-            }
-        }
         let span = window.span();
         let offset = (text.offset + span.start).wrapping_sub(text.range.start);
         let address = sys::map_file(file, offset, span.len(), libc::PROT_READ | libc::PROT_WRITE)?;
-        let mut copy = Self { file, offset, span, address, is_changed: false };
+        let mut copy = Self { file, offset, span, address, protection: text.protection, is_changed: false };
         let prepared = copy.prepare(window);
         prepared.inspect_err(|_| copy.forget(&copy.span))?;
         Ok(copy)
@@ -137,7 +130,7 @@ impl<'a> Copy<'a> {
     fn swap(&self, run: &Range<usize>) -> Result<Pages, Refusal> {
         let pages = self.pages(run);
         // SAFETY: our own pages.
-        unsafe { sys::protect(pages.start, pages.len(), libc::PROT_READ | libc::PROT_EXEC) }?;
+        unsafe { sys::protect(pages.start, pages.len(), self.protection) }?;
         Ok(Pages::Copy(pages))
     }
 

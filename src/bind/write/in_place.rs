@@ -28,9 +28,6 @@ pub(super) unsafe fn write(window: &Window<'_>, resolver: &mut Resolver<'_>) -> 
     }
     let span = window.span();
     let protection = protection_of(&span)?;
-    if protection & libc::PROT_READ == 0 || !window.runs().all(|run| sys::can_be_read(&run)) {
-        return Err(Refusal::Unreadable);
-    }
     let _silence = Silence::begin(&u64::MAX)?;
     // SAFETY: adds rights only; the one thread goes on executing here.
     unsafe { sys::protect(span.start, span.len(), WRITABLE) }?;

@@ -73,8 +73,6 @@ pub(super) enum Refusal {
     OtherFile,
     /// The text is not as in its file.
     Changed,
-    /// Text that cannot be read.
-    Unreadable,
     /// The process has more than one thread: so many.
     Threads(u32),
     /// Their number is not known: error number.
@@ -97,7 +95,6 @@ impl From<Refusal> for Reason {
             Refusal::Errno(errno) => Self::Refused(errno),
             Refusal::OtherFile => Self::OtherFile,
             Refusal::Changed => Self::Changed,
-            Refusal::Unreadable => Self::Unreadable,
             Refusal::Threads(threads) => Self::Threads(threads),
             Refusal::ThreadsUnknown(errno) => Self::ThreadsUnknown(errno),
             Refusal::Shared => Self::Shared,
