@@ -131,7 +131,7 @@ pub fn tests() -> Vec<Trial> {
         let name = format!("{}, kernel {}", case.name(), kernel.name());
         test(name, kernel.missing(), move || case.check(kernel, end))
     };
-    let documented = test("the documentation of sections names every case", None, the_table_names_every_case);
+    let documented = test("the documentation of critical sections names every case", None, the_table_names_every_case);
     cells.map(trial).chain([documented]).collect()
 }
 
@@ -146,7 +146,7 @@ fn the_table_names_every_case() {
         }
     }
     // And there is no other.
-    let rows = text.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| inside a section |"));
+    let rows = text.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| inside a critical section |"));
     for row in rows {
         let name = row.trim_end_matches(" |").rsplit("| ").next().expect("a name");
         assert!(CASES.iter().any(|case| format!("`{}`", case.name) == name), "no case is {name}: {row}");

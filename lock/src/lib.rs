@@ -42,7 +42,7 @@
 //! ends the extension. Where one lock is taken under another, the inner one's release ends the request of both. All of
 //! that costs the benefit, and nothing else.
 //!
-//! [`invar::timeslice`](invar::timeslice#inside-a-section) lists what may be done in a section, as under a lock, and the effect of it.
+//! [`invar::timeslice`](invar::timeslice#inside-a-critical-section) lists what may be done in a section, as under a lock, and the effect of it.
 //! Waiting for a lock under another one is safe on every kernel: a section ends before each system call that these locks make. On
 //! kernels with `rseq_debug`, which are for finding mistakes, a system call of the program's own under two locks may kill.
 //!
