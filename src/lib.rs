@@ -26,20 +26,25 @@
 //!
 //! # Words
 //!
-//! | word | meaning |
+//! | term | meaning |
 //! |---|---|
-//! | key | a named startup-invariant value, [`key!`]: undecided, then decided once, then sealed |
-//! | probe | the function that decides a key, and says why: its *evidence* |
+//! | key | a named value that cannot change after the start, [`key!`]: undecided, then decided once, then sealed |
+//! | probe | the function that decides a key |
+//! | verdict | what was decided: the value, where it comes from, and the *evidence*, which says why: [`Verdict`] |
 //! | site | a place in the code that depends on a key, recorded in its module's table |
 //! | static branch | a site of the form `if key`, [`branch!`]; [`dispatch!`] makes whole functions of them |
-//! | alternative | a site whose instructions are exchanged in place: [`timeslice::enter`] and its end |
+//! | critical section | what stands between a time slice request and its end: [`timeslice::CriticalSection`] |
 //! | module | one linked object, executable or shared library, with its own copy of this runtime |
-//! | binding | the state of a site: [`report()`] lists them |
-//! | writer | a way to change bytes in executable pages, [`Writer`] |
+//! | bind | to write a key's value into its sites: [`report()`] lists them |
+//! | checked form | what the compiler leaves at a site, correct without binding |
+//! | bound form | what binding leaves at a site, for one value of its key |
+//! | writer | a way to change code that is loaded already, [`Writer`] |
+//!
+//! `docs/glossary.md` in the sources defines these and all other terms.
 //!
 //! # What you can rely on
 //!
-//! **An unbound site is correct.** The compiler leaves a complete checked form, a compare and a jump. Where code
+//! **The checked form is correct.** It is complete: a compare and a jump. Where code
 //! cannot be changed (another architecture, refused by the system, more than one thread at load) the program means
 //! the same, is a little slower, and [`report()`] says why. Nothing aborts, panics or exits, unless `INVAR=require`
 //! asks for it ([`EXIT_REQUIRED`]).
@@ -60,20 +65,20 @@
 //!
 //! Every module carries its own copy of the runtime, and pays for what it has. Three features are on by default:
 //!
-//! - `timeslice`: the slice key and [`timeslice::enter`]. A library that only branches on other keys does without the probes of
+//! - `timeslice`: the time slice key and [`timeslice::enter`]. A library that only branches on other keys does without the probes of
 //!   the kernel.
 //! - `report`: the text that `INVAR_REPORT` and `INVAR_HELP` print. Without it a module obeys the settings all the same. It still
 //!   says what is misspelt in them, and why `INVAR=require` ends the process. [`report()`] is there as well.
-//! - `profile`: `INVAR_SLICE`, and [`timeslice::counts`]. A module without it binds its slice sites whatever `INVAR_SLICE` says, and
-//!   its sections are not counted.
+//! - `profile`: `INVAR_SLICE`, and [`timeslice::counts`]. A module without it binds all sites whatever `INVAR_SLICE` says, and its
+//!   critical sections are not counted.
 //!
 //! Two are not:
 //!
 //! - `hook`, for executables: defines `pthread_create` and `thrd_create`. Each thread that libc starts by these names, for the
-//!   program or for its libraries, is enrolled in the slice extension before its own code runs. See
+//!   program or for its libraries, is enrolled before its own code runs. See
 //!   [`timeslice`](mod@timeslice#threads).
-//! - `assert`, for tests: in builds with debug assertions, a section panics that is nested, was forgotten, or ends in another
-//!   thread. See [`timeslice`](mod@timeslice#finding-nested-sections).
+//! - `assert`, for tests: in builds with debug assertions, a critical section panics if it is nested, begins behind one that was
+//!   forgotten, or ends in another thread. See [`timeslice`](mod@timeslice#finding-nested-critical-sections).
 //!
 //! # Limits
 //!
