@@ -1,6 +1,8 @@
 //! What the documents say of names, numbers and commands is so, and their examples are programs.
 
 mod common;
+#[path = "../docs/pictures.rs"]
+mod pictures;
 
 use common::{ANYWHERE, Temporary, cargo, command, missing_tool, must, rustc, scratch, sites, test};
 use invar::{Kind, Origin, Site};
@@ -15,6 +17,7 @@ fn main() -> ExitCode {
         test("the README's symbol compiles", sites(), symbol_in_the_readme),
         test("the README's example in C compiles", missing_tool("cc"), example_in_c),
         test("links lead to files", ANYWHERE, links_lead_to_files),
+        test("links in the crates' documentation lead to headings", ANYWHERE, links_lead_to_headings),
         test("commands name what is there", ANYWHERE, commands_name_what_is_there),
         test("a fresh machine needs the newest compiler of all", ANYWHERE, the_newest_compiler),
         test("invar(3) has each function and each code", ANYWHERE, manual_of_the_header),
@@ -25,6 +28,11 @@ fn main() -> ExitCode {
         test("the site ABI's numbers are the header's and the runtime's", ANYWHERE, numbers_of_the_abi),
         test("the site ABI's tables are the structures in C", missing_tool("cc"), structures_in_c),
         test("the site ABI's forms are the runtime's", sites(), forms_of_the_abi),
+        test("the glossary defines each term once", ANYWHERE, terms_of_the_glossary),
+        test("the glossary's names are there", ANYWHERE, names_of_the_glossary),
+        test("no document has a word that the glossary rules out", ANYWHERE, words_that_are_not_used),
+        test("pictures are what their program draws", ANYWHERE, pictures_are_drawn),
+        test("pictures are readable on light and dark pages", ANYWHERE, pictures_are_readable),
     ])
 }
 
@@ -151,7 +159,7 @@ const DOCUMENTS: [&str; 8] = [
 
 fn links_lead_to_files() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for document in DOCUMENTS {
+    for document in DOCUMENTS.iter().chain(&PAGES).chain(&["docs/glossary.md"]) {
         let folder = root.join(document).parent().unwrap().to_owned();
         let text = read(document);
         for link in text.split("](").skip(1).map(|rest| rest.split(')').next().unwrap()) {
@@ -159,6 +167,41 @@ fn links_lead_to_files() {
             assert!(link.contains("://") || folder.join(file).exists(), "{document}: nothing is at {link}");
         }
     }
+}
+
+/// All code in Rust below these folders.
+fn code_below(folders: &[&str]) -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut folders: Vec<_> = folders.iter().map(|folder| root.join(folder)).collect();
+    let mut files = vec![];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())) {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|ending| ending == "rs") {
+                let name = path.strip_prefix(root).unwrap().to_str().expect("a name").to_owned();
+                files.push((name, std::fs::read_to_string(&path).unwrap()));
+            }
+        }
+    }
+    files
+}
+
+/// rustdoc looks for items, and not for headings in them.
+fn links_lead_to_headings() {
+    let pages = [read("docs/sections.md"), read("src/timeslice/mod.rs").replace("//! ", "")].join("\n");
+    let headings = pages.lines().filter_map(|line| line.strip_prefix("# "));
+    let headings: BTreeSet<_> = headings.map(|heading| heading.to_lowercase().replace(' ', "-")).collect();
+    let mut found = 0;
+    for (file, text) in code_below(&["src", "lock/src"]) {
+        for link in ["timeslice#", "(self#"].iter().flat_map(|mark| text.split(mark).skip(1)) {
+            let heading = link.split(')').next().unwrap();
+            assert!(headings.contains(heading), "{file}: no heading is {heading}");
+            found += 1;
+        }
+    }
+    assert!(found > 2, "{found}");
 }
 
 /// The words behind each of these, up to what ends a command.
@@ -246,7 +289,7 @@ fn worth_of_slices() {
     let without = least(["pthread_mutex", "spin, then futex", "Mutex, never"]);
     let with = most(["pthread_mutex + slices", "spin, then futex + slices", "Mutex, always"]);
     assert_eq!((without / 100.0).round() / 10.0, said("one wait of a thousand took ", " milliseconds or longer"));
-    assert_eq!(with, said("without slices, and ", " microseconds or less with them"));
+    assert_eq!(with, said("without extensions, and ", " microseconds or less with them"));
 
     let kept = |lock: &str| {
         let of = |way: &str| operations[&*format!("{lock}, {way}")][of_sixteen];
@@ -496,4 +539,206 @@ fn forms_of_the_abi() {
     assert_eq!(compared, 6);
     let request = format!("the byte at offset {} of each thread's `struct rseq`", invar_arch::AREA_REQUEST);
     assert!(abi.contains(&request), "{request:?}");
+}
+
+/// The rows of all tables of the glossary that begin with this heading.
+fn glossary<'a>(text: &'a str, heading: &str) -> Vec<Vec<&'a str>> {
+    let tables = text.match_indices(heading).map(|(at, _)| table(&text[at..], heading.split('|').next().unwrap()));
+    tables.flatten().collect()
+}
+
+fn terms_of_the_glossary() {
+    let text = read("docs/glossary.md");
+    let rows = glossary(&text, "| term | meaning |");
+    let mut terms = BTreeSet::new();
+    for row in &rows {
+        let [term, meaning, ..] = row[..] else { panic!("{row:?}") };
+        assert!(terms.insert(term), "{term} is defined twice");
+        assert!(meaning.ends_with('.') && meaning.matches(". ").count() < 3, "{term}: {meaning}");
+        // A word that the definition needs and does not explain is a term as well.
+        for word in meaning.split("**").skip(1).step_by(2) {
+            let is_known = |row: &Vec<&str>| row[0] == word || row[1].contains(word) || word.starts_with(row[0]);
+            let base = |row: &Vec<&str>| word.trim_end_matches("ing").trim_end_matches('s') == row[0];
+            assert!(rows.iter().any(|row| is_known(row) || base(row)), "{term}: {word} is no term");
+        }
+    }
+    assert!(terms.len() > 50, "{terms:?}");
+
+    let rustdoc = read("src/lib.rs").replace("//! ", "");
+    let words: Vec<_> = table(&rustdoc, "# Words").iter().map(|row| row[0].to_owned()).collect();
+    let manual = read("capi/man/invar.7");
+    let words_in_c = between(&manual, ".SS Words\n", ".SS ").split(".TP\n").skip(1);
+    let words_in_c: Vec<_> = words_in_c.map(|rest| rest.lines().next().unwrap().to_owned()).collect();
+    assert!(words.len() > 5 && words_in_c.len() > 3, "{words:?} {words_in_c:?}");
+    for word in words.iter().chain(&words_in_c) {
+        assert!(terms.contains(&**word), "{word} is not in the glossary");
+    }
+    for (document, link) in [("README.md", "(docs/glossary.md)"), ("CONTRIBUTING.md", "(docs/glossary.md)")] {
+        assert!(read(document).contains(link), "{document} does not lead to the glossary");
+    }
+    assert!(rustdoc.contains("docs/glossary.md"), "the documentation of the crate does not lead to the glossary");
+}
+
+fn names_of_the_glossary() {
+    let text = read("docs/glossary.md");
+    let header = ["invar.h", "invar-ifunc.h"].map(|name| read(&format!("capi/include/{name}"))).concat();
+    let code: Vec<_> = code_below(&["src", "abi"]).into_iter().map(|(_, text)| text).collect();
+    let code = code.concat();
+    let holds = |text: &str, before: &str, name: &str| {
+        let whole = format!("{before}{name}");
+        let ends =
+            |at: usize| !text[at + whole.len()..].starts_with(|next: char| next.is_alphanumeric() || next == '_');
+        text.match_indices(&whole).any(|(at, _)| ends(at))
+    };
+    let (mut in_rust, mut in_c) = (0, 0);
+    for row in glossary(&text, "| term | meaning |") {
+        for name in row[2].split('`').skip(1).step_by(2) {
+            let last = name.rsplit("::").next().unwrap();
+            let found = match name.strip_prefix("#[").and_then(|name| name.strip_suffix(']')) {
+                Some(attribute) => code.contains(&format!("#[{attribute}(")),
+                None if last.ends_with('!') => holds(&code, "macro_rules! ", last.trim_end_matches('!')),
+                // A variant has its enumeration before it.
+                None => {
+                    ["pub fn ", "pub struct ", "pub enum ", "pub trait ", "pub static ", "pub const ", "pub mod "]
+                        .iter()
+                        .any(|before| holds(&code, before, last))
+                        || name.matches("::").count() == 2 && holds(&code, "\n    ", last)
+                        || holds(&code, "pub type ", last)
+                }
+            };
+            assert!(found, "{}: there is no {name} in Rust", row[0]);
+            in_rust += 1;
+        }
+        for name in row[3].split('`').skip(1).step_by(2) {
+            assert!(holds(&header, "", name), "{}: there is no {name} in C", row[0]);
+            in_c += 1;
+        }
+    }
+    assert!(in_rust > 30 && in_c > 20, "{in_rust} {in_c}");
+}
+
+/// The words of a document: without code, the addresses of links, and cells of tables that are the name of a field.
+fn words(text: &str) -> Vec<String> {
+    let blocks = text.split("```").step_by(2).collect::<Vec<_>>().join("\n");
+    let text = blocks.split('`').step_by(2).collect::<Vec<_>>().join("`");
+    let mut without_links = String::new();
+    for (at, part) in text.split("](").enumerate() {
+        without_links += if at == 0 { part } else { part.split_once(')').map_or("", |(_, behind)| behind) };
+    }
+    let is_field = |cell: &&str| cell.trim().split(", ").all(|name| !name.contains(' ')) && !cell.trim().is_empty();
+    let cells = |line: &str| -> String {
+        match line.starts_with('|') {
+            true => line.split('|').filter(|cell| !is_field(cell)).collect::<Vec<_>>().join(" | "),
+            false => line.to_owned(),
+        }
+    };
+    let plain = without_links.lines().map(cells).collect::<Vec<_>>().join(" ").to_lowercase();
+    // A dot inside is a file's, and what is no word stands between words.
+    let words = plain.split_whitespace().flat_map(|word| {
+        let inside = |next: char| next.is_alphanumeric() || matches!(next, '_' | '.' | '\'');
+        word.split(move |next: char| !inside(next)).map(|word| word.trim_matches('.').to_owned())
+    });
+    words.collect()
+}
+
+/// The pages that keep to the glossary's words. Others speak of ELF sections by their names, or of what had other names.
+const PAGES: [&str; 7] = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "docs/adding.md",
+    "docs/how-it-works.md",
+    "docs/json.md",
+    "docs/profile.md",
+    "docs/sections.md",
+];
+
+/// The words in a text that the glossary rules out, each with what is around.
+fn ruled_out(text: &str, rows: &[Vec<&str>]) -> Vec<String> {
+    let words = words(text);
+    let around = |at: usize| words[at.saturating_sub(4)..(at + 4).min(words.len())].join(" ");
+    let mut found = vec![];
+    for row in rows {
+        // Alone it is wrong; behind the words that the next cell has before it, it is right.
+        if let Some((word, _)) = row[0].split_once(", alone") {
+            let right = row[1].split([',', ';']).filter_map(|right| right.split_once(word));
+            let right: Vec<_> = right.map(|(before, _)| before.trim().to_lowercase()).collect();
+            assert!(!right.is_empty(), "{row:?}");
+            let forms = [word.to_owned(), format!("{word}s"), format!("{word}'s")];
+            for at in (0..words.len()).filter(|&at| forms.contains(&words[at])) {
+                if at == 0 || !right.contains(&words[at - 1]) {
+                    found.push(format!("{word:?} alone: {}", around(at)));
+                }
+            }
+            continue;
+        }
+        for term in row[0].split(", ") {
+            let term: Vec<_> = term.split(' ').collect();
+            for at in 0..words.len().saturating_sub(term.len() - 1) {
+                let here = &words[at..at + term.len()];
+                let (last, before) = here.split_last().unwrap();
+                if before.iter().zip(&term).all(|(word, term)| word == term)
+                    && last.strip_suffix('s').unwrap_or(last) == term[term.len() - 1]
+                {
+                    found.push(format!("{:?}: {}", term.join(" "), around(at)));
+                }
+            }
+        }
+    }
+    found
+}
+
+fn words_that_are_not_used() {
+    let text = read("docs/glossary.md");
+    let rows = glossary(&text, "| not this | but this |");
+    assert!(rows.len() > 5, "{rows:?}");
+    let wrong = "Slices of a section, a\nstatic key, thread numbers and alternatives";
+    assert_eq!(ruled_out(wrong, &rows).len(), 5, "{:?}", ruled_out(wrong, &rows));
+    let right = "A time slice extension, `slice`, critical sections, ELF sections, [x](section.md), docs/sections.md";
+    assert_eq!(ruled_out(right, &rows), [""; 0]);
+    let mut found = vec![];
+    // The crate's own page, without the code behind it.
+    let crates = read("src/lib.rs");
+    let crates: Vec<_> = crates.lines().filter_map(|line| line.strip_prefix("//!")).collect();
+    assert!(crates.len() > 50, "{crates:?}");
+    found.extend(ruled_out(&crates.join("\n"), &rows).iter().map(|wrong| format!("src/lib.rs: {wrong}")));
+    for document in PAGES {
+        found.extend(ruled_out(&read(document), &rows).iter().map(|wrong| format!("{document}: {wrong}")));
+    }
+    assert!(found.is_empty(), "{} words\n{}", found.len(), found.join("\n"));
+}
+
+fn pictures_are_drawn() {
+    for (path, picture) in pictures::all() {
+        let whole = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+        if std::env::var_os("INVAR_TEST_DRAW").is_some() {
+            std::fs::write(&whole, &picture).unwrap_or_else(|error| panic!("{path}: {error}"));
+        }
+        assert!(read(path) == picture, "{path} is not what docs/pictures.rs draws: INVAR_TEST_DRAW=1 writes it anew");
+        let name = path.strip_prefix("docs/").expect("a picture of a page");
+        assert!(read("docs/how-it-works.md").contains(&format!("]({name})")), "no page shows {path}");
+    }
+}
+
+/// WCAG 2.2, "contrast ratio": 4.5 is what text should have, and 3 what other shapes should.
+fn pictures_are_readable() {
+    fn luminance(colour: [u8; 3]) -> f64 {
+        let [red, green, blue] = colour.map(|byte| {
+            let part = f64::from(byte) / 255.0;
+            if part <= 0.04045 { part / 12.92 } else { ((part + 0.055) / 1.055).powf(2.4) }
+        });
+        0.2126 * red + 0.7152 * green + 0.0722 * blue
+    }
+    let contrast = |one, other| {
+        let (one, other) = (luminance(one), luminance(other));
+        (one.max(other) + 0.05) / (one.min(other) + 0.05)
+    };
+    for palette in [pictures::LIGHT, pictures::DARK] {
+        for behind in [palette.page, palette.boxes] {
+            assert!(contrast(palette.text, behind) >= 4.5 && contrast(palette.strong, behind) >= 4.5);
+            assert!(contrast(palette.line, behind) >= 3.0);
+        }
+    }
+    for (path, picture) in pictures::all() {
+        assert!(picture.contains("(prefers-color-scheme: dark)") && picture.contains("class=\"page\"/>"), "{path}");
+    }
 }
