@@ -642,9 +642,10 @@ fn words(text: &str) -> Vec<String> {
 }
 
 /// The pages that keep to the glossary's words. Others speak of ELF sections by their names, or of what had other names.
-const PAGES: [&str; 7] = [
+const PAGES: [&str; 8] = [
     "README.md",
     "CONTRIBUTING.md",
+    "capi/binder/README.md",
     "docs/adding.md",
     "docs/how-it-works.md",
     "docs/json.md",
