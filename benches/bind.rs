@@ -1,8 +1,8 @@
 //! What binding costs: by number of sites, by writer, and against the floor that copy-on-write sets.
 //!
-//! Each figure is the runtime's own, from its report: planning, verification, writing and read-back. Programs with
+//! Each time is the runtime's own, from its report: planning, verification, writing and read-back. Programs with
 //! so many sites are built here and started in turn. The floor is the same program's, started with an argument: it
-//! binds nothing, and writes one byte on each page that has sites.
+//! binds nothing, and writes one byte on each page that has sites. Instructions are counted by callgrind.
 
 use crate::program::{Package, output};
 use invar_bench::{Batch, Samples, Targets, alternate};
@@ -70,8 +70,10 @@ impl Layout {
             }}
 
             fn main() {{
-                if std::env::args().len() > 1 {{
-                    return println!("{{}}", floor());
+                match std::env::args().nth(1).as_deref() {{
+                    Some("floor") => return println!("{{}}", floor()),
+                    Some(_) => return,
+                    None => {{}}
                 }}
                 invar::report().modules(|module| {{
                     assert_eq!((module.sites(), module.bound()), ({sites}, {sites}));
@@ -99,93 +101,66 @@ impl Layout {
 
 pub(crate) fn run() -> io::Result<()> {
     let bulk = [1, 10, 100, 1000].map(|pages| Layout { sites_a_page: 100, pages, scattered: false });
-    let run = [1, 2, 4, 8, 16, 32, 64, 128].map(|pages| Layout { sites_a_page: 10, pages, scattered: false });
-    let apart = [2, 4, 8, 16, 32, 64, 128].map(|pages| Layout { sites_a_page: 10, pages, scattered: true });
+    let few = [1, 16, 256].map(|pages| Layout { sites_a_page: 10, pages, scattered: false });
+    let apart = [16, 256].map(|pages| Layout { sites_a_page: 10, pages, scattered: true });
+    let layouts: Vec<_> = bulk.into_iter().chain(few).chain(apart).collect();
 
-    let layouts = bulk.iter().chain(&run).chain(&apart);
-    let files = layouts.map(|layout| (format!("src/bin/{}.rs", layout.name()), layout.source())).collect();
+    let files = layouts.iter().map(|layout| (format!("src/bin/{}.rs", layout.name()), layout.source())).collect();
     let folder = Package { name: "bind", manifest: "[dependencies]\ninvar = {invar}\n", files }.build("")?;
 
-    by_size(&folder, &bulk)?;
-    by_writer("one run of pages", &folder, &run)?;
-    by_writer("every second page", &folder, &apart)
-}
-
-/// What a site costs, by number of sites, beside the numbers to reach.
-fn by_size(folder: &Path, layouts: &[Layout]) -> io::Result<()> {
-    let samples = measure(folder, layouts, Duration::from_secs(15))?;
-    println!("binding, ns a site: planning, verification, writing and read-back; the floor: copy-on-write faults");
-    println!(
-        "{:>6} {:>5} {:20} {:20} {:5} {:19} mprotect/floor",
-        "sites", "pages", "mem", "mprotect", "floor", "mem/floor"
-    );
+    let samples = measure(&folder, &layouts, Duration::from_secs(20))?;
+    println!("binding, us a commit: planning, verification, writing and read-back; the floor: copy-on-write faults");
+    println!("{:>6} {:>5}  {:20} {:20} {:20} {:20} swap/floor", "sites", "pages", "swap", "memfd", "mprotect", "floor");
     let mut targets = Targets::default();
     for (at, layout) in layouts.iter().enumerate() {
-        let Layout { pages, .. } = *layout;
-        let [mem, mprotect, floor] = [Run::Mem, Run::Mprotect, Run::Floor].map(|run| 3 * at + run as usize);
-        let time = |variant| format!("{:.1}", samples.time(variant));
-        let ratios = [mem, mprotect].map(|writer| samples.ratio(writer, floor));
-        let [x, y] = ratios.map(|ratio| ratio.to_string());
-        let floor = samples.time(floor).median;
-        println!("{:6} {pages:5} {:20} {:20} {floor:<5.1} {x:19} {y}", layout.sites(), time(mem), time(mprotect));
-        if pages == 1000 {
-            // The runtime chooses mprotect for so many.
-            let what = "100,000 sites in 1,000 pages";
-            targets.add(what, time(mprotect) + " ns a site", "<= 35", samples.time(mprotect).median <= 35.0);
-            for ((writer, most), ratio) in [("mem", 1.6), ("mprotect", 1.3)].into_iter().zip(ratios) {
-                let what = format!("{writer} writer against the floor");
-                targets.add(&what, format!("{ratio} times"), &format!("<= {most}"), ratio.median <= most);
-            }
+        let [swap, memfd, mprotect, floor] = Run::ALL.map(|run| Run::ALL.len() * at + run as usize);
+        let time = |variant| samples.time(variant).to_string();
+        let ratio = samples.ratio(swap, floor);
+        let pages = format!("{}{}", layout.pages, if layout.scattered { "*" } else { "" });
+        println!(
+            "{:6} {pages:>5}  {:20} {:20} {:20} {:20} {ratio}",
+            layout.sites(),
+            time(swap),
+            time(memfd),
+            time(mprotect),
+            time(floor)
+        );
+        if layout.pages == 1000 {
+            let what = "100,000 sites in 1,000 pages, by swap against the floor";
+            targets.add(what, format!("{ratio} times"), "<= 1.0", ratio.median <= 1.0);
         }
     }
     println!(
-        "Median and middle half of {} rounds; each time from a process of its own.\n\n{targets}",
+        "*: a page without sites behind each. Median and middle half of {} rounds; each time from a process of its own.",
         samples.rounds()
     );
-    Ok(())
-}
-
-/// What a commit costs with either writer, and from which size on which is the cheaper.
-fn by_writer(what: &str, folder: &Path, layouts: &[Layout]) -> io::Result<()> {
-    let samples = measure(folder, layouts, Duration::from_secs(10))?;
-    println!("the writers, us a commit, ten sites a page, {what}");
-    println!("{:>7}  {:25}{:25}mprotect/mem", "pages", "mem", "mprotect");
-    let mut words = Vec::new();
-    for (at, layout) in layouts.iter().enumerate() {
-        let [mem, mprotect] = [Run::Mem, Run::Mprotect].map(|run| 3 * at + run as usize);
-        let time = |variant| samples.time(variant).times(layout.sites() as f64 / 1000.0).to_string();
-        let ratio = samples.ratio(mprotect, mem);
-        println!("{:7}  {:25}{:25}{:17} {}", layout.pages, time(mem), time(mprotect), ratio.to_string(), ratio.word());
-        words.push(ratio.word());
+    match instructions(&folder, &bulk[3], &bulk[1]) {
+        Ok(count) => targets.add("instructions a bound site", format!("{count:.0}"), "<= 130", count <= 130.0),
+        Err(error) => println!("Instructions were not counted: valgrind: {error}."),
     }
-    let mem = words.iter().take_while(|&&word| word == "slower").count();
-    let mprotect = words.iter().rev().take_while(|&&word| word == "faster").count();
-    let pages = |at: usize| layouts[at].pages;
-    let mem = mem.checked_sub(1).map(|at| format!("mem is clearly the cheaper up to {} page(s)", pages(at)));
-    let mprotect = mprotect.checked_sub(1).map(|at| layouts.len() - 1 - at);
-    let mprotect = mprotect.map(|at| format!("mprotect is clearly the cheaper from {} page(s) on", pages(at)));
-    for said in [mem, mprotect].into_iter().flatten() {
-        println!("{said}.");
-    }
-    println!("Elsewhere neither is clearly. Median and middle half of {} rounds.\n", samples.rounds());
+    println!("\n{targets}");
     Ok(())
 }
 
 /// What a program is started for.
 #[derive(Clone, Copy)]
 enum Run {
-    Mem,
+    Swap,
+    Memfd,
     Mprotect,
     Floor,
 }
 
 impl Run {
+    const ALL: [Self; 4] = [Self::Swap, Self::Memfd, Self::Mprotect, Self::Floor];
+
     /// The nanoseconds that the program tells.
     fn of(self, program: &Path) -> io::Result<f64> {
         let mut command = Command::new(program);
         command.env_clear();
         match self {
-            Self::Mem => command.env("INVAR_WRITER", "mem"),
+            Self::Swap => command.env("INVAR_WRITER", "swap"),
+            Self::Memfd => command.env("INVAR_WRITER", "memfd"),
             Self::Mprotect => command.env("INVAR_WRITER", "mprotect"),
             Self::Floor => command.env("INVAR", "off").arg("floor"),
         };
@@ -193,14 +168,27 @@ impl Run {
     }
 }
 
-/// For each layout its program as each [`Run`], in that order: ns a site.
+/// For each layout its program as each [`Run`], in that order: us a commit.
 fn measure(folder: &Path, layouts: &[Layout], budget: Duration) -> io::Result<Samples> {
     let mut batches: Vec<Batch<'_, io::Error>> = Vec::new();
     for layout in layouts {
-        for run in [Run::Mem, Run::Mprotect, Run::Floor] {
+        for run in Run::ALL {
             let program = folder.join(layout.name());
-            batches.push(Box::new(move || Ok(run.of(&program)? / layout.sites() as f64)));
+            batches.push(Box::new(move || Ok(run.of(&program)? / 1000.0)));
         }
     }
     alternate(budget, &mut batches)
+}
+
+/// How many instructions of user mode a site costs that one program has more than the other.
+fn instructions(folder: &Path, more: &Layout, fewer: &Layout) -> io::Result<f64> {
+    let count = |layout: &Layout| -> io::Result<f64> {
+        let mut valgrind = Command::new("valgrind");
+        valgrind.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]);
+        let said = output(valgrind.arg(folder.join(layout.name())).arg("nothing"))?.stderr;
+        let said = String::from_utf8_lossy(&said).into_owned();
+        let count = said.lines().find_map(|line| line.split_once("Collected : "));
+        count.ok_or(io::ErrorKind::NotFound)?.1.trim().parse().map_err(io::Error::other)
+    };
+    Ok((count(more)? - count(fewer)?) / (more.sites() - fewer.sites()) as f64)
 }

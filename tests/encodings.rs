@@ -7,8 +7,8 @@ use common::{cases, run, sites, test};
 use iced_x86::{
     Code as Opcode, Decoder, DecoderOptions, Instruction, InstructionInfoFactory, OpAccess, OpKind, Register,
 };
-use invar_abi::x86_64::{bound, checked};
-use invar_abi::{Code, Kind, Site};
+use invar_abi::x86_64::{bound, checked, near_branch};
+use invar_abi::{Code, Kind, NearBranch, Site};
 use invar_arch as arch;
 use proptest::prelude::*;
 use std::process::ExitCode;
@@ -16,6 +16,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     run([
         test("the checked form compares and jumps", sites(), the_checked_form_compares_and_jumps),
+        test("branches in line are as all are", sites(), branches_in_line_are_as_all_are),
         test("a value that falls through is two nops", sites(), a_value_that_falls_through_is_two_nops),
         test("another value jumps at a branch", sites(), another_value_jumps_at_a_branch),
         test("an available slice is entered by one store", sites(), an_available_slice_is_entered_by_one_store),
@@ -49,6 +50,29 @@ proptest! {
         assert_eq!(compare.segment_prefix(), Register::None);
         assert_eq!(jump.code(), if is_short(&site) { Opcode::Jne_rel8_64 } else { Opcode::Jne_rel32_64 });
         assert_eq!(jump.near_branch64(), site.target);
+    }
+
+    /// What the runtime binds most of its sites by, from the distances of their records alone.
+    fn branches_in_line_are_as_all_are(
+        address in 1_u64 << 33..1 << 46,
+        to_target in prop_oneof![-200_i32..200, any::<i32>()],
+        to_state in any::<i32>(),
+        length in prop_oneof![Just(10), Just(14), any::<u8>()],
+        value in 0_u8..3,
+        key in 0_u8..3,
+    ) {
+        let [target, state] = [to_target, to_state].map(|to| address.wrapping_add_signed(to.into()));
+        let site = Site { address, target, state, length, kind: Kind::Branch, value };
+        let forms = near_branch(NearBranch { to_target, to_state, length, value }, key, |checked, bound| [checked, bound]);
+        // Near the ends of 2 GiB only the forms themselves tell what is out of reach.
+        let is_inside = |to: i32| to.unsigned_abs() < i32::MAX as u32 - 64;
+        if is_inside(to_target) && is_inside(to_state) {
+            assert_eq!(forms, checked(&site).zip(bound(&site, key, 0)).map(|(checked, bound)| [checked, bound]));
+        }
+        for code in forms.into_iter().flatten() {
+            // SAFETY: as many bytes.
+            assert_eq!(code.print(), unsafe { arch::print(code.write_to(&mut [0; 16]).as_ptr(), code.len()) });
+        }
     }
 
     fn a_value_that_falls_through_is_two_nops(site in site(), request in any::<i32>()) {

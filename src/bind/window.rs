@@ -38,14 +38,7 @@ impl<'a> Window<'a> {
     #[cold]
     pub(super) fn new(module: &Module<'_>, text: &'a TextSegment, start: usize) -> Self {
         let shift = sys::page_size().trailing_zeros();
-        let first = start >> shift;
-        let pages = (((text.range.end - 1) >> shift) - first + 1).min(MOST);
-        let start = first << shift;
-        let sites = text.range.start.max(start)..text.range.end;
-        let begin = (pages << shift) - (sites.start - start);
-        let inside = begin.min(sites.len().saturating_sub(Code::LONGEST));
-        let mut window =
-            Self { text, start, sites, begin, inside, shift, gap: GAP, unreadable: false, map: [0; WORDS] };
+        let mut window = Self::blank(text, start, shift);
         // Where sites lie whole in the page that was marked last.
         let mut marked = 0..0;
         for record in module.sites {
@@ -61,6 +54,17 @@ impl<'a> Window<'a> {
             window.leave_out_unreadable_pages();
         }
         window
+    }
+
+    /// Without sites.
+    fn blank(text: &'a TextSegment, start: usize, shift: u32) -> Self {
+        let first = start >> shift;
+        let pages = (((text.range.end - 1) >> shift) - first + 1).min(MOST);
+        let start = first << shift;
+        let sites = text.range.start.max(start)..text.range.end;
+        let begin = (start + (pages << shift)).min(text.range.end) - sites.start;
+        let inside = begin.min(sites.len().saturating_sub(Code::LONGEST - 1));
+        Self { text, start, sites, begin, inside, shift, gap: GAP, unreadable: false, map: [0; WORDS] }
     }
 
     /// The sites in these pages are not the window's any more, and nothing is exchanged but pages with sites.
@@ -128,7 +132,8 @@ impl<'a> Window<'a> {
 
     /// From the first run to the last.
     pub(super) fn span(&self) -> Range<usize> {
-        self.runs().fold(usize::MAX..0, |span, run| span.start.min(run.start)..run.end)
+        let first = self.runs().next().map_or(0, |run| run.start);
+        first..self.runs().last().map_or(0, |run| run.end)
     }
 
     fn address(&self, page: usize) -> usize {
@@ -159,5 +164,84 @@ impl<'a> Window<'a> {
             (word, bits) = (word + 1, u64::MAX);
         }
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec::Vec;
+
+    const PAGE: usize = 4096;
+    const TEXT: TextSegment = TextSegment { range: 0x10_0100..0x40_0000, offset: 0x100, protection: 5 };
+
+    /// With sites at these addresses.
+    fn window(sites: &[(usize, usize)]) -> Window<'static> {
+        let mut window = Window::blank(&TEXT, TEXT.range.start, 12);
+        for &(address, length) in sites {
+            assert!(window.holds(address, length));
+            window.mark(address);
+            window.mark(address + length - 1);
+        }
+        window
+    }
+
+    #[test]
+    fn sites_lie_whole_in_the_segment() {
+        let window = window(&[]);
+        let (start, end) = (TEXT.range.start, TEXT.range.end);
+        for (address, length, held) in [
+            (start, 10, true),
+            (start - 1, 10, false),
+            (start & !(PAGE - 1), 10, false),
+            (end - 10, 10, true),
+            (end - 10, 11, false),
+            (end - 16, 16, true),
+            (end - 15, 16, false),
+            (end, 10, false),
+            (0, 10, false),
+            (usize::MAX - 3, 10, false),
+            (end - 15, 255, false),
+        ] {
+            assert_eq!(window.holds(address, length), held, "{address:x} {length}");
+            assert!(held || !window.holds_any(address));
+        }
+        assert!(window.is_empty() && window.runs().next().is_none());
+        assert_eq!(window.end(), end);
+    }
+
+    #[test]
+    fn runs_end_where_many_pages_have_no_sites() {
+        let page = |number: usize| 0x10_0000 + number * PAGE;
+        let ranges = |window: &Window<'_>, dense| -> Vec<_> {
+            if dense { window.dense().collect() } else { window.runs().collect() }
+        };
+        let far = GAP + 1;
+        let found = window(&[(page(0) + 0x100, 10), (page(1) - 4, 10), (page(GAP), 10), (page(GAP + far), 14)]);
+        assert_eq!(ranges(&found, false), [page(0)..page(GAP + 1), page(GAP + far)..page(GAP + far + 1)]);
+        assert_eq!(
+            ranges(&found, true),
+            [page(0)..page(2), page(GAP)..page(GAP + 1), page(GAP + far)..page(GAP + far + 1)]
+        );
+        assert_eq!(found.span(), page(0)..page(GAP + far + 1));
+        // Over the ends of the map's words.
+        let long = window(&[(page(63), 10), (page(64), 10), (page(127), 10), (page(128), 10)]);
+        assert_eq!(ranges(&long, true), [page(63)..page(65), page(127)..page(129)]);
+        let one = window(&[(page(2) + 8, 10)]);
+        assert!(one.runs().eq(core::iter::once(page(2)..page(3))));
+    }
+
+    #[test]
+    fn a_segment_is_looked_at_in_windows() {
+        let text = TextSegment { range: 0x10_0100..0x10_0100 + 3 * (MOST << 12), offset: 0x100, protection: 5 };
+        let first = Window::blank(&text, text.range.start, 12);
+        assert_eq!(first.end(), 0x10_0000 + (MOST << 12));
+        let second = Window::blank(&text, first.end(), 12);
+        assert!(first.holds(first.end() - 1, 10) && !second.holds(first.end() - 1, 10), "a site is where it begins");
+        assert!(!first.holds(first.end(), 10) && second.holds(first.end(), 10));
+        let mut first = first;
+        first.mark(first.end() - 1);
+        first.mark(first.end() + 8);
+        assert!(first.runs().eq(core::iter::once(first.end() - PAGE..first.end() + PAGE)));
     }
 }

@@ -1,0 +1,4 @@
+#[macro_use]
+mod sites;
+
+program!("1000");

@@ -1,0 +1,5 @@
+#[macro_use]
+#[path = "../../crowd/src/sites.rs"]
+mod sites;
+
+program!("10");
