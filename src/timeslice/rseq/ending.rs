@@ -8,7 +8,7 @@
 //! 2.41, nptl/nptl-stack.c, `__nptl_free_stacks`; Linux 7.3, kernel/fork.c, `mm_release`).
 
 use super::{AREA_CPU, AREA_FLAGS, NO_CPU, RSEQ_FLAG_UNREGISTER, rseq_at};
-use crate::sys::{Blocked, Errno, Result};
+use crate::sys::{Errno, Result, Silence};
 use core::ffi::c_void;
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use invar_arch as arch;
@@ -55,7 +55,7 @@ fn checked(error: libc::c_int) -> Result<()> {
 /// correct until the end, and ask for nothing.
 unsafe extern "C" fn give_back(area: *mut c_void) {
     // A handler in between would take the flags for the kernel's.
-    let Ok(_blocked) = Blocked::all() else { return };
+    let Ok(_silence) = Silence::begin(&u64::MAX) else { return };
     match rseq_at(area as usize, RSEQ_FLAG_UNREGISTER) {
         // EINVAL: it never was registered, or another copy of the runtime has given it back.
         Ok(()) | Err(Errno(libc::EINVAL)) => {

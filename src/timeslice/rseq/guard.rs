@@ -109,7 +109,7 @@ pub(crate) fn set() -> Result<()> {
 /// which would wait for its own thread.
 struct Turn {
     is_taken: bool,
-    _blocked: Option<sys::Blocked>,
+    _silence: Option<sys::Silence>,
 }
 
 /// Whether a thread has its turn.
@@ -119,7 +119,7 @@ impl Turn {
     fn take() -> Self {
         /// Half a second. Not for ever: in a child of `fork` the thread whose turn it was is not there.
         const TRIES: u32 = 8_000;
-        let _blocked = sys::Blocked::all().ok();
+        let _silence = sys::Silence::begin(&u64::MAX).ok();
         let mut tries = 0..TRIES;
         let is_taken = tries.any(|_| {
             let free = !TAKEN.swap(true, Acquire);
@@ -128,7 +128,7 @@ impl Turn {
             }
             free
         });
-        Self { is_taken, _blocked }
+        Self { is_taken, _silence }
     }
 }
 

@@ -1,0 +1,28 @@
+//! System calls as the kernel has them.
+#![allow(unsafe_code)]
+
+use invar_arch as arch;
+
+/// A kernel error number, 1 to 4095.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Errno(pub(crate) i32);
+
+pub(crate) type Result<T> = core::result::Result<T, Errno>;
+
+/// # Safety
+///
+/// The call with these arguments must be sound.
+pub(crate) unsafe fn call(number: libc::c_long, args: [usize; 6]) -> Result<usize> {
+    // SAFETY: as the caller vouches.
+    let result = unsafe { arch::syscall(number as usize, args) };
+    if (-4095..0).contains(&result) { Err(Errno(-result as i32)) } else { Ok(result as usize) }
+}
+
+pub(super) fn retry(mut operation: impl FnMut() -> Result<usize>) -> Result<usize> {
+    loop {
+        match operation() {
+            Err(Errno(libc::EINTR)) => continue,
+            result => return result,
+        }
+    }
+}

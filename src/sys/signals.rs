@@ -1,0 +1,30 @@
+//! Signals that wait.
+#![allow(unsafe_code)]
+
+use super::raw::{Result, call};
+
+/// Of a set of signals, as the kernel has it.
+pub(super) const SET_BYTES: usize = size_of::<u64>();
+
+/// Lets signals of the calling thread wait, as long as it is there.
+pub(crate) struct Silence(u64);
+
+impl Silence {
+    /// For the signals of this set, as the kernel has it.
+    #[inline(never)]
+    pub(crate) fn begin(signals: &u64) -> Result<Self> {
+        let mut before = 0_u64;
+        let args = [libc::SIG_BLOCK as usize, &raw const *signals as usize, &raw mut before as usize, SET_BYTES, 0, 0];
+        // SAFETY: the kernel reads one set and writes one.
+        unsafe { call(libc::SYS_rt_sigprocmask, args) }.map(|_| Self(before))
+    }
+}
+
+impl Drop for Silence {
+    #[inline(never)]
+    fn drop(&mut self) {
+        let args = [libc::SIG_SETMASK as usize, &raw const self.0 as usize, 0, SET_BYTES, 0, 0];
+        // SAFETY: the kernel reads one set.
+        let _ = unsafe { call(libc::SYS_rt_sigprocmask, args) };
+    }
+}
