@@ -106,7 +106,7 @@ pub(crate) fn run() -> io::Result<()> {
     let layouts: Vec<_> = bulk.into_iter().chain(few).chain(apart).collect();
 
     let files = layouts.iter().map(|layout| (format!("src/bin/{}.rs", layout.name()), layout.source())).collect();
-    let folder = Package { name: "bind", manifest: "[dependencies]\ninvar = {invar}\n", files }.build("")?;
+    let folder = Package { name: "bind", manifest: "[dependencies]\ninvar-rt = {invar}\n", files }.build("")?;
 
     let samples = measure(&folder, &layouts, Duration::from_secs(20))?;
     println!("binding, us a commit: planning, verification, writing and read-back; the floor: copy-on-write faults");

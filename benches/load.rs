@@ -67,7 +67,7 @@ pub(crate) fn run() -> io::Result<()> {
 /// The two programs.
 fn programs(name: &str) -> Package<'_> {
     let file = |&(path, text): &(&str, &str)| (path.to_owned(), text.to_owned());
-    Package { name, manifest: "[dependencies]\ninvar = {invar}\n", files: PROGRAMS.iter().map(file).collect() }
+    Package { name, manifest: "[dependencies]\ninvar-rt = {invar}\n", files: PROGRAMS.iter().map(file).collect() }
 }
 
 /// The two programs, the two libraries, and what loads these.
@@ -77,11 +77,11 @@ fn libraries() -> Package<'static> {
         (format!("{name}/Cargo.toml"), format!("{manifest}{name:?}\n{sort}[dependencies]\n{dependency}\n"))
     };
     let mut package = programs("load");
-    package.manifest = "members = [\"plain\", \"with\", \"loader\"]\n[dependencies]\ninvar = {invar}\n";
+    package.manifest = "members = [\"plain\", \"with\", \"loader\"]\n[dependencies]\ninvar-rt = {invar}\n";
     let library = "[lib]\ncrate-type = [\"cdylib\"]\n";
     package.files.extend([
         member("plain", library, ""),
-        member("with", library, "invar = {invar}"),
+        member("with", library, "invar-rt = {invar}"),
         member("loader", "", "libc = \"0.2\""),
         ("plain/src/lib.rs".to_owned(), LIBRARY.to_owned()),
         ("with/src/lib.rs".to_owned(), format!("use invar as _;\n{LIBRARY}")),

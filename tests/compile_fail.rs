@@ -427,7 +427,7 @@ fn library() -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     let build = || {
         let mut cargo = cargo();
-        cargo.args(["check", "--quiet", "--locked", "--package=invar", "--message-format=json", "--target-dir"]);
+        cargo.args(["check", "--quiet", "--locked", "--package=invar-rt", "--message-format=json", "--target-dir"]);
         cargo.arg(scratch().join("checked"));
         if cfg!(invar_portable) {
             cargo.env("RUSTFLAGS", "--cfg=invar_portable");

@@ -267,12 +267,12 @@ fn versions() -> [PathBuf; 2] {
     let programs = here.join("tests/programs");
     for (name, target) in [("program", "[[bin]]"), ("library", "[lib]\ncrate-type = [\"cdylib\"]")] {
         let source = programs.join("versions").join(format!("{name}.rs"));
-        let depends = format!("invar = {{ path = \"{}\" }}\n", here.display())
+        let depends = format!("invar-rt = {{ path = \"{}\" }}\n", here.display())
             + "libc = { version = \"0.2\", default-features = false }\n";
         let text = format!(
             "[package]\nname = \"{name}\"\nedition = \"2024\"\npublish = false\n\n{target}\nname = \"{name}\"\n"
         ) + &format!(
-            "path = \"{}\"\n\n[dependencies]\nnew = {{ package = \"invar\", path = \"../newer\" }}\n",
+            "path = \"{}\"\n\n[dependencies]\nnew = {{ package = \"invar-rt\", path = \"../newer\" }}\n",
             source.display()
         ) + if name == "program" { &depends } else { "" };
         write(folder.join(name).join("Cargo.toml"), text);

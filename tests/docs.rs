@@ -58,7 +58,7 @@ fn library() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
         let mut cargo = cargo();
-        cargo.args(["build", "--release", "--quiet", "--locked", "--package=invar", "--message-format=json"]);
+        cargo.args(["build", "--release", "--quiet", "--locked", "--package=invar-rt", "--message-format=json"]);
         let said = String::from_utf8(must(cargo.arg("--target-dir").arg(scratch().join("documents"))).stdout).unwrap();
         let is_it = |path: &&str| path.ends_with("/libinvar.rlib");
         said.split('"').find(is_it).expect("the library's path").into()

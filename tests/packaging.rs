@@ -544,7 +544,7 @@ fn built_by(name: &str, folder: &Path, version: &str) {
     let mut cargo = without_cargos("rustup");
     cargo.args(["run", &format!("{version}.0"), "cargo", "check", "--quiet", "--locked", "--package", name]);
     cargo.env_remove("RUSTC").env_remove("RUSTUP_TOOLCHAIN").current_dir(folder);
-    if name == "invar" {
+    if name == "invar-rt" {
         cargo.args(["--features", "hook"]);
     }
     if name == "invar-capi" {

@@ -2,9 +2,9 @@
 #![forbid(unsafe_code)]
 
 use clap::{Parser, Subcommand};
-use invar_cli::error::{Error, Result};
-use invar_cli::text::Format;
-use invar_cli::{demo, probe, profile, sites};
+use invar_tool::error::{Error, Result};
+use invar_tool::text::Format;
+use invar_tool::{demo, probe, profile, sites};
 use std::ffi::OsString;
 use std::io::{BufWriter, ErrorKind, Write};
 use std::path::PathBuf;

@@ -6,7 +6,7 @@ use std::io::IsTerminal;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
 
 /// What the names of this module's functions contain.
-pub(crate) const PATH: &str = "invar_cli::own::";
+pub(crate) const PATH: &str = "invar_tool::own::";
 
 /// Runs every site once: what is shown is code that has run.
 pub(crate) fn exercise() {

@@ -6,10 +6,10 @@ mod common;
 use common::{ANYWHERE, HAS_SITES, INVAR, cases, run_singly, sites, test};
 use goblin::elf::program_header::{PT_LOAD, PT_NOTE};
 use goblin::elf::section_header::SHT_SYMTAB;
-use invar_cli::error::Error;
-use invar_cli::file::Bytes;
-use invar_cli::sites::of_file;
-use invar_cli::text::Format;
+use invar_tool::error::Error;
+use invar_tool::file::Bytes;
+use invar_tool::sites::of_file;
+use invar_tool::text::Format;
 use proptest::prelude::*;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ops::Range;
@@ -303,7 +303,7 @@ fn section_headers_are_not_needed() {
     let elf = goblin::elf::Elf::parse(&whole).unwrap();
     let (offset, count) = (elf.header.e_shoff as usize, elf.header.e_shnum as usize);
     let table = offset..offset + count * elf.header.e_shentsize as usize;
-    let has_names = |file: &[u8]| listed(file).contains("invar_cli::own::add");
+    let has_names = |file: &[u8]| listed(file).contains("invar_tool::own::add");
     assert_eq!(has_names(&whole), HAS_SITES);
 
     let changed = |change: &dyn Fn(&mut Vec<u8>)| {
@@ -336,7 +336,7 @@ fn section_headers_are_not_needed() {
                 file[symbol + 16..symbol + 24].copy_from_slice(&size.to_le_bytes());
             }
         });
-        assert_eq!(listed(&sized).contains("invar_cli::own::add+"), reaches);
+        assert_eq!(listed(&sized).contains("invar_tool::own::add+"), reaches);
     }
     // sh_offset, sh_size, sh_link, sh_entsize of every section.
     for (field, size) in [(24, 8), (32, 8), (40, 4), (56, 8)] {

@@ -7,10 +7,10 @@ mod common;
 
 use common::{ANYWHERE, INVAR, Said, Temporary, cases, command, invar, needs, run, sites, test};
 use invar::timeslice::enter;
-use invar_cli::profile::layout::{BUCKETS, Table, bounds};
-use invar_cli::profile::sites::{File, Profile};
-use invar_cli::profile::source::{Frame, Place};
-use invar_cli::profile::{listing, plot};
+use invar_tool::profile::layout::{BUCKETS, Table, bounds};
+use invar_tool::profile::sites::{File, Profile};
+use invar_tool::profile::source::{Frame, Place};
+use invar_tool::profile::{listing, plot};
 use proptest::prelude::*;
 use serde_json::Value;
 use std::io::{Read, Write};
@@ -834,7 +834,8 @@ fn a_frame_of_the_programs_own_is_shown() {
         ("request", "/home/me/invar/arch/x86_64/area.rs"),
         ("enter", "/home/me/invar/src/timeslice/mod.rs"),
         ("lock", "/home/me/invar/lock/src/spin.rs"),
-        ("enter", "/home/me/.cargo/registry/src/index/invar-0.1.0/src/timeslice/mod.rs"),
+        ("enter", "/home/me/.cargo/registry/src/index/invar-rt-0.1.0/src/timeslice/mod.rs"),
+        ("enter", "invar-0.1.0/src/timeslice/mod.rs"),
         ("request", "/home/me/.cargo/registry/src/index/invar-arch-0.1.0/x86_64/area.rs"),
         ("lock<u64>", "/home/me/.cargo/registry/src/index/lock_api-0.4.14/src/mutex.rs"),
         ("call_once", "/rustc/59807616e1fa/library/core/src/ops/function.rs"),

@@ -7,11 +7,11 @@ use common::{
 };
 use invar_abi::x86_64::bound;
 use invar_abi::{Kind, Site};
-use invar_cli::file::Contents;
-use invar_cli::module::Module;
-use invar_cli::process::{Loaded, Process, Since};
-use invar_cli::sites::{of_file, snapshot};
-use invar_cli::text::Format;
+use invar_tool::file::Contents;
+use invar_tool::module::Module;
+use invar_tool::process::{Loaded, Process, Since};
+use invar_tool::sites::{of_file, snapshot};
+use invar_tool::text::Format;
 use serde_json::Value;
 use std::ffi::OsStr;
 use std::io::Write;

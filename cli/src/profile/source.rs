@@ -121,7 +121,8 @@ impl Place {
 
 /// What lies between a program and its sites: the runtime, its locks, the standard library.
 const CRATES: &[&str] = &["invar", "invar_arch", "invar_lock", "lock_api", "core", "alloc", "std"];
-const PACKAGES: &[&str] = &["invar-", "invar-arch-", "invar-lock-", "lock_api-"];
+/// As a registry's folders begin; libinvar's, which capi/Makefile names, with the first.
+const PACKAGES: &[&str] = &["invar-", "invar-rt-", "invar-arch-", "invar-lock-", "lock_api-"];
 const FOLDERS: &[&str] = &["src/", "arch/", "lock/src/"];
 
 impl Frame {
