@@ -146,15 +146,20 @@ fn example_in_c() {
     must(cc.arg(concat!("-I", env!("CARGO_MANIFEST_DIR"), "/capi/include")).arg(&file.0));
 }
 
-const DOCUMENTS: [&str; 8] = [
+const DOCUMENTS: [&str; 13] = [
     "README.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
+    "abi/README.md",
+    "arch/README.md",
+    "benches/README.md",
     "capi/binder/README.md",
+    "cli/README.md",
     "docs/json.md",
     "docs/profile.md",
     "docs/sections.md",
     "docs/site-abi.md",
+    "lock/README.md",
 ];
 
 fn links_lead_to_files() {
@@ -385,6 +390,9 @@ fn constants(text: &str) -> impl Iterator<Item = (&str, u8)> {
 
 fn one_version() {
     let version = env!("CARGO_PKG_VERSION");
+    let (compatible, _) = version.rsplit_once('.').unwrap();
+    let dependency = format!("`{} = \"{compatible}\"`", env!("CARGO_PKG_NAME"));
+    assert!(read("README.md").contains(&dependency), "the README has no {dependency}");
     let numbers = version.split('.').map(|number| number.parse::<u32>().unwrap());
     let number = numbers.fold(0, |sum, number| sum << 8 | number);
     assert!(interface().contains(&format!("\n#define INVAR_VERSION {number:#08x}\n")), "{number:#08x}");

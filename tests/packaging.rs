@@ -31,6 +31,8 @@ fn main() -> ExitCode {
         test("and no other is made", needs("strace"), no_other_system_calls),
         test("libinvar is built with the oldest libc that serves", ANYWHERE, oldest_libc),
         test("invar-lock wants no newer Rust than lock_api does", ANYWHERE, rust_version_of_the_locks),
+        test("what is published says what it is", ANYWHERE, published_ones_are_described),
+        test("packages hold what users need, and no more", ANYWHERE, packages_hold_what_users_need),
     ];
     tests.extend(["bfd", "gold", "lld", "mold"].map(|linker| {
         let missing = needs("make").or_else(|| missing_linker(linker));
@@ -38,8 +40,13 @@ fn main() -> ExitCode {
     }));
     tests.extend(packages().into_iter().map(|(name, manifest, version)| {
         let missing = sites().or_else(|| no_toolchain(&version));
-        let title = format!("{name} is built by Rust {version}");
-        test(&title, missing, move || built_by(&name, &manifest, &version))
+        let is_published = is_published(&manifest);
+        let from = if is_published { ", from its package" } else { "" };
+        let title = format!("{name} is built by Rust {version}{from}");
+        test(&title, missing, move || {
+            let unpacked = || unpacked().join(&name);
+            built_by(&name, &if is_published { unpacked() } else { manifest }, is_published, &version)
+        })
     }));
     run(tests)
 }
@@ -521,13 +528,113 @@ fn packages() -> Vec<(String, PathBuf, String)> {
     };
     let workspace = std::fs::read_to_string(root.join("Cargo.toml")).unwrap();
     let common = field(&workspace, "rust-version").expect("of the workspace");
-    let folders = ["", "abi", "arch", "capi", "lock", "cli", "benches", "guest", "guest/programs"];
+    let members = workspace.lines().find_map(|line| line.strip_prefix("members = [")).expect("members");
+    let folders = members.split('"').skip(1).step_by(2).chain(["capi"]);
     let packages = folders.map(|folder| {
         let text = std::fs::read_to_string(root.join(folder).join("Cargo.toml")).unwrap();
         let own = field(&text, "rust-version").unwrap_or_else(|| common.clone());
         (field(&text, "name").expect("a name"), root.join(folder), own)
     });
-    packages.into()
+    packages.collect()
+}
+
+/// The crates that a registry gets, each by its name and its folder.
+fn published() -> Vec<(String, PathBuf)> {
+    let all = packages().into_iter().map(|(name, folder, _)| (name, folder));
+    all.filter(|(_, folder)| is_published(folder)).collect()
+}
+
+fn is_published(folder: &Path) -> bool {
+    !manifest(folder).contains("\npublish = false\n")
+}
+
+fn manifest(folder: &Path) -> String {
+    std::fs::read_to_string(folder.join("Cargo.toml")).unwrap()
+}
+
+fn published_ones_are_described() {
+    let published = published();
+    assert!(published.len() > 4, "{published:?}");
+    for (name, folder) in published {
+        let text = manifest(&folder);
+        let manifest = text.split("[package]\n").nth(1).expect("a package");
+        let (package, _) = manifest.split_once("\n[").expect("tables behind it");
+        let field = |field: &str| {
+            let mut lines = package.lines().filter(|line| line.split([' ', '.']).next() == Some(field));
+            lines.next().unwrap_or_else(|| panic!("{name} has no {field}"))
+        };
+        for inherited in ["version", "edition", "license", "rust-version"] {
+            field(inherited);
+        }
+        assert!(field("description").len() > 40, "{name}");
+        assert_eq!(field("readme"), "readme = \"README.md\"", "{name}");
+        assert_eq!(field("documentation"), format!("documentation = \"https://docs.rs/{name}\""));
+        // As the registry wants them.
+        let words = |name: &str| field(name).split('"').skip(1).step_by(2).map(String::from).collect::<Vec<_>>();
+        let (keywords, categories) = (words("keywords"), words("categories"));
+        assert!((1..=5).contains(&keywords.len()) && (1..=5).contains(&categories.len()), "{name}");
+        let is_word = |word: &String| {
+            word.len() <= 20
+                && word.chars().all(|character| character.is_ascii_alphanumeric() || "_-+".contains(character))
+        };
+        assert!(keywords.iter().all(is_word), "{name}: {keywords:?}");
+        let documented = "\n[package.metadata.docs.rs]\ntargets = [\"x86_64-unknown-linux-gnu\"]\n";
+        assert!(text.contains(documented), "{name} says nothing to docs.rs");
+    }
+}
+
+fn packages_hold_what_users_need() {
+    let published = published();
+    for (name, folder) in published {
+        let mut cargo = without_cargos(env!("CARGO"));
+        cargo.args(["package", "--list", "--allow-dirty", "--offline", "--package", &name]);
+        let said = must(cargo.current_dir(env!("CARGO_MANIFEST_DIR"))).stdout;
+        let said = String::from_utf8(said).unwrap();
+        let files: BTreeSet<_> = said.lines().collect();
+        for needed in ["README.md", "LICENSE-MIT", "LICENSE-APACHE", "Cargo.toml", "Cargo.lock"] {
+            assert!(files.contains(needed), "{name} has no {needed}: {files:?}");
+        }
+        // Also what is compiled on other machines only.
+        let library = if folder.join("src").exists() { "src" } else { "" };
+        for code in
+            contents(&folder.join(library)).keys().filter(|path| path.extension().is_some_and(|end| end == "rs"))
+        {
+            let path = Path::new(library).join(code);
+            assert!(files.contains(path.to_str().unwrap()), "{name} has no {path:?}");
+        }
+        let is_code = |file: &str| file.ends_with(".rs") && !file.split('/').any(|folder| folder == "tests");
+        let is_told = |file: &str| !file.contains('/') || name == "invar-rt" && file.starts_with("docs/");
+        let others: Vec<_> = files.iter().filter(|file| !is_code(file) && !is_told(file)).collect();
+        assert!(others.is_empty(), "{name} holds {others:?}");
+    }
+}
+
+/// A workspace of the published packages, as they were packed: each is built from what it holds and on the others' packages.
+///
+/// `cargo package` itself would build them on what it unpacked last time, since their versions are the same.
+fn unpacked() -> &'static Path {
+    static UNPACKED: OnceLock<PathBuf> = OnceLock::new();
+    UNPACKED.get_or_init(|| {
+        let published = published();
+        let (packed, unpacked) = (empty("packed"), empty("unpacked"));
+        let mut cargo = without_cargos(env!("CARGO"));
+        cargo.args(["package", "--no-verify", "--allow-dirty", "--offline", "--target-dir"]).arg(&packed);
+        cargo.args(published.iter().map(|(name, _)| format!("--package={name}")));
+        must(cargo.current_dir(env!("CARGO_MANIFEST_DIR")));
+        let mut workspace = "[workspace]\nmembers = [\"invar-*\"]\nresolver = \"3\"\n\n[patch.crates-io]\n".to_owned();
+        for (name, _) in &published {
+            let package = packed.join(format!("package/{name}-{}.crate", env!("CARGO_PKG_VERSION")));
+            let folder = unpacked.join(name);
+            std::fs::create_dir(&folder).unwrap();
+            // With the time of this, by which cargo sees what is new.
+            let mut tar = Command::new("tar");
+            must(tar.args(["-xmz", "--strip-components=1", "-f"]).arg(&package).arg("-C").arg(&folder));
+            workspace += &format!("{name} = {{ path = \"{name}\" }}\n");
+        }
+        std::fs::write(unpacked.join("Cargo.toml"), workspace).unwrap();
+        std::fs::copy(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.lock"), unpacked.join("Cargo.lock")).unwrap();
+        unpacked
+    })
 }
 
 /// Toolchains as rustup calls them.
@@ -539,10 +646,12 @@ fn no_toolchain(version: &str) -> Option<String> {
     (!there(&format!("{version}.0"))).then(|| format!("no Rust {version}: rustup toolchain install {version}.0"))
 }
 
-fn built_by(name: &str, folder: &Path, version: &str) {
+fn built_by(name: &str, folder: &Path, is_package: bool, version: &str) {
     let target = scratch().join(format!("rust-{version}"));
     let mut cargo = without_cargos("rustup");
-    cargo.args(["run", &format!("{version}.0"), "cargo", "check", "--quiet", "--locked", "--package", name]);
+    cargo.args(["run", &format!("{version}.0"), "cargo", "check", "--quiet", "--package", name]);
+    // The lock file beside packages is the whole workspace's: what is not there any more goes.
+    cargo.arg(if is_package { "--offline" } else { "--locked" });
     cargo.env_remove("RUSTC").env_remove("RUSTUP_TOOLCHAIN").current_dir(folder);
     if name == "invar-rt" {
         cargo.args(["--features", "hook"]);

@@ -85,3 +85,8 @@ pub type SpinLock<T> = lock_api::Mutex<RawSpinLock, T>;
 /// std::thread::spawn(move || drop(guard));
 /// ```
 pub type SpinLockGuard<'a, T> = lock_api::MutexGuard<'a, RawSpinLock, T>;
+
+/// Its example is tried, too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
