@@ -39,7 +39,7 @@ fn sections() -> u32 {
         let _slice = invar::timeslice::enter();
         sections += 1;
     }
-    let _slice = new::slice::enter();
+    let _slice = new::timeslice::enter();
     sections + 1
 }
 
