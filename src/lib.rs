@@ -45,7 +45,7 @@
 //! # What you can rely on
 //!
 //! **The checked form is correct.** It is complete: a compare and a jump. Where code
-//! cannot be changed (another architecture, refused by the system, more than one thread at load) the program means
+//! cannot be changed (another architecture, refused by the system) the program means
 //! the same, is a little slower, and [`report()`] says why. Nothing aborts, panics or exits, unless `INVAR=require`
 //! asks for it ([`EXIT_REQUIRED`]).
 //!
@@ -83,7 +83,7 @@
 //! # Limits
 //!
 //! - Sites are bound on x86-64 Linux; elsewhere they stay in checked form.
-//! - A library that is loaded while the process has more than one thread stays in checked form.
+//! - Where the system refuses to exchange pages, text is written in place, and only while the process has one thread.
 //! - A Rust `dylib` cannot export a key for the sites of another object, nor a symbol of [`ifunc!`] by its path. A program that
 //!   uses one with this crate in it cannot have keys of its own, as rustc links a crate once. The linker refuses all of this.
 //!   Executables, `cdylib`s and `staticlib`s carry keys of their own.
