@@ -117,40 +117,31 @@ impl<'a> Window<'a> {
 
     /// Whether there are no sites.
     pub(super) fn is_empty(&self) -> bool {
-        self.map == [0; WORDS]
+        self.next(0).is_none()
     }
 
     /// From the first page with sites to the last, in runs that are exchanged at once.
-    pub(super) fn runs(&self) -> impl Iterator<Item = Range<usize>> {
-        self.stretches(self.gap).map(|pages| self.address(pages.start)..self.address(pages.end))
+    pub(super) fn runs(&self) -> Stretches<'_> {
+        Stretches { window: self, at: 0, gap: self.gap }
     }
 
     /// Pages with sites that stand one behind the other.
-    pub(super) fn dense(&self) -> impl Iterator<Item = Range<usize>> {
-        self.stretches(1).map(|pages| self.address(pages.start)..self.address(pages.end))
+    pub(super) fn dense(&self) -> Stretches<'_> {
+        Stretches { window: self, at: 0, gap: 1 }
     }
 
     /// From the first run to the last.
     pub(super) fn span(&self) -> Range<usize> {
-        let first = self.runs().next().map_or(0, |run| run.start);
-        first..self.runs().last().map_or(0, |run| run.end)
+        let mut runs = self.runs();
+        let mut span = runs.next().unwrap_or(0..0);
+        for run in runs {
+            span.end = run.end;
+        }
+        span
     }
 
     fn address(&self, page: usize) -> usize {
         self.start + (page << self.shift)
-    }
-
-    /// Pages from one with sites to another, with fewer than `gap` without sites at any place between.
-    fn stretches(&self, gap: usize) -> impl Iterator<Item = Range<usize>> {
-        let mut at = 0;
-        core::iter::from_fn(move || {
-            let start = self.next(at)?;
-            at = start + 1;
-            while let Some(next) = self.next(at).filter(|&next| next - at < gap) {
-                at = next + 1;
-            }
-            Some(start..at)
-        })
     }
 
     /// The first page with sites from this one on.
@@ -164,6 +155,27 @@ impl<'a> Window<'a> {
             (word, bits) = (word + 1, u64::MAX);
         }
         None
+    }
+}
+
+/// Pages from one with sites to another, with fewer than `gap` without sites at any place between.
+pub(super) struct Stretches<'a> {
+    window: &'a Window<'a>,
+    at: usize,
+    gap: usize,
+}
+
+impl Iterator for Stretches<'_> {
+    type Item = Range<usize>;
+
+    #[inline(never)]
+    fn next(&mut self) -> Option<Range<usize>> {
+        let start = self.window.next(self.at)?;
+        self.at = start + 1;
+        while let Some(next) = self.window.next(self.at).filter(|&next| next - self.at < self.gap) {
+            self.at = next + 1;
+        }
+        Some(self.window.address(start)..self.window.address(self.at))
     }
 }
 
