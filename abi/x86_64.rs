@@ -22,30 +22,26 @@ use crate::{Code, Kind, NearBranch, Site};
 
 /// The bytes that the compiler left at `site`; `None` if no site of its kind has its length, or if a distance
 /// does not fit.
-#[inline(never)]
 pub fn checked(site: &Site) -> Option<Code> {
-    match site.kind {
-        Kind::Branch => compare::<BRANCH>(site, 0x40),
-        Kind::SliceEnter => compare::<ENTER>(site, 0x40_6666),
-        Kind::SliceLeave => compare::<LEAVE>(site, 0x4066),
-    }
+    let first = 8 + extra(site.kind);
+    // The displacement counts from the end of the compare.
+    let state = distance(site.address.wrapping_add(first.into()), site.state)?;
+    build(site, 0x6666, compare(state, site.value), Second::Jump(0x75, 0x850f))
 }
 
 /// The bytes that bind `site` to a key whose value is `value`, where the request byte of every thread lies
 /// `request_offset` bytes from its thread pointer; `None` as for [`checked`].
-#[inline(never)]
 pub fn bound(site: &Site, value: u8, request_offset: i32) -> Option<Code> {
-    let request = u128::from(request_offset as u32) << 40;
+    let request = u64::from(request_offset as u32);
     match (site.kind, value == site.value) {
-        (Kind::Branch, true) => nop::<BRANCH>(site, 0x801f_0f40),
+        (Kind::Branch, true) => build(site, 0, BRANCH_NOP, Second::Nop),
+        (Kind::SliceEnter | Kind::SliceLeave, true) => build(site, 0x6666, 0x84_1f0f, Second::Nop),
         (Kind::Branch, false) => {
             let target = distance(site.address.wrapping_add(6), site.target)?;
-            jump::<BRANCH>(site, 0x9066_0000_0000_e940 | u128::from(target) << 16, 0xeb, 0xe940)
+            build(site, 0, jump_and_nop(target), Second::Jump(JMP_NEAR, JMP_FAR))
         }
-        (Kind::SliceEnter, true) => nop::<ENTER>(site, 0x84_1f0f_6666),
-        (Kind::SliceLeave, true) => nop::<LEAVE>(site, 0x841f_0f66),
-        (Kind::SliceEnter, false) => nop::<ENTER>(site, 0x01 << 72 | request | 0x25_04c6_6466),
-        (Kind::SliceLeave, false) => jump::<LEAVE>(site, request | 0x25_2cd0_6466, 0x73, 0x830f),
+        (Kind::SliceEnter, false) => build(site, 0x6466, 0x25_04c6 | request << 24 | 0x01 << 56, Second::Nop),
+        (Kind::SliceLeave, false) => build(site, 0x66, 0x252c_d064 | request << 32, Second::Jump(0x73, 0x830f)),
     }
 }
 
@@ -53,87 +49,86 @@ pub fn bound(site: &Site, value: u8, request_offset: i32) -> Option<Code> {
 /// first byte. In line, and both at once: of branches there are the most.
 #[inline(always)]
 pub fn near_branch<R>(branch: NearBranch, value: u8, then: impl FnOnce(Code, Code) -> R) -> Option<R> {
-    let compare = 0x3d_8040 | u64::from(branch.to_state.wrapping_sub(8) as u32) << 24 | u64::from(branch.value) << 56;
+    let compare = compare(branch.to_state.wrapping_sub(8) as u32, branch.value);
     let is_value = value == branch.value;
-    let to_target = u64::from(branch.to_target.wrapping_sub(6) as u32);
-    let first = if is_value { 0x801f_0f40 } else { 0x9066_0000_0000_e940 | to_target << 16 };
-    match branch.length.wrapping_sub(BRANCH) {
-        SHORT => {
-            let to = i8::try_from(branch.to_target.wrapping_sub(i32::from(BRANCH + SHORT))).ok()?;
+    let first = if is_value { BRANCH_NOP } else { jump_and_nop(branch.to_target.wrapping_sub(6) as u32) };
+    match branch.length {
+        10 => {
+            let to = i8::try_from(branch.to_target.wrapping_sub(10)).ok()?;
             let to = u64::from(to as u8) << 8;
-            let second = if is_value { 0x9066 } else { 0xeb | to };
-            Some(then(behind::<SHORT>(compare, 0x75 | to), behind::<SHORT>(first, second)))
+            let second = if is_value { SHORT_NOP } else { JMP_NEAR | to };
+            Some(then(behind(compare, compare, 2, 0x75 | to, 10), behind(first, first, 2, second, 10)))
         }
-        LONG => {
-            let to = u64::from(branch.to_target.wrapping_sub(i32::from(BRANCH + LONG)) as u32) << 16;
-            let second = if is_value { NOP_OF_6 } else { 0xe940 | to };
-            Some(then(behind::<LONG>(compare, 0x850f | to), behind::<LONG>(first, second)))
+        14 => {
+            let to = u64::from(branch.to_target.wrapping_sub(14) as u32) << 16;
+            let second = if is_value { LONG_NOP } else { JMP_FAR | to };
+            Some(then(behind(compare, compare, 6, 0x850f | to, 14), behind(first, first, 6, second, 14)))
         }
         _ => None,
     }
 }
 
-/// A first instruction of eight bytes, and a second one of so many.
-#[inline(always)]
-fn behind<const SECOND: u8>(first: u64, second: u64) -> Code {
-    Code::long(first, first >> (8 * SECOND) | second << (64 - 8 * SECOND), BRANCH + SECOND)
-}
+// Nops: Intel SDM volume 2, NOP, table 4-12.
+const BRANCH_NOP: u64 = 0x801f_0f40;
+const SHORT_NOP: u64 = 0x9066;
+const LONG_NOP: u64 = 0x0000_441f_0f66;
+const JMP_NEAR: u64 = 0xeb;
+const JMP_FAR: u64 = 0xe940;
 
-// The lengths of the first instruction.
-const BRANCH: u8 = 8;
-const ENTER: u8 = 10;
-const LEAVE: u8 = 9;
-// And of the second.
-const SHORT: u8 = 2;
-const LONG: u8 = 6;
-
-/// A compare of `FIRST` bytes, with these prefixes, and `jne`.
-#[inline(always)]
-fn compare<const FIRST: u8>(site: &Site, prefixes: u128) -> Option<Code> {
-    // The displacement counts from the end of the compare.
-    let state = distance(site.address.wrapping_add(FIRST.into()), site.state)?;
-    let compare = 0x3d80 | u64::from(state) << 16 | u64::from(site.value) << 48;
-    jump::<FIRST>(site, prefixes | u128::from(compare) << (8 * (FIRST - 7)), 0x75, 0x850f)
-}
-
-/// A first instruction, and a jump to the target, with these opcodes where it can lead near and far.
-#[inline(always)]
-fn jump<const FIRST: u8>(site: &Site, first: u128, near: u8, far: u16) -> Option<Code> {
-    let to = distance(site.address.wrapping_add(site.length.into()), site.target)?;
-    match site.length.wrapping_sub(FIRST) {
-        SHORT => Some(short::<FIRST>(first, near, i8::try_from(to as i32).ok()? as u8)),
-        LONG => Some(long::<FIRST>(first, u64::from(far) | u64::from(to) << 16)),
-        _ => None,
+/// How many bytes the first instruction has beside the last eight of them, which are prefixes.
+const fn extra(kind: Kind) -> u8 {
+    match kind {
+        Kind::Branch => 0,
+        Kind::SliceLeave => 1,
+        Kind::SliceEnter => 2,
     }
 }
 
-/// `66 0f 1f 44 00 00`: Intel SDM volume 2, NOP, table 4-12; so are the others.
-const NOP_OF_6: u64 = 0x0000_441f_0f66;
-
-/// A first instruction, and a nop.
+/// The last eight bytes of a compare: `40 80 3d disp32 value`.
 #[inline(always)]
-fn nop<const FIRST: u8>(site: &Site, first: u128) -> Option<Code> {
-    match site.length.wrapping_sub(FIRST) {
-        SHORT => Some(short::<FIRST>(first, 0x66, 0x90)),
-        LONG => Some(long::<FIRST>(first, NOP_OF_6)),
-        _ => None,
-    }
+fn compare(state: u32, value: u8) -> u64 {
+    0x3d_8040 | u64::from(state) << 24 | u64::from(value) << 56
 }
 
-/// A site that has `FIRST` bytes and two behind them.
-///
-/// Its shifts are by constants: others of so many bits are a call at some levels of optimisation.
+/// `40 e9 rel32 66 90`.
 #[inline(always)]
-fn short<const FIRST: u8>(first: u128, opcode: u8, operand: u8) -> Code {
-    let bytes = first | u128::from(u16::from_le_bytes([opcode, operand])) << (8 * FIRST);
-    Code::long(bytes as u64, (bytes >> (8 * (FIRST + SHORT - 8))) as u64, FIRST + SHORT)
+fn jump_and_nop(target: u32) -> u64 {
+    0x9066_0000_0000_0000 | JMP_FAR | u64::from(target) << 16
 }
 
-/// A site that has `FIRST` bytes and six behind them.
+/// A site's second instruction.
+enum Second {
+    Nop,
+    /// To the target; by these opcodes where it can lead near, and far.
+    Jump(u64, u64),
+}
+
+/// A first instruction whose last eight bytes are these, with prefixes before them as the kind wants them, and a second one.
+#[inline(never)]
+fn build(site: &Site, prefixes: u64, tail: u64, second: Second) -> Option<Code> {
+    let extra = extra(site.kind);
+    let length = site.length.wrapping_sub(8 + extra);
+    let bytes = match (second, length) {
+        (Second::Nop, 2) => SHORT_NOP,
+        (Second::Nop, 6) => LONG_NOP,
+        (Second::Jump(near, far), 2 | 6) => {
+            let to = distance(site.address.wrapping_add(site.length.into()), site.target)?;
+            if length == 2 {
+                near | u64::from(i8::try_from(to as i32).ok()? as u8) << 8
+            } else {
+                far | u64::from(to) << 16
+            }
+        }
+        _ => return None,
+    };
+    let prefixes = prefixes & !(u64::MAX << (8 * extra));
+    Some(behind(prefixes | tail << (8 * extra), tail, length, bytes, site.length))
+}
+
+/// A first instruction, by its first and its last eight bytes, and a second one of so many.
 #[inline(always)]
-fn long<const FIRST: u8>(first: u128, second: u64) -> Code {
-    let bytes = first | u128::from(second) << (8 * FIRST);
-    Code::long(bytes as u64, (bytes >> (8 * (FIRST + LONG - 8))) as u64, FIRST + LONG)
+fn behind(first: u64, tail: u64, length: u8, second: u64, all: u8) -> Code {
+    Code::long(first, tail >> (8 * length) | second << (64 - 8 * length), all)
 }
 
 /// The displacement that leads from one address to another, as the 32 bits of an instruction.

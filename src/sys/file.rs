@@ -88,6 +88,7 @@ impl File {
     }
 
     /// Reads at `offset`; less than asked for at the end of the file.
+    #[inline(never)]
     pub(crate) fn read_at(&self, buffer: &mut [u8], offset: usize) -> Result<usize> {
         let args = [self.0, buffer.as_mut_ptr() as usize, buffer.len(), offset, 0, 0];
         // SAFETY: the kernel writes at most `len` bytes to the buffer.
@@ -135,6 +136,7 @@ impl File {
 }
 
 impl Drop for File {
+    #[inline(never)]
     fn drop(&mut self) {
         // SAFETY: the descriptor is ours, and not used again.
         let _ = unsafe { call(libc::SYS_close, [self.0, 0, 0, 0, 0, 0]) };

@@ -83,6 +83,7 @@ pub(crate) fn blank_after_fork() -> Result<usize> {
 /// # Safety
 ///
 /// Whatever runs on or reads these pages meanwhile must be able to do so under `protection`.
+#[inline(never)]
 pub(crate) unsafe fn protect(start: usize, length: usize, protection: i32) -> Result<()> {
     // SAFETY: as the caller vouches.
     unsafe { call(libc::SYS_mprotect, [start, length, protection as usize, 0, 0, 0]) }.map(drop)
@@ -112,6 +113,7 @@ pub(crate) fn is_readable(address: usize, length: usize) -> bool {
 }
 
 /// Private pages of a file, writable or executable, somewhere. The kernel counts no memory for those that are never written.
+#[inline(never)]
 pub(crate) fn map_file(file: &File, offset: usize, length: usize, protection: i32) -> Result<usize> {
     let flags = (libc::MAP_PRIVATE | libc::MAP_NORESERVE) as usize;
     // As mmap2 counts it, where that is the call.
@@ -125,6 +127,7 @@ pub(crate) fn map_file(file: &File, offset: usize, length: usize, protection: i3
 /// # Safety
 ///
 /// Nobody may use them any more.
+#[inline(never)]
 pub(crate) unsafe fn unmap(start: usize, length: usize) {
     // SAFETY: as the caller vouches.
     let _ = unsafe { call(libc::SYS_munmap, [start, length, 0, 0, 0, 0]) };

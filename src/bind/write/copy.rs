@@ -96,29 +96,26 @@ impl<'a> Copy<'a> {
 
     /// Exchanges each run of pages for the copy. The copy is gone then.
     fn commit(self, window: &Window<'_>, [swap, memfd]: [bool; 2], used: &mut u8) -> Result<(), Refusal> {
-        let exchange = Exchange::new(&self, window);
+        let exchange = Exchange::new(&self, window).inspect_err(|_| self.forget(&self.span))?;
         let (mut refusal, mut left) = (None, self.span.start);
         for run in window.runs() {
+            // What lies between two runs.
             self.forget(&(left..run.start));
             left = run.end;
             let mut result = Err(Refusal::Changed);
-            if let Err(why) = exchange.as_ref() {
-                result = Err(*why);
-            } else if let Ok(exchange) = &exchange {
-                if swap {
-                    result = self.swap(&run).and_then(|pages| exchange.with(pages, &run));
-                    if result.is_ok() {
-                        *used |= Writer::Swap as u8;
-                        continue;
-                    }
+            if swap {
+                result = self.swap(&run).and_then(|pages| exchange.with(pages, &run));
+                if result.is_ok() {
+                    *used |= Writer::Swap as u8;
+                    continue;
                 }
-                if memfd && !self.is_changed {
-                    let second = self.memfd(&run).and_then(|pages| exchange.with(pages, &run));
-                    if second.is_ok() {
-                        *used |= Writer::Memfd as u8;
-                    }
-                    result = if swap { second.or(result) } else { second };
+            }
+            if memfd && !self.is_changed {
+                let second = self.memfd(&run).and_then(|pages| exchange.with(pages, &run));
+                if second.is_ok() {
+                    *used |= Writer::Memfd as u8;
                 }
+                result = if swap { second.or(result) } else { second };
             }
             self.forget(&run);
             refusal = refusal.or(result.err());
@@ -147,6 +144,7 @@ impl<'a> Copy<'a> {
     }
 
     /// Unmaps the copy of this part of the text.
+    #[inline(never)]
     fn forget(&self, part: &Range<usize>) {
         if !part.is_empty() {
             // SAFETY: our own pages, which nobody uses any more.
