@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Output, Stdio};
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         test("help prints the table", ANYWHERE, help_prints_the_table),
         test("the report goes where it is wanted", ANYWHERE, the_report_goes_where_it_is_wanted),
         test("a report that nobody takes harms nobody", ANYWHERE, a_report_that_nobody_takes_harms_nobody),
+        test("a report waits for a slow reader", ANYWHERE, a_report_waits_for_a_slow_reader),
         test("evidence cannot pass for another line", ANYWHERE, evidence_cannot_pass_for_another_line),
         test("a path cannot pass for another line", ANYWHERE, a_path_cannot_pass_for_another_line),
         test("require counts every record whose code is there", sites(), require_counts_every_record),
@@ -260,15 +262,17 @@ fn help_prints_the_table() {
     }
 }
 
+/// Fails unless the story's report is in the text as many times.
+fn assert_report(text: &str, times: usize) {
+    assert_eq!(text.matches("module (program)").count(), times, "{text}");
+    let key = "  key story.failing = off (failed): looked everywhere; cannot tell\n";
+    assert_eq!(text.matches(key).count(), times, "{text}");
+    if invar_arch::PATCHES {
+        assert!(text.contains(" branch story.width == wide, 10 bytes: bound to wide\n"), "{text}");
+    }
+}
+
 fn the_report_goes_where_it_is_wanted() {
-    let assert_report = |text: &str, times: usize| {
-        assert_eq!(text.matches("module (program)").count(), times, "{text}");
-        let key = "  key story.failing = off (failed): looked everywhere; cannot tell\n";
-        assert_eq!(text.matches(key).count(), times, "{text}");
-        if invar_arch::PATCHES {
-            assert!(text.contains(" branch story.width == wide, 10 bytes: bound to wide\n"), "{text}");
-        }
-    };
     assert_report(&story(&[("INVAR_REPORT", "stderr")]).errors, 1);
 
     // Appended to.
@@ -330,6 +334,49 @@ fn a_report_that_nobody_takes_harms_nobody() {
     }
     let errors = tale(command.env("INVAR_REPORT", &file.0)).errors;
     assert!(errors.contains("cannot write to"), "{errors}");
+}
+
+/// A pipe has less room than the report needs.
+fn a_report_waits_for_a_slow_reader() {
+    use std::io::Read;
+    use std::os::fd::AsRawFd;
+    let fifo = Temporary::path("fifo");
+    assert!(Command::new("mkfifo").arg(&fifo.0).status().unwrap().success());
+    let mut reader =
+        std::fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(&fifo.0).expect("a reader");
+    // SAFETY: changes the size of our own pipe.
+    assert!(unsafe { libc::fcntl(reader.as_raw_fd(), libc::F_SETPIPE_SZ, 4096) } >= 4096);
+    let mut child = command(Build::release().program("story"))
+        .env("INVAR_REPORT", &fifo.0)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let waiting = || {
+        let mut bytes = 0;
+        // SAFETY: fills in one number.
+        assert_eq!(unsafe { libc::ioctl(reader.as_raw_fd(), libc::FIONREAD, &mut bytes) }, 0);
+        bytes > 0
+    };
+    // It has written what there was room for, and either waits for us, or has ended without the rest.
+    loop {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
+        let state = stat.rsplit(')').next().unwrap().trim_start().chars().next();
+        if waiting() && state == Some('S') || state == Some('Z') {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    // SAFETY: changes a flag of our own descriptor.
+    assert_eq!(unsafe { libc::fcntl(reader.as_raw_fd(), libc::F_SETFL, 0) }, 0);
+    let mut report = String::new();
+    reader.read_to_string(&mut report).unwrap();
+    let mut errors = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
+    assert!(child.wait().unwrap().success());
+    assert!(report.len() > 4096, "it would have fitted: {} bytes", report.len());
+    assert_report(&report, 1);
+    assert_eq!(errors, "");
 }
 
 fn evidence_cannot_pass_for_another_line() {

@@ -31,6 +31,7 @@ fn main() -> ExitCode {
         test("text that is to be executed only", c(), text_to_be_executed_only),
         test("text that cannot be read for a while", c(), text_that_cannot_be_read),
         test("text in a shared mapping", c(), text_in_a_shared_mapping),
+        test("the report lists what the CPU has", c(), the_report_lists_what_the_cpu_has),
         test("a library opened beside a part of the kernel", c().or_else(no_worker), opened_beside_a_worker),
         test(
             "a program that musl's loader was told to run",
@@ -330,6 +331,24 @@ fn text_in_a_shared_mapping() {
             assert!(line.contains(" 1 bound by "), "{line}");
         }
     }
+}
+
+/// In libinvar, which has a key for each: one line for those that it has and one for the others, and nothing of them elsewhere.
+fn the_report_lists_what_the_cpu_has() {
+    let library = piece("listed.so", &[]);
+    let mut caller = caller("caller", &[]);
+    caller.arg(&library).args(["piece", "5"]).env("INVAR_KEYS", "cpu.popcnt=off");
+    let (_, _, errors) = said(&mut caller, "INVAR_REPORT", "stderr");
+    let listed = |value: &str| -> Vec<&str> {
+        let begin = format!("  keys cpu.* = {value} (probe): ");
+        let lines: Vec<_> = errors.lines().filter_map(|line| line.strip_prefix(begin.as_str())).collect();
+        assert_eq!(lines.len(), 1, "{value}: {errors}");
+        lines[0].split(' ').collect()
+    };
+    let (on, off) = (listed("on"), listed("off"));
+    assert!(on.contains(&"sse3") && on.iter().all(|feature| !off.contains(feature)), "{errors}");
+    assert!(!on.contains(&"popcnt") && !off.contains(&"popcnt"), "{errors}");
+    assert!(errors.contains("  key cpu.popcnt = off (setting): INVAR_KEYS\n"), "{errors}");
 }
 
 /// Why no part of the kernel works for a process here.
