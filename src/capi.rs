@@ -6,7 +6,6 @@ use crate::module;
 use crate::report::{copy, of, text::print};
 use crate::sys::{self, File};
 use crate::text::Buffered;
-use crate::timeslice::{self, profile};
 use crate::{Verdict, load};
 
 /// Decides and binds for the module whose outcome this is; `false` if there is none.
@@ -35,21 +34,6 @@ pub fn verdict(name: &[u8]) -> Option<Verdict> {
         }
     });
     found
-}
-
-/// The probe of the slice key.
-pub fn probe_slice(verdict: &mut Verdict) {
-    timeslice::probe(verdict);
-}
-
-/// In the place of a request at the site that called.
-pub fn count_request(site: usize) {
-    profile::entered(site);
-}
-
-/// In the place of its withdrawal.
-pub fn count_withdrawal(site: usize) {
-    profile::left(site);
 }
 
 /// Writes the report to a descriptor, which stays open; `false` if not all of it was taken.

@@ -16,8 +16,6 @@ use crate::module::{self, Module, ModuleKey};
 use crate::report;
 use crate::settings::{EXIT_REQUIRED, Mode, Settings};
 use crate::text::decimal;
-#[cfg(feature = "profile")]
-use crate::timeslice::profile;
 use crate::{bind, sys, timeslice};
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -71,15 +69,10 @@ pub(crate) fn load_other(outcome: usize) -> bool {
 fn load_module(own: &Module<'_>, settings: &Settings) {
     settings.check(own);
     decide::all(own, settings);
-    #[cfg(feature = "profile")]
-    let counted = profile::load(own);
-    #[cfg(not(feature = "profile"))]
-    let counted = false;
-
     let wish = if settings.mode == Mode::Off { Wish::None } else { settings.writer };
-    // Slice sites that are counted stay in checked form, as where no other makes requests.
+    let request_offset = timeslice::request_offset(own);
     // SAFETY: our own module, its keys sealed.
-    unsafe { bind::bind(own, wish, if counted { 0 } else { timeslice::request_offset() }) };
+    unsafe { bind::bind(own, wish, request_offset) };
 
     #[cfg(feature = "report")]
     if let Some(destination) = settings.report {

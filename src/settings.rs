@@ -12,8 +12,6 @@ use crate::module::{self, Module};
 use crate::sys;
 #[cfg(any(feature = "report", feature = "profile"))]
 use crate::text::{Sink, Text};
-#[cfg(feature = "profile")]
-use crate::timeslice::profile::Counting;
 use core::ffi::{CStr, c_char};
 use core::sync::atomic::Ordering::Relaxed;
 use invar_arch as arch;
@@ -95,6 +93,8 @@ const SWITCH: &[u8] = b"0 1";
 /// What a switch may have as well, where it is not on.
 const OFF: &[u8] = b"no off";
 const COUNTING: &[u8] = b"off count profile";
+#[cfg(feature = "profile")]
+const PROFILE: u8 = 2;
 
 // What a module's outcome says in `said`.
 /// It has said which variables are misspelt, unless somebody had.
@@ -313,31 +313,21 @@ fn is_first_to_say(what: u32) -> bool {
     said & what == 0
 }
 
-/// What `INVAR_SLICE` and `INVAR_PROFILE` say: what to count, and where. For the probe of that key.
+/// What `INVAR_SLICE` and `INVAR_PROFILE` say: what to count, as the position of its name, and where. For the probe of that key.
 #[cfg(feature = "profile")]
 #[cold]
-pub(crate) fn counting() -> (Counting, Option<Path>) {
+pub(crate) fn counting() -> (u8, Option<Path>) {
     let value = |name: &[u8]| {
         let values = environment().filter_map(|variable| variable.to_bytes().strip_prefix(name));
         values.filter(|value| !value.is_empty()).last()
     };
     let counting = match sys::auxiliary(libc::AT_SECURE) {
-        0 => value(b"INVAR_SLICE=").and_then(counting_named).unwrap_or(Counting::Off),
-        _ => Counting::Off,
+        0 => value(b"INVAR_SLICE=").and_then(|value| place(value, COUNTING)).unwrap_or(0) as u8,
+        _ => 0,
     };
-    let default = (counting == Counting::Profile).then_some(b"invar-%p.profile" as &[u8]);
+    let default = (counting == PROFILE).then_some(b"invar-%p.profile" as &[u8]);
     let file = value(b"INVAR_PROFILE=").or(default);
     (counting, file.map(expand))
-}
-
-#[cfg(feature = "profile")]
-fn counting_named(value: &[u8]) -> Option<Counting> {
-    match place(value, COUNTING) {
-        Some(0) => Some(Counting::Off),
-        Some(1) => Some(Counting::Count),
-        Some(_) => Some(Counting::Profile),
-        None => None,
-    }
 }
 
 /// A path. One that is longer cannot be opened.

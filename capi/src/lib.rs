@@ -98,19 +98,19 @@ unsafe extern "C" fn invar_decide(state: *const invar::Verdict) -> c_int {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn invar_probe_slice(verdict: *mut invar::Verdict, _record: *const c_void) {
     // SAFETY: as the caller vouches.
-    invar::__capi::probe_slice(unsafe { &mut *verdict });
+    timeslice::__capi::probe_slice(unsafe { &mut *verdict });
 }
 
 /// `invar_count_request`: in the place of a request, where requests are counted.
 #[unsafe(no_mangle)]
 extern "C" fn invar_count_request(site: *const c_void) {
-    invar::__capi::count_request(site as usize);
+    timeslice::__capi::count_request(site as usize);
 }
 
 /// `invar_count_withdrawal`: in the place of its withdrawal.
 #[unsafe(no_mangle)]
 extern "C" fn invar_count_withdrawal(site: *const c_void) {
-    invar::__capi::count_withdrawal(site as usize);
+    timeslice::__capi::count_withdrawal(site as usize);
 }
 
 /// `invar_key`: copies the verdict of a key.

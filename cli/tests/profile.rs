@@ -288,7 +288,7 @@ fn a_site_is_named_by_its_line() {
     let frames = site["frames"].as_array().unwrap();
     let functions = frames.iter().map(|frame| frame["function"].as_str().unwrap()).collect::<Vec<_>>();
     assert_eq!(functions.last(), Some(&"profile::around_inlined"));
-    assert!(functions.contains(&"invar::timeslice::enter"), "{site:#}");
+    assert!(functions.contains(&"invar::timeslice::section::enter"), "{site:#}");
 
     let text = said(profile(&[], "known"));
     let place = format!(": profile::often at tests/profile.rs:{}\n", often());
@@ -818,7 +818,7 @@ fn a_frame_of_the_programs_own_is_shown() {
     for own in own.into_iter().chain(["invariant::run", "c_function", "stdx::run", "core_dump"]) {
         let others = [
             "invar_arch::machine::area::request",
-            "invar::timeslice::enter",
+            "invar::timeslice::section::enter",
             "<invar_lock::spin::Raw as lock_api::mutex::RawMutex>::lock",
             "lock_api::mutex::Mutex<R,T>::lock",
             "<T as core::convert::Into<U>>::into",
@@ -832,16 +832,16 @@ fn a_frame_of_the_programs_own_is_shown() {
     // Names have no path where there are line tables only; files have one.
     let tables = [
         ("request", "/home/me/invar/arch/x86_64/area.rs"),
-        ("enter", "/home/me/invar/src/timeslice/mod.rs"),
+        ("enter", "/home/me/invar/src/timeslice/section.rs"),
         ("lock", "/home/me/invar/lock/src/spin.rs"),
-        ("enter", "/home/me/.cargo/registry/src/index/invar-rt-0.1.0/src/timeslice/mod.rs"),
-        ("enter", "invar-0.1.0/src/timeslice/mod.rs"),
+        ("enter", "/home/me/.cargo/registry/src/index/invar-rt-0.1.0/src/timeslice/section.rs"),
+        ("enter", "invar-0.1.0/src/timeslice/section.rs"),
         ("request", "/home/me/.cargo/registry/src/index/invar-arch-0.1.0/x86_64/area.rs"),
         ("lock<u64>", "/home/me/.cargo/registry/src/index/lock_api-0.4.14/src/mutex.rs"),
         ("call_once", "/rustc/59807616e1fa/library/core/src/ops/function.rs"),
     ];
     for own in
-        [("enter", "/home/me/invar/guest/programs/src/bin/enter.rs"), ("lock", "invar-demo/src/timeslice/mod.rs")]
+        [("enter", "/home/me/invar/guest/programs/src/bin/enter.rs"), ("lock", "invar-demo/src/timeslice/section.rs")]
     {
         let frame = |&(function, file): &(&str, &str)| {
             let (function, file) = (Some(function.to_owned()), Some(file.to_owned()));
@@ -852,7 +852,7 @@ fn a_frame_of_the_programs_own_is_shown() {
         assert_eq!(place.frame(), Some(&frame(&own)));
     }
     // Where there is none, it is the one whose code it is.
-    assert_eq!(shown(&["invar::timeslice::enter", "invar_lock::Mutex::lock"]), "invar_lock::Mutex::lock");
+    assert_eq!(shown(&["invar::timeslice::section::enter", "invar_lock::Mutex::lock"]), "invar_lock::Mutex::lock");
     assert_eq!(shown(&[]), "");
 }
 

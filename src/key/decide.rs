@@ -11,8 +11,9 @@
 use crate::key::{Origin, State, Verdict, flags, is_reserved};
 use crate::module::{self, Module, ModuleKey, Outcome};
 use crate::settings::{Mode, Settings};
+use crate::sys;
 use crate::text::Sink;
-use crate::{sys, timeslice};
+use crate::timeslice::{self, Requests};
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use invar_arch as arch;
 
@@ -36,7 +37,7 @@ pub(crate) fn all(own: &Module<'_>, settings: &Settings) {
     let mut verdict = Verdict::undecided();
     adopt(own, &mut verdict);
     // Requests of this copy's sites go where its own key says, so that one goes before those that C has.
-    if SLICES && let Some(key) = own.key_at(timeslice::state_address()) {
+    if SLICES && let Some(key) = timeslice::own_key(own) {
         decide(own, &key, 1, settings, &mut verdict);
     }
     each(own, settings, &mut verdict, |flags| flags & flags::TIMESLICE != 0);
@@ -323,7 +324,10 @@ fn adopt_key(ours: &ModuleKey<'_>, theirs: &ModuleKey<'_>, verdict: &mut Verdict
         Origin::Forced if is_slice_key(ours) => force(verdict),
         Origin::Forced => fail(verdict, NONE),
         Origin::Failed if verdict.value != 0 => fail(verdict, NONE),
-        _ if is_slice_key(ours) && verdict.value != 0 && !timeslice::is_believable(verdict.data) => {
+        _ if is_slice_key(ours)
+            && verdict.value != 0
+            && timeslice::memory_for(Requests::Adopted(verdict.data)).is_none() =>
+        {
             fail(verdict, "another module says that requests go where this process has no area");
         }
         _ => verdict.origin = Origin::Adopted as u8,
@@ -389,7 +393,7 @@ pub(crate) fn is_slice_key(key: &ModuleKey<'_>) -> bool {
 /// The time slice key by `INVAR_KEYS=slice=force`: the available form, on memory that is safe to write.
 #[cold]
 fn force(verdict: &mut Verdict) {
-    match timeslice::spare_memory() {
+    match timeslice::memory_for(Requests::Forced) {
         Some(data) => {
             verdict.start(1, Origin::Forced);
             verdict.data = data;
@@ -438,11 +442,10 @@ fn probe(key: &ModuleKey<'_>, verdict: &mut Verdict) {
 #[cold]
 fn seal(own: &Module<'_>, ours: &ModuleKey<'_>, verdict: &mut Verdict) {
     if verdict.value != 0 && ours.flags & flags::SLICE != 0 {
-        if !is_slice_key(ours) {
-            verdict.data = timeslice::memory();
-        }
-        if !timeslice::is_area(verdict.data) {
-            fail(verdict, "there is no memory for slice requests that is safe to write");
+        let requests = if is_slice_key(ours) { Requests::Sealed(verdict.data) } else { Requests::OfAnother };
+        match timeslice::memory_for(requests) {
+            Some(data) => verdict.data = data,
+            None => fail(verdict, "there is no memory for slice requests that is safe to write"),
         }
     }
     if ours.state.settle() && verdict.value != 0 {
@@ -469,6 +472,7 @@ fn fail(verdict: &mut Verdict, reason: &str) {
 mod tests {
     use super::*;
     use crate::key::{Key, KeyRecord};
+    use crate::timeslice::area;
     use std::boxed::Box;
     use std::string::String;
 
@@ -640,7 +644,7 @@ mod tests {
             assert_eq!(is_slice_key(&key(flags, middle)), is_it, "{flags}");
             assert_eq!(chosen(&key(flags, middle), &Settings::of_keys(b"")), (1, Origin::Probe, "seen".into()));
             let (value, origin, reason) = chosen(&key(flags, middle), &force);
-            match timeslice::spare_memory() {
+            match area::spare_memory() {
                 Some(data) if is_it => {
                     assert_eq!((value, origin), (1, Origin::Forced));
                     assert!(reason.starts_with("INVAR_KEYS; requests go to memory"), "{reason}");
@@ -692,8 +696,8 @@ mod tests {
         };
         assert_eq!(adopted(Origin::Failed, 0, 0), (0, Origin::Adopted));
         // Each module finds for itself what it is safe to write to.
-        let forced = timeslice::spare_memory().map_or((0, Origin::Failed), |_| (1, Origin::Forced));
-        let libcs = timeslice::libcs_area().map(|area| timeslice::pack(area, -1));
+        let forced = area::spare_memory().map_or((0, Origin::Failed), |_| (1, Origin::Forced));
+        let libcs = area::libcs_area().map(|area| area::pack(area, -1));
         for (data, right) in [(Some(0), false), (libcs.map(|data| data + 32), false), (libcs, true)] {
             let Some(data) = data else { continue };
             let believed = if right { (1, Origin::Adopted) } else { (0, Origin::Failed) };
@@ -717,12 +721,12 @@ mod tests {
         assert_eq!(sealed(0, 1, 5), (1, Origin::Probe, 5), "no site of it makes requests");
         assert_eq!(sealed(TIMESLICE, 0, 0), (0, Origin::Probe, 0));
         assert_eq!(sealed(TIMESLICE, 1, 5), (0, Origin::Failed, 0));
-        if let Some(data) = timeslice::spare_memory().filter(|&data| timeslice::is_area(data)) {
+        if let Some(data) = area::spare_memory().filter(|&data| area::is_area(data)) {
             assert_eq!(sealed(TIMESLICE, 1, data), (1, Origin::Probe, data));
         }
         // Another key with such sites has the memory of the time slice key, whatever it says.
-        let memory = timeslice::memory();
-        let expected = if timeslice::is_area(memory) { (1, Origin::Probe, memory) } else { (0, Origin::Failed, 0) };
+        let memory = area::memory();
+        let expected = if area::is_area(memory) { (1, Origin::Probe, memory) } else { (0, Origin::Failed, 0) };
         assert_eq!(sealed(flags::SLICE, 1, 5), expected);
     }
 

@@ -3,6 +3,7 @@
 //! It takes a feature, since nested sections are correct: two libraries that know nothing of each other may nest theirs,
 //! and a debug build must not end a program that a release build would run. It takes debug assertions as well, since
 //! features add up over all crates of a program: a release build's sites stay what they are.
+#![allow(unsafe_code)]
 
 #[cfg(not(all(feature = "assert", debug_assertions)))]
 pub(super) use off::{Begun, left};
@@ -29,7 +30,8 @@ mod off {
 
 #[cfg(all(feature = "assert", debug_assertions))]
 mod on {
-    use crate::timeslice::SLICE;
+    use crate::timeslice::area;
+    use crate::timeslice::key::SLICE;
     use core::panic::Location;
     use invar_arch as arch;
 
@@ -77,7 +79,7 @@ mod on {
     impl Area {
         /// `None` before the runtime is loaded, and where no memory could be found.
         fn of_this_thread() -> Option<Self> {
-            let area = crate::timeslice::area();
+            let area = area::offset();
             (area != 0).then(|| Self(arch::area(area)))
         }
 
@@ -90,10 +92,9 @@ mod on {
             self.byte(arch::AREA_REQUEST) != 0
         }
 
-        /// Where a filter lets nobody yield, a grant outlasts its section.
+        /// Where nobody can yield, a grant outlasts its section.
         fn granted(&self) -> bool {
-            let yields = || SLICE.state().data().is_some_and(|data| (data >> 32) as i32 >= 0);
-            self.byte(arch::AREA_REQUEST + 1) != 0 && yields()
+            self.byte(arch::AREA_REQUEST + 1) != 0 && area::is_yielded()
         }
 
         /// Where the key is off no site sets the byte, and nobody else looks at it.

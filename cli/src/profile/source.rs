@@ -111,7 +111,7 @@ impl Place {
         // The runtime's folder, where it is no package of a registry.
         let folder = self.frames.iter().find_map(|frame| match frame {
             Frame { function: Some(function), file: Some(file), .. } if function.ends_with("enter") => {
-                file.strip_suffix("src/timeslice/mod.rs")
+                file.strip_suffix("src/timeslice/section.rs")
             }
             _ => None,
         });

@@ -10,8 +10,8 @@
 mod spare;
 
 use crate::key::{Key, KeyRecord, Verdict};
-use crate::timeslice::SLICE;
-use crate::timeslice::rseq;
+use crate::timeslice::enrol::enrol_now;
+use crate::timeslice::key::SLICE;
 use core::ffi::{CStr, c_int, c_void};
 use core::ptr::null_mut;
 use core::sync::atomic::AtomicPtr;
@@ -70,7 +70,15 @@ const _: () = {
     static KEEP: crate::key::RawProbe = probe;
 };
 
-pub(crate) fn is_in_front() -> bool {
+/// Whether shared libraries find the hook on thread creation (Cargo feature `hook`) by the name `pthread_create`.
+///
+/// Where they do not, the linker did not export it, or another module's function stands in front of it. Then only threads that
+/// are created by code of this file pass through. For a static program, which has no libraries, the answer is yes.
+pub fn hook_is_in_front() -> bool {
+    is_in_front()
+}
+
+fn is_in_front() -> bool {
     next::by_name().is_none_or(|found| found == pthread_create as PthreadCreate as *mut c_void)
 }
 
@@ -149,7 +157,7 @@ unsafe extern "C" fn begin(start: *mut Start) -> Call {
         call
     };
     // A thread that cannot be enrolled is one like any other.
-    let _ = rseq::enrol();
+    let _ = enrol_now();
     call
 }
 

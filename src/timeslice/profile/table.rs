@@ -36,7 +36,7 @@ pub(crate) struct Header {
     /// [`MAGIC`], written last.
     pub(crate) magic: AtomicU64,
     pub(crate) process: AtomicU64,
-    /// The value of the key [`COUNTING`](super::COUNTING): 1 counts threads, 2 counts sites too.
+    /// The value of the key `slice.counting`: 1 counts threads, 2 counts sites too.
     pub(crate) counting: AtomicU64,
     /// How long an extension lasts, in nanoseconds.
     pub(crate) slice: AtomicU64,
@@ -229,6 +229,7 @@ fn claim(word: &AtomicU64, key: u64) -> bool {
 }
 
 #[cfg(test)]
+#[allow(unsafe_code)]
 pub(super) mod tests {
     use super::*;
     use crate::documents::{PROFILE, assert_layout, fields, table as documented};

@@ -3,17 +3,21 @@
 //! Both run instead of a slice site's instructions, in any thread, in signal handlers, and between a program's lock and
 //! its unlock. So they take no lock and no memory, cannot panic, and make system calls only where none can end a grant:
 //! before a request, and after its end.
+#![allow(unsafe_code)]
 
+use super::counts::{self, process};
 use super::table::{Header, Section, Site, Table, Thread};
-use crate::timeslice::rseq::{self, SYS_RSEQ_SLICE_YIELD};
-use crate::{sys, timeslice};
+use crate::sys;
+use crate::timeslice::area;
+use crate::timeslice::enrol::is_enrolled;
+use crate::timeslice::rseq::SYS_RSEQ_SLICE_YIELD;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use invar_arch as arch;
 
 /// In the place of a request. `site` is the address behind the call that came here.
 pub(crate) extern "C" fn entered(site: usize) {
-    let Some(table) = super::table() else { return };
-    let area = arch::area(timeslice::area());
+    let Some(table) = counts::table() else { return };
+    let area = arch::area(area::offset());
     // SAFETY: the two bytes of the calling thread's area; the kernel writes them as well.
     let (request, granted) = unsafe {
         let request = area.add(arch::AREA_REQUEST);
@@ -21,15 +25,15 @@ pub(crate) extern "C" fn entered(site: usize) {
     };
     // SAFETY: as above.
     let inside = granted || unsafe { request.read_volatile() } != 0;
-    let (thread, own) = table.thread(super::process(), || if inside { 0 } else { sys::thread_id() });
+    let (thread, own) = table.thread(process(), || if inside { 0 } else { sys::thread_id() });
     add(&thread.requests);
-    let sites_count = super::sites_count(table);
+    let sites_count = counts::sites_count(table);
     let place = if sites_count { table.site(site) } else { 0 };
     let known = table.site_at(place);
     match known {
         Some(site) => {
             add(&site.requests);
-            if !rseq::is_enrolled() {
+            if !is_enrolled() {
                 add(&site.not_enrolled);
             }
         }
@@ -57,15 +61,15 @@ pub(crate) extern "C" fn entered(site: usize) {
 
 /// In the place of a request's withdrawal.
 pub(crate) extern "C" fn left(_site: usize) {
-    let area = timeslice::area();
+    let area = area::offset();
     let kept = arch::take_back(area);
     let ended = arch::ticks();
     // SAFETY: the calling thread's area; the kernel writes it as well.
     let granted = !kept && unsafe { arch::area(area).add(arch::AREA_REQUEST + 1).read_volatile() } != 0;
-    let yielded = granted && give_up_cpu(timeslice::yield_number());
+    let yielded = granted && give_up_cpu(area::yield_call());
 
-    let Some(table) = super::table() else { return };
-    let (thread, own) = table.thread(super::process(), sys::thread_id);
+    let Some(table) = counts::table() else { return };
+    let (thread, own) = table.thread(process(), sys::thread_id);
     let section = if own { close(thread) } else { None };
     let site = section.and_then(|section| table.site_at(section.site.load(Relaxed)));
     if let (Some(section), Some(site)) = (section, site) {
@@ -148,7 +152,9 @@ fn add(counter: &AtomicU64) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Counting, TABLE, table::tests::table};
+    use super::super::counting::Counting;
+    use super::super::counts::TABLE;
+    use super::super::table::tests::table;
     use super::*;
 
     const HERE: usize = 0x1000;
@@ -165,12 +171,12 @@ mod tests {
         fn run(counting: Counting, test: impl FnOnce(Self)) {
             static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
             let _one_at_a_time = ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-            assert_eq!(timeslice::area() != 0, arch::PATCHES);
+            assert_eq!(area::offset() != 0, arch::PATCHES);
             if arch::PATCHES {
                 let table = table();
                 table.header.counting.store(counting as u64, Relaxed);
                 // Linux 7.0, include/uapi/linux/rseq.h: request, and granted behind it.
-                let request = arch::area(timeslice::area()).wrapping_add(28);
+                let request = arch::area(area::offset()).wrapping_add(28);
                 let watched = Self { table, request };
                 watched.kernel_writes(0, 0);
                 TABLE.store(core::ptr::from_ref(table).cast_mut(), Relaxed);
@@ -205,7 +211,7 @@ mod tests {
         }
 
         fn thread(&self) -> &Thread {
-            self.table.thread(super::super::process(), || panic!("it is known")).0
+            self.table.thread(process(), || panic!("it is known")).0
         }
 
         /// Requests, grants, yields, lost: of the thread.
@@ -245,7 +251,7 @@ mod tests {
             assert_eq!(undisturbed, [1, 0]);
             assert!(watched.site(HERE).ticks.load(Relaxed) > watched.site(HERE).undisturbed[1].load(Relaxed));
             let not_enrolled = [HERE, THERE].map(|site| watched.site(site).not_enrolled.load(Relaxed));
-            assert_eq!(not_enrolled, if rseq::is_enrolled() { [0, 0] } else { [2, 1] });
+            assert_eq!(not_enrolled, if is_enrolled() { [0, 0] } else { [2, 1] });
             assert_eq!(watched.thread().depth.load(Relaxed), 0);
             assert_eq!(watched.thread().number.load(Relaxed), sys::thread_id().into());
             assert_ne!(watched.table.header.later[1].load(Relaxed), 0, "clocks are read where time was lost");

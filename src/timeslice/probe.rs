@@ -1,16 +1,54 @@
-//! The slice key's verdict: every way in which the extension can be missing has a message and advice of its own.
+//! The slice key's probe: every way in which the extension can be missing has a message and advice of its own.
+#![allow(unsafe_code)]
 
-use super::{ENOTSUPP, FEATURE_SIZE, Facts, Fate, SYS_RSEQ_SLICE_YIELD, Trial};
-use crate::sys::Errno;
+use super::area;
+use super::key::SLICE;
+use super::register;
+use super::rseq::{
+    self, AT_RSEQ_FEATURE_SIZE, ENOTSUPP, FEATURE_SIZE, FLAG_ENABLED, RSEQ_FLAG_UNREGISTER, SYS_RSEQ_SLICE_YIELD,
+};
+use super::trial::{self, Fate, Trial};
+use crate::key::{KeyRecord, Origin, RawProbe, Verdict, flags};
+use crate::sys::{self, Errno};
 use crate::text::Evidence;
+use invar_arch as arch;
+
+const _: () = {
+    const FLAGS: u8 = flags::SLICE | flags::TIMESLICE | flags::OWN;
+    extern "C" fn slice_probe(verdict: &mut Verdict, _: &KeyRecord) {
+        // SAFETY: the probe of this key.
+        unsafe { crate::__key_record!(["slice"] SLICE, bool, slice_probe, FLAGS) };
+        probe(verdict);
+    }
+    #[used]
+    static KEEP: RawProbe = slice_probe;
+};
+
+/// Decides the slice key.
+pub(super) fn probe(verdict: &mut Verdict) {
+    let available = if arch::PATCHES {
+        decide(&ThisProcess, &mut verdict.evidence)
+    } else {
+        verdict.evidence.text("on this architecture invar has no slice sites");
+        None
+    };
+    match available {
+        Some(available) => {
+            verdict.value = 1;
+            verdict.data = area::pack(available.area, available.yield_call);
+        }
+        // Absent is an answer like any other, and not a probe that failed.
+        None => verdict.origin = Origin::Probe as u8,
+    }
+}
 
 /// What the sites need to know of an available extension.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Available {
+struct Available {
     /// Distance of each thread's area from its thread pointer.
-    pub(crate) area: isize,
+    area: isize,
     /// The system call by which the cold path gives up the CPU; negative for none.
-    pub(crate) yield_number: i32,
+    yield_call: i32,
 }
 
 /// Whether every thread has an area that may be written at one constant offset, on a kernel that grants.
@@ -18,7 +56,7 @@ pub(crate) struct Available {
 /// That is what stays true for the life of the process. Whether a *thread* has the extension enabled can change at
 /// any time, and is not asked: in one that has not, the bound code has no effect.
 #[cold]
-pub(super) fn decide(facts: &impl Facts, evidence: &mut Evidence) -> Option<Available> {
+fn decide(facts: &impl Facts, evidence: &mut Evidence) -> Option<Available> {
     let size = facts.feature_size();
     if size < FEATURE_SIZE {
         evidence.text("kernel without the field: AT_RSEQ_FEATURE_SIZE is ").number(size as i64);
@@ -46,7 +84,7 @@ pub(super) fn decide(facts: &impl Facts, evidence: &mut Evidence) -> Option<Avai
         }
     }
     // Any system call ends a grant, so an error is as good as an answer; only death is not.
-    let yield_number = match (trial.slice_yield, trial.sched_yield) {
+    let yield_call = match (trial.slice_yield, trial.sched_yield) {
         (Fate::Answered, _) => SYS_RSEQ_SLICE_YIELD,
         (_, Fate::Answered) => libc::SYS_sched_yield as i32,
         (Fate::Refused(_), _) => SYS_RSEQ_SLICE_YIELD,
@@ -89,12 +127,12 @@ pub(super) fn decide(facts: &impl Facts, evidence: &mut Evidence) -> Option<Avai
     };
     evidence.text("available: prctl 79 succeeded and ENABLED reads back; area of ").text(owner);
     evidence.text(" at thread pointer ").text(if area < 0 { "- " } else { "+ " }).number(area.unsigned_abs() as i64);
-    match yield_number {
+    match yield_call {
         SYS_RSEQ_SLICE_YIELD => {}
         -1 => _ = evidence.text("; a seccomp filter kills on 471 and sched_yield: grants are left to expire"),
         _ => _ = evidence.text("; a seccomp filter refuses 471: yields by sched_yield"),
     }
-    Some(Available { area, yield_number })
+    Some(Available { area, yield_call })
 }
 
 /// Whether the kernel lacks the yield call as well, which one that is only switched off has. A filter may say the same,
@@ -141,6 +179,69 @@ fn somebody_else(evidence: &mut Evidence) -> Option<Available> {
     None
 }
 
+/// What the probe asks of the world; a test can answer in its place.
+trait Facts {
+    /// `AT_RSEQ_FEATURE_SIZE`, 0 if the kernel has none.
+    fn feature_size(&self) -> u64;
+    /// What the C library registered for each thread: distance from the thread pointer, and size.
+    fn libc_area(&self) -> Option<(isize, u32)>;
+    /// Our own area, if this code can never be unloaded.
+    fn own_area(&self) -> Option<isize>;
+    /// Tries the system calls in a child where a seccomp filter stands.
+    fn trial(&self) -> Trial;
+    /// Enables the extension for the calling thread.
+    fn enable(&self) -> sys::Result<()>;
+    /// Whether the calling thread's flags, in the area at this offset, say ENABLED.
+    fn enabled(&self, area: isize) -> bool;
+    /// Calls `rseq_slice_yield`, which does nothing outside a grant.
+    fn slice_yield(&self) -> sys::Result<()>;
+    /// Registers the area at this offset for the calling thread.
+    fn register(&self, area: isize) -> sys::Result<()>;
+    /// Takes that back.
+    fn unregister(&self, area: isize);
+}
+
+struct ThisProcess;
+
+impl Facts for ThisProcess {
+    fn feature_size(&self) -> u64 {
+        sys::auxiliary(AT_RSEQ_FEATURE_SIZE)
+    }
+
+    fn libc_area(&self) -> Option<(isize, u32)> {
+        arch::libc_area()
+    }
+
+    fn own_area(&self) -> Option<isize> {
+        area::own_area()
+    }
+
+    fn trial(&self) -> Trial {
+        trial::run()
+    }
+
+    fn enable(&self) -> sys::Result<()> {
+        rseq::enable()
+    }
+
+    fn enabled(&self, area: isize) -> bool {
+        rseq::flags(area) & FLAG_ENABLED != 0
+    }
+
+    fn slice_yield(&self) -> sys::Result<()> {
+        // SAFETY: no arguments; outside a grant it has no effect.
+        unsafe { sys::call(SYS_RSEQ_SLICE_YIELD.into(), [0; 6]) }.map(drop)
+    }
+
+    fn register(&self, area: isize) -> sys::Result<()> {
+        register::register(area)
+    }
+
+    fn unregister(&self, area: isize) {
+        let _ = rseq::rseq_at(arch::area(area) as usize, RSEQ_FLAG_UNREGISTER);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -165,9 +266,7 @@ mod tests {
     /// As the kernel's headers have them (Linux 7.0: uapi/linux/rseq.h, prctl.h; arch/x86/entry/syscalls).
     #[test]
     fn the_kernels_numbers() {
-        use super::super::{
-            AREA_FLAGS, AT_RSEQ_FEATURE_SIZE, FLAG_ENABLED, PR_ENABLE, PR_RSEQ_SLICE_EXTENSION, PR_SET,
-        };
+        use super::rseq::{AREA_FLAGS, PR_ENABLE, PR_RSEQ_SLICE_EXTENSION, PR_SET};
         assert_eq!((PR_RSEQ_SLICE_EXTENSION, PR_SET, PR_ENABLE), (79, 2, 1));
         assert_eq!((AREA_FLAGS, FLAG_ENABLED, FEATURE_SIZE, AT_RSEQ_FEATURE_SIZE), (16, 0x20, 33, 27));
         assert_eq!((SYS_RSEQ_SLICE_YIELD, ENOTSUPP), (471, 524));
@@ -205,17 +304,17 @@ mod tests {
         fn trial(&self) -> Trial {
             self.trial
         }
-        fn enable(&self) -> crate::sys::Result<()> {
+        fn enable(&self) -> sys::Result<()> {
             if self.registered.get() { self.enable_registered } else { self.enable }.map_err(Errno)
         }
         fn enabled(&self, area: isize) -> bool {
             let owner = if self.registered.get() { self.own_area } else { self.libc_area.map(|(area, _)| area) };
             self.enabled && Some(area) == owner
         }
-        fn slice_yield(&self) -> crate::sys::Result<()> {
+        fn slice_yield(&self) -> sys::Result<()> {
             self.slice_yield.map_err(Errno)
         }
-        fn register(&self, area: isize) -> crate::sys::Result<()> {
+        fn register(&self, area: isize) -> sys::Result<()> {
             assert_eq!(Some(area), self.own_area);
             self.registered.set(self.registered.get() || self.register.is_ok());
             self.register.map_err(Errno)
@@ -244,7 +343,7 @@ mod tests {
     #[test]
     fn available_in_the_area_of_libc() {
         let (available, text) = verdict(good());
-        assert_eq!(available, Some(Available { area: -160, yield_number: SYS_RSEQ_SLICE_YIELD }));
+        assert_eq!(available, Some(Available { area: -160, yield_call: SYS_RSEQ_SLICE_YIELD }));
         assert_eq!(text, "available: prctl 79 succeeded and ENABLED reads back; area of libc at thread pointer - 160");
     }
 
@@ -308,7 +407,7 @@ mod tests {
     fn not_registered_in_a_program() {
         for libc_area in [None, Some((-160, 0))] {
             let (available, text) = verdict(Machine { libc_area, enable: Err(libc::ENXIO), ..good() });
-            assert_eq!(available, Some(Available { area: -64, yield_number: SYS_RSEQ_SLICE_YIELD }));
+            assert_eq!(available, Some(Available { area: -64, yield_call: SYS_RSEQ_SLICE_YIELD }));
             assert!(text.contains("area of invar at thread pointer - 64"), "{text}");
         }
     }
@@ -355,7 +454,7 @@ mod tests {
     fn the_way_to_yield() {
         let with = |slice_yield, sched_yield| {
             let machine = Machine { trial: Trial { slice_yield, sched_yield, ..ANSWERED }, ..good() };
-            verdict(machine).0.expect("a refused yield does not make the extension absent").yield_number
+            verdict(machine).0.expect("a refused yield does not make the extension absent").yield_call
         };
         let refused = Fate::Refused(libc::ENOSYS);
         let sched_yield = libc::SYS_sched_yield as i32;

@@ -1,7 +1,31 @@
 //! Tries system calls in a child where a seccomp filter might kill for them.
+#![allow(unsafe_code)]
 
-use super::{ENOTSUPP, Fate, PR_ENABLE, PR_RSEQ_SLICE_EXTENSION, PR_SET, SYS_RSEQ_SLICE_YIELD, Trial};
+use super::rseq::{ENOTSUPP, PR_ENABLE, PR_RSEQ_SLICE_EXTENSION, PR_SET, SYS_RSEQ_SLICE_YIELD};
 use crate::sys::{self, Errno, File};
+
+/// What became of the system calls that were tried in a child.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Trial {
+    /// Whether a filter stands, and they were tried at all.
+    pub(super) filtered: bool,
+    pub(super) enable: Fate,
+    pub(super) slice_yield: Fate,
+    pub(super) sched_yield: Fate,
+}
+
+/// What became of one system call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// The kernel answered it, with success or an error of its own.
+    Answered,
+    /// A filter answered it with this error.
+    Refused(i32),
+    /// A filter killed the caller.
+    Killed,
+    /// No child could be made to try it: error number.
+    Untried(i32),
+}
 
 const FREE: Trial =
     Trial { filtered: false, enable: Fate::Answered, slice_yield: Fate::Answered, sched_yield: Fate::Answered };

@@ -2,14 +2,15 @@
 //!
 //! A thread's area can be found by the thread itself, and by a tracer (Linux 5.13, `PTRACE_GET_RSEQ_CONFIGURATION`), which
 //! must be of another process (Linux, kernel/ptrace.c, `ptrace_attach`). So a child is made to ask.
+#![allow(unsafe_code)]
 
-use super::{AREA_FLAGS, FEATURE_SIZE, FLAG_AVAILABLE, FLAG_ENABLED, flags};
-use crate::sys::{self, Errno, Result, Scratch};
-use crate::timeslice;
+use super::area;
+use super::rseq::{self, AREA_FLAGS, FEATURE_SIZE, FLAG_AVAILABLE, FLAG_ENABLED};
+use crate::sys::{self, Errno, Scratch};
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 use invar_arch as arch;
 
-/// One thread, as [`timeslice::audit`](crate::timeslice::audit) found it.
+/// One thread, as [`audit`] found it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Thread {
     /// Its number, as `gettid(2)` gives it.
@@ -95,9 +96,31 @@ impl Entry {
 /// Room for the threads that start while they are counted.
 const MORE: usize = 64;
 
+/// Lists this process's threads: their areas, which of them are enrolled, and which have a request left set.
+///
+/// The calling thread must be outside any section. A child process traces the threads one after the other, as a debugger would.
+/// Each is stopped for a moment, which may make a few system calls return `EINTR` (`signal(7)`, "Interruption of system calls by
+/// stop signals"). Threads that start or end meanwhile may be missing. Where no child can be made or may trace, the areas of the
+/// other threads are [`Area::Unknown`]. So is, with `ETIMEDOUT`, the area of a thread that does not stop within a second, which is
+/// for all threads together. A process that `PR_SET_PTRACER` allowed to trace may no longer do so: only the child may, for as long
+/// as it runs. Signals to the calling thread wait meanwhile.
+///
+/// This is for people and tests, not for a fast path: it makes a process, and that makes some system calls for each thread.
+///
+/// # Errors
+///
+/// The error number if `/proc` is not there, or there is no memory.
+///
+/// ```
+/// invar::timeslice::audit(|thread| println!("{thread:?}")).expect("the threads");
+/// ```
+pub fn audit(mut each: impl FnMut(Thread)) -> Result<(), i32> {
+    audit_now(&mut each).map_err(|error| error.0)
+}
+
 /// Calls `each` for every thread of this process.
 #[cold]
-pub(crate) fn audit(mut each: impl FnMut(Thread)) -> Result<()> {
+fn audit_now(each: &mut dyn FnMut(Thread)) -> sys::Result<()> {
     let room = sys::threads()? as usize + MORE;
     let mut memory = Scratch::shared(room * size_of::<Entry>())?;
     // SAFETY: aligned as a mapping is; zeros are an entry, and so is whatever its atomics hold.
@@ -126,9 +149,10 @@ pub(crate) fn audit(mut each: impl FnMut(Thread)) -> Result<()> {
 
 /// A thread can read its own area, if it is the one that the sites write to.
 fn ask_oneself(entry: &Entry) {
-    let area = arch::area(timeslice::area());
-    let flags = flags(timeslice::area());
+    let area = area::offset();
+    let flags = rseq::flags(area);
     if flags & FLAG_AVAILABLE != 0 {
+        let area = arch::area(area);
         // SAFETY: this thread's area; the kernel says AVAILABLE only in one that has the byte.
         let request = unsafe { area.add(arch::AREA_REQUEST).read_volatile() };
         entry.set(REGISTERED, bits(flags, request, true), area as usize);
@@ -141,7 +165,7 @@ fn bits(flags: u32, request: u8, asleep: bool) -> u32 {
 }
 
 /// Runs `work`, which may only make system calls, in a child that may trace this process; waits until it is done.
-fn in_child(work: impl FnOnce()) -> Result<()> {
+fn in_child(work: impl FnOnce()) -> sys::Result<()> {
     // Where Yama stands only a tracer that was named may be a child (Linux, Documentation/admin-guide/LSM/Yama.rst).
     const PR_SET_PTRACER: usize = 0x5961_6d61;
     let allow = |tracer: usize| {
@@ -191,7 +215,7 @@ const PTRACE_INTERRUPT: usize = 0x4207;
 const PTRACE_GET_RSEQ_CONFIGURATION: usize = 0x420f;
 const PTRACE_EVENT_STOP: i32 = 128;
 
-fn ptrace(request: usize, thread: usize, address: usize, data: usize) -> Result<usize> {
+fn ptrace(request: usize, thread: usize, address: usize, data: usize) -> sys::Result<usize> {
     // SAFETY: the other process is read only; what is written here is as large as the request wants it.
     unsafe { sys::call(libc::SYS_ptrace, [request, thread, address, data, 0, 0]) }
 }
@@ -234,7 +258,7 @@ fn listen(entry: &Entry) {
 }
 
 /// Address, flags and request byte of a stopped thread's area.
-fn look(thread: usize) -> Result<Option<(usize, u32, u8)>> {
+fn look(thread: usize) -> sys::Result<Option<(usize, u32, u8)>> {
     /// `struct ptrace_rseq_configuration`: address, size and signature, flags.
     type Configuration = [u64; 3];
 

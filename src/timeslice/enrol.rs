@@ -2,10 +2,13 @@
 //!
 //! New threads start without, and anybody in the process may switch the extension off for the thread it runs in. So a
 //! thread enrols where it learns that it could gain: on the contended path of a lock.
+#![allow(unsafe_code)] // of the static branches
 
-use super::{ENOTSUPP, FLAG_AVAILABLE, FLAG_ENABLED, enable, ending, flags, is_available, register};
-use crate::sys::{Errno, Result};
-use crate::timeslice;
+use super::area;
+use super::key::{SLICE, is_available};
+use super::register;
+use super::rseq::{self, ENOTSUPP, FLAG_AVAILABLE, FLAG_ENABLED};
+use crate::sys::{self, Errno};
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 /// Why a thread could not be enrolled in the slice extension. Its sections are correct all the same, and ask for nothing.
@@ -39,32 +42,71 @@ impl core::fmt::Display for NotEnrolled {
 
 impl core::error::Error for NotEnrolled {}
 
+/// Makes the calling thread one that can be granted slices. The thread that loads the runtime is; others start without.
+///
+/// Where the thread is enrolled already, this reads a word and makes no system call. Else it makes one system call, `prctl`, and
+/// if libc registers no areas one before it, `rseq`, by which it registers the program's own area for this thread, whatever
+/// module calls. `errno` stays as it was. Do not call it between [`enter`] and the end of a section: any system call ends a grant.
+/// Where the slice key is off, the call is a static branch to its `Err`.
+///
+/// A thread stays enrolled, and so does the child of a `fork`, until somebody switches the extension off *in that
+/// thread*, or the thread ends. Where libc is not glibc, a destructor of thread-specific data gives the thread's area back, by
+/// three system calls, since musl unmaps a detached thread's memory before the thread is gone. A thread that such a libc did not
+/// start must not enrol there. A thread that `clone` made without a thread pointer of its own takes its parent's state for its
+/// own: it must not enter sections.
+///
+/// # Errors
+///
+/// [`NotEnrolled`] says why not. Sections are correct all the same.
+///
+/// ```
+/// if let Err(why) = invar::timeslice::enrol() {
+///     eprintln!("no time slice extensions in this thread: {why}");
+/// }
+/// ```
+#[inline(always)]
+pub fn enrol() -> Result<(), NotEnrolled> {
+    // In line, so that neither site nor code is in a module that does not call it.
+    if crate::branch!(SLICE) { enrol_now() } else { Err(NotEnrolled::Absent) }
+}
+
+/// [`enrol`] for the contended path of a lock, which is cold and taken again and again. Where threads keep being refused, it is
+/// tried once in 1,024 times only.
+///
+/// Call it before waiting, and outside the section.
+#[inline(always)]
+pub fn enrol_contended() {
+    if crate::branch!(SLICE) {
+        enrol_contended_now();
+    }
+}
+
 /// Enrols the calling thread, where the key is on.
 #[cold]
 #[inline(never)]
-pub(crate) fn enrol() -> core::result::Result<(), NotEnrolled> {
-    let area = timeslice::area();
-    if flags(area) & FLAG_ENABLED != 0 {
+pub(super) fn enrol_now() -> Result<(), NotEnrolled> {
+    let area = area::offset();
+    if rseq::flags(area) & FLAG_ENABLED != 0 {
         return Ok(());
     }
     if !is_available() {
         return Err(NotEnrolled::Absent);
     }
-    enrol_at(&CallingThread(area), timeslice::libcs_area().is_some())
+    enrol_at(&CallingThread(area), area::libcs_area().is_some())
 }
 
 /// Whether the kernel looks at the calling thread's requests.
 #[cfg(feature = "profile")]
-pub(crate) fn is_enrolled() -> bool {
-    flags(timeslice::area()) & FLAG_ENABLED != 0
+pub(super) fn is_enrolled() -> bool {
+    rseq::flags(area::offset()) & FLAG_ENABLED != 0
 }
 
 /// What enrolling asks of the kernel; a test can answer in its place.
 trait Thread {
     fn flags(&self) -> u32;
     fn has_given_back(&self) -> bool;
-    fn register(&self) -> Result<()>;
-    fn enable(&self) -> Result<()>;
+    fn register(&self) -> sys::Result<()>;
+    fn enable(&self) -> sys::Result<()>;
 }
 
 /// By its area's distance from the thread pointer. Where the key is on and libc registers none it is the program's, which
@@ -73,19 +115,19 @@ struct CallingThread(isize);
 
 impl Thread for CallingThread {
     fn flags(&self) -> u32 {
-        flags(self.0)
+        rseq::flags(self.0)
     }
 
     fn has_given_back(&self) -> bool {
-        ending::has_given_back(self.0)
+        register::has_given_back(self.0)
     }
 
-    fn register(&self) -> Result<()> {
-        register(self.0)
+    fn register(&self) -> sys::Result<()> {
+        register::register(self.0)
     }
 
-    fn enable(&self) -> Result<()> {
-        enable()
+    fn enable(&self) -> sys::Result<()> {
+        rseq::enable()
     }
 }
 
@@ -93,7 +135,7 @@ impl Thread for CallingThread {
 /// was switched off for the thread. Three more follow at its end, where the C library unmaps a thread's memory before the thread
 /// is gone ([`ending`]).
 #[cold]
-fn enrol_at(thread: &impl Thread, libcs: bool) -> core::result::Result<(), NotEnrolled> {
+fn enrol_at(thread: &impl Thread, libcs: bool) -> Result<(), NotEnrolled> {
     // Only the kernel sets the flag, in an area that is registered and large enough.
     if !libcs && thread.flags() & FLAG_AVAILABLE == 0 {
         if thread.has_given_back() {
@@ -125,9 +167,9 @@ const SELDOM: u32 = 1024;
 /// The same for a path that is taken again and again: where threads keep being refused, a system call is made seldom.
 #[cold]
 #[inline(never)]
-pub(crate) fn enrol_contended() {
-    if flags(timeslice::area()) & FLAG_ENABLED == 0 {
-        attempt(&FAILURES, || enrol().is_ok());
+fn enrol_contended_now() {
+    if rseq::flags(area::offset()) & FLAG_ENABLED == 0 {
+        attempt(&FAILURES, || enrol_now().is_ok());
     }
 }
 
@@ -157,7 +199,7 @@ mod tests {
         Machine { flags: Cell::new(0), given_back: false, register: 0, enable: 0, calls: RefCell::new(Vec::new()) }
     }
 
-    fn result(errno: i32) -> Result<()> {
+    fn result(errno: i32) -> sys::Result<()> {
         if errno == 0 { Ok(()) } else { Err(Errno(errno)) }
     }
 
@@ -170,7 +212,7 @@ mod tests {
             self.given_back
         }
 
-        fn register(&self) -> Result<()> {
+        fn register(&self) -> sys::Result<()> {
             self.calls.borrow_mut().push("register");
             if self.register == 0 {
                 self.flags.set(FLAG_AVAILABLE);
@@ -178,7 +220,7 @@ mod tests {
             result(self.register)
         }
 
-        fn enable(&self) -> Result<()> {
+        fn enable(&self) -> sys::Result<()> {
             self.calls.borrow_mut().push("enable");
             if self.enable == 0 && self.flags.get() & FLAG_AVAILABLE != 0 {
                 self.flags.set(FLAG_AVAILABLE | FLAG_ENABLED);
@@ -188,7 +230,7 @@ mod tests {
     }
 
     /// What comes of it, and the calls that it took.
-    fn enrolled(machine: Machine, libcs: bool) -> (core::result::Result<(), NotEnrolled>, Vec<&'static str>) {
+    fn enrolled(machine: Machine, libcs: bool) -> (Result<(), NotEnrolled>, Vec<&'static str>) {
         let result = enrol_at(&machine, libcs);
         (result, machine.calls.into_inner())
     }

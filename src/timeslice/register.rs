@@ -1,4 +1,4 @@
-//! Gives a thread's own area back before the thread ends.
+//! Registers the program's own rseq area for a thread, and unregisters it before the thread ends.
 //!
 //! The kernel writes to a registered area whenever it lets the thread go on after another one had its CPU (Linux 7.3,
 //! include/linux/rseq_entry.h, `rseq_exit_to_user_mode_restart`), and kills with SIGSEGV where nothing is mapped. musl
@@ -6,12 +6,23 @@
 //! `__pthread_exit`), so there is a time at which the area is gone and the thread is not. glibc never does: a stack is
 //! reused or unmapped once the kernel has cleared the thread's number, which is after the last return to its code (glibc
 //! 2.41, nptl/nptl-stack.c, `__nptl_free_stacks`; Linux 7.3, kernel/fork.c, `mm_release`).
+#![allow(unsafe_code)]
 
-use super::{AREA_CPU, AREA_FLAGS, NO_CPU, RSEQ_FLAG_UNREGISTER, rseq_at};
+use super::rseq::{AREA_CPU, AREA_FLAGS, NO_CPU, RSEQ_FLAG_UNREGISTER, rseq_at};
 use crate::sys::{Errno, Result, Silence};
 use core::ffi::c_void;
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use invar_arch as arch;
+
+/// Registers our own area at this offset for the calling thread, until it ends.
+pub(super) fn register(area: isize) -> Result<()> {
+    if !arch::holds_area(area) {
+        return Err(Errno(libc::EINVAL));
+    }
+    let area = arch::area(area) as usize;
+    give_back_at_end(area)?;
+    rseq_at(area, 0)
+}
 
 /// Has the calling thread give back this area at its end, however that comes: by return, `pthread_exit` or cancellation. To
 /// be called before the area is registered.
@@ -19,7 +30,7 @@ use invar_arch as arch;
 /// By a destructor of thread-specific data, which musl calls before it looks whether the thread is detached. An error where
 /// there is no key left, or no memory.
 #[cold]
-pub(super) fn give_back_at_end(area: usize) -> Result<()> {
+fn give_back_at_end(area: usize) -> Result<()> {
     if arch::is_glibc() {
         return Ok(());
     }

@@ -2,8 +2,11 @@
 //! threads and for good.
 //!
 //! Source of what is said of filters here: Linux 7.3, kernel/seccomp.c.
+#![allow(unsafe_code)]
 
-use super::{Fate, PR_ENABLE, PR_RSEQ_SLICE_EXTENSION, PR_SET, is_available, trial};
+use super::key::{SLICE, is_available};
+use super::rseq::{PR_ENABLE, PR_RSEQ_SLICE_EXTENSION, PR_SET};
+use super::trial::{self, Fate};
 use crate::sys::{self, Errno};
 use crate::text::Evidence;
 use core::sync::atomic::AtomicBool;
@@ -50,18 +53,66 @@ impl core::fmt::Display for NotGuarded {
 
 impl core::error::Error for NotGuarded {}
 
-type Result<T> = core::result::Result<T, NotGuarded>;
+/// Makes it impossible to switch the extension off, for all threads of this process and the rest of its life.
+///
+/// From then on `prctl(PR_RSEQ_SLICE_EXTENSION, PR_RSEQ_SLICE_EXTENSION_SET, 0)` fails with `EPERM` in every thread, also in
+/// those that start later, and also as a 32-bit or an x32 call. So does every such call with bit 0 of the third argument clear.
+/// All other calls go on as before. No thread is enrolled or switched on by it. `INVAR_GUARD=1` does the same at load, and
+/// the slice key's evidence says what came of it: `guarded`, or why not.
+///
+/// It is a seccomp filter, and that has its price:
+///
+/// - It cannot be taken back.
+/// - Children and the programs that they or this process execute inherit it. They can switch the extension on, and then
+///   not off.
+/// - Without `CAP_SYS_ADMIN` in its user namespace the process gets `no_new_privs` as well, all threads of it, and
+///   programs that it executes too: a setuid or setgid program, or one with file capabilities, then runs without them.
+///   Where the capability is there it stays as it was.
+/// - Every system call becomes slower by some nanoseconds, as under any filter, and `prctl` by some more: `cargo bench -p
+///   invar-bench -- guard` tells. The filter's program runs for `prctl` only, 7 instructions of it, 11 to enrol a thread:
+///   of all other calls the kernel knows from the beginning that they pass (Linux 5.11, kernel/seccomp.c,
+///   `seccomp_cache_prepare`), but for x32 calls, which take 5.
+/// - All threads must have the same filters when it is installed, since all get it or none.
+///
+/// Where the process is guarded already, by any module's runtime, this makes four system calls and changes nothing. The calling
+/// thread must be outside any section. Where seccomp filters stand, a child process tries first, since some of them kill.
+///
+/// **What it does not cover.** A thread loses the extension with its area, and may unregister that by `rseq(2)`. This is
+/// left alone: libc does it to none of its threads while they run, and where memory with an area in it is about to go,
+/// refusing would have the kernel write to memory that belongs to other code by then. The guard does not stop code that means
+/// harm, which can write to any memory of its process.
+///
+/// # Errors
+///
+/// [`NotGuarded`] says why not, and no thread is guarded then. Threads for which somebody switches the extension off are enrolled
+/// again where they wait for a lock, as without the guard.
+///
+/// ```
+/// if let Err(why) = invar::timeslice::guard() {
+///     eprintln!("time slice extensions may be switched off: {why}");
+/// }
+/// ```
+#[inline(always)]
+pub fn guard() -> Result<(), NotGuarded> {
+    if crate::branch!(SLICE) { guard_now() } else { Err(NotGuarded::Absent) }
+}
+
+/// [`guard`] whatever the key is: what a filter does, and costs, any kernel can show.
+#[doc(hidden)]
+pub fn __guard_anyway() -> Result<(), NotGuarded> {
+    set()
+}
 
 /// Guards the process, where the key is on.
 #[cold]
 #[inline(never)]
-pub(crate) fn guard() -> Result<()> {
+fn guard_now() -> Result<(), NotGuarded> {
     if is_available() { set() } else { Err(NotGuarded::Absent) }
 }
 
 /// The same at load, for a key that is about to be sealed as on: adds to its evidence what came of it.
 #[cold]
-pub(crate) fn guard_at_load(evidence: &mut Evidence) {
+pub(super) fn at_load(evidence: &mut Evidence) {
     match set() {
         Ok(()) => _ = evidence.text("; guarded"),
         Err(why) => why.tell(evidence.text("; not guarded: ")),
@@ -70,7 +121,7 @@ pub(crate) fn guard_at_load(evidence: &mut Evidence) {
 
 /// Guards the process, whatever the key is.
 #[cold]
-pub(crate) fn set() -> Result<()> {
+fn set() -> Result<(), NotGuarded> {
     if arch::PRCTL.is_empty() {
         return Err(NotGuarded::Absent);
     }

@@ -1,0 +1,41 @@
+//! What happens to the counting form when a module is loaded.
+#![allow(unsafe_code)]
+
+use super::counting::COUNTING;
+use super::counts::{PROCESS, TABLE, process};
+use super::table::{MAGIC, Table};
+use super::watch;
+use crate::key::{Origin, Verdict};
+use crate::module::Module;
+use crate::sys;
+use crate::timeslice::key::SLICE;
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use invar_arch as arch;
+
+/// Whether this module's slice sites stay in checked form, to be counted. Begins to, where the keys say so.
+#[cold]
+pub(crate) fn load(own: &Module<'_>) -> bool {
+    let mut verdict = Verdict::undecided();
+    if !SLICE.get() || !COUNTING.copy(&mut verdict) || verdict.value == 0 {
+        return false;
+    }
+    let table = verdict.data as usize as *mut Table;
+    // SAFETY: what a key of this name carries is a table, in memory that is never unmapped.
+    let Some(known) = (unsafe { table.as_ref() }) else { return false };
+    if known.header.magic.load(Relaxed) != MAGIC {
+        return false;
+    }
+    let granting = SLICE.verdict().is_some_and(|verdict| verdict.origin() != Origin::Forced);
+    known.header.grants.store(granting.into(), Relaxed);
+    let mut buffer = [0; 1024];
+    known.add_module(own.range(), if own.is_program() { sys::program_path(&mut buffer) } else { own.path.to_bytes() });
+    // libinvar is here once for each module that it loads.
+    if PROCESS.load(Relaxed).is_null()
+        && let Ok(blank) = sys::blank_after_fork()
+    {
+        PROCESS.store(blank as *mut AtomicU64, Relaxed);
+        process();
+    }
+    TABLE.store(table, Relaxed);
+    arch::observe(watch::entered, watch::left)
+}

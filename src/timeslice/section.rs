@@ -1,0 +1,94 @@
+//! A critical section: its request, and the end of that.
+#![allow(unsafe_code)]
+// The cold block of a site is in an unsafe block of its own on some architectures, and inherits one on others.
+#![allow(unused_unsafe)]
+
+use super::assertion;
+use super::key::SLICE;
+use invar_arch as arch;
+
+/// A critical section that asks for its time slice to be extended; ends when dropped.
+///
+/// Belongs to its thread, whose request byte it set. Without the feature `assert` it has no size: a lock can hand it from
+/// the function that locks to the one that unlocks. One that is forgotten leaves the request set until [`leave`] is
+/// called, or the thread is preempted or ends another section.
+///
+/// It is not `Send`, and neither is a future that holds one over `.await`:
+///
+/// ```compile_fail,E0277
+/// async fn wait() {
+///     let _slice = invar::timeslice::enter();
+///     std::future::pending::<()>().await;
+/// }
+/// fn spawn(_: impl Future + Send) {}
+/// spawn(wait());
+/// ```
+#[must_use = "the section ends when this is dropped"]
+pub struct CriticalSection {
+    begun: assertion::Begun,
+    /// Stays in its thread.
+    _thread: core::marker::PhantomData<*mut ()>,
+}
+
+/// Begins a section that should not be preempted.
+///
+/// Keep it short: an extension lasts a few microseconds, then the thread is preempted all the same. Inside it make
+/// no system call (any of them ends a grant), and do not nest sections: the inner one's end ends the outer one's
+/// request too. Both cost the benefit only; the [module](super#inside-a-critical-section) has every case.
+///
+/// # Panics
+///
+/// Never, unless the program's author asks for it by the feature `assert`, and then only in builds with debug assertions:
+/// where a section begins inside another one.
+///
+/// Bound, this is one instruction: a store of one byte to a constant offset from the thread pointer, or a nop.
+///
+/// ```
+/// # use std::sync::atomic::{AtomicBool, Ordering};
+/// # static LOCKED: AtomicBool = AtomicBool::new(false);
+/// {
+///     let _slice = invar::timeslice::enter();
+///     while LOCKED.swap(true, Ordering::Acquire) { std::hint::spin_loop() }
+///     // ... a few hundred instructions ...
+///     LOCKED.store(false, Ordering::Release);
+/// }
+/// ```
+#[inline(always)]
+#[cfg_attr(all(feature = "assert", debug_assertions), track_caller)]
+pub fn enter() -> CriticalSection {
+    let begun = assertion::Begun::here();
+    // SAFETY: SLICE begins with its state byte, and its record names it. Where the key is on, the area that its state
+    // says is every thread's own, and the function behind the site preserves every register.
+    unsafe { arch::__site!(slice_enter, SLICE, 0, { unsafe { arch::__call_cold!(request_out_of_line) } }) };
+    CriticalSection { begun, _thread: core::marker::PhantomData }
+}
+
+impl Drop for CriticalSection {
+    #[inline(always)]
+    fn drop(&mut self) {
+        self.begun.end();
+        leave();
+    }
+}
+
+/// Ends the calling thread's section where its [`CriticalSection`] was forgotten, as by a lock that asks only at times, and whose word
+/// says whether it did.
+///
+/// Bound, these are two instructions, or a nop. Without a section it does nothing, only slowly.
+///
+/// ```
+/// std::mem::forget(invar::timeslice::enter());
+/// // ...
+/// invar::timeslice::leave();
+/// ```
+#[inline(always)]
+pub fn leave() {
+    assertion::left();
+    // SAFETY: as in `enter`.
+    unsafe { arch::__site!(slice_leave, SLICE, 0, { unsafe { arch::__call_cold!(withdraw_out_of_line) } }) };
+}
+
+// SAFETY: a shared reference gives access to nothing.
+unsafe impl Sync for CriticalSection {}
+
+arch::__slice_paths!(SLICE, pub(crate) request_out_of_line, withdraw_out_of_line);
