@@ -1,5 +1,5 @@
-//! The base of the protocols: atomics, sections, and three operations of the kernel: to wait, to wake and to yield. They are raw
-//! system calls, so that `errno` stays as it was.
+//! The base of the protocols: atomics, sections, and three operations of the kernel: to wait, to wake and to yield. `errno`
+//! stays as it was.
 #![allow(unsafe_code)]
 
 pub(crate) use core::hint::spin_loop as relax;
@@ -26,13 +26,40 @@ pub(crate) fn wake(word: &AtomicU32) {
 fn futex(word: *mut u32, operation: i32, value: u32) {
     let operation = operation | libc::FUTEX_PRIVATE_FLAG;
     // SAFETY: no timeout; the kernel compares the word with the value, or uses its address as a name.
-    unsafe {
-        invar_arch::syscall(libc::SYS_futex as usize, [word as usize, operation as usize, value as usize, 0, 0, 0])
-    };
+    keep_errno(|| unsafe { libc::syscall(libc::SYS_futex, word, operation, value, 0_usize) });
 }
 
 /// Lets others run first, sched_yield(2).
 pub(crate) fn yield_cpu() {
     // SAFETY: no arguments, and no effect but that.
-    unsafe { invar_arch::syscall(libc::SYS_sched_yield as usize, [0; 6]) };
+    keep_errno(|| unsafe { libc::syscall(libc::SYS_sched_yield) });
+}
+
+/// `syscall(3)` notes in `errno` why a call failed, which nobody asks here.
+fn keep_errno(call: impl FnOnce() -> libc::c_long) {
+    // SAFETY: the calling thread's own.
+    unsafe {
+        let errno = libc::__errno_location();
+        let before = *errno;
+        call();
+        *errno = before;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errno_stays_as_it_was() {
+        // SAFETY: this thread's.
+        unsafe { *libc::__errno_location() = libc::ENOTTY };
+        let word = AtomicU32::new(1);
+        // The word is another: EAGAIN.
+        wait(&word, 2);
+        wake(&word);
+        yield_cpu();
+        // SAFETY: as above.
+        assert_eq!(unsafe { *libc::__errno_location() }, libc::ENOTTY);
+    }
 }
