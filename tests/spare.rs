@@ -1,12 +1,16 @@
 //! The list from which the hook on thread creation takes memory: every interleaving of a few threads, in a model of the
 //! memory. Nobody sees what another still writes, nothing is had by two, and nothing is lost.
 
+/// In the place of `src/timeslice/hook/atomic.rs`.
+mod atomic {
+    pub(crate) use loom::sync::atomic::AtomicPtr;
+}
 #[path = "../src/timeslice/hook/spare.rs"]
 mod spare;
 
+use atomic::AtomicPtr;
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
-use loom::sync::atomic::AtomicPtr;
 use loom::thread;
 use spare::{Linked, Spare};
 use std::ptr::null_mut;

@@ -286,6 +286,9 @@ INVAR_API int invar_decide(struct invar_verdict *state);
 INVAR_API void invar_probe_slice(struct invar_verdict *verdict, const void *record);
 INVAR_API void invar_count_request(void *site);
 INVAR_API void invar_count_withdrawal(void *site);
+/* For libinvar-hook: has `create` create a thread that calls this function, and enrols before. `create` is given `with`, and the
+ * function and argument to begin with; it returns 0 where there is a new thread. */
+INVAR_API int invar_create_thread(int (*create)(void *, void *, void *), void *with, void *function, void *argument);
 
 /* Is there if Rust's runtime is a part of this module, and loads it. */
 extern __attribute__((weak)) const char invar2_runtime[];

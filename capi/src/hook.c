@@ -2,7 +2,8 @@
  *
  * Threads that are enrolled before their own code runs, in a library of its own: libinvar-hook.so.0 has functions of the
  * C library's names, which are found before the C library's own; libinvar-hook.a has what --wrap asks for, since a static
- * program has one function of a name.
+ * program has one function of a name. They only stand in front: how a thread enrols before its own code runs is
+ * libinvar's to know (src/timeslice/hook/start.rs).
  */
 #ifdef INVAR_HOOK_SHARED
 #define _GNU_SOURCE /* RTLD_NEXT */
@@ -10,8 +11,6 @@
 #endif
 #include <invar.h>
 #include <pthread.h>
-#include <stdlib.h>
-#include <string.h>
 #include <threads.h>
 
 typedef int posix_creator(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
@@ -72,124 +71,49 @@ static c11_creator *next_c11(void)
 
 #endif
 
-/* What a new thread begins with. */
-struct start {
-	union {
-		void *(*posix)(void *);
-		thrd_start_t c11;
-	} routine;
-	void *argument;
-	struct start *next;
+/* What a thread is created with, beside its routine. */
+struct with {
+	void *thread;
+	const pthread_attr_t *attributes;
 };
 
-/* Those that can be had again: as many as there were threads at a time that had been created and did not run yet. They stay.
- * A new thread that called free would have glibc make it an arena, by four system calls (seen with glibc 2.36). */
-static struct start *spare;
-
-/* Gives back a list, from its first to its last. */
-static void give_back(struct start *first, struct start *last)
+static int create_posix(void *argument, void *routine, void *its_argument)
 {
-	last->next = __atomic_load_n(&spare, __ATOMIC_RELAXED);
-	while (!__atomic_compare_exchange_n(&spare, &last->next, first, 1, __ATOMIC_RELEASE, __ATOMIC_RELAXED))
-		;
+	struct with *with = argument;
+
+	return next_posix()(with->thread, with->attributes, (void *(*)(void *))routine, its_argument);
 }
 
-/* NULL if there is no memory. */
-static struct start *start_of(void *argument)
+static int create_c11(void *argument, void *routine, void *its_argument)
 {
-	/* All of them, so that no two threads can take the same. */
-	struct start *start = __atomic_exchange_n(&spare, NULL, __ATOMIC_ACQUIRE), *last;
+	struct with *with = argument;
 
-	if (!start)
-		start = malloc(sizeof *start);
-	else if (start->next) {
-		for (last = start->next; last->next; last = last->next)
-			;
-		give_back(start->next, last);
-	}
-	if (start)
-		start->argument = argument;
-	return start;
+	return next_c11()(with->thread, (thrd_start_t)routine, its_argument);
 }
 
-/* In the new thread, before anything else. */
-static struct start begin(void *argument)
+/* Where libinvar is not there, as if nobody stood in between. */
+static int create(int (*creator)(void *, void *, void *), struct with *with, void *routine, void *argument)
 {
-	struct start *start = argument, begun = *start;
-
-	give_back(start, start);
-	/* A thread that cannot be enrolled is one like any other. */
-	if (invar_slice_enrol)
-		invar_slice_enrol();
-	return begun;
-}
-
-/* By a jump, so that no frame is left behind, and unwinding meets nobody's code but the thread's own. */
-static void *begin_posix(void *argument)
-{
-	struct start begun = begin(argument);
-
-	return begun.routine.posix(begun.argument);
-}
-
-static int begin_c11(void *argument)
-{
-	struct start begun = begin(argument);
-
-	return begun.routine.c11(begun.argument);
-}
-
-/* Whether slices are on: a bound branch. */
-static inline int are_slices_on(void)
-{
-#if INVAR_SITES
-	return INVAR_BRANCH_(&invar_slice, 1);
-#else
-	return 0;
-#endif
+	return (invar_create_thread ? invar_create_thread(creator, with, routine, argument) :
+				      creator(with, routine, argument));
 }
 
 int IN_FRONT_OF(pthread_create)(pthread_t *thread, const pthread_attr_t *attributes, void *(*routine)(void *),
 				void *argument)
 {
-	posix_creator *create = next_posix();
-	struct start *start = are_slices_on() ? start_of(argument) : NULL;
-	int error;
+	struct with with = { thread, attributes };
 
-	/* As if nobody stood in between; also where there is no memory. */
-	if (!start)
-		return create(thread, attributes, routine, argument);
-	start->routine.posix = routine;
-	error = create(thread, attributes, begin_posix, start);
-	if (error)
-		give_back(start, start);
-	return error;
+	return create(create_posix, &with, (void *)routine, argument);
 }
 
 int IN_FRONT_OF(thrd_create)(thrd_t *thread, thrd_start_t routine, void *argument)
 {
-	c11_creator *create = next_c11();
-	struct start *start = are_slices_on() ? start_of(argument) : NULL;
-	int error;
+	struct with with = { thread, NULL };
 
-	if (!start)
-		return create(thread, routine, argument);
-	start->routine.c11 = routine;
-	error = create(thread, begin_c11, start);
-	if (error != thrd_success)
-		give_back(start, start);
-	return error;
+	return create(create_c11, &with, (void *)routine, argument);
 }
 
-#if INVAR_SITES
-
-/* The slice key, as this library or program has it. */
-__attribute__((used)) static void slice_key(void)
-{
-	INVAR_SLICE_KEY_;
-}
-
-#ifdef INVAR_HOOK_SHARED
+#if INVAR_SITES && defined INVAR_HOOK_SHARED
 
 /* Whether this library's function is what others find. The evidence says whose it is, if not. */
 static void probe_in_front(struct invar_verdict *verdict)
@@ -210,5 +134,4 @@ static void probe_in_front(struct invar_verdict *verdict)
 static struct invar_verdict in_front;
 INVAR_KEY_RECORD_(static, in_front, "slice.hook\0off\0on", probe_in_front, 2, 16)
 
-#endif
 #endif

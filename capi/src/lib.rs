@@ -113,6 +113,22 @@ extern "C" fn invar_count_withdrawal(site: *const c_void) {
     timeslice::__capi::count_withdrawal(site as usize);
 }
 
+/// `invar_create_thread`: has `create` create a thread that makes this call, and is enrolled before. Called by libinvar-hook.
+///
+/// # Safety
+///
+/// `create` must be what `invar.h` says; `with` and the call must be right for it.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn invar_create_thread(
+    create: timeslice::__capi::Creator,
+    with: *mut c_void,
+    function: *const c_void,
+    argument: *mut c_void,
+) -> c_int {
+    // SAFETY: as the caller vouches.
+    unsafe { timeslice::__capi::create_thread(create, with, function, argument) }
+}
+
 /// `invar_key`: copies the verdict of a key.
 ///
 /// # Safety

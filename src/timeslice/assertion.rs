@@ -12,20 +12,20 @@ pub(super) use on::{Begun, left};
 
 #[cfg(not(all(feature = "assert", debug_assertions)))]
 mod off {
-    pub(in super::super) struct Begun;
+    pub(in crate::timeslice) struct Begun;
 
     impl Begun {
         #[inline(always)]
-        pub(in super::super) fn here() -> Self {
+        pub(in crate::timeslice) fn here() -> Self {
             Self
         }
 
         #[inline(always)]
-        pub(in super::super) fn end(&self) {}
+        pub(in crate::timeslice) fn end(&self) {}
     }
 
     #[inline(always)]
-    pub(in super::super) fn left() {}
+    pub(in crate::timeslice) fn left() {}
 }
 
 #[cfg(all(feature = "assert", debug_assertions))]
@@ -36,7 +36,7 @@ mod on {
     use invar_arch as arch;
 
     /// Where and in which thread a section began.
-    pub(in super::super) struct Begun {
+    pub(in crate::timeslice) struct Begun {
         at: &'static Location<'static>,
         thread: *mut u8,
     }
@@ -44,7 +44,7 @@ mod on {
     impl Begun {
         /// Before the section's request is set.
         #[track_caller]
-        pub(in super::super) fn here() -> Self {
+        pub(in crate::timeslice) fn here() -> Self {
             let thread = arch::area(0);
             if let Some(area) = Area::of_this_thread() {
                 assert!(
@@ -61,13 +61,13 @@ mod on {
         }
 
         /// Before that, where there is a guard.
-        pub(in super::super) fn end(&self) {
+        pub(in crate::timeslice) fn end(&self) {
             assert!(self.thread == arch::area(0), "the slice section that began at {} ends in another thread", self.at);
         }
     }
 
     /// Before the request is taken back.
-    pub(in super::super) fn left() {
+    pub(in crate::timeslice) fn left() {
         if let Some(area) = Area::of_this_thread() {
             area.note(0);
         }

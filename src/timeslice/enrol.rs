@@ -46,7 +46,7 @@ impl core::error::Error for NotEnrolled {}
 ///
 /// Where the thread is enrolled already, this reads a word and makes no system call. Else it makes one system call, `prctl`, and
 /// if libc registers no areas one before it, `rseq`, by which it registers the program's own area for this thread, whatever
-/// module calls. `errno` stays as it was. Do not call it between [`enter`] and the end of a section: any system call ends a grant.
+/// module calls. `errno` stays as it was. Do not call it between [`enter`](super::enter) and the end of a section: any system call ends a grant.
 /// Where the slice key is off, the call is a static branch to its `Err`.
 ///
 /// A thread stays enrolled, and so does the child of a `fork`, until somebody switches the extension off *in that

@@ -80,7 +80,7 @@ mod trial;
 #[doc(hidden)]
 #[path = "capi.rs"]
 pub mod __capi;
-#[cfg(feature = "hook")]
+#[cfg(any(feature = "hook", feature = "capi"))]
 mod hook;
 #[cfg(feature = "profile")]
 mod profile;
@@ -99,7 +99,7 @@ pub(crate) use entry::{Requests, guard_at_load, load, memory_for, own_key, reque
 #[cfg(feature = "timeslice")]
 pub use guard::{__guard_anyway, NotGuarded, guard};
 #[cfg(feature = "hook")]
-pub use hook::hook_is_in_front;
+pub use hook::symbols::hook_is_in_front;
 pub use key::SLICE;
 #[cfg(feature = "profile")]
 pub use profile::counting::{COUNTING, Counting};

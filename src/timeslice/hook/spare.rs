@@ -1,8 +1,9 @@
 //! A list of what can be used again: any thread takes from it and gives back, and none waits for another.
 //!
 //! `tests/spare.rs` compiles it in a model of the memory.
+#![allow(unsafe_code)]
 
-use super::AtomicPtr;
+use super::atomic::AtomicPtr;
 use core::ptr::null_mut;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 

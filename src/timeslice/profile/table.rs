@@ -236,7 +236,7 @@ pub(super) mod tests {
     use std::vec::Vec;
 
     /// A table of its own, in memory that stays.
-    pub(in super::super) fn table() -> &'static Table {
+    pub(in crate::timeslice) fn table() -> &'static Table {
         let address = sys::keep(None, size_of::<Table>()).unwrap();
         // SAFETY: new memory of this size, zero at first, that is never unmapped.
         unsafe { &*(address as *const Table) }

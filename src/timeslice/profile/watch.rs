@@ -152,10 +152,10 @@ fn add(counter: &AtomicU64) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::counting::Counting;
-    use super::super::counts::TABLE;
-    use super::super::table::tests::table;
     use super::*;
+    use crate::timeslice::profile::counting::Counting;
+    use crate::timeslice::profile::counts::TABLE;
+    use crate::timeslice::profile::table::tests::table;
 
     const HERE: usize = 0x1000;
     const THERE: usize = 0x2000;
