@@ -246,7 +246,7 @@ fn somebody_waits_for_all_children() {
     });
     let threads = || {
         let mut threads = Vec::new();
-        audit(|thread| threads.push((thread.number, is_late(&thread)))).expect("the threads");
+        audit(|thread| threads.push((thread.id, is_late(&thread)))).expect("the threads");
         threads.into_iter().unzip::<_, _, Vec<_>, Vec<_>>()
     };
     let (known, _) = threads();
@@ -306,7 +306,7 @@ fn said_of(number: u32) -> (Area, Vec<Thread>) {
         threads.clear();
         audit(|thread| threads.push(thread)).expect("the threads");
     }
-    let at = threads.iter().position(|thread| thread.number == number).expect("it is there");
+    let at = threads.iter().position(|thread| thread.id == number).expect("it is there");
     (threads.remove(at).area, threads)
 }
 
@@ -351,7 +351,7 @@ fn a_thread_does_not_answer() {
         audit(|thread| threads.push(thread)).expect("the threads");
         assert_eq!(threads.len(), 4, "{threads:?}");
         assert!(threads.iter().all(|thread| is_late(thread) == is_unknown(thread)), "{threads:?}");
-        let (waiting, others): (Vec<_>, Vec<_>) = threads.iter().partition(|thread| numbers.contains(&thread.number));
+        let (waiting, others): (Vec<_>, Vec<_>) = threads.iter().partition(|thread| numbers.contains(&thread.id));
         assert!(waiting.len() == 2 && waiting.into_iter().all(is_late), "{threads:?}");
         all_others_answer = !others.into_iter().any(is_late);
     }
@@ -379,7 +379,7 @@ fn every_thread_is_listed() {
         both.wait();
         let (number, pointer) = other.join().unwrap();
         let [other] = others[..] else { panic!("{others:?}") };
-        assert_eq!(other.number, number);
+        assert_eq!(other.id, number);
         match (own, other.area) {
             (Area::Registered { address: own, .. }, Area::Registered { address: other, .. }) => {
                 let distance = |address: usize, pointer: usize| address.wrapping_sub(pointer);

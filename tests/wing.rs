@@ -59,7 +59,7 @@ fn expanded(path: &str) -> Vec<String> {
         }
     }
     let items = items.iter().map(|item| item.trim()).filter(|item| !item.is_empty());
-    items.flat_map(|item| expanded(item)).map(|item| format!("{head}{item}")).collect()
+    items.flat_map(expanded).map(|item| format!("{head}{item}")).collect()
 }
 
 #[test]

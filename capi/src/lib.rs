@@ -227,7 +227,7 @@ impl From<timeslice::Thread> for Thread {
         let without = Self {
             size: size_of::<Self>(),
             address: 0,
-            number: thread.number,
+            number: thread.id,
             area: Code::NoArea as c_int,
             enabled: false,
             request: false,

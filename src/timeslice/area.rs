@@ -34,7 +34,7 @@ pub(super) fn request_offset() -> i32 {
     }
 }
 
-/// The system call that gives up the CPU; negative for none.
+/// The system call by which a thread yields what it was granted; negative for none.
 #[cfg(feature = "profile")]
 pub(super) fn yield_call() -> i32 {
     yield_call_in(memory())

@@ -1,4 +1,4 @@
-//! What is asserted of sections: by the feature `assert`, and in builds with debug assertions. Else this is nothing.
+//! What is asserted of critical sections: by the feature `assert`, and in builds with debug assertions. Else this is nothing.
 //!
 //! It takes a feature, since nested sections are correct: two libraries that know nothing of each other may nest theirs,
 //! and a debug build must not end a program that a release build would run. It takes debug assertions as well, since
@@ -35,7 +35,7 @@ mod on {
     use core::panic::Location;
     use invar_arch as arch;
 
-    /// Where and in which thread a section began.
+    /// Where and in which thread a critical section began.
     pub(in crate::timeslice) struct Begun {
         at: &'static Location<'static>,
         thread: *mut u8,
@@ -46,16 +46,16 @@ mod on {
         #[track_caller]
         pub(in crate::timeslice) fn here() -> Self {
             let thread = arch::area(0);
-            if let Some(area) = Area::of_this_thread() {
+            if let Some(bytes) = RequestBytes::of_this_thread() {
                 assert!(
-                    !area.requested(),
+                    !bytes.requested(),
                     "a slice section begins inside another one, or behind one that was forgotten: its end will end both"
                 );
                 assert!(
-                    !area.granted(),
+                    !bytes.granted(),
                     "a slice section begins inside another one whose time is extended: with rseq_debug a system call in it kills"
                 );
-                area.note(1);
+                bytes.note(1);
             }
             Self { at: Location::caller(), thread }
         }
@@ -68,15 +68,15 @@ mod on {
 
     /// Before the request is taken back.
     pub(in crate::timeslice) fn left() {
-        if let Some(area) = Area::of_this_thread() {
-            area.note(0);
+        if let Some(bytes) = RequestBytes::of_this_thread() {
+            bytes.note(0);
         }
     }
 
-    /// Where this thread's requests go, or would go.
-    struct Area(*mut u8);
+    /// The two bytes of this thread's rseq area, or of where its requests would go.
+    struct RequestBytes(*mut u8);
 
-    impl Area {
+    impl RequestBytes {
         /// `None` before the runtime is loaded, and where no memory could be found.
         fn of_this_thread() -> Option<Self> {
             let area = area::offset();

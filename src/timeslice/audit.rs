@@ -10,12 +10,34 @@ use crate::sys::{self, Errno, Scratch};
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 use invar_arch as arch;
 
+/// Lists this process's threads: their rseq areas, which of them are enrolled, and which have a request left set.
+///
+/// The calling thread must be outside any critical section. A child process traces the threads one after the other, as a
+/// debugger would. Each is stopped for a moment, which may make a few system calls return `EINTR` (`signal(7)`, "Interruption of system calls by
+/// stop signals"). Threads that start or end meanwhile may be missing. Where no child can be made or may trace, the areas of the
+/// other threads are [`Area::Unknown`]. So is, with `ETIMEDOUT`, the area of a thread that does not stop within a second, which is
+/// for all threads together. A process that `PR_SET_PTRACER` allowed to trace may no longer do so: only the child may, for as long
+/// as it runs. Signals to the calling thread wait meanwhile.
+///
+/// This is for people and tests, not for a fast path: it makes a process, and that makes some system calls for each thread.
+///
+/// # Errors
+///
+/// The errno if `/proc` is not there, or there is no memory.
+///
+/// ```
+/// invar::timeslice::audit(|thread| println!("{thread:?}")).expect("the threads");
+/// ```
+pub fn audit(mut each: impl FnMut(Thread)) -> Result<(), i32> {
+    audit_now(&mut each).map_err(|error| error.0)
+}
+
 /// One thread, as [`audit`] found it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Thread {
-    /// Its number, as `gettid(2)` gives it.
-    pub number: u32,
-    /// Its area.
+    /// Its thread ID, as `gettid(2)` gives it.
+    pub id: u32,
+    /// Its rseq area.
     pub area: Area,
 }
 
@@ -23,7 +45,7 @@ pub struct Thread {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Area {
-    /// It could not be found out: the thread ended, a debugger has it, or this system lets no child trace. The error number
+    /// It could not be found out: the thread ended, a debugger has it, or this system lets no child trace. The errno
     /// says which. `ETIMEDOUT`: the thread did not stop within a second, as one that waits for its child after `vfork`.
     Unknown(i32),
     /// Nobody registered one.
@@ -34,19 +56,49 @@ pub enum Area {
         address: usize,
         /// The thread can be granted slices.
         enabled: bool,
-        /// The thread asks for an extension.
+        /// The thread requests an extension.
         request: bool,
-        /// The thread was asleep. With a request that means one that was left set: sections make no system calls.
+        /// The thread was asleep. With a request that means one that was left set: critical sections make no system calls.
         asleep: bool,
     },
+}
+
+/// Calls `each` for every thread of this process.
+#[cold]
+fn audit_now(each: &mut dyn FnMut(Thread)) -> sys::Result<()> {
+    let room = sys::threads()? as usize + MORE;
+    let mut memory = Scratch::shared(room * size_of::<Entry>())?;
+    // SAFETY: aligned as a mapping is; zeros are an entry, and so is whatever its atomics hold.
+    let entries: &[Entry] = unsafe { core::slice::from_raw_parts(memory.bytes().as_mut_ptr().cast(), room) };
+    let mut count = 0;
+    sys::each_thread(|id| {
+        if let Some(entry) = entries.get(count) {
+            entry.id.store(id, Relaxed);
+            // Until the child says better: something may end it.
+            entry.detail.store(libc::ECHILD as u32, Relaxed);
+            count += 1;
+        }
+    })?;
+    let entries = &entries[..count];
+    if let Err(Errno(errno)) = in_child(|| trace(entries)) {
+        entries.iter().for_each(|entry| entry.set(0, errno as u32, 0));
+    }
+    for entry in entries {
+        if !entry.is_known() && entry.id.load(Relaxed) == sys::thread_id() {
+            ask_oneself(entry);
+        }
+        each(entry.thread());
+    }
+    Ok(())
 }
 
 /// What the child has found out of a thread, in memory that both have. Zero is: nothing.
 #[repr(C)]
 struct Entry {
-    number: AtomicU32,
+    /// The thread's ID.
+    id: AtomicU32,
     known: AtomicU32,
-    /// An error number, or the bits of what is so.
+    /// An errno, or the bits of what is so.
     detail: AtomicU32,
     address: AtomicUsize,
 }
@@ -89,63 +141,12 @@ impl Entry {
             },
             _ => Area::Unknown(detail as i32),
         };
-        Thread { number: self.number.load(Relaxed), area }
+        Thread { id: self.id.load(Relaxed), area }
     }
 }
 
 /// Room for the threads that start while they are counted.
 const MORE: usize = 64;
-
-/// Lists this process's threads: their areas, which of them are enrolled, and which have a request left set.
-///
-/// The calling thread must be outside any section. A child process traces the threads one after the other, as a debugger would.
-/// Each is stopped for a moment, which may make a few system calls return `EINTR` (`signal(7)`, "Interruption of system calls by
-/// stop signals"). Threads that start or end meanwhile may be missing. Where no child can be made or may trace, the areas of the
-/// other threads are [`Area::Unknown`]. So is, with `ETIMEDOUT`, the area of a thread that does not stop within a second, which is
-/// for all threads together. A process that `PR_SET_PTRACER` allowed to trace may no longer do so: only the child may, for as long
-/// as it runs. Signals to the calling thread wait meanwhile.
-///
-/// This is for people and tests, not for a fast path: it makes a process, and that makes some system calls for each thread.
-///
-/// # Errors
-///
-/// The error number if `/proc` is not there, or there is no memory.
-///
-/// ```
-/// invar::timeslice::audit(|thread| println!("{thread:?}")).expect("the threads");
-/// ```
-pub fn audit(mut each: impl FnMut(Thread)) -> Result<(), i32> {
-    audit_now(&mut each).map_err(|error| error.0)
-}
-
-/// Calls `each` for every thread of this process.
-#[cold]
-fn audit_now(each: &mut dyn FnMut(Thread)) -> sys::Result<()> {
-    let room = sys::threads()? as usize + MORE;
-    let mut memory = Scratch::shared(room * size_of::<Entry>())?;
-    // SAFETY: aligned as a mapping is; zeros are an entry, and so is whatever its atomics hold.
-    let entries: &[Entry] = unsafe { core::slice::from_raw_parts(memory.bytes().as_mut_ptr().cast(), room) };
-    let mut count = 0;
-    sys::each_thread(|number| {
-        if let Some(entry) = entries.get(count) {
-            entry.number.store(number, Relaxed);
-            // Until the child says better: something may end it.
-            entry.detail.store(libc::ECHILD as u32, Relaxed);
-            count += 1;
-        }
-    })?;
-    let entries = &entries[..count];
-    if let Err(Errno(errno)) = in_child(|| trace(entries)) {
-        entries.iter().for_each(|entry| entry.set(0, errno as u32, 0));
-    }
-    for entry in entries {
-        if !entry.is_known() && entry.number.load(Relaxed) == sys::thread_id() {
-            ask_oneself(entry);
-        }
-        each(entry.thread());
-    }
-    Ok(())
-}
 
 /// A thread can read its own area, if it is the one that the sites write to.
 fn ask_oneself(entry: &Entry) {
@@ -222,7 +223,7 @@ fn ptrace(request: usize, thread: usize, address: usize, data: usize) -> sys::Re
 
 /// Has a thread stop.
 fn stop(entry: &Entry) {
-    let thread = entry.number.load(Relaxed);
+    let thread = entry.id.load(Relaxed);
     // Asked first: stopped, it is not asleep.
     let asleep = sys::asleep(thread);
     let thread = thread as usize;
@@ -235,7 +236,7 @@ fn stop(entry: &Entry) {
 
 /// Looks at the thread's area, if the thread has stopped, and lets it go on; else waits a moment.
 fn listen(entry: &Entry) {
-    let thread = entry.number.load(Relaxed) as usize;
+    let thread = entry.id.load(Relaxed) as usize;
     let asleep = entry.known.load(Relaxed) == AWAITED_ASLEEP;
     let stopped = match sys::wait(thread, libc::WNOHANG) {
         Ok(None) => return sys::sleep(sys::REST),
@@ -290,9 +291,9 @@ mod tests {
     use super::*;
 
     /// An entry with this in it.
-    fn entry(number: u32, known: u32, detail: u32, address: usize) -> Entry {
+    fn entry(id: u32, known: u32, detail: u32, address: usize) -> Entry {
         Entry {
-            number: AtomicU32::new(number),
+            id: AtomicU32::new(id),
             known: AtomicU32::new(known),
             detail: AtomicU32::new(detail),
             address: AtomicUsize::new(address),
@@ -318,7 +319,7 @@ mod tests {
             let found = entry(7, 0, 0, 0);
             found.set(REGISTERED, bits(flags, request, is_asleep), 64);
             let thread = found.thread();
-            assert_eq!(thread.number, 7);
+            assert_eq!(thread.id, 7);
             let Area::Registered { address, enabled, request: requested, asleep } = thread.area else {
                 panic!("{thread:?}");
             };

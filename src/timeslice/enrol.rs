@@ -1,7 +1,8 @@
 //! Makes the calling thread one that can be granted slices, after load and in any module.
 //!
-//! New threads start without, and anybody in the process may switch the extension off for the thread it runs in. So a
-//! thread enrols where it learns that it could gain: on the contended path of a lock.
+//! To enrol is to register the thread's rseq area, where nobody has, and to enable the extension. New threads start without it,
+//! and anybody in the process may disable it for the thread it runs in. So a thread enrols where it learns that it could gain: on
+//! the contended path of a lock.
 #![allow(unsafe_code)] // of the static branches
 
 use super::area;
@@ -11,7 +12,46 @@ use super::rseq::{self, ENOTSUPP, FLAG_AVAILABLE, FLAG_ENABLED};
 use crate::sys::{self, Errno};
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-/// Why a thread could not be enrolled in the slice extension. Its sections are correct all the same, and ask for nothing.
+/// Makes the calling thread one that can be granted slices. The thread that loads the runtime is; others start without.
+///
+/// Where the thread is enrolled already, this reads a word and makes no system call. Else it makes one system call, `prctl`, and
+/// if libc registers no areas one before it, `rseq`, by which it registers the program's own area for this thread, whatever
+/// module calls. `errno` stays as it was. Do not call it inside a critical section: any system call ends a grant. Where the
+/// slice key is off, the call is a static branch to its `Err`.
+///
+/// A thread stays enrolled, and so does the child of a `fork`, until somebody disables the extension *in that
+/// thread*, or the thread ends. Where libc is not glibc, a destructor of thread-specific data unregisters the thread's area, by
+/// three system calls, since musl unmaps a detached thread's memory before the thread is gone. A thread that such a libc did not
+/// start must not enrol there. A thread that `clone` made without a thread pointer of its own takes its parent's state for its
+/// own: it must not enter critical sections.
+///
+/// # Errors
+///
+/// [`NotEnrolled`] says why not. Critical sections are correct all the same.
+///
+/// ```
+/// if let Err(why) = invar::timeslice::enrol() {
+///     eprintln!("no time slice extensions in this thread: {why}");
+/// }
+/// ```
+#[inline(always)]
+pub fn enrol() -> Result<(), NotEnrolled> {
+    // In line, so that neither site nor code is in a module that does not call it.
+    if crate::branch!(SLICE) { enrol_now() } else { Err(NotEnrolled::Absent) }
+}
+
+/// [`enrol`] for the contended path of a lock, which is cold and taken again and again. Where threads keep being refused, it is
+/// tried once in 1,024 times only.
+///
+/// Call it before waiting, and outside the critical section.
+#[inline(always)]
+pub fn enrol_contended() {
+    if crate::branch!(SLICE) {
+        enrol_contended_now();
+    }
+}
+
+/// Why a thread could not be enrolled in the slice extension. Its critical sections are correct all the same, and request nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NotEnrolled {
@@ -21,10 +61,10 @@ pub enum NotEnrolled {
     NoArea,
     /// Somebody else registered an area for this thread; only one is possible.
     OtherArea,
-    /// The kernel, or a filter, refused with this error number; `EAGAIN` also where the C library is not glibc and has no
+    /// The kernel, or a filter, refused with this errno; `EAGAIN` also where the C library is not glibc and has no
     /// key left for thread-specific data.
     Refused(i32),
-    /// The thread is about to end, and has given its area back: seen by destructors of thread-specific data.
+    /// The thread is about to end, and has unregistered its area: seen by destructors of thread-specific data.
     Ending,
 }
 
@@ -41,45 +81,6 @@ impl core::fmt::Display for NotEnrolled {
 }
 
 impl core::error::Error for NotEnrolled {}
-
-/// Makes the calling thread one that can be granted slices. The thread that loads the runtime is; others start without.
-///
-/// Where the thread is enrolled already, this reads a word and makes no system call. Else it makes one system call, `prctl`, and
-/// if libc registers no areas one before it, `rseq`, by which it registers the program's own area for this thread, whatever
-/// module calls. `errno` stays as it was. Do not call it between [`enter`](super::enter) and the end of a section: any system call ends a grant.
-/// Where the slice key is off, the call is a static branch to its `Err`.
-///
-/// A thread stays enrolled, and so does the child of a `fork`, until somebody switches the extension off *in that
-/// thread*, or the thread ends. Where libc is not glibc, a destructor of thread-specific data gives the thread's area back, by
-/// three system calls, since musl unmaps a detached thread's memory before the thread is gone. A thread that such a libc did not
-/// start must not enrol there. A thread that `clone` made without a thread pointer of its own takes its parent's state for its
-/// own: it must not enter sections.
-///
-/// # Errors
-///
-/// [`NotEnrolled`] says why not. Sections are correct all the same.
-///
-/// ```
-/// if let Err(why) = invar::timeslice::enrol() {
-///     eprintln!("no time slice extensions in this thread: {why}");
-/// }
-/// ```
-#[inline(always)]
-pub fn enrol() -> Result<(), NotEnrolled> {
-    // In line, so that neither site nor code is in a module that does not call it.
-    if crate::branch!(SLICE) { enrol_now() } else { Err(NotEnrolled::Absent) }
-}
-
-/// [`enrol`] for the contended path of a lock, which is cold and taken again and again. Where threads keep being refused, it is
-/// tried once in 1,024 times only.
-///
-/// Call it before waiting, and outside the section.
-#[inline(always)]
-pub fn enrol_contended() {
-    if crate::branch!(SLICE) {
-        enrol_contended_now();
-    }
-}
 
 /// Enrols the calling thread, where the key is on.
 #[cold]
@@ -102,9 +103,9 @@ pub(super) fn is_enrolled() -> bool {
 }
 
 /// What enrolling asks of the kernel; a test can answer in its place.
-trait Thread {
+trait Enrollable {
     fn flags(&self) -> u32;
-    fn has_given_back(&self) -> bool;
+    fn has_unregistered(&self) -> bool;
     fn register(&self) -> sys::Result<()>;
     fn enable(&self) -> sys::Result<()>;
 }
@@ -113,13 +114,13 @@ trait Thread {
 /// is never unloaded, whatever module this code is in.
 struct CallingThread(isize);
 
-impl Thread for CallingThread {
+impl Enrollable for CallingThread {
     fn flags(&self) -> u32 {
         rseq::flags(self.0)
     }
 
-    fn has_given_back(&self) -> bool {
-        register::has_given_back(self.0)
+    fn has_unregistered(&self) -> bool {
+        register::has_unregistered(self.0)
     }
 
     fn register(&self) -> sys::Result<()> {
@@ -132,13 +133,13 @@ impl Thread for CallingThread {
 }
 
 /// Makes two system calls in a thread's life, or one where the C library registers areas; and one more whenever the extension
-/// was switched off for the thread. Three more follow at its end, where the C library unmaps a thread's memory before the thread
-/// is gone ([`ending`]).
+/// was disabled for the thread. Three more follow at its end, where the C library unmaps a thread's memory before the thread
+/// is gone ([`register`]).
 #[cold]
-fn enrol_at(thread: &impl Thread, libcs: bool) -> Result<(), NotEnrolled> {
+fn enrol_at(thread: &impl Enrollable, libcs: bool) -> Result<(), NotEnrolled> {
     // Only the kernel sets the flag, in an area that is registered and large enough.
     if !libcs && thread.flags() & FLAG_AVAILABLE == 0 {
-        if thread.has_given_back() {
+        if thread.has_unregistered() {
             return Err(NotEnrolled::Ending);
         }
         match thread.register() {
@@ -189,27 +190,27 @@ mod tests {
     /// A thread, and what was asked of it.
     struct Machine {
         flags: Cell<u32>,
-        given_back: bool,
+        unregistered: bool,
         register: i32,
         enable: i32,
         calls: RefCell<Vec<&'static str>>,
     }
 
     fn fresh() -> Machine {
-        Machine { flags: Cell::new(0), given_back: false, register: 0, enable: 0, calls: RefCell::new(Vec::new()) }
+        Machine { flags: Cell::new(0), unregistered: false, register: 0, enable: 0, calls: RefCell::new(Vec::new()) }
     }
 
     fn result(errno: i32) -> sys::Result<()> {
         if errno == 0 { Ok(()) } else { Err(Errno(errno)) }
     }
 
-    impl Thread for Machine {
+    impl Enrollable for Machine {
         fn flags(&self) -> u32 {
             self.flags.get()
         }
 
-        fn has_given_back(&self) -> bool {
-            self.given_back
+        fn has_unregistered(&self) -> bool {
+            self.unregistered
         }
 
         fn register(&self) -> sys::Result<()> {
@@ -238,13 +239,13 @@ mod tests {
     #[test]
     fn an_own_area_is_registered_once() {
         assert_eq!(enrolled(fresh(), false), (Ok(()), ["register", "enable"].into()));
-        let switched_off = Machine { flags: Cell::new(FLAG_AVAILABLE), ..fresh() };
-        assert_eq!(enrolled(switched_off, false), (Ok(()), ["enable"].into()));
+        let disabled = Machine { flags: Cell::new(FLAG_AVAILABLE), ..fresh() };
+        assert_eq!(enrolled(disabled, false), (Ok(()), ["enable"].into()));
     }
 
     #[test]
-    fn an_area_that_was_given_back_is_not_registered_again() {
-        let ending = Machine { given_back: true, ..fresh() };
+    fn an_area_that_was_unregistered_is_not_registered_again() {
+        let ending = Machine { unregistered: true, ..fresh() };
         assert_eq!(enrolled(ending, false), (Err(NotEnrolled::Ending), [].into()));
     }
 

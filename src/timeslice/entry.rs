@@ -24,6 +24,7 @@ pub(crate) enum Requests {
 }
 
 /// Where these requests go, as a verdict's data says it; `None` where there is no memory for them that is safe to write.
+#[inline(always)] // each caller asks for one of them
 pub(crate) fn memory_for(requests: Requests) -> Option<u64> {
     match requests {
         Requests::Forced => area::spare_memory(),

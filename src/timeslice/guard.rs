@@ -1,5 +1,5 @@
-//! Keeps everybody from switching the extension off: a seccomp filter that refuses the one `prctl` which does, in all
-//! threads and for good.
+//! Keeps everybody from disabling the extension: a seccomp filter refuses the one `prctl` which does, in all threads and for
+//! good.
 //!
 //! Source of what is said of filters here: Linux 7.3, kernel/seccomp.c.
 #![allow(unsafe_code)]
@@ -13,7 +13,51 @@ use core::sync::atomic::AtomicBool;
 use core::sync::atomic::Ordering::{Acquire, Release};
 use invar_arch as arch;
 
-/// Why the extension can still be switched off. No thread is guarded, and nothing was changed but perhaps `no_new_privs`:
+/// Makes it impossible to disable the extension, for all threads of this process and the rest of its life.
+///
+/// From then on `prctl(PR_RSEQ_SLICE_EXTENSION, PR_RSEQ_SLICE_EXTENSION_SET, 0)` fails with `EPERM` in every thread, also in
+/// those that start later, and also as a 32-bit or an x32 call. So does every such call with bit 0 of the third argument clear.
+/// All other calls go on as before. It enrols no thread. `INVAR_GUARD=1` does the same at load, and
+/// the slice key's evidence says what came of it: `guarded`, or why not.
+///
+/// It is a seccomp filter, and that has its price:
+///
+/// - It cannot be taken back.
+/// - Children and the programs that they or this process execute inherit it. They can enable the extension, and then
+///   not disable it.
+/// - Without `CAP_SYS_ADMIN` in its user namespace the process gets `no_new_privs` as well, all threads of it, and
+///   programs that it executes too: a setuid or setgid program, or one with file capabilities, then runs without them.
+///   Where the capability is there it stays as it was.
+/// - Every system call becomes slower by some nanoseconds, as under any filter, and `prctl` by some more: `cargo bench -p
+///   invar-bench -- guard` tells. The filter's program runs for `prctl` only, 7 instructions of it, 11 to enrol a thread:
+///   of all other calls the kernel knows from the beginning that they pass (Linux 5.11, kernel/seccomp.c,
+///   `seccomp_cache_prepare`), but for x32 calls, which take 5.
+/// - All threads must have the same filters when it is installed, since all get it or none.
+///
+/// Where the process is guarded already, by any module's runtime, this makes four system calls and changes nothing. The calling
+/// thread must be outside any critical section. Where seccomp filters stand, a child process tries first, since some of them kill.
+///
+/// **What it does not cover.** A thread loses the extension with its area, and may unregister that by `rseq(2)`. This is
+/// left alone: libc does it to none of its threads while they run, and where memory with an area in it is about to go,
+/// refusing would have the kernel write to memory that belongs to other code by then. The guard does not stop code that means
+/// harm, which can write to any memory of its process.
+///
+/// # Errors
+///
+/// [`NotGuarded`] says why not, and no thread is guarded then. Threads for which somebody disables the extension are enrolled
+/// again where they wait for a lock, as without the guard.
+///
+/// ```
+/// if let Err(why) = invar::timeslice::guard() {
+///     eprintln!("time slice extensions may be disabled: {why}");
+/// }
+/// ```
+#[inline(always)]
+pub fn guard() -> Result<(), NotGuarded> {
+    if crate::branch!(SLICE) { guard_now() } else { Err(NotGuarded::Absent) }
+}
+
+/// Why the extension can still be disabled. No thread is guarded, and nothing was changed but perhaps `no_new_privs`:
 /// without `CAP_SYS_ADMIN` it is a condition for asking, and where the kernel then refuses all the same, the calling thread
 /// keeps it. What can be told before is told before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,13 +65,13 @@ use invar_arch as arch;
 pub enum NotGuarded {
     /// The slice key is off: its evidence says why. Also where it is forced.
     Absent,
-    /// The thread with this number and the calling thread have different seccomp filters. One filter for all threads would replace
+    /// The thread with this ID and the calling thread have different seccomp filters. One filter for all threads would replace
     /// filters of that thread, or give it those of the caller. Where both have as many filters, only the kernel can tell them
     /// apart.
     OtherFilters(u32),
     /// A seccomp filter that stands kills a process that installs another.
     Killed,
-    /// The kernel, or a filter, refused with this error number; or where a filter stands there was no child to try it.
+    /// The kernel, or a filter, refused with this errno; or where a filter stands there was no child to try it.
     Refused(i32),
 }
 
@@ -53,67 +97,23 @@ impl core::fmt::Display for NotGuarded {
 
 impl core::error::Error for NotGuarded {}
 
-/// Makes it impossible to switch the extension off, for all threads of this process and the rest of its life.
-///
-/// From then on `prctl(PR_RSEQ_SLICE_EXTENSION, PR_RSEQ_SLICE_EXTENSION_SET, 0)` fails with `EPERM` in every thread, also in
-/// those that start later, and also as a 32-bit or an x32 call. So does every such call with bit 0 of the third argument clear.
-/// All other calls go on as before. No thread is enrolled or switched on by it. `INVAR_GUARD=1` does the same at load, and
-/// the slice key's evidence says what came of it: `guarded`, or why not.
-///
-/// It is a seccomp filter, and that has its price:
-///
-/// - It cannot be taken back.
-/// - Children and the programs that they or this process execute inherit it. They can switch the extension on, and then
-///   not off.
-/// - Without `CAP_SYS_ADMIN` in its user namespace the process gets `no_new_privs` as well, all threads of it, and
-///   programs that it executes too: a setuid or setgid program, or one with file capabilities, then runs without them.
-///   Where the capability is there it stays as it was.
-/// - Every system call becomes slower by some nanoseconds, as under any filter, and `prctl` by some more: `cargo bench -p
-///   invar-bench -- guard` tells. The filter's program runs for `prctl` only, 7 instructions of it, 11 to enrol a thread:
-///   of all other calls the kernel knows from the beginning that they pass (Linux 5.11, kernel/seccomp.c,
-///   `seccomp_cache_prepare`), but for x32 calls, which take 5.
-/// - All threads must have the same filters when it is installed, since all get it or none.
-///
-/// Where the process is guarded already, by any module's runtime, this makes four system calls and changes nothing. The calling
-/// thread must be outside any section. Where seccomp filters stand, a child process tries first, since some of them kill.
-///
-/// **What it does not cover.** A thread loses the extension with its area, and may unregister that by `rseq(2)`. This is
-/// left alone: libc does it to none of its threads while they run, and where memory with an area in it is about to go,
-/// refusing would have the kernel write to memory that belongs to other code by then. The guard does not stop code that means
-/// harm, which can write to any memory of its process.
-///
-/// # Errors
-///
-/// [`NotGuarded`] says why not, and no thread is guarded then. Threads for which somebody switches the extension off are enrolled
-/// again where they wait for a lock, as without the guard.
-///
-/// ```
-/// if let Err(why) = invar::timeslice::guard() {
-///     eprintln!("time slice extensions may be switched off: {why}");
-/// }
-/// ```
-#[inline(always)]
-pub fn guard() -> Result<(), NotGuarded> {
-    if crate::branch!(SLICE) { guard_now() } else { Err(NotGuarded::Absent) }
-}
-
 /// [`guard`] whatever the key is: what a filter does, and costs, any kernel can show.
 #[doc(hidden)]
 pub fn __guard_anyway() -> Result<(), NotGuarded> {
-    set()
+    install_once()
 }
 
 /// Guards the process, where the key is on.
 #[cold]
 #[inline(never)]
 fn guard_now() -> Result<(), NotGuarded> {
-    if is_available() { set() } else { Err(NotGuarded::Absent) }
+    if is_available() { install_once() } else { Err(NotGuarded::Absent) }
 }
 
 /// The same at load, for a key that is about to be sealed as on: adds to its evidence what came of it.
 #[cold]
 pub(super) fn at_load(evidence: &mut Evidence) {
-    match set() {
+    match install_once() {
         Ok(()) => _ = evidence.text("; guarded"),
         Err(why) => why.tell(evidence.text("; not guarded: ")),
     }
@@ -121,12 +121,12 @@ pub(super) fn at_load(evidence: &mut Evidence) {
 
 /// Guards the process, whatever the key is.
 #[cold]
-fn set() -> Result<(), NotGuarded> {
+fn install_once() -> Result<(), NotGuarded> {
     if arch::PRCTL.is_empty() {
         return Err(NotGuarded::Absent);
     }
     let _turn = Turn::take();
-    if stands() {
+    if is_guarded() {
         return Ok(());
     }
     let own = trial::filters_of_this_thread();
@@ -191,9 +191,9 @@ impl Drop for Turn {
     }
 }
 
-/// Whether switching off is refused, and on is not. Asked by calls that change nothing with or without a guard: the kernel refuses
+/// Whether disabling is refused, and enabling is not. Asked by calls that change nothing with or without a guard: the kernel refuses
 /// all that have a fourth argument (Linux 7.3, kernel/sys.c), and the guard does not look at it.
-fn stands() -> bool {
+fn is_guarded() -> bool {
     let answer = |enable| {
         // SAFETY: changes nothing.
         unsafe { sys::call(libc::SYS_prctl, [PR_RSEQ_SLICE_EXTENSION, PR_SET, enable, 1, 0, 0]) }
@@ -229,7 +229,7 @@ const LENGTH: usize = 1 + 3 * arch::PRCTL.len() + 8;
 /// `prctl`: these the kernel finds out once, when the filter is installed, and never runs it for them again (since Linux
 /// 5.11, `seccomp_cache_prepare`).
 ///
-/// It refuses what would switch off: `option` 79, of which the kernel reads 32 bits; `arg2` 2; bit 0 of `arg3` clear (Linux
+/// It refuses what would disable: `option` 79, of which the kernel reads 32 bits; `arg2` 2; bit 0 of `arg3` clear (Linux
 /// 7.3, kernel/sys.c and `rseq_slice_extension_prctl`). Of each argument it reads the lower half: of a 32-bit call's the
 /// kernel ignores the upper one, which the filter sees all the same. A 64-bit call with more bits is one that the kernel
 /// refuses with `EINVAL`.
@@ -370,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_would_switch_off_and_nothing_else() {
+    fn refuses_what_would_disable_and_nothing_else() {
         let rng_seed = proptest::test_runner::RngSeed::Fixed(1);
         let config = ProptestConfig { cases: 4_000, failure_persistence: None, rng_seed, ..ProptestConfig::default() };
         proptest!(config, |(call in call())| {
@@ -395,7 +395,7 @@ mod tests {
     /// As the documentation of `timeslice::guard` says.
     #[test]
     fn how_long_it_takes() {
-        // Where there is no way to switch off the filter lets everything pass, by its first line.
+        // Where there is no way to disable it the filter lets everything pass, by its first line.
         let (machine, number) = arch::PRCTL.first().copied().unwrap_or_default();
         let expected = if arch::PRCTL.is_empty() { [1; 4] } else { [2 + arch::PRCTL.len(), 7, 9, 11] };
         let instructions = |number, args: [u64; 3]| {

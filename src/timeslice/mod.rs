@@ -2,7 +2,7 @@
 //!
 //! On a kernel with the rseq time slice extension, a thread that is about to be preempted between
 //! [`enter`] and the drop of the [`CriticalSection`] may be let run for a few microseconds more (5 by default, 5 to 50 by
-//! the administrator's choice). It then owes the CPU, and gives it up when the section ends.
+//! the administrator's choice). It then owes the CPU, and yields it when the critical section ends.
 //!
 //! Where the extension is absent, both are nops. There is nothing to check and nothing to choose at run time.
 //!
@@ -30,17 +30,17 @@
 //! # What it did
 //!
 //! `INVAR_SLICE=count` has requests, grants, yields and losses counted by thread ([`counts`], [`each_thread_counts`]).
-//! `INVAR_SLICE=profile` has them counted by site as well, with the reasons of losses and a histogram of the sections'
-//! lengths, in a file that `invar profile` shows (`docs/profile.md`). Where the extension is absent, add
+//! `INVAR_SLICE=profile` has them counted by site as well, with the reasons of losses and a histogram of the critical
+//! sections' lengths, in a file that `invar profile` shows (`docs/profile.md`). Where the extension is absent, add
 //! `INVAR_KEYS=slice=force`: then the histogram can be had.
 //!
-//! The counting form is the checked form, whose cold path then leads to the code that counts. It makes each section longer,
+//! The counting form is the checked form, whose cold path then leads to the code that counts. It makes each critical section longer,
 //! and takes more stack. Before a section at a site that has lost one, it asks for the thread's CPU time. It needs `xsave`, and
 //! the time stamp counter. Where it is not chosen, sites are bound as if it did not exist.
 //!
 #![doc = include_str!("../../docs/sections.md")]
 //
-// # For who reads on
+// # How the wing is built
 //
 // The core (`src/` without this folder) enters here at five places, all of them in `entry`:
 //
@@ -85,7 +85,7 @@ mod hook;
 #[cfg(feature = "profile")]
 mod profile;
 
-pub(crate) mod area;
+pub(crate) mod area; // for unit tests of the core
 mod entry;
 mod key;
 

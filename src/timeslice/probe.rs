@@ -47,7 +47,7 @@ pub(super) fn probe(verdict: &mut Verdict) {
 struct Available {
     /// Distance of each thread's area from its thread pointer.
     area: isize,
-    /// The system call by which the cold path gives up the CPU; negative for none.
+    /// The system call by which the cold path yields; negative for none.
     yield_call: i32,
 }
 

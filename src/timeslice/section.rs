@@ -1,4 +1,4 @@
-//! A critical section: its request, and the end of that.
+//! A critical section: the request with which it begins, and the end of that.
 #![allow(unsafe_code)]
 // The cold block of a site is in an unsafe block of its own on some architectures, and inherits one on others.
 #![allow(unused_unsafe)]
@@ -7,7 +7,7 @@ use super::assertion;
 use super::key::SLICE;
 use invar_arch as arch;
 
-/// A critical section that asks for its time slice to be extended; ends when dropped.
+/// A critical section, which requests that its time slice be extended; ends when dropped.
 ///
 /// Belongs to its thread, whose request byte it set. Without the feature `assert` it has no size: a lock can hand it from
 /// the function that locks to the one that unlocks. One that is forgotten leaves the request set until [`leave`] is
@@ -30,7 +30,7 @@ pub struct CriticalSection {
     _thread: core::marker::PhantomData<*mut ()>,
 }
 
-/// Begins a section that should not be preempted.
+/// Begins a critical section, which should not be preempted.
 ///
 /// Keep it short: an extension lasts a few microseconds, then the thread is preempted all the same. Inside it make
 /// no system call (any of them ends a grant), and do not nest sections: the inner one's end ends the outer one's
@@ -71,8 +71,8 @@ impl Drop for CriticalSection {
     }
 }
 
-/// Ends the calling thread's section where its [`CriticalSection`] was forgotten, as by a lock that asks only at times, and whose word
-/// says whether it did.
+/// Ends the calling thread's critical section where its [`CriticalSection`] was forgotten, as by a lock that requests only at
+/// times, and whose word says whether it did.
 ///
 /// Bound, these are two instructions, or a nop. Without a section it does nothing, only slowly.
 ///

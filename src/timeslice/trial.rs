@@ -23,7 +23,7 @@ pub(super) enum Fate {
     Refused(i32),
     /// A filter killed the caller.
     Killed,
-    /// No child could be made to try it: error number.
+    /// No child could be made to try it: errno.
     Untried(i32),
 }
 

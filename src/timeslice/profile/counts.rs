@@ -1,4 +1,4 @@
-//! What was counted, for who asks: of the process, and of each of its threads. And this module's view of the table.
+//! What was counted of this process and of its threads, and where this module finds it.
 #![allow(unsafe_code)]
 
 use super::counting::Counting;
@@ -6,22 +6,22 @@ use super::table::Table;
 use crate::sys;
 use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering::Relaxed};
 
-/// What slice sites asked for and got.
+/// What slice sites requested, and what came of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counts {
-    /// Sections begun.
+    /// Critical sections begun.
     pub requests: u64,
-    /// Grants that were still there when the section ended. The kernel's own count is higher by those that ran out.
+    /// Grants that were still there when the section ended. The kernel's own count is higher by those that expired.
     pub grants: u64,
-    /// Of those, sections that gave up the CPU in time.
+    /// Of those, grants that were yielded in time.
     pub yields: u64,
-    /// Requests that were gone, and no grant there: it ran out, or a system call ended it; or the thread was
+    /// Requests that were gone, and no grant there: it expired, or a system call ended it; or the thread was
     /// rescheduled without one, or a section inside ended the request.
     pub lost: u64,
 }
 
-/// What this process's sections asked for and got, where `INVAR_SLICE=count` or `profile` has it counted.
+/// What this process's critical sections requested, and what came of it, where `INVAR_SLICE=count` or `profile` has it counted.
 pub fn counts() -> Option<Counts> {
     let mut all = Counts::default();
     each_thread_counts(|_, counts| {
@@ -33,17 +33,15 @@ pub fn counts() -> Option<Counts> {
     .then_some(all)
 }
 
-/// The same by threads: calls `visit` with each thread's number, as `gettid(2)` gives it, and its counts; `false` where nothing
+/// The same by threads: calls `visit` with each thread's ID, as `gettid(2)` gives it, and its counts; `false` where nothing
 /// is counted.
 ///
-/// The first has number 0, and stands for all threads for which there was no place (`docs/profile.md`). A thread that was given
+/// The first has ID 0, and stands for all threads for which there was no place (`docs/profile.md`). A thread that was given
 /// the memory of a thread that ended adds to the counts of that.
 pub fn each_thread_counts(mut visit: impl FnMut(u32, Counts)) -> bool {
     each_thread(&mut visit)
 }
 
-/// Visits the threads that entered sections: number, and what they did. The first has number 0, and counts for threads
-/// beyond the first thousand. A thread counts on for one that ended, whose memory it was given.
 fn each_thread(visit: &mut dyn FnMut(u32, Counts)) -> bool {
     let Some(table) = table() else { return false };
     for thread in table.threads() {
@@ -62,20 +60,20 @@ fn each_thread(visit: &mut dyn FnMut(u32, Counts)) -> bool {
 /// This module's view of the process's table; null where nothing is counted.
 pub(super) static TABLE: AtomicPtr<Table> = AtomicPtr::new(core::ptr::null_mut());
 
-/// This process's number, in memory that a child of `fork` finds blank; null where there is none.
-pub(super) static PROCESS: AtomicPtr<AtomicU64> = AtomicPtr::new(core::ptr::null_mut());
+/// This process's ID, in memory that a child of `fork` finds blank; null where there is none.
+pub(super) static PROCESS_ID: AtomicPtr<AtomicU64> = AtomicPtr::new(core::ptr::null_mut());
 
-/// The process's number: by a system call once, and where the kernel is too old for such memory that of the parent.
-pub(super) fn process() -> u64 {
+/// The process ID: by a system call once, and where the kernel is too old for such memory that of the parent.
+pub(super) fn process_id() -> u64 {
     // SAFETY: null, or memory that is never unmapped.
-    let Some(known) = (unsafe { PROCESS.load(Relaxed).as_ref() }) else { return 0 };
+    let Some(known) = (unsafe { PROCESS_ID.load(Relaxed).as_ref() }) else { return 0 };
     match known.load(Relaxed) {
         0 => {
-            let process = sys::process_id();
-            known.store(process, Relaxed);
-            process
+            let id = sys::process_id();
+            known.store(id, Relaxed);
+            id
         }
-        process => process,
+        id => id,
     }
 }
 

@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use super::counting::COUNTING;
-use super::counts::{PROCESS, TABLE, process};
+use super::counts::{PROCESS_ID, TABLE, process_id};
 use super::table::{MAGIC, Table};
 use super::watch;
 use crate::key::{Origin, Verdict};
@@ -30,11 +30,11 @@ pub(crate) fn load(own: &Module<'_>) -> bool {
     let mut buffer = [0; 1024];
     known.add_module(own.range(), if own.is_program() { sys::program_path(&mut buffer) } else { own.path.to_bytes() });
     // libinvar is here once for each module that it loads.
-    if PROCESS.load(Relaxed).is_null()
+    if PROCESS_ID.load(Relaxed).is_null()
         && let Ok(blank) = sys::blank_after_fork()
     {
-        PROCESS.store(blank as *mut AtomicU64, Relaxed);
-        process();
+        PROCESS_ID.store(blank as *mut AtomicU64, Relaxed);
+        process_id();
     }
     TABLE.store(table, Relaxed);
     arch::observe(watch::entered, watch::left)

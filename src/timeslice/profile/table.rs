@@ -17,7 +17,7 @@ const THREADS: usize = 1024;
 const SITES: usize = 1024;
 /// How many places in a row are tried before there counts as being none.
 const TRIES: usize = 32;
-/// How many sections of one thread can be open at a time, each with a time of its own.
+/// How many critical sections of one thread can be open at a time, each with a time of its own.
 pub(crate) const OPEN: usize = 6;
 /// Two for each power of two, from 2^4 ticks on.
 pub(crate) const BUCKETS: usize = 96;
@@ -26,9 +26,9 @@ const FIRST_POWER: u32 = 4;
 #[repr(C)]
 pub(crate) struct Table {
     pub(crate) header: Header,
-    modules: [Module; MODULES],
-    threads: [Thread; THREADS],
-    sites: [Site; SITES],
+    modules: [ModuleRecord; MODULES],
+    threads: [ThreadRecord; THREADS],
+    sites: [SiteRecord; SITES],
 }
 
 #[repr(C)]
@@ -51,7 +51,7 @@ pub(crate) struct Header {
     pub(crate) sites_lost: AtomicU64,
     /// Modules for which there was none.
     pub(crate) modules_lost: AtomicU64,
-    /// Of sections that were granted time and gave up the CPU: how many, and their CPU time, in nanoseconds, beyond that
+    /// Of sections that were granted time and yielded: how many, and their CPU time, in nanoseconds, beyond that
     /// of an undisturbed one.
     pub(crate) disturbed: [AtomicU64; 2],
     reserved: [AtomicU64; 18],
@@ -59,7 +59,7 @@ pub(crate) struct Header {
 
 /// A module whose sites are counted.
 #[repr(C)]
-struct Module {
+struct ModuleRecord {
     start: AtomicU64,
     end: AtomicU64,
     path: [AtomicU8; PATH],
@@ -67,10 +67,10 @@ struct Module {
 
 /// What one thread did; the first counts for all that found no place of their own.
 #[repr(C)]
-pub(crate) struct Thread {
+pub(crate) struct ThreadRecord {
     /// Its thread pointer, which another thread has after it ends, and the process, since a child of `fork` has the same.
     identity: AtomicU64,
-    /// Its number, as `gettid(2)` gives it.
+    /// Its thread ID, as `gettid(2)` gives it.
     pub(crate) number: AtomicU64,
     pub(crate) requests: AtomicU64,
     pub(crate) grants: AtomicU64,
@@ -79,12 +79,12 @@ pub(crate) struct Thread {
     /// How many sections are open.
     pub(crate) depth: AtomicU64,
     reserved: AtomicU64,
-    open: [Section; OPEN],
+    open: [OpenSection; OPEN],
 }
 
-/// An open section.
+/// A critical section that is open.
 #[repr(C)]
-pub(crate) struct Section {
+pub(crate) struct OpenSection {
     /// Its site's place, from 1; 0 if it has none.
     pub(crate) site: AtomicU64,
     /// The time stamp counter when it began; 0 if that is not known.
@@ -97,7 +97,7 @@ pub(crate) struct Section {
 
 /// What became of the sections that began at one site.
 #[repr(C)]
-pub(crate) struct Site {
+pub(crate) struct SiteRecord {
     /// The address behind the call in its cold path.
     address: AtomicU64,
     pub(crate) requests: AtomicU64,
@@ -120,9 +120,9 @@ pub(crate) struct Site {
 
 const _: () = assert!(
     size_of::<Header>() == 256
-        && size_of::<Module>() == 1024
-        && size_of::<Thread>() == 256
-        && size_of::<Site>() == 512
+        && size_of::<ModuleRecord>() == 1024
+        && size_of::<ThreadRecord>() == 256
+        && size_of::<SiteRecord>() == 512
         && size_of::<Table>() == 256 + 64 * 1024 + 1024 * (256 + 512)
 );
 
@@ -159,14 +159,14 @@ impl Table {
         ticks.saturating_mul(rate) >> STEPS
     }
 
-    /// The calling thread's place, and whether it is its own. `number` is asked the first time.
-    pub(crate) fn thread(&self, process: u64, number: impl FnOnce() -> u32) -> (&Thread, bool) {
+    /// The calling thread's place, and whether it is its own. `thread_id` is asked the first time.
+    pub(crate) fn thread(&self, process: u64, thread_id: impl FnOnce() -> u32) -> (&ThreadRecord, bool) {
         let identity = arch::thread_pointer() as u64 ^ process << 40;
         let [others, threads @ ..] = &self.threads;
         match place(threads, identity, |thread| &thread.identity) {
             Some((_, thread)) => {
                 if thread.number.load(Relaxed) == 0 {
-                    thread.number.store(number().into(), Relaxed);
+                    thread.number.store(thread_id().into(), Relaxed);
                 }
                 (thread, true)
             }
@@ -179,26 +179,26 @@ impl Table {
         place(&self.sites, address as u64, |site| &site.address).map_or(0, |(at, _)| at as u64 + 1)
     }
 
-    pub(crate) fn site_at(&self, place: u64) -> Option<&Site> {
+    pub(crate) fn site_at(&self, place: u64) -> Option<&SiteRecord> {
         self.sites.get(place.wrapping_sub(1) as usize)
     }
 
     /// Every thread that has a place, and the common one.
-    pub(crate) fn threads(&self) -> impl Iterator<Item = &Thread> {
+    pub(crate) fn threads(&self) -> impl Iterator<Item = &ThreadRecord> {
         let common = self.threads.iter().take(1);
         common.chain(self.threads.iter().skip(1).filter(|thread| thread.identity.load(Relaxed) != 0))
     }
 }
 
-impl Thread {
+impl ThreadRecord {
     /// The section at this depth. There is room for a few, so that one which was forgotten, or whose thread ended inside, is
     /// written over in the end.
-    pub(crate) fn open(&self, depth: u64) -> &Section {
+    pub(crate) fn open(&self, depth: u64) -> &OpenSection {
         &self.open[depth as usize % OPEN]
     }
 }
 
-impl Site {
+impl SiteRecord {
     /// Adds a section that took this many ticks; `undisturbed` if its request was still there.
     pub(crate) fn add(&self, ticks: u64, undisturbed: bool) {
         let power = (ticks | 1).ilog2();
@@ -249,8 +249,8 @@ pub(super) mod tests {
     #[test]
     fn all_is_where_the_documentation_says() {
         let parts = fields!(Table: header modules threads sites);
-        let counts = [None, Some((MODULES, size_of::<Module>())), Some((THREADS, size_of::<Thread>()))];
-        let counts = counts.into_iter().chain([Some((SITES, size_of::<Site>()))]);
+        let counts = [None, Some((MODULES, size_of::<ModuleRecord>())), Some((THREADS, size_of::<ThreadRecord>()))];
+        let counts = counts.into_iter().chain([Some((SITES, size_of::<SiteRecord>()))]);
         let rows = documented(PROFILE, "# Counts and profiles");
         let number = |text: &str| text.replace(',', "").parse::<usize>().unwrap();
         assert_eq!(rows.len(), parts.len());
@@ -266,20 +266,21 @@ pub(super) mod tests {
         let header = fields!(Header: magic process counting slice slice_is_known grants start later sites_lost
             modules_lost disturbed);
         assert_layout(PROFILE, "## Header", &header, size_of::<Header>());
-        let [start, end, path] = fields!(Module: start end path).map(|(_, offset, size)| (offset, size));
+        let [start, end, path] = fields!(ModuleRecord: start end path).map(|(_, offset, size)| (offset, size));
         let module = [("address of the first byte", start), ("address behind the last", end)];
         let module = module.into_iter().chain([("path, NUL-terminated, cut off if longer", path)]);
         let module: Vec<_> = module.map(|(name, (offset, size))| (name, offset, size)).collect();
-        assert_layout(PROFILE, "## Modules", &module, size_of::<Module>());
-        let thread = fields!(Thread: identity number requests grants yields lost depth);
-        assert_layout(PROFILE, "## Threads", &thread, size_of::<Thread>());
-        assert_eq!((OPEN, size_of::<Section>()), (6, 32));
+        assert_layout(PROFILE, "## Modules", &module, size_of::<ModuleRecord>());
+        let thread = fields!(ThreadRecord: identity number requests grants yields lost depth);
+        assert_layout(PROFILE, "## Threads", &thread, size_of::<ThreadRecord>());
+        assert_eq!((OPEN, size_of::<OpenSection>()), (6, 32));
         assert!(
-            PROFILE.contains(&std::format!("| {} | | six records of 32 bytes", core::mem::offset_of!(Thread, open)))
+            PROFILE
+                .contains(&std::format!("| {} | | six records of 32 bytes", core::mem::offset_of!(ThreadRecord, open)))
         );
-        let site = fields!(Site: address requests grants yields lost too_long interrupted nested not_enrolled ticks
+        let site = fields!(SiteRecord: address requests grants yields lost too_long interrupted nested not_enrolled ticks
             undisturbed held);
-        assert_layout(PROFILE, "## Sites", &site, size_of::<Site>());
+        assert_layout(PROFILE, "## Sites", &site, size_of::<SiteRecord>());
         assert!(PROFILE.contains(&std::format!("histogram: {BUCKETS} numbers of 32 bits")));
     }
 

@@ -1,12 +1,12 @@
-//! Sections, watched: what stands in for a request and for its end where somebody counts.
+//! Critical sections, watched: what stands in for a request and for its end where somebody counts.
 //!
 //! Both run instead of a slice site's instructions, in any thread, in signal handlers, and between a program's lock and
 //! its unlock. So they take no lock and no memory, cannot panic, and make system calls only where none can end a grant:
 //! before a request, and after its end.
 #![allow(unsafe_code)]
 
-use super::counts::{self, process};
-use super::table::{Header, Section, Site, Table, Thread};
+use super::counts::{self, process_id};
+use super::table::{Header, OpenSection, SiteRecord, Table, ThreadRecord};
 use crate::sys;
 use crate::timeslice::area;
 use crate::timeslice::enrol::is_enrolled;
@@ -25,7 +25,7 @@ pub(crate) extern "C" fn entered(site: usize) {
     };
     // SAFETY: as above.
     let inside = granted || unsafe { request.read_volatile() } != 0;
-    let (thread, own) = table.thread(process(), || if inside { 0 } else { sys::thread_id() });
+    let (thread, own) = table.thread(process_id(), || if inside { 0 } else { sys::thread_id() });
     add(&thread.requests);
     let sites_count = counts::sites_count(table);
     let place = if sites_count { table.site(site) } else { 0 };
@@ -66,10 +66,10 @@ pub(crate) extern "C" fn left(_site: usize) {
     let ended = arch::ticks();
     // SAFETY: the calling thread's area; the kernel writes it as well.
     let granted = !kept && unsafe { arch::area(area).add(arch::AREA_REQUEST + 1).read_volatile() } != 0;
-    let yielded = granted && give_up_cpu(area::yield_call());
+    let yielded = granted && yield_cpu(area::yield_call());
 
     let Some(table) = counts::table() else { return };
-    let (thread, own) = table.thread(process(), sys::thread_id);
+    let (thread, own) = table.thread(process_id(), sys::thread_id);
     let section = if own { close(thread) } else { None };
     let site = section.and_then(|section| table.site_at(section.site.load(Relaxed)));
     if let (Some(section), Some(site)) = (section, site) {
@@ -97,26 +97,26 @@ pub(crate) extern "C" fn left(_site: usize) {
 }
 
 /// The section that the thread opened last.
-fn close(thread: &Thread) -> Option<&Section> {
+fn close(thread: &ThreadRecord) -> Option<&OpenSection> {
     let depth = thread.depth.load(Relaxed).checked_sub(1)?;
     thread.depth.store(depth, Relaxed);
     Some(thread.open(depth))
 }
 
-/// Gives up the CPU that a grant lent, by the call of this number; whether the kernel says that this was in time.
-fn give_up_cpu(number: i32) -> bool {
+/// Yields the CPU that a grant lent, by this system call; whether the kernel says that this was in time.
+fn yield_cpu(call: i32) -> bool {
     // SAFETY: no arguments, and no effect but that.
-    let result = if number < 0 { Ok(0) } else { unsafe { sys::call(number.into(), [0; 6]) } };
+    let result = if call < 0 { Ok(0) } else { unsafe { sys::call(call.into(), [0; 6]) } };
     // Another call than the kernel's own says nothing, and ends every grant.
-    if number == SYS_RSEQ_SLICE_YIELD { result == Ok(1) } else { number >= 0 }
+    if call == SYS_RSEQ_SLICE_YIELD { result == Ok(1) } else { call >= 0 }
 }
 
 /// The counter for the reason why a request was lost, where there is one.
 ///
-/// The kernel says only that it is gone: time was granted and ran out, or a system call ended it, or a signal or a fault
+/// The kernel says only that it is gone: time was granted and expired, or a system call ended it, or a signal or a fault
 /// kept the kernel from granting any. Who used up more CPU time than an extension has was too long in any case; of
 /// that, what interrupts and the kernel take in any section is not the section's. So this is an estimate.
-fn explain<'a>(table: &Table, section: &Section, site: &'a Site) -> Option<&'a AtomicU64> {
+fn explain<'a>(table: &Table, section: &OpenSection, site: &'a SiteRecord) -> Option<&'a AtomicU64> {
     if section.cut_short.load(Relaxed) != 0 {
         return Some(&site.nested);
     }
@@ -127,7 +127,7 @@ fn explain<'a>(table: &Table, section: &Section, site: &'a Site) -> Option<&'a A
 }
 
 /// Learns from a section that was in time what interrupts, the kernel and the clock take.
-fn learn(table: &Table, section: &Section, site: &Site) {
+fn learn(table: &Table, section: &OpenSection, site: &SiteRecord) {
     let [sections, ticks] = &site.undisturbed;
     let mean = ticks.load(Relaxed).checked_div(sections.load(Relaxed));
     if let (Some(used), Some(mean)) = (cpu_time(section), mean) {
@@ -138,7 +138,7 @@ fn learn(table: &Table, section: &Section, site: &Site) {
 }
 
 /// The CPU time that the thread used up in a section that has ended, in nanoseconds, where it is known.
-fn cpu_time(section: &Section) -> Option<u64> {
+fn cpu_time(section: &OpenSection) -> Option<u64> {
     match section.cpu_time.load(Relaxed) {
         0 => None,
         before => Some(sys::thread_time().saturating_sub(before).max(1)),
@@ -210,23 +210,23 @@ mod tests {
             self.kernel_writes(0, 0);
         }
 
-        fn thread(&self) -> &Thread {
-            self.table.thread(process(), || panic!("it is known")).0
+        fn thread(&self) -> &ThreadRecord {
+            self.table.thread(process_id(), || panic!("it is known")).0
         }
 
         /// Requests, grants, yields, lost: of the thread.
         fn counts(&self) -> [u64; 4] {
-            let Thread { requests, grants, yields, lost, .. } = self.thread();
+            let ThreadRecord { requests, grants, yields, lost, .. } = self.thread();
             [requests, grants, yields, lost].map(|counter| counter.load(Relaxed))
         }
 
-        fn site(&self, address: usize) -> &Site {
+        fn site(&self, address: usize) -> &SiteRecord {
             self.table.site_at(self.table.site(address)).expect("a place")
         }
 
         /// Requests, grants, yields, lost, too long, interrupted, nested: of a site.
         fn site_counts(&self, address: usize) -> [u64; 7] {
-            let Site { requests, grants, yields, lost, too_long, interrupted, nested, .. } = self.site(address);
+            let SiteRecord { requests, grants, yields, lost, too_long, interrupted, nested, .. } = self.site(address);
             [requests, grants, yields, lost, too_long, interrupted, nested].map(|counter| counter.load(Relaxed))
         }
 
@@ -332,10 +332,10 @@ mod tests {
 
     #[test]
     fn only_the_kernels_own_call_says_that_it_was_in_time() {
-        assert!(!give_up_cpu(-1), "no call");
-        assert!(give_up_cpu(libc::SYS_sched_yield as i32), "it ends every grant");
+        assert!(!yield_cpu(-1), "no call");
+        assert!(yield_cpu(libc::SYS_sched_yield as i32), "it ends every grant");
         // Without a grant it says no, or is not there.
-        assert!(!give_up_cpu(SYS_RSEQ_SLICE_YIELD));
+        assert!(!yield_cpu(SYS_RSEQ_SLICE_YIELD));
     }
 
     #[test]

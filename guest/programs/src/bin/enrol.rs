@@ -226,7 +226,7 @@ fn audit() {
     let [forgetful, idle] = *NUMBERS.lock();
     invar::timeslice::audit(|thread| {
         let whose = [(number(), "this thread"), (forgetful, "one that forgot"), (idle, "one that is idle")];
-        let whose = whose.iter().find(|(number, _)| *number == thread.number).map_or("somebody", |(_, whose)| whose);
+        let whose = whose.iter().find(|(number, _)| *number == thread.id).map_or("somebody", |(_, whose)| whose);
         say(
             &format!("audit of {whose}"),
             match thread.area {
