@@ -40,7 +40,7 @@ pub(crate) fn load() {
     area::find_spare_memory();
 }
 
-/// Guards the process for the slice key, of which this is the evidence (`INVAR_GUARD`).
+/// Guards the process for the slice key, of which this is the evidence, where a setting asks for it.
 pub(crate) fn guard_at_load(evidence: &mut Evidence) {
     #[cfg(feature = "timeslice")]
     super::guard::at_load(evidence);

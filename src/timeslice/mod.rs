@@ -47,7 +47,7 @@
 // - `own_key`: which key is to be decided first;
 // - `memory_for`: where requests go, by what a setting or another module says;
 // - `load`: where they go if the slice key is off;
-// - `guard_at_load`: `INVAR_GUARD`;
+// - `guard_at_load`: the guard, where a setting asks for it;
 // - `request_offset`: what a module's slice sites are bound to, or that they are counted.
 //
 // The files in the order in which they build on each other:

@@ -34,7 +34,7 @@ pub struct CriticalSection {
 ///
 /// Keep it short: an extension lasts a few microseconds, then the thread is preempted all the same. Inside it make
 /// no system call (any of them ends a grant), and do not nest sections: the inner one's end ends the outer one's
-/// request too. Both cost the benefit only; the [module](super#inside-a-critical-section) has every case.
+/// request too. Both cost the benefit only; the [module](crate::timeslice#inside-a-critical-section) has every case.
 ///
 /// # Panics
 ///
