@@ -1,17 +1,27 @@
-//! The site ABI as code, for everybody who binds sites or looks at them: the version, and the forms of sites
-//! (`docs/site-abi.md`).
+//! The site ABI as code, for everybody who binds sites or looks at them, in the order of `docs/site-abi.md`: the note that leads
+//! to a module's header, the header, the records, the state of a key, the outcome, and the forms of sites.
 //!
-//! Safe and pure: nothing here reads memory, and every host can look at sites of every machine.
+//! Safe and pure: nothing here reads memory that it is not given, and every host can look at modules of every machine. A structure
+//! that is used where it stands, in the process itself, is in that process's byte order; `decode` takes the bytes of a file or of
+//! another process, which are little-endian.
 #![no_std]
 #![forbid(unsafe_code)]
 
+mod distance;
+pub mod header;
+pub mod machine;
+pub mod note;
+pub mod outcome;
+pub mod record;
 mod site;
+pub mod state;
 pub mod x86_64;
 
+pub use distance::Distance;
+pub use header::Header;
+pub use record::{KeyRecord, SiteRecord, flags};
 pub use site::{Code, Kind, NearBranch, Site};
+pub use state::Origin;
 
-/// The note's owner, with the NUL that its size counts.
-pub const OWNER: &[u8; 6] = b"invar\0";
-
-/// The note's type: the version of the ABI.
+/// The version of the ABI: the note's type.
 pub const VERSION: u32 = 2;

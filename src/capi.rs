@@ -1,27 +1,28 @@
 //! What libinvar (`capi/`) needs beside the Rust interface. Not part of it.
 #![allow(unsafe_code)]
 
-use crate::key::{State, decide};
+use crate::key::decide;
+use crate::key::state::State;
 use crate::module;
 use crate::report::{copy, of, text::print};
 use crate::sys::{self, File};
 use crate::text::Buffered;
 use crate::{Verdict, load};
 
-/// Decides and binds for the module whose outcome this is; `false` if there is none.
-pub fn load(outcome: usize) -> bool {
-    load::load_other(outcome)
+/// Decides and binds for the module whose header this is; `false` if it is none.
+pub fn load(header: usize) -> bool {
+    load::load_other(header)
 }
 
-/// Decides the key whose state this is, if its module is being loaded; `false` if it is not decided.
+/// Decides the key whose state this is, if its module, which has this header, is being loaded; `false` if it is not decided.
 ///
 /// # Safety
 ///
 /// It must be the state of a key.
-pub unsafe fn decide(state: *const Verdict) -> bool {
+pub unsafe fn decide(state: *const Verdict, header: usize) -> bool {
     // SAFETY: a state, as the caller vouches: its layout is that of a verdict.
     let state = unsafe { &*state.cast::<State>() };
-    decide::demand(state);
+    decide::demand_in(header, state);
     state.decided()
 }
 

@@ -7,8 +7,10 @@
 #![allow(unsafe_code)] // the records
 #![allow(unused_imports)] // where no feature is known
 
-use crate::key::{CPU, Key, KeyRecord, Verdict, flags};
+use crate::key::state::{self, Verdict};
+use crate::key::{CPU, Key};
 use crate::symbol::features::proves;
+use invar_abi::{KeyRecord, flags};
 use invar_arch as arch;
 
 macro_rules! declare {
@@ -64,7 +66,7 @@ arch::cpu_keys!(declare);
 /// One probe for all, which goes by the key's name.
 extern "C" fn probe(verdict: &mut Verdict, record: &KeyRecord) {
     // SAFETY: one of the records above, whose names are string literals.
-    let name = unsafe { record.name() }.strip_prefix(b"cpu.");
+    let name = unsafe { state::name(record) }.strip_prefix(b"cpu.");
     let known = name.and_then(arch::features_named);
     verdict.value = u8::from(known.is_some_and(|features| proves(features, &mut verdict.evidence)));
 }

@@ -115,8 +115,9 @@ pub mod timeslice;
 
 pub use bind::write::Writer;
 pub use bind::{Fault, Reason, SiteStatus};
-pub use invar_abi::{Kind, Site};
-pub use key::{Key, Origin, Value, Verdict};
+pub use invar_abi::{Kind, Origin, Site};
+pub use key::state::Verdict;
+pub use key::{Key, Value};
 pub use report::{Binding, KeyReport, ModuleReport, Report, kind_name, report};
 pub use settings::{EXIT_REQUIRED, SETTINGS};
 pub use text::{Evidence, Text};

@@ -18,49 +18,54 @@ use crate::settings::{EXIT_REQUIRED, Mode, Settings};
 use crate::text::decimal;
 use crate::{bind, sys, timeslice};
 use core::sync::atomic::Ordering::Relaxed;
+use invar_abi::header::Fault;
 
 /// Runs before constructors of ordinary priority, and before those that C programs may ask for (101 and up); behind that of
 /// std, which is told the program's arguments (99: library/std/src/sys/args/unix.rs).
 #[ctor::ctor(unsafe, priority = 100)]
 fn load() {
+    decide::offer_to_c();
     let outcome = module::note();
     if outcome.loaded() {
         // Another version of this crate in the same link has decided and bound all.
         return timeslice::load();
     }
     let settings = Settings::from_environment(true);
-    match module::own() {
-        Some(own) => load_module(&own, &settings),
-        None => unknown(&settings),
+    // SAFETY: this code is the module's, and gone with it.
+    match unsafe { module::at(module::own_header()) } {
+        Ok(own) => load_module(&own, &settings),
+        Err(fault) => unknown(fault, &settings),
     }
 }
 
-/// Says, where a setting asks, that a module is not in the process as far as anybody can tell.
+/// Says, where a setting asks, that a module cannot be known by its header.
 #[cold]
-fn unknown(settings: &Settings) {
-    let why = b"a module's note or tables cannot be used: its sites stay checked, and no setting reaches its keys";
-    if settings.mode == Mode::Require {
-        end(why);
+fn unknown(fault: Fault, settings: &Settings) {
+    const WHY: &[u8] = b"INVAR=require: a module's header has a wrong ";
+    let is_required = settings.mode == Mode::Require;
+    if is_required || settings.report.is_some() {
+        let rest = b": its sites stay checked, and no setting reaches its keys";
+        let why = &WHY[if is_required { 0 } else { REQUIRED.len() }..];
+        sys::complain(&[why, module::name(Fault::FIELDS, fault as usize), rest]);
     }
-    if settings.report.is_some() {
-        sys::complain(&[why]);
+    if is_required {
+        sys::exit(EXIT_REQUIRED)
     }
 }
 
-/// Decides and binds for a module that carries no runtime, whose outcome this is; `false` if there is none.
+/// Decides and binds for a module that carries no runtime, whose header this is; `false` if it is none.
 #[cfg(feature = "capi")]
-pub(crate) fn load_other(outcome: usize) -> bool {
+pub(crate) fn load_other(header: usize) -> bool {
     let settings = Settings::from_environment(true);
-    let is_it = |module: &Module<'_>| core::ptr::from_ref(module.outcome) as usize == outcome;
     // SAFETY: the module calls from its constructor.
-    match unsafe { module::find(is_it).or_else(|| module::unlisted_other(outcome)) } {
-        Some(other) if other.outcome.loaded() => true,
-        Some(other) => {
+    match unsafe { module::at(header) } {
+        Ok(other) if other.outcome.loaded() => true,
+        Ok(other) => {
             load_module(&other, &settings);
             true
         }
-        None => {
-            unknown(&settings);
+        Err(fault) => {
+            unknown(fault, &settings);
             false
         }
     }
@@ -132,8 +137,3 @@ fn require(own: &Module<'_>) {
 }
 
 const REQUIRED: &[u8] = b"INVAR=require: ";
-
-fn end(why: &[u8]) -> ! {
-    sys::complain(&[REQUIRED, why]);
-    sys::exit(EXIT_REQUIRED)
-}

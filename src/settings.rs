@@ -14,6 +14,7 @@ use crate::sys;
 use crate::text::{Sink, Text};
 use core::ffi::{CStr, c_char};
 use core::sync::atomic::Ordering::Relaxed;
+use invar_abi::outcome::said;
 use invar_arch as arch;
 
 /// What the environment says.
@@ -95,15 +96,6 @@ const OFF: &[u8] = b"no off";
 const COUNTING: &[u8] = b"off count profile";
 #[cfg(feature = "profile")]
 const PROFILE: u8 = 2;
-
-// What a module's outcome says in `said`.
-/// It has said which variables are misspelt, unless somebody had.
-const VARIABLES: u32 = 1;
-/// It has said which entries of `INVAR_KEYS` are.
-const KEYS: u32 = 2;
-/// It has printed the table. (`decide` has the bit between.)
-#[cfg(feature = "report")]
-const HELP: u32 = 8;
 
 impl Settings {
     /// What the environment says; while a module is loaded also what is misspelt in it.
@@ -197,18 +189,18 @@ impl Settings {
     pub(crate) fn check(&self, own: &Module<'_>) {
         #[cfg(feature = "report")]
         if self.help {
-            if is_first_to_say(HELP) {
+            if is_first_to_say(said::HELP) {
                 crate::report::load::help();
             }
-            own.outcome.said.fetch_or(HELP, Relaxed);
+            own.outcome.said.fetch_or(said::HELP, Relaxed);
         }
         if !self.keys.is_empty() {
-            if is_first_to_say(KEYS) {
+            if is_first_to_say(said::KEYS) {
                 self.entries().for_each(check_key);
             }
-            own.outcome.said.fetch_or(KEYS, Relaxed);
+            own.outcome.said.fetch_or(said::KEYS, Relaxed);
         }
-        own.outcome.said.fetch_or(VARIABLES, Relaxed);
+        own.outcome.said.fetch_or(said::VARIABLES, Relaxed);
     }
 }
 
@@ -228,7 +220,7 @@ fn choose(voice: &mut Voice, setting: &[u8], value: &[u8], values: &[u8]) -> Opt
 #[inline(never)]
 fn misspelt(voice: &mut Voice, variable: &[u8], why: &[u8], values: &[u8]) {
     if *voice == Voice::Asks {
-        *voice = if is_first_to_say(VARIABLES) { Voice::Loud } else { Voice::Silent };
+        *voice = if is_first_to_say(said::VARIABLES) { Voice::Loud } else { Voice::Silent };
     }
     if *voice == Voice::Loud {
         sys::complain(&[variable, IGNORED, why, values]);

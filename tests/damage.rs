@@ -17,12 +17,13 @@ use std::process::ExitCode;
 use std::sync::LazyLock;
 
 fn main() -> ExitCode {
-    let either: [(&str, fn()); 11] = [
+    let either: [(&str, fn()); 12] = [
         ("damaged site records", damaged_site_records),
         ("damaged key records", damaged_key_records),
         ("damaged names", damaged_names),
         ("a damaged note", a_damaged_note),
-        ("what a module knows of itself, damaged", what_a_module_knows_of_itself_damaged),
+        ("a damaged header", a_damaged_header),
+        ("a note that was moved is not missed", a_note_that_was_moved_is_not_missed),
         ("every field, one at a time", every_field_one_at_a_time),
         ("states in memory that is read-only again", states_in_memory_that_is_read_only_again),
         ("states in memory that is in use", states_in_memory_that_is_in_use),
@@ -31,8 +32,8 @@ fn main() -> ExitCode {
         ("a breakpoint on a site is left alone", a_breakpoint_on_a_site_is_left_alone),
     ];
     let missed = test("a note that is gone is not missed", sites(), a_note_that_is_gone_is_not_missed);
-    let says = "a module that does not know itself says so";
-    let says = test(says, sites(), a_module_that_does_not_know_itself_says_so);
+    let says = "a module whose header cannot be used says so";
+    let says = test(says, sites(), a_module_whose_header_cannot_be_used_says_so);
     let counted = test("key records that are corrupt are counted", sites(), key_records_that_are_corrupt_are_counted);
     let either = either.map(|(name, body)| with_either_binder(name, sites(), body));
     run(either.into_iter().flatten().chain([missed, says, counted]))
@@ -64,7 +65,7 @@ proptest! {
         assert_harmless(&damage);
     }
 
-    fn damaged_own(damage in prop::collection::vec(field(|image| vec![image.own.start], OWN_FIELDS), 1..3)) {
+    fn damaged_header(damage in prop::collection::vec(field(|image| vec![image.own.start], OWN_FIELDS), 1..3)) {
         assert_harmless(&damage);
     }
 
@@ -106,20 +107,29 @@ const KEY_FIELDS: &[(usize, Field)] =
 /// From the note's head on, which is 20 bytes long: sizes, type, owner.
 const NOTE_FIELDS: &[(usize, Field)] = &[
     (0, Distance),
-    (4, Distance),
-    (8, Distance),
-    (12, Distance),
-    (16, ToData),
-    (20, Number(4)),
+    (4, Number(4)),
     (0_usize.wrapping_sub(20), Number(4)),
     (0_usize.wrapping_sub(16), Number(4)),
     (0_usize.wrapping_sub(12), Number(4)),
     (0_usize.wrapping_sub(8), Number(4)),
 ];
 
-/// What a module knows of itself; the last is an address, which the loader works out.
-const OWN_FIELDS: &[(usize, Field)] =
-    &[(0, Distance), (4, Distance), (8, Distance), (12, Distance), (16, ToData), (20, Distance), (24, Distance)];
+/// Of a module's header; an address, which the loader works out, is behind these.
+const OWN_FIELDS: &[(usize, Field)] = &[
+    (0, Number(4)),
+    (4, Number(4)),
+    (8, Number(4)),
+    (12, Number(2)),
+    (14, Number(2)),
+    (16, Number(4)),
+    (20, Distance),
+    (24, Distance),
+    (28, Distance),
+    (32, Distance),
+    (36, ToData),
+    (40, Distance),
+    (44, Distance),
+];
 
 fn records(table: &Range<usize>) -> Vec<usize> {
     table.clone().step_by(16).collect()
@@ -129,9 +139,8 @@ fn a_damaged_note() {
     damaged_note();
 }
 
-fn what_a_module_knows_of_itself_damaged() {
-    assert_ne!(STORY.0.own, 0..0, "there is none");
-    damaged_own();
+fn a_damaged_header() {
+    damaged_header();
 }
 
 /// Damage to one field of one of the records that `records` finds.
@@ -339,7 +348,7 @@ fn records_twice_or_blank() {
 /// Flags that are not 0, or an unknown kind, at every site.
 fn records_of_another_version_are_skipped() {
     let (image, plain) = &*STORY;
-    let sites = [(15, 1), (15, 0x80), (13, 0), (13, 4)].map(|(at, byte)| (&image.sites, at, byte));
+    let sites = [(15, 1), (15, 0x80), (13, 0), (13, 4), (13, 5), (13, 6)].map(|(at, byte)| (&image.sites, at, byte));
     // A flag that no key of this version has, beside those that it may have.
     let keys = [0x20, 0x40, 0x80, 0xe0, 0x3f].map(|flags| (&image.keys, 15, flags));
     for (table, at, byte) in sites.into_iter().chain(keys) {
@@ -365,20 +374,49 @@ fn a_note_that_is_gone_is_not_missed() {
     tale.program().assert_bound();
 }
 
-/// A module that does not know itself any more says so where that is asked, and nothing of it is bound.
-fn a_module_that_does_not_know_itself_says_so() {
+/// Wherever it leads now: the module itself knows its header, and others look for it. So does the binder, which has nothing else.
+fn a_note_that_was_moved_is_not_missed() {
     let (image, plain) = &*STORY;
-    let mut bytes = image.bytes.clone();
-    // The outcome is in no segment.
-    bytes[image.own.start + 16..][..4].copy_from_slice(&i32::MAX.to_le_bytes());
-    let copy = Temporary::executable("unknown", &bytes);
-    let tale = tale(command(&copy.0).env("INVAR_REPORT", "stderr"));
-    assert_eq!((&tale.results, tale.modules.len()), (&plain.results, 0));
-    let said = "a module's note or tables cannot be used: its sites stay checked, and no setting reaches its keys";
-    assert_eq!(tale.errors, format!("invar: {said}\n"));
-    let required = common::output(command(&copy.0).env("INVAR", "require"));
-    assert_eq!(required.status.code(), Some(invar::EXIT_REQUIRED));
-    assert_eq!(String::from_utf8_lossy(&required.stderr), format!("invar: INVAR=require: {said}\n"));
+    for distance in [0, 1, 4, 8, -8, 4096, i32::MAX, i32::MIN] {
+        let mut bytes = image.bytes.clone();
+        bytes[image.note.start..][..4].copy_from_slice(&distance.to_le_bytes());
+        let copy = Temporary::executable("moved", &bytes);
+        let tale = tale(command(&copy.0).env("INVAR_KEYS", "slice=force"));
+        tale.assert_consistent();
+        assert_eq!(tale.results, plain.results);
+        tale.program().assert_bound();
+    }
+}
+
+/// Where that is asked, with the field; and nothing of the module is bound, nor looked at by others.
+fn a_module_whose_header_cannot_be_used_says_so() {
+    let (image, plain) = &*STORY;
+    for (field, at, new) in [
+        ("magic", 0, 0_i32),
+        ("magic", 4, 0),
+        ("version", 8, 3),
+        ("length", 12, 64 | 62 << 16),
+        ("machine", 12, 56 | 183 << 16),
+        ("flags", 16, 1),
+        ("sites", 20, i32::MIN),
+        ("sites", 24, i32::MAX),
+        ("keys", 28, i32::MIN),
+        ("keys", 32, i32::MAX),
+        ("outcome", 36, i32::MAX),
+    ] {
+        let mut bytes = image.bytes.clone();
+        bytes[image.own.start + at..][..4].copy_from_slice(&new.to_le_bytes());
+        let copy = Temporary::executable("unknown", &bytes);
+        let tale = tale(command(&copy.0).env("INVAR_REPORT", "stderr"));
+        assert_eq!((&tale.results, tale.modules.len()), (&plain.results, 0), "{field}");
+        assert!(tale.differs.is_empty(), "{field}: {:?}", tale.differs);
+        let rest = "its sites stay checked, and no setting reaches its keys";
+        let said = format!("a module's header has a wrong {field}: {rest}");
+        assert_eq!(tale.errors, format!("invar: {said}\n"));
+        let required = common::output(command(&copy.0).env("INVAR", "require"));
+        assert_eq!(required.status.code(), Some(invar::EXIT_REQUIRED));
+        assert_eq!(String::from_utf8_lossy(&required.stderr), format!("invar: INVAR=require: {said}\n"));
+    }
 }
 
 fn a_breakpoint_on_a_site_is_left_alone() {

@@ -3,13 +3,14 @@
 
 mod common;
 
+use common::elf::Image;
 use common::{ANYWHERE, Build, Tale, Temporary, bound_in_c, command, run, sites, tale, test, with_either_binder};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     type Case = (&'static str, Option<String>, fn());
-    let either: [Case; 7] = [
+    let either: [Case; 8] = [
         ("opened libraries adopt what was decided", ANYWHERE, opened_libraries_adopt_what_was_decided),
         ("linked libraries agree with the program", ANYWHERE, linked_libraries_agree_with_the_program),
         ("a key with other values fails, and harms nobody", ANYWHERE, a_key_with_other_values_fails),
@@ -17,6 +18,7 @@ fn main() -> ExitCode {
         ("a key that proves something adopts less than its probe says", sites(), a_key_that_proves_adopts_less),
         ("many libraries beside each other", sites(), many_libraries_beside_each_other),
         ("keys and sites in C are bound like those in Rust", sites(), keys_and_sites_in_c_are_bound),
+        ("a library whose note a tool has moved is one like any other", sites(), a_library_with_a_moved_note),
     ];
     let either = either.into_iter().flat_map(|(name, missing, body)| with_either_binder(name, missing, body));
     run(either.chain([
@@ -24,6 +26,7 @@ fn main() -> ExitCode {
         test("sections of all modules are counted in one place", sites(), all_modules_count_in_one_place),
         test("opened and closed a thousand times", sites(), opened_and_closed_a_thousand_times),
         test("the slice key of Rust and that of C are probed once", sites(), the_slice_key_is_probed_once),
+        test("a library whose header is wrong is left alone", sites(), a_library_with_a_wrong_header),
         test("a probe that loads a library with its own key", ANYWHERE, a_probe_that_loads_its_own_key),
     ]))
 }
@@ -122,6 +125,42 @@ fn linked_libraries_agree_with_the_program() {
     // Who comes second has other values.
     let disputed = ["libplugin.so", "librival.so"].map(|library| &*tale.module(library).key("shared.disputed").origin);
     assert!(matches!(disputed, ["probe", "failed"] | ["failed", "probe"]), "{disputed:?}");
+}
+
+/// The plugin with other bytes in its header, or where its note has the distance to that.
+fn changed_plugin(change: impl FnOnce(&mut Vec<u8>, &Image)) -> Temporary {
+    let image = Image::read(&plugin());
+    let mut bytes = image.bytes.clone();
+    change(&mut bytes, &image);
+    Temporary::executable("plugin", &bytes)
+}
+
+/// As patchelf, auditwheel and conda do: those that come later find what it decided.
+fn a_library_with_a_moved_note() {
+    let moved = changed_plugin(|bytes, image| {
+        let distance = i32::from_le_bytes(bytes[image.note.start..][..4].try_into().unwrap());
+        bytes[image.note.start..][..4].copy_from_slice(&(distance - 0x3000).to_le_bytes());
+    });
+    let tale = tale(command(Build::release().program("host")).arg(&moved.0).arg(rival()));
+    assert_all_bound(&tale);
+    assert_eq!(probed(&tale, "shared.disputed"), ["plugin"], "its verdict was not found");
+    assert_eq!(probed(&tale, "shared.width"), ["host"]);
+    assert_eq!(tale.module("librival.so").key("shared.disputed").origin, "failed");
+}
+
+/// By others as by itself: they decide as if it were not there.
+fn a_library_with_a_wrong_header() {
+    for (at, new) in [(0, 0_u32), (8, 3), (12, 1), (16, 1), (20, 1 << 30), (28, 1 << 30), (36, 1 << 30)] {
+        let wrong = changed_plugin(|bytes, image| {
+            bytes[image.own.start + at..][..4].copy_from_slice(&new.to_le_bytes());
+        });
+        let tale = tale(command(Build::release().program("host")).arg(&wrong.0).arg(rival()));
+        tale.assert_consistent();
+        assert_eq!(tale.modules.len(), 2, "{at}");
+        assert_eq!(probed(&tale, "shared.disputed"), ["rival"], "{at}");
+        tale.program().assert_bound();
+        tale.module("librival.so").assert_bound();
+    }
 }
 
 fn a_key_with_other_values_fails() {

@@ -261,7 +261,7 @@ fn checked() {
     must(&mut check());
     // A library that does nothing.
     let source = copy.join("nothing.c");
-    std::fs::write(&source, "int invar_load(void *outcome) { return outcome == 0; }\n").unwrap();
+    std::fs::write(&source, "int invar_load(const void *module) { return module == 0; }\n").unwrap();
     let words = ["-shared", "-fPIC", "-Wl,-soname,libinvar.so.0", "-o"];
     must(Command::new("cc").args(words).arg(copy.join("libinvar.so.0")).arg(&source));
     let said = refusal(&mut check());

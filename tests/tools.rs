@@ -26,6 +26,11 @@ fn main() -> ExitCode {
         test("a library that a static program opens", c(), opened_by_a_static_program),
         test("notes that are removed, in Rust", sites().or_else(|| missing("objcopy")), notes_removed_in_rust),
         test("notes that are removed, in C", c().or_else(|| missing("objcopy")), notes_removed_in_c),
+        test("notes that were moved, in C", c(), notes_moved_in_c),
+        test("notes that patchelf has moved", c().or_else(|| missing("patchelf")), notes_moved_by_patchelf),
+        test("a header in C that cannot be used", c(), a_header_in_c_that_cannot_be_used),
+        test("readelf reads the note", c().or_else(|| missing("readelf")), readelf_reads_the_note),
+        test("eu-elflint knows nothing against it", c().or_else(|| missing("eu-elflint")), elflint_finds_nothing_wrong),
         test("code that llvm-bolt has moved, in C", c().or_else(|| bolt().err()), moved_code_in_c),
         test("one function that is not where it was linked", sites(), one_function_is_elsewhere),
         test("text that is to be executed only", c(), text_to_be_executed_only),
@@ -46,8 +51,12 @@ fn main() -> ExitCode {
 const MOVED: &str = "a tool has moved code of this module after it was linked, and not the tables' distances";
 const UNREADABLE: &str = "there are sites in text that cannot be read";
 const SHARED: &str = "the text is mapped shared, and other processes would execute what is written there";
-const UNKNOWN: &str =
-    "a module's note or tables cannot be used: its sites stay checked, and no setting reaches its keys";
+
+/// What is said of a module with a header that cannot be used, for this field.
+fn unknown(field: &str) -> String {
+    let rest = "its sites stay checked, and no setting reaches its keys";
+    format!("a module's header has a wrong {field}: {rest}")
+}
 
 fn source(name: &str) -> String {
     format!("{}/tests/programs/c/{name}.c", env!("CARGO_MANIFEST_DIR"))
@@ -183,18 +192,94 @@ fn notes_removed_in_rust() {
     tale.program().assert_bound();
 }
 
-/// Nobody tells libinvar where the tables are: the library's own constructor decides its keys.
+/// The library's constructor tells libinvar where its header is.
 fn notes_removed_in_c() {
     let library = without_notes(&piece("noted.so", &[]));
-    let run = |setting, value| said(caller("caller", &[]).arg(&library.0).args(["piece", "5"]), setting, value);
-    let (output, out, errors) = run("INVAR", "auto");
-    assert!(output.status.success() && out == "piece(5) = 1006\n", "{errors}");
-    let (_, out, errors) = run("INVAR_REPORT", "stderr");
-    assert_eq!(out, "piece(5) = 1006\n");
-    assert!(errors.contains(&format!("invar: {UNKNOWN}\n")), "{errors}");
-    let (output, _, errors) = run("INVAR", "require");
-    assert_eq!(output.status.code(), Some(invar::EXIT_REQUIRED), "{errors}");
-    assert_eq!(errors, format!("invar: INVAR=require: {UNKNOWN}\n"));
+    assert_bound(|| caller("caller", &[]), &library.0, library.0.to_str().unwrap());
+}
+
+/// As tools leave it that move notes: others look for its header.
+fn notes_moved_in_c() {
+    let image = Image::read(&piece("noted.so", &[]));
+    let mut bytes = image.bytes.clone();
+    let distance = i32::from_le_bytes(bytes[image.note.start..][..4].try_into().unwrap());
+    bytes[image.note.start..][..4].copy_from_slice(&(distance + 4096).to_le_bytes());
+    let library = Temporary::executable("tools-moved-note", &bytes);
+    assert_bound(|| caller("caller", &[]), &library.0, library.0.to_str().unwrap());
+    // The report of all modules is libinvar's.
+    let (_, out, _) = said(caller("caller", &[]).arg(&library.0).arg("piece_report"), "INVAR", "auto");
+    let lines = of(&out, library.0.to_str().unwrap());
+    assert!(lines.contains(&"  key piece = on (probe): its own"), "{out}");
+}
+
+/// With more than there was room for in its old place.
+fn notes_moved_by_patchelf() {
+    let long = format!("/nowhere/{}", "x".repeat(5000));
+    let patched = |file: &Path| {
+        let copy = Temporary::executable("tools-patched", &std::fs::read(file).unwrap());
+        must(Command::new("patchelf").args(["--add-rpath", &long]).arg(&copy.0));
+        copy
+    };
+    let library = patched(&piece("patched.so", &[]));
+    assert_bound(|| caller("caller", &[]), &library.0, library.0.to_str().unwrap());
+    let (_, out, _) = said(caller("caller", &[]).arg(&library.0).arg("piece_report"), "INVAR", "auto");
+    assert!(of(&out, library.0.to_str().unwrap()).contains(&"  key piece = on (probe): its own"), "{out}");
+
+    let program = patched(&Build::release().program("story"));
+    let tale = tale(command(&program.0).envs([("INVAR", "require"), ("INVAR_KEYS", "slice=force")]));
+    tale.assert_consistent();
+    tale.program().assert_bound();
+}
+
+/// The library's own constructor decides its keys, as without libinvar.
+fn a_header_in_c_that_cannot_be_used() {
+    let image = Image::read(&piece("headed.so", &[]));
+    for (field, at, new) in [
+        ("magic", 4, 0_i32),
+        ("version", 8, 3),
+        ("length", 12, 64 | 62 << 16),
+        ("machine", 12, 56 | 183 << 16),
+        ("flags", 16, 1),
+        ("sites", 24, i32::MAX),
+        ("keys", 28, i32::MIN),
+        ("outcome", 36, i32::MAX),
+    ] {
+        let mut bytes = image.bytes.clone();
+        bytes[image.own.start + at..][..4].copy_from_slice(&new.to_le_bytes());
+        let library = Temporary::executable("tools-headed", &bytes);
+        let run = |setting, value| said(caller("caller", &[]).arg(&library.0).args(["piece", "5"]), setting, value);
+        let (output, out, errors) = run("INVAR", "auto");
+        assert!(output.status.success() && out == "piece(5) = 1006\n", "{field}: {errors}");
+        let (_, out, errors) = run("INVAR_REPORT", "stderr");
+        assert_eq!(out, "piece(5) = 1006\n", "{field}");
+        assert!(errors.contains(&format!("invar: {}\n", unknown(field))), "{errors}");
+        let (output, _, errors) = run("INVAR", "require");
+        assert_eq!(output.status.code(), Some(invar::EXIT_REQUIRED), "{errors}");
+        assert_eq!(errors, format!("invar: INVAR=require: {}\n", unknown(field)));
+    }
+}
+
+fn readelf_reads_the_note() {
+    for file in [&Build::release().program("story"), &piece("noted.so", &[])] {
+        let output = must(Command::new("readelf").args(["-n", "-W"]).arg(file));
+        let (said, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert_eq!(errors, "", "{}", file.display());
+        let is_it = |line: &&str| line.split_whitespace().take(2).eq(["invar", "0x00000008"]);
+        assert_eq!(said.lines().filter(is_it).count(), 1, "{said}");
+    }
+}
+
+/// It knows the types of a few owners' notes, and says of all others that it does not (elfutils, src/elflint.c, check_note_data).
+/// That is all that it says of the note, and of the header's section.
+fn elflint_finds_nothing_wrong() {
+    for file in [&Build::release().program("story"), &piece("noted.so", &[])] {
+        let output = output(Command::new("eu-elflint").arg("--gnu-ld").arg(file));
+        let said = String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap();
+        let about = |line: &&str| ["note", "invar", "data.rel.ro"].iter().any(|word| line.contains(word));
+        let lines: Vec<_> = said.lines().filter(about).collect();
+        let unknown = "unknown object file note type 2 with owner name 'invar' at offset ";
+        assert!(!lines.is_empty() && lines.iter().all(|line| line.contains(unknown)), "{said}");
+    }
 }
 
 /// The tool, by the name that it has here.
@@ -262,7 +347,7 @@ fn one_function_is_elsewhere() {
     let plain = tale(&mut command(&program));
     let image = Image::read(&program);
     let mut bytes = image.bytes.clone();
-    let distance = image.own.start + 24;
+    let distance = image.own.start + 44;
     let moved = i32::from_le_bytes(bytes[distance..distance + 4].try_into().unwrap()) + 16;
     bytes[distance..distance + 4].copy_from_slice(&moved.to_le_bytes());
     let copy = Temporary::executable("tools-elsewhere", &bytes);

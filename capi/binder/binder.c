@@ -1,16 +1,19 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0
- * In the order of docs/site-abi.md: note, keys, forms, binding. System calls: Linux, arch/x86/entry/syscalls/syscall_64.tbl. */
+ * In the order of docs/site-abi.md: note, header, keys, forms, binding. System calls: Linux, arch/x86/entry/syscalls/syscall_64.tbl. */
 #define INVAR_PORTABLE /* no sites in here */
 #include "binder.h"
 
 struct header { uint32_t type, flags; uint64_t offset, vaddr, paddr, filesz, memsz, align; };
+/* A module's own: distances to the tables, the outcome, the ELF header and a piece of code, and where that is. */
+struct own { uint64_t magic; uint32_t version; uint16_t length, machine; uint32_t flags; int32_t tables[4], outcome, elf_header, code; uint64_t address; };
 struct site_record { int32_t site, target, state; uint8_t length, kind, value, flags; };
-struct tables { const struct site_record *sites; const struct invar_key_record *keys; size_t sites_count, keys_count; struct invar_outcome *outcome; };
+struct tables { const struct own *own; const struct site_record *sites; const struct invar_key_record *keys; size_t sites_count, keys_count; struct invar_outcome *outcome; };
 typedef volatile uint64_t __attribute__((may_alias)) word;
 __extension__ typedef unsigned __int128 code;	/* the first byte of a site is the lowest */
 static const struct invar_verdict blank;
 enum { PT_LOAD = 1, PT_NOTE = 4, PT_GNU_STACK = 0x6474e551, PT_GNU_RELRO = 0x6474e552, PF_X = 1, PF_W = 2, PF_R = 4, SEALED = 2, PROVES = 1, SLICE = 2, SYMBOL = 4, TIMESLICE = 8, OWN = 16 };
 enum { BRANCH = 1, SLICE_ENTER = 2, SLICE_LEAVE = 3, SETTING = 1, THREADS = 3, THREADS_UNKNOWN = 4, REFUSED = 5, WRITABLE = 6, REWRITTEN = 7, EIO = 5, EINTR = 4 };
+#define MAGIC 0x0a0d7261766e6989	/* 89, invar, CR, LF */
 #define EACH_HEADER(h, m) for (const struct header *h = (m)->headers, *h##_end = h + (m)->count; h < h##_end; h++)
 
 static long call(long number, long a, long b, long c, long d, long e)
@@ -53,29 +56,50 @@ static const void *table(const struct invar_module *m, const int32_t *field, siz
 	return wrong ? 0 : *count ? (const void *)start : m;
 }
 
+/* Whether a header that can be used is here; then also what it leads to. */
+static int is_own(const struct invar_module *m, uintptr_t at, struct tables *t)
+{
+	const struct own *own = t->own = (const struct own *)at;
+	if (at % 8 || !holds(m, at, sizeof *own, PF_R) || own->magic != MAGIC || own->version != 2 || own->length != sizeof *own || own->machine != 62 || own->flags)
+		return 0;
+	t->sites = table(m, own->tables, &t->sites_count);
+	t->keys = table(m, own->tables + 2, &t->keys_count);
+	t->outcome = (struct invar_outcome *)invar_at(&own->outcome);
+	return t->sites && t->keys && (uintptr_t)t->outcome % 8 == 0 && holds(m, (uintptr_t)t->outcome, 32, PF_R | PF_W);
+}
+
+/* A note leads to the header. Where none begins there, a tool has moved the note, and the header is somewhere in the data. */
+static int find_own(const struct invar_module *m, uintptr_t at, struct tables *t)
+{
+	if (at % 8 == 0 && holds(m, at, 8, PF_R) && *(const word *)at == MAGIC)
+		return is_own(m, at, t);
+	EACH_HEADER(h, m) {
+		uintptr_t start = (m->base + h->vaddr + 7) & ~7UL, end = m->base + h->vaddr + h->filesz;
+		for (int data = h->type == PT_LOAD && h->flags & PF_R && h->flags & PF_W; data && start + 8 <= end; start += 8)
+			if (*(const word *)start == MAGIC && is_own(m, start, t))
+				return 1;
+	}
+	return 0;
+}
+
 static int find_tables(const struct invar_module *m, struct tables *t)
 {
 	EACH_HEADER(h, m) {
 		const uint32_t *note = (const uint32_t *)(m->base + h->vaddr);
 		uint64_t left = h->type == PT_NOTE && holds(m, (uintptr_t)note, h->memsz, PF_R) ? h->memsz : 0, length;
 		for (; left >= 12; left -= length, note += length / 4) {
-			const int32_t *field = (const int32_t *)(note + 5);
 			length = 12 + ((note[0] + 3ULL) & ~3ULL) + ((note[1] + 3ULL) & ~3ULL);
 			if (length > left)
 				break;
-			if (note[0] != 6 || note[1] != 24 || note[2] != 2 || !same(note + 3, "invar", 6))
-				continue;
-			t->sites = table(m, field, &t->sites_count);
-			t->keys = table(m, field + 2, &t->keys_count);
-			t->outcome = (struct invar_outcome *)invar_at(field + 4);
-			return t->sites && t->keys && (uintptr_t)t->outcome % 8 == 0 && holds(m, (uintptr_t)t->outcome, 32, PF_R | PF_W);
+			if (note[0] == 6 && note[1] == 8 && note[2] == 2 && same(note + 3, "invar", 6))
+				return find_own(m, invar_at((const int32_t *)note + 5), t);
 		}
 	}
 	return 0;
 }
 
 /* Whether a tool has moved code after it was linked: then a table leads to where the code no longer is. */
-static int is_rewritten(const struct invar_module *m)
+static int is_rewritten(const struct invar_module *m, const struct own *own)
 {
 	uintptr_t outcome = (uintptr_t)m->outcome, headers = (uintptr_t)m->headers;
 	int before = 0, behind = 0, with_headers = 0, stack = 0;
@@ -87,7 +111,7 @@ static int is_rewritten(const struct invar_module *m)
 		behind |= text && start > outcome;
 		with_headers |= text && start > outcome && headers - start < h->memsz;
 	}
-	return before && behind && (with_headers || !stack);
+	return invar_at(&own->code) != own->address || (before && behind && (with_headers || !stack));
 }
 
 static struct invar_verdict *state_of(const struct invar_key_record *k) { return (struct invar_verdict *)invar_at(&k->state); }
@@ -144,10 +168,14 @@ static int is_reserved(const char *name)
 	return (begins(name, "slice") && (!name[5] || name[5] == '.')) || begins(name, "cpu.");
 }
 
+/* The outcome's number for a distance, and the distance for a number: 0, as which memory begins, is no place. */
+static uint32_t place(uint32_t request) { return request ^ 1U << 31; }
+
 /* Whether slice requests can go there: two bytes of an area, or of its place (x86-64 TLS ABI; glibc, sysdeps/x86_64/nptl/tls.h). */
-static int is_request(int32_t offset)
+static int is_request(uint32_t request)
 {
-	return (offset < -4 || offset >= 704 + 28) && (offset - 28) % 32 == 0;
+	int32_t offset = (int32_t)place(request);
+	return request && (offset < -4 || offset >= 704 + 28) && (offset - 28) % 32 == 0;
 }
 
 /* From this word on; data and evidence begin with the second. */
@@ -175,7 +203,7 @@ static const char *adopt(struct invar_verdict *to, const struct invar_key_record
 }
 
 /* Decides a key and seals it, unless somebody has begun to, or its state is memory that is in use. */
-static void decide(const struct invar_module *m, const struct invar_key_record *k, int32_t request)
+static void decide(const struct invar_module *m, const struct own *own, const struct invar_key_record *k, uint32_t request)
 {
 	int ours;
 	const struct invar_key_record *from = k->flags & (PROVES | SYMBOL) ? 0 : others(m, k, 255, &ours);
@@ -186,7 +214,7 @@ static void decide(const struct invar_module *m, const struct invar_key_record *
 	copy(&verdict, &blank, 0);
 	if (!(k->flags & OWN) && is_reserved(names_of(k)))
 		why = "only a key of invar's own can have this name";
-	else if (!from && is_rewritten(m))
+	else if (!from && is_rewritten(m, own))
 		why = "a tool has moved the module's code after it was linked, and with it the probe";
 	else if (!from) {
 		(m->decide ? m->decide : (invar_decider)invar_at(&k->probe))(&verdict, k);
@@ -202,7 +230,7 @@ static void decide(const struct invar_module *m, const struct invar_key_record *
 	else if (k->flags & PROVES)	/* of a fact the lowest verdict counts */
 		for (unsigned below = verdict.value + 1u; !why && below && (from = others(m, k, (uint8_t)(below - 1), &ours)); below = verdict.value)
 			why = adopt(&verdict, k, from, ours);
-	if (!why && verdict.value && k->flags & SLICE && !is_request(k->flags & TIMESLICE ? (int32_t)verdict.data + 28 : request))
+	if (!why && verdict.value && k->flags & SLICE && !is_request(k->flags & TIMESLICE ? place((uint32_t)verdict.data + 28) : request))
 		why = "there is no memory for slice requests that is safe to write";
 	if (why) {
 		copy(&verdict, &blank, 0);
@@ -219,12 +247,12 @@ static void decide(const struct invar_module *m, const struct invar_key_record *
 static int reaches(uintptr_t from, uintptr_t to, unsigned bits) { return (to - from + (1ULL << (bits - 1))) >> bits == 0; }
 
 /* Both forms of a record's site, for a key that has this value; 0 if there are none. */
-static int forms(const struct site_record *r, uint8_t value, int32_t request, code *checked, code *bound)
+static int forms(const struct site_record *r, uint8_t value, uint32_t request, code *checked, code *bound)
 {
 	uintptr_t at = invar_at(&r->site), target = invar_at(&r->target), state = invar_at(&r->state);
 	/* The first instruction has prefixes, and as many bytes as the compare; the second jumps, or is a nop as long. */
 	unsigned prefixes = r->kind == BRANCH ? 1 : r->kind == SLICE_ENTER ? 3 : 2, first = prefixes + 7, far = r->length == first + 6u;
-	code to = (uint32_t)(target - at - r->length), nop = far ? 0x441f0f66 : 0x9066, where = (code)(uint32_t)request << 40;
+	code to = (uint32_t)(target - at - r->length), nop = far ? 0x441f0f66 : 0x9066, where = (code)place(request) << 40;
 	if ((r->length != first + 2 && !far) || !reaches(at + first, state, 32) || !reaches(at + r->length, target, far ? 32 : 8) ||
 	    (r->kind == BRANCH && value != r->value && !reaches(at + 6, target, 32)))
 		return 0;
@@ -277,7 +305,7 @@ static long pass(const struct invar_module *m, const struct tables *t, unsigned 
 				k++;
 		if (!flags || !holds(m, invar_at(&r->target), 1, PF_X) || k == end || status_of(k) != SEALED ||
 		    r->flags || r->kind < BRANCH || r->kind > SLICE_LEAVE || (r->kind != BRANCH && (!(k->flags & SLICE) || r->value)) ||
-		    !forms(r, state_of(k)->value, t->outcome->request_offset, &checked, &bound))
+		    !forms(r, state_of(k)->value, t->outcome->request, &checked, &bound))
 			continue;
 		if (same((void *)at, &checked, r->length) && !(error = write_code(writer, file, at, &bound, r->length, flags, &left)))
 			t->outcome->writers |= (uint8_t)writer;
@@ -300,19 +328,19 @@ int invar_bind(struct invar_module *m)
 	m->outcome = find_tables(m, &t) ? t.outcome : 0;
 	if (!m->outcome || __atomic_load_n(&t.outcome->phase, __ATOMIC_ACQUIRE))
 		return m->outcome ? INVAR_BOUND_EARLIER : INVAR_NO_TABLES;
-	t.outcome->request_offset = m->spare_request;
+	t.outcome->request = m->spare_request ? place((uint32_t)m->spare_request) : 0;
 	for (unsigned turn = 0; turn < 4; turn++)	/* first what says where requests go, last what is about others */
 		for (const struct invar_key_record *k = t.keys; k < t.keys + t.keys_count; k++) {
 			if (!is_key(m, k) || turn != (k->flags & SYMBOL ? 3u : k->flags & TIMESLICE ? 0u : k->flags & OWN ? 1u : 2u))
 				continue;
-			decide(m, k, t.outcome->request_offset);
+			decide(m, t.own, k, t.outcome->request);
 			if (!turn && status_of(k) == SEALED && state_of(k)->value)
-				t.outcome->request_offset = (int32_t)state_of(k)->data + 28;
+				t.outcome->request = place((uint32_t)state_of(k)->data + 28);
 		}
 	uint32_t status[64];	/* struct statx: number of links at 16; Linux, fs/proc/base.c, proc_task_getattr: two and the threads */
 	long error = m->one_thread ? 0 : call(332 /* statx */, 0, (long)"/proc/self/task", 0, 4 /* STATX_NLINK */, (long)status);
 	uint32_t threads = m->one_thread ? 1 : error ? 0 : status[4] - 2;
-	uint8_t reason = !t.sites_count ? 0 : !m->writers ? SETTING : is_rewritten(m) ? REWRITTEN : !threads ? THREADS_UNKNOWN : threads > 1 ? THREADS : REFUSED;
+	uint8_t reason = !t.sites_count ? 0 : !m->writers ? SETTING : is_rewritten(m, t.own) ? REWRITTEN : !threads ? THREADS_UNKNOWN : threads > 1 ? THREADS : REFUSED;
 	for (unsigned writer = INVAR_WRITER_MEM; reason == REFUSED && writer <= INVAR_WRITER_MPROTECT; writer++)
 		if (m->writers & writer && !(error = pass(m, &t, writer)))
 			reason = 0;

@@ -15,7 +15,8 @@ typedef void (*invar_decider)(struct invar_verdict *, const struct invar_key_rec
 struct __attribute__((may_alias)) invar_outcome {
 	uint8_t phase, reason, writers, reserved;
 	uint32_t detail, bound, left;
-	int32_t request_offset, reserved2[3];
+	uint32_t request;	/* 0: none; else the distance of each thread's request byte from its pointer, its highest bit inverted */
+	uint32_t reserved2[3];
 };
 
 /* A module, mapped and relocated. Its headers must be right; what stands in its tables is looked at before it is believed. */

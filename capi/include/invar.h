@@ -275,14 +275,17 @@ typedef struct invar_verdict invar_verdict_;
 #define INVAR_COLD_ __attribute__((cold, noinline, unused, no_instrument_function)) static
 #endif
 
-/* docs/site-abi.md: the outcome of binding this module. */
+/* docs/site-abi.md: what a module knows of itself, and the outcome of binding it. */
+struct invar_module_ {
+	uint64_t words[7];
+};
 struct invar_outcome_ {
 	uint64_t words[4];
 };
 
 /* Functions of libinvar for this file alone. */
-INVAR_API int invar_load(void *outcome);
-INVAR_API int invar_decide(struct invar_verdict *state);
+INVAR_API int invar_load(const struct invar_module_ *module);
+INVAR_API int invar_decide(struct invar_verdict *state, const struct invar_module_ *module);
 INVAR_API void invar_probe_slice(struct invar_verdict *verdict, const void *record);
 INVAR_API void invar_count_request(void *site);
 INVAR_API void invar_count_withdrawal(void *site);
@@ -290,9 +293,7 @@ INVAR_API void invar_count_withdrawal(void *site);
  * function and argument to begin with; it returns 0 where there is a new thread. */
 INVAR_API int invar_create_thread(int (*create)(void *, void *, void *), void *with, void *function, void *argument);
 
-/* Is there if Rust's runtime is a part of this module, and loads it. */
-extern __attribute__((weak)) const char invar2_runtime[];
-/* Then this leads to the function that decides a key on demand. */
+/* Is there if Rust's runtime is a part of this module, and loads it. It leads to the function that decides a key on demand. */
 extern __attribute__((weak)) const int32_t invar2_demand[];
 
 /* Copies a verdict, or zeros, from this word on; by volatile words, since compilers make calls of libc's functions of other
@@ -388,6 +389,7 @@ struct invar_record_ {
 
 extern INVAR_HIDDEN const struct invar_record_ invar_keys_[] __asm__("__start_invar2_keys");
 extern INVAR_HIDDEN const struct invar_record_ invar_keys_end_[] __asm__("__stop_invar2_keys");
+extern INVAR_HIDDEN const struct invar_module_ invar2_module __asm__("invar2_module");
 extern INVAR_HIDDEN struct invar_outcome_ invar2_outcome __asm__("invar2_outcome");
 
 /* Where a distance leads. */
@@ -477,7 +479,7 @@ INVAR_COLD_ void invar2_load_this_module_(void)
 	const struct invar_record_ *record;
 	int turn;
 
-	if ((invar_load && invar_load(&invar2_outcome) == INVAR_OK) || invar2_runtime)
+	if ((invar_load && invar_load(&invar2_module) == INVAR_OK) || invar2_demand)
 		return;
 	for (turn = 0; turn < 3; turn++)
 		for (record = invar_keys_; record != invar2_end_(); record++)
@@ -490,10 +492,10 @@ INVAR_COLD_ void invar2_decide_(struct invar_verdict *state)
 	const struct invar_record_ *record;
 
 	if (invar_decide)
-		invar_decide(state);
-	else if (invar2_runtime && invar2_demand)
+		invar_decide(state, &invar2_module);
+	else if (invar2_demand)
 		((uint8_t (*)(struct invar_verdict *))(uintptr_t)invar2_at_(invar2_demand))(state);
-	else if (!invar_load && !invar2_runtime)
+	else if (!invar_load)
 		for (record = invar_keys_; record != invar2_end_(); record++)
 			if (invar2_at_(&record->state) == state) {
 				invar2_settle_record_(record);
@@ -510,7 +512,7 @@ INVAR_INLINE_ uint8_t invar2_value_(struct invar_verdict *state)
 	return *(const volatile uint8_t *)&state->value;
 }
 
-/* The module's note, its outcome, and a constructor for the function above; each once in a module, however many of its
+/* The module's note, its header, its outcome, and a constructor for the function above; each once in a module, however many of its
  * object files have them. Constructors of priority 100 run before those that programs may ask for, and after Rust's standard library,
  * whose priority is 99. Empty sections are there so that their boundaries are; they have the flags of all others, since mold makes a
  * table for each sort. By relocations of this kind GNU ld keeps the boundaries out of the module's dynamic symbols (bfd/elflink.c,
@@ -522,6 +524,8 @@ INVAR_INLINE_ uint8_t invar2_value_(struct invar_verdict *state)
 	".popsection\n" \
 	".weak __start_invar2_sites, __stop_invar2_sites, __start_invar2_keys, __stop_invar2_keys\n" \
 	".hidden __start_invar2_sites, __stop_invar2_sites, __start_invar2_keys, __stop_invar2_keys\n" \
+	".weak __ehdr_start\n" \
+	".hidden __ehdr_start\n" \
 	".pushsection .bss.invar2_outcome, \"aw\", @nobits\n" \
 	".balign 8\n" \
 	".weak invar2_outcome\n" \
@@ -532,16 +536,29 @@ INVAR_INLINE_ uint8_t invar2_value_(struct invar_verdict *state)
 	".popsection\n" \
 	".pushsection invar2_sites, \"ao\", @progbits, invar2_outcome\n" \
 	".popsection\n" \
-	".pushsection .note.invar, \"aGR\", @note, invar2_note, comdat\n" \
-	".balign 4\n" \
-	".long 6, 24, 2\n" \
-	".asciz \"invar\"\n" \
-	".balign 4\n" \
+	".pushsection .data.rel.ro.invar2_module, \"awG\", @progbits, invar2_module, comdat\n" \
+	".balign 8\n" \
+	".weak invar2_module\n" \
+	".hidden invar2_module\n" \
+	".type invar2_module, @object\n" \
+	".size invar2_module, 56\n" \
+	"invar2_module: .byte 0x89, 0x69, 0x6e, 0x76, 0x61, 0x72, 0x0d, 0x0a\n" \
+	".long 2\n" \
+	".short 56, 62\n" \
+	".long 0\n" \
 	".irp boundary, __start_invar2_sites, __stop_invar2_sites, __start_invar2_keys, __stop_invar2_keys\n" \
 	".reloc ., R_X86_64_PLT32, \\boundary\n" \
 	".long 0\n" \
 	".endr\n" \
-	".long invar2_outcome - ., 0\n" \
+	".long invar2_outcome - ., __ehdr_start - ., %c[load] - .\n" \
+	".quad %c[load]\n" \
+	".popsection\n" \
+	".pushsection .note.invar, \"aGR\", @note, invar2_note, comdat\n" \
+	".balign 4\n" \
+	".long 6, 8, 2\n" \
+	".asciz \"invar\"\n" \
+	".balign 4\n" \
+	".long invar2_module - ., 0\n" \
 	".popsection\n" \
 	".pushsection .init_array.00100, \"awG\", @init_array, invar2_constructor, comdat\n" \
 	".balign 8\n" \
@@ -687,7 +704,7 @@ INVAR_COLD_ void invar2_probe_slice_(struct invar_verdict *verdict, const void *
 		INVAR_MODULE_ \
 		: : [p] "i"(invar2_probe_slice_), [load] "i"(invar2_load_this_module_))
 
-/* Where requests are counted there is no request_offset (docs/site-abi.md), so that no slice site is bound. */
+/* Where requests are counted the outcome's request is none (docs/site-abi.md), so that no slice site is bound. */
 #define INVAR_IS_COUNTED_() (((const volatile int32_t *)&invar2_outcome)[4] == 0)
 
 /* The paths of unbound sites, and of the rare end of a bound section that was granted time. Distances are from the thread

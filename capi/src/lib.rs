@@ -70,11 +70,11 @@ extern "C" fn invar_version() -> u32 {
         | number(env!("CARGO_PKG_VERSION_PATCH"))
 }
 
-/// `invar_load`: decides the keys and binds the sites of the module whose outcome this is. Called by the module's
+/// `invar_load`: decides the keys and binds the sites of the module whose header this is. Called by the module's
 /// constructor.
 #[unsafe(no_mangle)]
-extern "C" fn invar_load(outcome: *const c_void) -> c_int {
-    let loaded = invar::__capi::load(outcome as usize);
+extern "C" fn invar_load(module: *const c_void) -> c_int {
+    let loaded = invar::__capi::load(module as usize);
     if loaded { Code::Ok as c_int } else { Code::Invalid as c_int }
 }
 
@@ -82,11 +82,11 @@ extern "C" fn invar_load(outcome: *const c_void) -> c_int {
 ///
 /// # Safety
 ///
-/// `state` must be a key's.
+/// `state` must be a key's of the module with this header.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn invar_decide(state: *const invar::Verdict) -> c_int {
+unsafe extern "C" fn invar_decide(state: *const invar::Verdict, module: *const c_void) -> c_int {
     // SAFETY: as the caller vouches.
-    let decided = unsafe { invar::__capi::decide(state) };
+    let decided = unsafe { invar::__capi::decide(state, module as usize) };
     if decided { Code::Ok as c_int } else { Code::NoKey as c_int }
 }
 

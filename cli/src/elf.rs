@@ -3,11 +3,12 @@
 use crate::image::{self, Image};
 use goblin::container::{Container, Ctx};
 use goblin::elf::header::{
-    EI_CLASS, ELFCLASS32, ELFMAG, EM_X86_64, ET_CORE, ET_DYN, ET_EXEC, ET_REL, Header, SIZEOF_IDENT, header32,
-    header64, machine_to_str,
+    EI_CLASS, ELFCLASS32, ELFMAG, ET_CORE, ET_DYN, ET_EXEC, ET_REL, Header, SIZEOF_IDENT, header32, header64,
+    machine_to_str,
 };
 use goblin::elf::program_header::{PF_X, PT_LOAD, ProgramHeader};
 use goblin::elf::{Elf, SectionHeader};
+use invar_abi::machine;
 
 /// The ELF header and the program headers.
 #[derive(Debug, PartialEq)]
@@ -81,15 +82,20 @@ impl Headers {
     /// The machine's usual name.
     pub fn machine(&self) -> String {
         match (self.header.e_machine, machine_to_str(self.header.e_machine)) {
-            (EM_X86_64, _) => "x86-64".into(),
+            (machine::X86_64, _) => "x86-64".into(),
             (machine, "EM_UNKNOWN") => format!("machine {machine}"),
             (_, name) => name.to_lowercase(),
         }
     }
 
+    /// The machine, by ELF's number.
+    pub fn machine_number(&self) -> u16 {
+        self.header.e_machine
+    }
+
     /// Whether the code is for 64-bit x86.
     pub fn is_x86_64(&self) -> bool {
-        self.header.e_machine == EM_X86_64 && self.context.container == Container::Big
+        self.header.e_machine == machine::X86_64 && self.context.container == Container::Big
     }
 
     /// The section headers of the file that these are the headers of; none if they are unusable.

@@ -7,6 +7,11 @@ pub trait Image {
     /// Fills `buffer` with what stands at `address`; false unless all of it is there.
     fn read(&self, address: u64, buffer: &mut [u8]) -> bool;
 
+    /// The same for what may have been given back, so that nothing follows from it if it is not there.
+    fn read_if_there(&self, address: u64, buffer: &mut [u8]) -> bool {
+        self.read(address, buffer)
+    }
+
     /// The same for what the runtime writes.
     fn read_variable(&self, address: u64, buffer: &mut [u8]) -> bool {
         self.read(address, buffer)

@@ -5,6 +5,7 @@ use crate::module::{Key, Module, Record};
 use crate::text::clean;
 use invar::{Fault, Kind, Site};
 use invar_abi::Code;
+use invar_abi::record::{CONSTANT, POINTER};
 use invar_abi::x86_64 as forms;
 use std::fmt;
 
@@ -118,6 +119,12 @@ pub fn inspect<'a>(module: &'a Module<'_>, record: &Record, checkable: bool) -> 
     let code = if in_text { module.code(record.address, record.length) } else { None };
     let standing = match (kind, key, &code) {
         _ if record.blank => Standing::Invalid("blank record, dangling"),
+        (None, ..) if record.flags == 0 && record.kind == POINTER => {
+            Standing::Unverified(Some("a pointer, which this version leaves alone"))
+        }
+        (None, ..) if record.flags == 0 && record.kind == CONSTANT => {
+            Standing::Unverified(Some("a constant, which this version leaves alone"))
+        }
         (None, ..) => Standing::Invalid(Fault::Kind.describe()),
         _ if !in_text || !module.is_text(record.target, 1) => Standing::Invalid(Fault::OutsideText.describe()),
         (_, None, _) => Standing::Invalid(Fault::NoKey.describe()),

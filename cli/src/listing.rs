@@ -26,6 +26,9 @@ pub struct Listing<'a> {
     content: Result<Module<'a>, String>,
 }
 
+/// What to know of a module that a tool such as patchelf has rewritten.
+const MOVED: &str = "its note leads elsewhere, as tools move notes: its header was found by its first bytes";
+
 /// One site, ready to be shown.
 #[derive(Serialize)]
 pub struct Row {
@@ -57,10 +60,11 @@ impl<'a> Listing<'a> {
     pub fn new(path: String, headers: &Headers, content: Result<Module<'a>, String>) -> Self {
         let is_x86_64 = headers.is_x86_64();
         let obstacle = obstacle(is_x86_64);
+        let was_moved = content.as_ref().is_ok_and(|module: &Module<'_>| module.note_was_moved);
         Self {
             path,
             symbols: Symbols::default(),
-            remarks: obstacle.into_iter().collect(),
+            remarks: obstacle.into_iter().chain(was_moved.then_some(MOVED)).collect(),
             machine: headers.machine(),
             is_x86_64,
             checkable: obstacle.is_none(),
@@ -271,7 +275,7 @@ impl Serialize for Outcome {
         fields.serialize_field("writers", &self.writers)?;
         fields.serialize_field("reason", &reason(self))?;
         fields.serialize_field("nanoseconds", &self.nanoseconds)?;
-        fields.serialize_field("request_offset", &self.request_offset)?;
+        fields.serialize_field("request_offset", &self.request)?;
         fields.end()
     }
 }

@@ -1,16 +1,15 @@
-//! A module, as its note describes it: keys, site records, outcome (`docs/site-abi.md`).
+//! A module, as its header describes it: keys, site records, outcome (`docs/site-abi.md`).
 //!
 //! The same reading serves files and processes. Nothing that is read is believed before it is compared with the
-//! segments, and nothing is allocated by a size that stands in the module alone.
-//!
-//! The numbers of the ABI stand here once more, on purpose: a reader of its own, which shows where the runtime and the
-//! document differ.
+//! segments, and nothing is allocated by a size that stands in the module alone. What bytes mean is told by `invar-abi`.
 
 use crate::elf::Headers;
 use crate::image::Image;
 use crate::text::lossy;
 use goblin::elf::program_header::{PF_R, PF_W, PF_X, PT_NOTE};
 use invar::{Origin, Reason, Writer};
+use invar_abi::header::Fault;
+use invar_abi::{Distance, Header, KeyRecord, SiteRecord, flags, header, machine, note, outcome, state};
 use std::collections::HashMap;
 use std::ops::Range;
 
@@ -18,15 +17,6 @@ use std::ops::Range;
 fn bytes<const N: usize>(image: &dyn Image, address: u64) -> Option<[u8; N]> {
     let mut bytes = [0; N];
     image.read(address, &mut bytes).then_some(bytes)
-}
-
-fn word(bytes: &[u8], at: usize) -> u32 {
-    u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
-}
-
-/// The address to which the distance at `bytes[at]` leads, if the bytes stand at `address`.
-fn target(address: u64, bytes: &[u8], at: usize) -> u64 {
-    address.wrapping_add(at as u64).wrapping_add_signed(i64::from(word(bytes, at) as i32))
 }
 
 /// One linked object that carries sites or keys.
@@ -39,6 +29,8 @@ pub struct Module<'a> {
     pub invalid_keys: Vec<(u64, &'static str)>,
     /// What came of binding it.
     pub outcome: Outcome,
+    /// Its note leads elsewhere than to its header.
+    pub note_was_moved: bool,
     image: &'a dyn Image,
     segments: Vec<Segment>,
     by_state: HashMap<u64, usize>,
@@ -48,6 +40,8 @@ pub struct Module<'a> {
 
 struct Segment {
     range: Range<u64>,
+    /// The part of it that the file fills.
+    in_file: u64,
     flags: u32,
 }
 
@@ -88,7 +82,7 @@ pub struct Outcome {
     /// How many sites were bound.
     pub bound: u32,
     /// Distance of each thread's request byte from its thread pointer.
-    pub request_offset: i32,
+    pub request: Option<i32>,
     /// How long it took.
     pub nanoseconds: u64,
 }
@@ -116,13 +110,14 @@ pub struct Record {
     pub blank: bool,
 }
 
-const RECORD: usize = 16;
-const STATE: usize = 256;
-const OUTCOME: usize = 32;
+const RECORD: usize = SiteRecord::LENGTH;
 /// How many records are read at a time.
 const BATCH: u64 = 4096;
-/// The flag of a key record without which no slice site may depend on the key.
-const KEY_FOR_SLICES: u8 = 2;
+/// How much is looked through at a time for a header, and how often. No module has more data than that.
+const SCANNED: u64 = 1 << 12;
+const MOST_SCANNED: usize = 1 << 18;
+/// And what looks like one may be none so often.
+const MOST_CANDIDATES: usize = 1 << 14;
 /// What a module may make this command keep: key records, and bytes of their names altogether.
 const MOST_KEYS: u64 = 65_536;
 const MOST_NAMES: usize = 4 << 20;
@@ -134,7 +129,8 @@ impl<'a> Module<'a> {
             .loads()
             .map(|header| {
                 let start = base.wrapping_add(header.p_vaddr);
-                Segment { range: start..start.saturating_add(header.p_memsz), flags: header.p_flags }
+                let range = start..start.saturating_add(header.p_memsz);
+                Segment { range, in_file: header.p_filesz.min(header.p_memsz), flags: header.p_flags }
             })
             .collect();
         let mut module = Self {
@@ -142,24 +138,80 @@ impl<'a> Module<'a> {
             keys: Vec::new(),
             invalid_keys: Vec::new(),
             outcome: Outcome::default(),
+            note_was_moved: false,
             image,
             segments,
             by_state: HashMap::new(),
             sites: 0..0,
             outcome_address: 0,
         };
-        let Some(note) = find_note(image, base, headers)? else { return Ok(None) };
-        let descriptor: [u8; DESCRIPTOR] = bytes(image, note).ok_or("the note's descriptor cannot be read")?;
-        let at = |field: usize| target(note, &descriptor, field);
-        module.sites = module.table("site", at(0)..at(4))?;
-        let keys = module.table("key", at(8)..at(12))?;
-        module.outcome_address = at(16);
-        if !module.is_writable(module.outcome_address, OUTCOME as u64) {
-            return Err("the note's outcome is not in writable memory".into());
-        }
-        module.outcome = module.read_outcome().ok_or("the note's outcome cannot be read")?;
+        let Some(leads_to) = find_note(image, base, headers)? else { return Ok(None) };
+        let (address, header) = module.find_header(leads_to, machine::number(headers.machine_number()))?;
+        module.note_was_moved = address != leads_to;
+        module.sites = module.table("site", header.sites(address))?;
+        let keys = module.table("key", header.keys(address))?;
+        module.outcome_address = header.outcome(address);
+        module.outcome = module.read_outcome().ok_or("the module's outcome cannot be read")?;
         module.read_keys(keys)?;
         Ok(Some(module))
+    }
+
+    /// The module's header, and where it is: where the note leads, if one begins there; else wherever in the data the first is that
+    /// can be used.
+    fn find_header(&self, leads_to: u64, machine: u16) -> Result<(u64, Header), String> {
+        let holds = |segment: &Segment| {
+            let from = leads_to.checked_sub(segment.range.start);
+            let is_filled = from.is_some_and(|from| segment.in_file.saturating_sub(from) >= header::MAGIC.len() as u64);
+            is_filled && segment.flags & PF_R != 0
+        };
+        let may_begin = leads_to.is_multiple_of(header::ALIGNMENT as u64) && self.segments.iter().any(holds);
+        if may_begin && bytes(self.image, leads_to).ok_or("the module's header is cut off")? == header::MAGIC {
+            let header = self.read_header(leads_to, machine).map_err(|fault| refusal(fault, machine))?;
+            return self.check_places(leads_to, &header).map(|()| (leads_to, header));
+        }
+        let usable = |&address: &u64| {
+            let header = self.read_header(address, machine).ok()?;
+            self.check_places(address, &header).ok()?;
+            Some(header)
+        };
+        let found = self.candidates().take(MOST_CANDIDATES).find_map(|address| Some((address, usable(&address)?)));
+        found.ok_or_else(|| "its note leads to no header, and none that can be used is elsewhere".into())
+    }
+
+    /// Where headers may begin, in data.
+    fn candidates(&self) -> impl Iterator<Item = u64> {
+        const ALIGNMENT: u64 = header::ALIGNMENT as u64;
+        let is_data = |segment: &&Segment| segment.flags & (PF_R | PF_W) == PF_R | PF_W;
+        let parts = self.segments.iter().filter(is_data).flat_map(|segment| {
+            let end = segment.range.start.saturating_add(segment.in_file);
+            let start = segment.range.start.checked_next_multiple_of(ALIGNMENT).unwrap_or(end);
+            (start..end).step_by(SCANNED as usize).map(move |at| at..end.min(at.saturating_add(SCANNED)))
+        });
+        let mut buffer = vec![0; SCANNED as usize];
+        // What cannot be read is skipped, and the command does not look for ever.
+        parts.take(MOST_SCANNED).flat_map(move |part| {
+            let bytes = &mut buffer[..(part.end - part.start) as usize];
+            let is_there = self.image.read_if_there(part.start, bytes);
+            let found = header::candidates(if is_there { bytes } else { &[] }, part.start);
+            found.map(|at| part.start + at as u64).collect::<Vec<_>>()
+        })
+    }
+
+    fn read_header(&self, address: u64, machine: u16) -> Result<Header, Fault> {
+        let readable = self.within(address, Header::LENGTH as u64, PF_R);
+        let header = bytes(self.image, address).filter(|_| readable).map(|bytes| Header::decode(&bytes));
+        let header = header.ok_or(Fault::Magic)?;
+        header.check(machine).map(|()| header)
+    }
+
+    /// Whether all that a header says lies in the module.
+    fn check_places(&self, address: u64, header: &Header) -> Result<(), String> {
+        self.table("site", header.sites(address))?;
+        self.table("key", header.keys(address))?;
+        if !self.is_writable(header.outcome(address), outcome::LENGTH as u64) {
+            return Err("the module's outcome is not in writable memory".into());
+        }
+        Ok(())
     }
 
     /// The number of site records.
@@ -275,14 +327,19 @@ impl<'a> Module<'a> {
     }
 
     fn read_key(&self, address: u64, names_left: &mut usize) -> Result<Key, &'static str> {
-        let record: [u8; RECORD] = bytes(self.image, address).ok_or("the record cannot be read")?;
-        let (state, names, probe) =
-            (target(address, &record, 0), target(address, &record, 4), target(address, &record, 8));
-        let (length, values) = (usize::from(record[12]) | usize::from(record[13]) << 8, record[14]);
-        if !(2..=64).contains(&values) {
+        let record = KeyRecord::decode(&bytes(self.image, address).ok_or("the record cannot be read")?);
+        let [state, names, probe] = record.places(address);
+        let (length, values) = (usize::from(record.names_length), record.values);
+        if !KeyRecord::VALUES.contains(&values) {
             return Err("a key has 2 to 64 values");
         }
-        if !self.is_writable(state, STATE as u64) {
+        if record.flags & flags::SWITCH != 0 {
+            return Err("a switch, which this version leaves alone");
+        }
+        if record.flags & !flags::ALL != 0 {
+            return Err("its flags are of a later version");
+        }
+        if !self.is_writable(state, state::LENGTH as u64) {
             return Err("its state is not in writable memory");
         }
         if !self.within(probe, 1, PF_X) {
@@ -298,7 +355,7 @@ impl<'a> Module<'a> {
             return Err("it has not as many names as values");
         }
         let verdict = Verdict::read(&self.variable(state).ok_or("its state cannot be read")?);
-        let slices = record[15] & KEY_FOR_SLICES != 0;
+        let slices = record.flags & flags::SLICE != 0;
         Ok(Key { values: names.split_off(1), name: names.swap_remove(0), state, slices, verdict })
     }
 }
@@ -316,80 +373,88 @@ impl Key {
 }
 
 impl Verdict {
-    fn read(state: &[u8; STATE]) -> Option<Self> {
-        const SEALED: u8 = 2;
-        let origin = Origin::from_byte(state[2]);
-        let length = usize::from(state[16]) | usize::from(state[17]) << 8;
-        let evidence = &state[18..STATE.min(18 + length)];
-        (state[1] == SEALED).then(|| Self { value: state[0], origin, evidence: lossy(evidence) })
+    fn read(state: &[u8; state::LENGTH]) -> Option<Self> {
+        let sealed = state::Sealed::decode(state)?;
+        Some(Self { value: sealed.value, origin: sealed.origin, evidence: lossy(sealed.evidence) })
     }
 }
 
 impl Outcome {
-    /// The distance of each thread's request byte, if it is known: never 0 where the extension can be used.
-    pub fn request(&self) -> Option<i32> {
-        (self.loaded || self.request_offset != 0).then_some(self.request_offset)
+    fn read(bytes: [u8; outcome::LENGTH]) -> Self {
+        let outcome = outcome::Outcome::decode(&bytes);
+        Self {
+            loaded: outcome.phase != 0,
+            reason: Reason::from_numbers(outcome.reason, outcome.detail),
+            writers: Writer::from_bits(outcome.writers).map(Writer::name).collect(),
+            bound: outcome.bound,
+            request: outcome.request,
+            nanoseconds: outcome.nanoseconds,
+        }
     }
 
-    fn read(bytes: [u8; OUTCOME]) -> Self {
-        Self {
-            loaded: bytes[0] != 0,
-            reason: Reason::from_numbers(bytes[1], word(&bytes, 4)),
-            writers: Writer::from_bits(bytes[2]).map(Writer::name).collect(),
-            bound: word(&bytes, 8),
-            request_offset: word(&bytes, 16) as i32,
-            nanoseconds: u64::from(word(&bytes, 24)) | u64::from(word(&bytes, 28)) << 32,
-        }
+    /// The distance of each thread's request byte, if it is known; 0, where no x86-64 program has it, if there is none.
+    pub fn request(&self) -> Option<i32> {
+        if self.loaded { Some(self.request.unwrap_or(0)) } else { self.request }
     }
 }
 
 impl Record {
     fn new(index: u64, address: u64, bytes: &[u8; RECORD]) -> Self {
-        let at = |field| target(address, bytes, field);
-        let [length, kind, value, flags] = [bytes[12], bytes[13], bytes[14], bytes[15]];
+        let record = SiteRecord::decode(bytes);
+        let [address, target, state] = record.places(address);
+        let SiteRecord { length, kind, value, flags, .. } = record;
         let blank = bytes.iter().all(|&byte| byte == 0);
-        Self { index, address: at(0), target: at(4), state: at(8), length, kind, value, flags, blank }
+        Self { index, address, target, state, length, kind, value, flags, blank }
     }
 }
 
-/// The note's owner, type (the version of the ABI) and length of descriptor.
-const OWNER: &[u8; 6] = b"invar\0";
-const ABI: u32 = 2;
-const DESCRIPTOR: usize = 24;
+/// What is said of a header that cannot be used.
+fn refusal(fault: Fault, machine: u16) -> String {
+    match fault {
+        Fault::Machine => format!("its header is for another machine than the file's, which is {machine}"),
+        Fault::Version | Fault::Length | Fault::Flags => {
+            format!("its header is of an ABI version that this command does not know, by its {}", fault.field())
+        }
+        _ => format!("its header has a wrong {}", fault.field()),
+    }
+}
+
 /// Notes are few. A file of zeros reads as a great many empty ones.
 const MOST_NOTES: usize = 4096;
 
-/// The address of the descriptor of the module's note.
+/// Where the module's note leads.
 fn find_note(image: &dyn Image, base: u64, headers: &Headers) -> Result<Option<u64>, String> {
     let mut left = MOST_NOTES;
     let mut other = None;
     for header in headers.program.iter().filter(|header| header.p_type == PT_NOTE) {
         let start = base.wrapping_add(header.p_vaddr);
         let mut at = 0_u64;
-        while at.saturating_add(12) <= header.p_memsz && left > 0 {
+        while at.saturating_add(note::Head::LENGTH as u64) <= header.p_memsz && left > 0 {
             left -= 1;
-            let Some(head) = bytes::<12>(image, start.wrapping_add(at)) else { break };
-            let (name_length, length, kind) = (word(&head, 0), word(&head, 4), word(&head, 8));
-            // Lengths have 32 bits and `at` stays below a segment's size, so these sums only overflow with it.
-            let name = at + 12;
-            let descriptor = name.saturating_add(name_length.into()).saturating_add(3) & !3;
-            let end = descriptor.saturating_add(length.into());
-            if end > header.p_memsz {
+            let here = start.wrapping_add(at);
+            let Some(head) = bytes(image, here).map(|bytes| note::Head::decode(&bytes)) else { break };
+            let descriptor = head.descriptor();
+            if at.saturating_add(descriptor.end) > header.p_memsz {
                 break;
             }
-            if name_length as usize == OWNER.len() && bytes(image, start.wrapping_add(name)) == Some(*OWNER) {
-                if kind == ABI && length as usize == DESCRIPTOR {
-                    return Ok(Some(start.wrapping_add(descriptor)));
+            let owner = head.owner();
+            if owner.end - owner.start == note::OWNER.len() as u64
+                && bytes(image, here.wrapping_add(owner.start)) == Some(*note::OWNER)
+            {
+                if head.is_ours() {
+                    let at = here.wrapping_add(descriptor.start);
+                    let distance = bytes(image, at).ok_or("the note's descriptor cannot be read")?;
+                    return Ok(Some(Distance::new(i32::from_le_bytes(distance)).from(at)));
                 }
-                other = Some((kind, length));
+                other = Some(head);
             }
-            at = end.saturating_add(3) & !3;
+            at = at.saturating_add(descriptor.end).saturating_add(3) & !3;
         }
     }
     match other {
-        Some((kind, length)) => {
-            Err(format!("its note (type {kind}, {length} bytes) is of an ABI version that this command does not know"))
-        }
+        Some(note::Head { kind, descriptor, .. }) => Err(format!(
+            "its note (type {kind}, {descriptor} bytes) is of an ABI version that this command does not know"
+        )),
         None => Ok(None),
     }
 }

@@ -48,6 +48,10 @@ impl Image for Memory {
         self.failed.set(self.failed.get() || !done);
         done
     }
+
+    fn read_if_there(&self, address: u64, buffer: &mut [u8]) -> bool {
+        self.file.read_exact_at(buffer, address).is_ok()
+    }
 }
 
 /// What became of a process since it was opened.

@@ -388,13 +388,17 @@ fn variables(process: &Process) -> (u64, Vec<u64>) {
     });
     let (loaded, module) = with_note.into_iter().next().expect("a module");
     let file = std::fs::read(INVAR).unwrap();
-    let owner = b"\x06\0\0\0\x18\0\0\0\x02\0\0\0invar\0";
+    let owner = b"\x06\0\0\0\x08\0\0\0\x02\0\0\0invar\0";
     let note = file.windows(owner.len()).step_by(4).position(|bytes| bytes == owner).expect("the note") * 4;
     // In the first segment, where offsets are addresses.
-    let field = note as u64 + 20 + 16;
-    assert!(loaded.headers.loads().next().is_some_and(|load| load.p_vaddr == 0 && field < load.p_filesz));
-    let distance = i32::from_le_bytes(file[field as usize..][..4].try_into().unwrap());
-    let outcome = (loaded.base + field).wrapping_add_signed(distance.into());
+    assert!(loaded.headers.loads().next().is_some_and(|load| load.p_vaddr == 0 && (note as u64) < load.p_filesz));
+    let leads_to = |field: u64| {
+        let mut distance = [0; 4];
+        assert!(process.memory().read(field, &mut distance));
+        field.wrapping_add_signed(i32::from_le_bytes(distance).into())
+    };
+    // The note leads to the header, and that to the outcome.
+    let outcome = leads_to(leads_to(loaded.base + note as u64 + 20) + 36);
     (outcome, module.keys.iter().map(|key| key.state).collect())
 }
 

@@ -28,10 +28,10 @@ use write::{Refusal, Wish};
 /// # Safety
 ///
 /// The module's tables must be its own, and the keys its sites name must have their final values.
-pub(crate) unsafe fn bind(module: &Module<'_>, wish: Wish, request_offset: i32) {
+pub(crate) unsafe fn bind(module: &Module<'_>, wish: Wish, request: Option<i32>) {
     let started = sys::now();
     let outcome = module.outcome;
-    outcome.request_offset.store(request_offset, Relaxed);
+    outcome.set_request(request);
     let reason = if module.sites.is_empty() && arch::PATCHES {
         None
     } else if let Some(reason) = objection(module, wish) {

@@ -3,13 +3,11 @@
 
 use super::status::{Fault, SiteStatus};
 use super::window::Window;
-use crate::key::{State, flags};
+use crate::key::state::State;
 use crate::module::Module;
-use crate::site::{SiteRecord, leads_to};
 use crate::sys;
 use core::ops::Range;
-use core::sync::atomic::Ordering::Relaxed;
-use invar_abi::{Code, Kind, Site};
+use invar_abi::{Code, Kind, Site, SiteRecord, flags};
 use invar_arch as arch;
 
 /// What stands at a record's site, and the site itself if the record describes one.
@@ -156,7 +154,7 @@ impl<'a> Resolver<'a> {
 
     /// The site of this record of the module's table, and its key's state.
     fn site(&mut self, record: &SiteRecord) -> Result<(Site, &'a State), Fault> {
-        let (address, target, state) = (record.address(), leads_to(&record.target), leads_to(&record.state));
+        let (address, target, state) = (record.address(), record.target.here(), record.state.here());
         let length = record.length;
         let kind = Kind::from_byte(record.kind).filter(|_| record.flags == 0).ok_or(Fault::Kind)?;
         if !self.text.holds(target, 1) || !self.text.holds(address, length as usize) {
@@ -245,7 +243,7 @@ impl<'a> Resolver<'a> {
     /// value: in line, where the site is what most are, a branch of a key that was met before, into the segment that was met last.
     #[inline(always)]
     fn with_near_forms<R>(&self, record: &SiteRecord, then: impl FnOnce((Code, Code)) -> R) -> Option<R> {
-        let (target, state) = (leads_to(&record.target), leads_to(&record.state));
+        let (target, state) = (record.target.here(), record.state.here());
         let slot = &self.values[state / size_of::<State>() % SLOTS];
         if slot.state == state && self.near.contains(&target) {
             arch::near_branch(record.near_branch()?, slot.value, |checked, bound| then((checked, bound)))
@@ -256,10 +254,10 @@ impl<'a> Resolver<'a> {
 
     /// The bytes that bind the site to its key's value, if it has one.
     fn bound(&self, site: &Site, key: &State) -> Option<Code> {
-        let (value, request_offset) = (key.value(), self.module.outcome.request_offset.load(Relaxed));
+        let (value, request) = (key.value(), self.module.outcome.request());
         // Without memory for requests there is no form that makes one.
-        let has_form = site.kind == Kind::Branch || value == site.value || request_offset != 0 || !arch::PATCHES;
-        if key.decided() && has_form { arch::bound(site, value, request_offset) } else { None }
+        let has_form = site.kind == Kind::Branch || value == site.value || request.is_some() || !arch::PATCHES;
+        if key.decided() && has_form { arch::bound(site, value, request.unwrap_or(0)) } else { None }
     }
 
     /// The key whose state has this address, and its flags.

@@ -1,5 +1,7 @@
 //! What came of binding, in words and in the numbers of a module's outcome.
 
+use invar_abi::outcome::reason;
+
 /// What stands at a site now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -125,34 +127,34 @@ impl Reason {
 
     pub(super) fn to_numbers(self) -> (u8, u32) {
         match self {
-            Self::Setting => (1, 0),
-            Self::Architecture => (2, 0),
-            Self::Threads(threads) => (3, threads),
-            Self::ThreadsUnknown(errno) => (4, errno as u32),
-            Self::Refused(errno) => (5, errno as u32),
-            Self::Writable(errno) => (6, errno as u32),
-            Self::Rewritten => (7, 0),
-            Self::Unreadable => (8, 0),
-            Self::Shared => (9, 0),
-            Self::OtherFile => (10, 0),
-            Self::Changed => (11, 0),
+            Self::Setting => (reason::SETTING, 0),
+            Self::Architecture => (reason::ARCHITECTURE, 0),
+            Self::Threads(threads) => (reason::THREADS, threads),
+            Self::ThreadsUnknown(errno) => (reason::THREADS_UNKNOWN, errno as u32),
+            Self::Refused(errno) => (reason::REFUSED, errno as u32),
+            Self::Writable(errno) => (reason::WRITABLE, errno as u32),
+            Self::Rewritten => (reason::REWRITTEN, 0),
+            Self::Unreadable => (reason::UNREADABLE, 0),
+            Self::Shared => (reason::SHARED, 0),
+            Self::OtherFile => (reason::OTHER_FILE, 0),
+            Self::Changed => (reason::CHANGED, 0),
         }
     }
 
     /// The reason that a module's outcome gives in numbers (`docs/site-abi.md`).
     pub fn from_numbers(reason: u8, detail: u32) -> Option<Self> {
         match reason {
-            1 => Some(Self::Setting),
-            2 => Some(Self::Architecture),
-            3 => Some(Self::Threads(detail)),
-            4 => Some(Self::ThreadsUnknown(detail as i32)),
-            5 => Some(Self::Refused(detail as i32)),
-            6 => Some(Self::Writable(detail as i32)),
-            7 => Some(Self::Rewritten),
-            8 => Some(Self::Unreadable),
-            9 => Some(Self::Shared),
-            10 => Some(Self::OtherFile),
-            11 => Some(Self::Changed),
+            reason::SETTING => Some(Self::Setting),
+            reason::ARCHITECTURE => Some(Self::Architecture),
+            reason::THREADS => Some(Self::Threads(detail)),
+            reason::THREADS_UNKNOWN => Some(Self::ThreadsUnknown(detail as i32)),
+            reason::REFUSED => Some(Self::Refused(detail as i32)),
+            reason::WRITABLE => Some(Self::Writable(detail as i32)),
+            reason::REWRITTEN => Some(Self::Rewritten),
+            reason::UNREADABLE => Some(Self::Unreadable),
+            reason::SHARED => Some(Self::Shared),
+            reason::OTHER_FILE => Some(Self::OtherFile),
+            reason::CHANGED => Some(Self::Changed),
             _ => None,
         }
     }

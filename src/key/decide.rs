@@ -8,22 +8,19 @@
 //! module has it decided on the way ([`demand`]), or waits for the thread that is at it, but not for ever: that may wait for us.
 #![allow(unsafe_code)]
 
-use crate::key::{Origin, State, Verdict, flags, is_reserved};
+use crate::key::state::{State, Verdict, is_reserved};
 use crate::module::{self, Module, ModuleKey, Outcome};
 use crate::settings::{Mode, Settings};
 use crate::sys;
 use crate::text::Sink;
 use crate::timeslice::{self, Requests};
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use invar_abi::outcome::said::{DECIDING, SEALING};
+use invar_abi::{Origin, flags};
 use invar_arch as arch;
 
 /// Whether this module can have slice sites at all.
 pub(crate) const SLICES: bool = cfg!(feature = "timeslice");
-
-/// A bit of an outcome's `said`: a copy of the runtime is deciding the module's keys.
-const DECIDING: u32 = 4;
-/// In the same, one for each thread that is sealing one of these keys.
-const SEALING: u32 = 1 << 8;
 
 /// How long a thread waits for one that may be waiting for it, in nanoseconds.
 const SECOND: u64 = 1_000_000_000;
@@ -85,26 +82,29 @@ fn each(own: &Module<'_>, settings: &Settings, verdict: &mut Verdict, wanted: im
 #[cold]
 #[inline(never)]
 pub(crate) fn demand(state: &State) -> u8 {
-    let address = core::ptr::from_ref(state) as usize;
-    // libinvar is asked for keys of other modules. Else the key is this module's, whose outcome can be read before there is a
-    // loader to ask.
-    if cfg!(feature = "capi") || is_deciding(module::outcome()) {
-        // SAFETY: the module whose probe, or whose constructor, is at work.
-        let own = unsafe { module::find(|module| module.contains(address)) };
-        if let Some(own) = own.filter(|own| is_deciding(own.outcome))
-            && let Some(key) = own.key_at(address)
-        {
-            let thread = this_thread();
-            match state.begun_by(thread) {
-                Some(order) => note_cycle(&own, &key, order),
-                None => {
-                    let last = own.keys().filter_map(|key| key.state.begun_by(thread)).max();
-                    let settings = Settings::from_environment(false);
-                    let mut verdict = Verdict::undecided();
-                    decide(&own, &key, last.map_or(1, |last| last + 1), &settings, &mut verdict);
-                    if !wait_for(state) {
-                        return give_up(&own, &key, &mut verdict);
-                    }
+    // This module's outcome can be read before there is a loader to ask.
+    if is_deciding(module::outcome()) { demand_in(module::own_header(), state) } else { state.value() }
+}
+
+/// [`demand`] for a key of the module with this header.
+#[cold]
+#[inline(never)]
+pub(crate) fn demand_in(header: usize, state: &State) -> u8 {
+    // SAFETY: the module whose probe, or whose constructor, is at work.
+    let own = unsafe { module::at(header) };
+    if let Some(own) = own.ok().filter(|own| is_deciding(own.outcome))
+        && let Some(key) = own.key_at(core::ptr::from_ref(state) as usize)
+    {
+        let thread = this_thread();
+        match state.begun_by(thread) {
+            Some(order) => note_cycle(&own, &key, order),
+            None => {
+                let last = own.keys().filter_map(|key| key.state.begun_by(thread)).max();
+                let settings = Settings::from_environment(false);
+                let mut verdict = Verdict::undecided();
+                decide(&own, &key, last.map_or(1, |last| last + 1), &settings, &mut verdict);
+                if !wait_for(state) {
+                    return give_up(&own, &key, &mut verdict);
                 }
             }
         }
@@ -140,8 +140,30 @@ fn give_up(own: &Module<'_>, key: &ModuleKey<'_>, verdict: &mut Verdict) -> u8 {
 /// [`demand`] for C in this module (`invar2_demand`). A function of its own, as it is hidden: `Key::get` is in line in programs
 /// that use a Rust `dylib` with keys.
 #[cold]
-pub(crate) extern "C" fn demand_in_c(state: &State) -> u8 {
+extern "C" fn demand_in_c(state: &State) -> u8 {
     demand(state)
+}
+
+/// Emits what tells code in C of this module that it is loaded by a runtime of its own, and leads to [`demand_in_c`]. Called from
+/// the constructor, so that it is linked wherever that is.
+pub(crate) fn offer_to_c() {
+    // SAFETY: no instruction, only data in another section.
+    unsafe {
+        core::arch::asm!(
+            ".ifndef invar2_demand",
+            ".pushsection .rodata.invar2_demand, \"a\", %progbits",
+            ".balign 4",
+            ".weak invar2_demand",
+            ".hidden invar2_demand",
+            ".set invar2_demand, .",
+            ".long {demand} - .",
+            ".hidden {demand}",
+            ".popsection",
+            ".endif",
+            demand = sym demand_in_c,
+            options(nomem, nostack, preserves_flags),
+        );
+    }
 }
 
 fn is_deciding(outcome: &Outcome) -> bool {
@@ -471,17 +493,19 @@ fn fail(verdict: &mut Verdict, reason: &str) {
 #[cfg(all(test, feature = "timeslice"))]
 mod tests {
     use super::*;
-    use crate::key::{Key, KeyRecord};
+    use crate::key::Key;
+    use crate::key::state::RawProbe;
     use crate::timeslice::area;
+    use invar_abi::KeyRecord;
     use std::boxed::Box;
     use std::string::String;
 
-    static RECORD: KeyRecord = KeyRecord { state: 0, names: 0, probe: 0, names_length: 0, values: 0, flags: 0 };
+    static RECORD: KeyRecord = KeyRecord::decode(&[0; KeyRecord::LENGTH]);
     const NAMES: &[u8] = b"of.test\0low\0middle\0high\0";
     const TIMESLICE: u8 = flags::SLICE | flags::TIMESLICE | flags::OWN;
 
     /// A key with three values that nobody has decided.
-    fn key(flags: u8, probe: crate::key::RawProbe) -> ModuleKey<'static> {
+    fn key(flags: u8, probe: RawProbe) -> ModuleKey<'static> {
         let state = Box::leak(Box::new(const { Key::<bool>::new() })).state();
         ModuleKey { state, probe: Some(probe), record: &RECORD, values: 3, flags, names: NAMES }
     }

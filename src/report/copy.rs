@@ -3,7 +3,7 @@
 #![allow(unsafe_code)]
 
 use crate::bind::{self, Reason, Resolver, SiteStatus};
-use crate::key::Verdict;
+use crate::key::state::Verdict;
 use crate::module::{self, Module, ModuleKey};
 use crate::sys::Scratch;
 use core::ffi::CStr;

@@ -7,7 +7,7 @@ pub(crate) mod text;
 
 use crate::bind::write::Writer;
 use crate::bind::{Reason, SiteStatus};
-use crate::key::Verdict;
+use crate::key::state::Verdict;
 use copy::{Copied, Key};
 use core::ffi::CStr;
 use invar_abi::{Kind, Site};
@@ -182,7 +182,7 @@ pub fn kind_name(kind: Kind) -> &'static str {
 #[allow(unsafe_code)] // in the macros
 mod tests {
     use super::*;
-    use crate::key::Origin;
+    use invar_abi::Origin;
     use std::borrow::ToOwned;
     use std::vec::Vec;
 

@@ -2,9 +2,9 @@
 
 use super::{Binding, KeyReport, ModuleReport, Report, kind_name};
 use crate::bind::{Reason, SiteStatus};
-use crate::key::{Origin, Verdict};
+use crate::key::state::Verdict;
 use crate::text::Sink;
-use invar_abi::Kind;
+use invar_abi::{Kind, Origin};
 
 impl core::fmt::Display for Report {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {

@@ -2,52 +2,6 @@
 
 mod dispatch;
 
-use invar_abi::{Kind, NearBranch};
-
-/// The address that a distance in a record leads to: it counts from its own field.
-#[inline(always)]
-pub(crate) fn leads_to(field: &i32) -> usize {
-    (&raw const *field as usize).wrapping_add_signed(*field as isize)
-}
-
-/// One site of a module's site table, as it stands in the file. All distances count from their own field.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub(crate) struct SiteRecord {
-    pub(crate) site: i32,
-    pub(crate) target: i32,
-    pub(crate) state: i32,
-    pub(crate) length: u8,
-    pub(crate) kind: u8,
-    pub(crate) value: u8,
-    pub(crate) flags: u8,
-}
-
-impl SiteRecord {
-    /// Where the site would be.
-    #[inline]
-    pub(crate) fn address(&self) -> usize {
-        leads_to(&self.site)
-    }
-
-    /// What it says of a branch, if it is one, in a module that is smaller than 2 GiB.
-    #[inline(always)]
-    pub(crate) fn near_branch(&self) -> Option<NearBranch> {
-        (self.kind == Kind::Branch as u8 && self.flags == 0).then(|| NearBranch {
-            // Each distance counts from its own field.
-            to_target: self.target.wrapping_sub(self.site).wrapping_add(4),
-            to_state: self.state.wrapping_sub(self.site).wrapping_add(8),
-            length: self.length,
-            value: self.value,
-        })
-    }
-
-    /// Whether it is a slice site, of the key whose state has this address.
-    pub(crate) fn is_slice_of(&self, key: usize) -> bool {
-        self.kind != Kind::Branch as u8 && leads_to(&self.state) == key
-    }
-}
-
 /// A static branch: `true` if the key has the value, which is `true` where none is given.
 ///
 /// ```
@@ -84,8 +38,9 @@ macro_rules! branch {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::documents::{SITE_ABI, assert_layout, fields};
+    use invar_abi::record::{CONSTANT, POINTER};
+    use invar_abi::{Kind, SiteRecord};
 
     #[test]
     fn records_are_as_documented() {
@@ -93,7 +48,9 @@ mod tests {
         assert_layout(SITE_ABI, "## Site records", &record, size_of::<SiteRecord>());
         assert!(SITE_ABI.contains(&std::format!("4-byte aligned, {} bytes a record. Its", size_of::<SiteRecord>())));
         let kinds = [(Kind::Branch, "branch"), (Kind::SliceEnter, "slice enter"), (Kind::SliceLeave, "slice leave")];
-        let kinds = kinds.map(|(kind, name)| std::format!("{} {name}", kind as u8)).join(", ");
+        let kinds = kinds.map(|(kind, name)| (kind as u8, name)).into_iter();
+        let kinds = kinds.chain([(POINTER, "pointer"), (CONSTANT, "constant")]);
+        let kinds = kinds.map(|(kind, name)| std::format!("{kind} {name}")).collect::<std::vec::Vec<_>>().join(", ");
         assert!(SITE_ABI.contains(&std::format!("| kind | {kinds} |")), "{kinds}");
     }
 }

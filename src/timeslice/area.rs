@@ -26,11 +26,11 @@ pub fn __area() -> isize {
     offset()
 }
 
-/// Where the request byte of each thread lies, from its thread pointer; 0 where there is none.
-pub(super) fn request_offset() -> i32 {
+/// Where the request byte of each thread lies, from its thread pointer, if there is one.
+pub(super) fn request_offset() -> Option<i32> {
     match offset() {
-        0 => 0,
-        area => (area + arch::AREA_REQUEST as isize) as i32,
+        0 => None,
+        area => Some((area + arch::AREA_REQUEST as isize) as i32),
     }
 }
 
@@ -138,8 +138,8 @@ mod tests {
     /// The request is byte 28 of the area (Linux 7.0, include/uapi/linux/rseq.h).
     #[test]
     fn sites_are_bound_to_the_request_byte() {
-        let expected = if offset() == 0 { 0 } else { offset() + 28 };
-        assert_eq!(request_offset() as isize, expected);
+        let expected = if offset() == 0 { None } else { Some(offset() + 28) };
+        assert_eq!(request_offset().map(|request| request as isize), expected);
         assert!(offset() == 0 || is_area(memory()));
     }
 }

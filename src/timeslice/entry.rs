@@ -49,12 +49,13 @@ pub(crate) fn guard_at_load(evidence: &mut Evidence) {
 }
 
 /// What a module's slice sites are bound to, once its keys are sealed: where the request byte of each thread lies, from its
-/// thread pointer. 0 where there is none, and where sections are counted, which begins here: then the sites stay in checked form.
+/// thread pointer. `None` where there is none, and where critical sections are counted, which begins here: then the sites stay in
+/// checked form.
 #[cfg_attr(not(feature = "profile"), expect(unused_variables))]
-pub(crate) fn request_offset(own: &Module<'_>) -> i32 {
+pub(crate) fn request_offset(own: &Module<'_>) -> Option<i32> {
     #[cfg(feature = "profile")]
     if super::profile::load::load(own) {
-        return 0;
+        return None;
     }
     area::request_offset()
 }

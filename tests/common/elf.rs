@@ -16,7 +16,7 @@ pub struct Image {
     /// The tables, in the file.
     pub sites: Range<usize>,
     pub keys: Range<usize>,
-    /// What the module knows of itself, in the file.
+    /// The module's header, in the file.
     pub own: Range<usize>,
 }
 
@@ -80,17 +80,16 @@ impl Image {
             .map(|note| note.expect("a whole note"))
             .find(|note| note.name == "invar" && note.n_type == 2)
             .expect("a note of invar's");
-        assert_eq!(note.desc.len(), 24);
+        assert_eq!(note.desc.len(), 8);
         let note = note.desc.as_ptr() as usize - bytes.as_ptr() as usize;
 
-        let own = elf.syms.iter().find(|symbol| elf.strtab.get_at(symbol.st_name) == Some("invar2_own"));
-        let own = own.map(|symbol| symbol.st_value..symbol.st_value + symbol.st_size);
-
-        let mut image = Self { bytes, segments, relro, note: note..note + 24, sites: 0..0, keys: 0..0, own: 0..0 };
-        let ends: Vec<_> = (0..4).map(|field| image.offset(image.distance(note + 4 * field))).collect();
+        let mut image = Self { bytes, segments, relro, note: note..note + 8, sites: 0..0, keys: 0..0, own: 0..0 };
+        let own = image.offset(image.distance(note));
+        assert_eq!(&image.bytes[own..own + 8], b"\x89invar\r\n");
+        image.own = own..own + 56;
+        let ends: Vec<_> = (5..9).map(|word| image.offset(image.distance(own + 4 * word))).collect();
         image.sites = ends[0]..ends[1];
         image.keys = ends[2]..ends[3];
-        image.own = own.map_or(0..0, |own| image.offset(own.start)..image.offset(own.end));
         image
     }
 

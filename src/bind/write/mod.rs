@@ -19,16 +19,17 @@ use core::sync::atomic::Ordering::Relaxed;
 
 /// A way to exchange text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub enum Writer {
     /// A private copy of the file's pages takes the place of the text. The mapping stays the file's, so that perf, gdb and uprobes
     /// keep working. Refused where memory that was writable must not become executable: under `PR_SET_MDWE`, and by
     /// seccomp filters.
-    Swap = 1,
+    Swap = invar_abi::outcome::writer::SWAP,
     /// Pages of a sealed memfd with the same bytes take the place of the text. Only where nobody has changed the text: a uprobe does
     /// not survive in other memory than its file's.
-    Memfd = 2,
+    Memfd = invar_abi::outcome::writer::MEMFD,
     /// `mprotect`: the text is writable for a moment. Only while the process has one thread.
-    Mprotect = 4,
+    Mprotect = invar_abi::outcome::writer::MPROTECT,
 }
 
 impl Writer {

@@ -176,7 +176,7 @@ static void reports(void)
 int main(int count, char **arguments)
 {
 	struct invar_verdict slice;
-	char nothing[32] = "";
+	const uint64_t nothing[7] = { 0 };
 
 	(void)arguments;
 	strings();
@@ -186,7 +186,7 @@ int main(int count, char **arguments)
 	CHECK(invar_version() == INVAR_VERSION);
 	/* Nothing that these could know. */
 	CHECK(invar_load(NULL) == INVAR_INVALID);
-	CHECK(invar_load(nothing) == INVAR_INVALID);
+	CHECK(invar_load((const void *)nothing) == INVAR_INVALID);
 	if (invar_key("slice", &slice, sizeof slice) == INVAR_OK && (!slice.value || slice.origin == INVAR_ORIGIN_FORCED)) {
 		CHECK(invar_slice_enrol() == INVAR_ABSENT);
 		CHECK(invar_slice_guard() == INVAR_ABSENT);

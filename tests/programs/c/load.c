@@ -15,7 +15,7 @@ static void *idle(void *nothing)
 	return nothing;
 }
 
-static int is_it(struct dl_phdr_info *info, size_t size, void *outcome)
+static int is_it(struct dl_phdr_info *info, size_t size, void *module_header)
 {
 	struct invar_module module = {
 		.base = info->dlpi_addr, .headers = info->dlpi_phdr, .count = info->dlpi_phnum,
@@ -26,7 +26,7 @@ static int is_it(struct dl_phdr_info *info, size_t size, void *outcome)
 
 	(void)size;
 	for (header = info->dlpi_phdr; header < info->dlpi_phdr + info->dlpi_phnum; header++)
-		if (header->p_type == PT_LOAD && (uintptr_t)outcome - (info->dlpi_addr + header->p_vaddr) < header->p_memsz) {
+		if (header->p_type == PT_LOAD && (uintptr_t)module_header - (info->dlpi_addr + header->p_vaddr) < header->p_memsz) {
 			next = dup(0);
 			close(next);
 			result = invar_bind(&module);
@@ -39,11 +39,11 @@ static int is_it(struct dl_phdr_info *info, size_t size, void *outcome)
 	return 0;
 }
 
-int invar_load(void *outcome)
+int invar_load(const struct invar_module_ *module)
 {
 	pthread_t thread;
 
 	if (getenv("WITH_A_THREAD") && pthread_create(&thread, NULL, idle, NULL))
 		return 0;
-	return dl_iterate_phdr(is_it, outcome);
+	return dl_iterate_phdr(is_it, (void *)module);
 }

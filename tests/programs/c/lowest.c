@@ -8,7 +8,8 @@
 static struct module {
 	uint32_t note[3];
 	char owner[8];
-	int32_t tables[4], outcome, more;
+	int32_t leads_to, more;
+	struct own own;
 	struct invar_key_record records[2];
 	char names[32];
 	struct invar_verdict states[2];
@@ -58,18 +59,20 @@ static void decided(const char *what, uint8_t flags, int twin, int first, int se
 		struct module *module = modules + at;
 		struct header *h = headers[at];
 
-		memcpy(module->note, (uint32_t[]){ 6, 24, 2 }, sizeof module->note);
+		memcpy(module->note, (uint32_t[]){ 6, 8, 2 }, sizeof module->note);
 		memcpy(module->owner, "invar", 6);
-		lead(module->tables, module->records);
-		lead(module->tables + 1, module->records);
-		lead(module->tables + 2, module->records);
-		lead(module->tables + 3, module->records + 2);
-		lead(&module->outcome, &module->came);
+		lead(&module->leads_to, &module->own);
+		module->own = (struct own){ .magic = MAGIC, .version = 2, .length = sizeof module->own, .machine = 62 };
+		for (int end = 0; end < 4; end++)
+			lead(module->own.tables + end, module->records + (end == 3 ? 2 : 0));
+		lead(&module->own.outcome, &module->came);
+		lead(&module->own.code, (const void *)(uintptr_t)probe);
+		module->own.address = (uintptr_t)probe;
 		key(module, 0, flags, names, sizeof level, at == 2 ? twin : at ? second : first);
 		if (at == 2)
 			key(module, 1, flags, names, sizeof level, -1);
 		h[0] = (struct header){ .type = PT_LOAD, .flags = PF_R | PF_W, .vaddr = (uintptr_t)module, .memsz = sizeof *module };
-		h[1] = (struct header){ .type = PT_NOTE, .vaddr = (uintptr_t)module, .memsz = 44 };
+		h[1] = (struct header){ .type = PT_NOTE, .vaddr = (uintptr_t)module, .memsz = 28 };
 		h[2] = (struct header){ .type = PT_LOAD, .flags = PF_R | PF_X, .vaddr = (uintptr_t)probe, .memsz = 1 };
 		list[at].headers = h;
 		list[at].count = 3;

@@ -1,0 +1,111 @@
+//! A key's state, which becomes its verdict.
+
+use crate::distance::{u16_at, u64_at};
+
+/// In bytes.
+pub const LENGTH: usize = 256;
+
+/// Where the value is, which sites compare with.
+pub const VALUE: usize = 0;
+/// Where the status is.
+pub const STATUS: usize = 1;
+/// Where the origin is.
+pub const ORIGIN: usize = 2;
+/// Where eight bytes are that bound code needs beside the value.
+pub const DATA: usize = 8;
+/// Where the length of the evidence is.
+pub const EVIDENCE_LENGTH: usize = 16;
+/// Where the evidence is.
+pub const EVIDENCE: usize = 18;
+
+/// Status: nobody has begun to decide.
+pub const UNDECIDED: u8 = 0;
+/// Status: somebody is at it.
+pub const DECIDING: u8 = 1;
+/// Status: decided, for the rest of the process's life.
+pub const SEALED: u8 = 2;
+
+/// Where a verdict comes from. The numbers are part of the ABI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Origin {
+    /// This module ran the key's probe.
+    Probe = 0,
+    /// The probe ran and could not tell; the key has its first value.
+    Failed = 1,
+    /// Another module of the process had decided a key of this name.
+    Adopted = 2,
+    /// A setting chose a value that needs no more than the probe allows.
+    Setting = 3,
+    /// A setting forced the slice extension's form, for measurements.
+    Forced = 4,
+}
+
+impl Origin {
+    /// The origin that a verdict gives as a number. Any other number is taken for that of `Failed`, since such a verdict is not
+    /// to be believed.
+    pub fn from_byte(byte: u8) -> Self {
+        let known = [Self::Probe, Self::Failed, Self::Adopted, Self::Setting, Self::Forced];
+        known.get(byte as usize).copied().unwrap_or(Self::Failed)
+    }
+
+    /// One word, as reports show it.
+    pub fn name(self) -> &'static str {
+        ["probe", "failed", "adopted", "setting", "forced"][self as usize]
+    }
+}
+
+/// What the bytes of a sealed state say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sealed<'a> {
+    /// The value's position among the key's values.
+    pub value: u8,
+    /// Who decided.
+    pub origin: Origin,
+    /// What bound code needs beside the value.
+    pub data: u64,
+    /// Why, in words; no longer than there is room, whatever is said.
+    pub evidence: &'a [u8],
+}
+
+impl<'a> Sealed<'a> {
+    /// The verdict that a state in another process has; `None` if it is not sealed.
+    pub fn decode(state: &'a [u8; LENGTH]) -> Option<Self> {
+        let end = LENGTH.min(EVIDENCE + usize::from(u16_at(state, EVIDENCE_LENGTH)));
+        (state[STATUS] == SEALED).then(|| Self {
+            value: state[VALUE],
+            origin: Origin::from_byte(state[ORIGIN]),
+            data: u64_at(state, DATA),
+            evidence: &state[EVIDENCE..end],
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn origins_have_numbers_and_names() {
+        let origins = [0, 1, 2, 3, 4, 5, 255].map(|byte| Origin::from_byte(byte).name());
+        assert_eq!(origins, ["probe", "failed", "adopted", "setting", "forced", "failed", "failed"]);
+        assert_eq!([0, 1, 2, 3, 4].map(|byte| Origin::from_byte(byte) as u8), [0, 1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn what_is_sealed_is_a_verdict() {
+        let mut state = [0; LENGTH];
+        (state[VALUE], state[ORIGIN], state[DATA], state[EVIDENCE]) = (7, 3, 9, b'x');
+        for status in [UNDECIDED, DECIDING, 3] {
+            state[STATUS] = status;
+            assert_eq!(Sealed::decode(&state), None);
+        }
+        state[STATUS] = SEALED;
+        for (length, is) in [(0_u16, 0), (1, 1), (238, 238), (239, 238), (u16::MAX, 238)] {
+            state[EVIDENCE_LENGTH..EVIDENCE].copy_from_slice(&length.to_le_bytes());
+            let sealed = Sealed::decode(&state).expect("sealed");
+            assert_eq!((sealed.value, sealed.origin, sealed.data), (7, Origin::Setting, 9));
+            assert!(sealed.evidence.len() == is && sealed.evidence.iter().take(1).all(|&byte| byte == b'x'));
+        }
+    }
+}

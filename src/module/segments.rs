@@ -1,0 +1,392 @@
+//! A module's segments: what lies in them, and in which memory.
+#![allow(unsafe_code)]
+
+use super::outcome::Outcome;
+use crate::key::state::State;
+use crate::sys::{self, File};
+use core::ffi::CStr;
+use core::ops::Range;
+use invar_abi as abi;
+use invar_abi::{Header, KeyRecord, SiteRecord};
+
+#[cfg(target_pointer_width = "32")]
+use libc::{Elf32_Ehdr as ElfHeader, Elf32_Phdr};
+#[cfg(target_pointer_width = "64")]
+use libc::{Elf64_Ehdr as ElfHeader, Elf64_Phdr};
+
+#[cfg(target_pointer_width = "32")]
+pub(super) type ProgramHeader = Elf32_Phdr;
+#[cfg(target_pointer_width = "64")]
+pub(super) type ProgramHeader = Elf64_Phdr;
+
+/// A module's loaded segments.
+#[derive(Clone, Copy)]
+pub(super) struct Segments<'a> {
+    pub(super) base: usize,
+    pub(super) headers: &'a [ProgramHeader],
+}
+
+/// An executable segment, as far as it comes from the file.
+pub(crate) struct TextSegment {
+    pub(crate) range: Range<usize>,
+    /// Where it begins in the file.
+    pub(crate) offset: usize,
+    /// The protection that it was mapped with.
+    pub(crate) protection: i32,
+}
+
+impl<'a> Segments<'a> {
+    /// # Safety
+    ///
+    /// `info` must describe an object that is loaded.
+    #[cold]
+    pub(super) unsafe fn from_loader(info: &'a libc::dl_phdr_info) -> Option<Self> {
+        if info.dlpi_phdr.is_null() {
+            return None;
+        }
+        // SAFETY: the loader's table has this many headers.
+        let headers = unsafe { core::slice::from_raw_parts(info.dlpi_phdr, info.dlpi_phnum as usize) };
+        Some(Self { base: info.dlpi_addr as usize, headers })
+    }
+
+    /// The segments of a module whose ELF header may be at this address.
+    #[inline(always)] // called once
+    pub(super) fn from_header(address: usize) -> Option<Self> {
+        if !address.is_multiple_of(sys::page_size()) || !is_elf_header(address) {
+            return None;
+        }
+        // SAFETY: it is there, numbers alone.
+        let header = unsafe { &*(address as *const ElfHeader) };
+        let (table, count) = (address.wrapping_add(header.e_phoff as usize), header.e_phnum as usize);
+        let there = header.e_phentsize as usize == size_of::<ProgramHeader>()
+            && table.is_multiple_of(align_of::<ProgramHeader>())
+            && sys::is_readable(table, count * size_of::<ProgramHeader>());
+        if !there {
+            return None;
+        }
+        // SAFETY: readable, aligned, numbers alone; nobody writes to them.
+        let headers: &[ProgramHeader] = unsafe { core::slice::from_raw_parts(table as *const ProgramHeader, count) };
+        let first = headers.iter().find(|header| header.p_type == libc::PT_LOAD && header.p_offset == 0)?;
+        Some(Self { base: address.wrapping_sub(first.p_vaddr as usize), headers })
+    }
+
+    /// What is said in the place of a path where the loader tells none; empty for the program.
+    #[cold]
+    pub(super) fn unlisted_path(&self) -> &'static CStr {
+        let is_program = self.headers.as_ptr() as u64 == sys::auxiliary(libc::AT_PHDR);
+        if is_program { c"" } else { c"(not in the loader's list)" }
+    }
+
+    /// Whether a module's header can be at this address.
+    pub(super) fn hold_header(&self, address: usize) -> bool {
+        self.contain(address, Header::LENGTH, libc::PF_R)
+    }
+
+    /// Where the note of this ABI version leads.
+    #[inline(always)] // called once
+    pub(super) fn note(&self) -> Option<usize> {
+        for (range, _) in self.of_type(libc::PT_NOTE) {
+            if let Some(notes) = self.table(range)
+                && let found @ Some(_) = abi::note::leads_to(notes)
+            {
+                return found;
+            }
+        }
+        None
+    }
+
+    /// Where, behind this address, the first header may begin: in the part of the module's data that the file fills. Data that the
+    /// program has taken away from itself, if only in part, is passed by.
+    #[inline(always)] // called once
+    pub(super) fn candidate(&self, behind: usize) -> Option<usize> {
+        const DATA: u32 = libc::PF_R | libc::PF_W;
+        const STEP: usize = size_of::<u64>();
+        for header in self.headers {
+            let start = self.base.wrapping_add(header.p_vaddr as usize);
+            let length = header.p_filesz as usize;
+            if header.p_type == libc::PT_LOAD && header.p_flags & DATA == DATA && sys::is_readable(start, length) {
+                let mut at = (start.max(behind + 1) + STEP - 1) & !(STEP - 1);
+                while at + STEP <= start + length {
+                    // SAFETY: readable a moment ago, aligned. Volatile, since this may be anything, which may change at any time.
+                    if unsafe { (at as *const u64).read_volatile() } == u64::from_ne_bytes(abi::header::MAGIC) {
+                        return Some(at);
+                    }
+                    at += STEP;
+                }
+            }
+        }
+        None
+    }
+
+    /// Whether a tool has added code to the module after it was linked, behind its data: a module with its outcome there.
+    ///
+    /// llvm-bolt puts the functions that it moves, or the tables that go with them, into an executable segment behind all
+    /// others, and the program headers too; or it keeps those, and gives that segment the place of PT_GNU_STACK (LLVM,
+    /// bolt/lib/Rewrite/RewriteInstance.cpp). Linkers put headers first, and always leave that entry.
+    #[cold]
+    pub(super) fn are_rewritten(&self, outcome: usize) -> bool {
+        let headers = self.headers.as_ptr() as usize;
+        let text = || self.of_type(libc::PT_LOAD).filter(|(_, flags)| flags & libc::PF_X != 0).map(|(range, _)| range);
+        let added = |range: Range<usize>| {
+            range.start > outcome && (range.contains(&headers) || self.of_type(libc::PT_GNU_STACK).next().is_none())
+        };
+        text().any(|range| range.end <= outcome) && text().any(added)
+    }
+
+    /// The executable segments.
+    pub(super) fn texts(&self) -> impl Iterator<Item = TextSegment> + use<'a> {
+        const RIGHTS: [(u32, i32); 3] =
+            [(libc::PF_R, libc::PROT_READ), (libc::PF_W, libc::PROT_WRITE), (libc::PF_X, libc::PROT_EXEC)];
+        let base = self.base;
+        let is_text = |header: &&ProgramHeader| header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_X != 0;
+        self.headers.iter().filter(is_text).map(move |header| {
+            let start = base.wrapping_add(header.p_vaddr as usize);
+            let right = |(flag, right)| if header.p_flags & flag != 0 { right } else { 0 };
+            TextSegment {
+                range: start..start.saturating_add(header.p_filesz.min(header.p_memsz) as usize),
+                offset: header.p_offset as usize,
+                protection: RIGHTS.map(right).into_iter().sum(),
+            }
+        })
+    }
+
+    /// Whether a file has these program headers.
+    #[cold]
+    pub(super) fn are_of(&self, file: &File) -> bool {
+        let mut header = [0; size_of::<ElfHeader>()];
+        if file.read_at(&mut header, 0) != Ok(header.len()) {
+            return false;
+        }
+        // SAFETY: numbers alone, of which there are enough.
+        let header = unsafe { header.as_ptr().cast::<ElfHeader>().read_unaligned() };
+        let mut offset = header.e_phoff as usize;
+        for loaded in self.headers {
+            let mut bytes = [0; size_of::<ProgramHeader>()];
+            // SAFETY: numbers alone, without padding.
+            let loaded: &[u8; size_of::<ProgramHeader>()] = unsafe { &*core::ptr::from_ref(loaded).cast() };
+            if file.read_at(&mut bytes, offset) != Ok(bytes.len()) || bytes != *loaded {
+                return false;
+            }
+            offset += bytes.len();
+        }
+        header.e_phnum as usize == self.headers.len()
+    }
+
+    /// Ranges and flags of the segments of this type.
+    pub(super) fn of_type(&self, kind: u32) -> impl Iterator<Item = (Range<usize>, u32)> + use<'a> {
+        let base = self.base;
+        self.headers.iter().filter(move |header| header.p_type == kind).map(move |header| {
+            let start = base.wrapping_add(header.p_vaddr as usize);
+            (start..start.saturating_add(header.p_memsz as usize), header.p_flags)
+        })
+    }
+
+    /// The segment that holds this range whole and has all of these flags.
+    pub(super) fn holding(&self, address: usize, length: usize, flags: u32) -> Option<Range<usize>> {
+        let end = address.checked_add(length)?;
+        self.of_type(libc::PT_LOAD)
+            .find(|(range, has)| range.start <= address && end <= range.end && has & flags == flags)
+            .map(|(range, _)| range)
+    }
+
+    pub(super) fn contain(&self, address: usize, length: usize, flags: u32) -> bool {
+        self.holding(address, length, flags).is_some()
+    }
+
+    pub(super) fn slice<T: Plain>(&self, address: usize, count: usize) -> Option<&'a [T]> {
+        self.table(address..address.checked_add(count.checked_mul(size_of::<T>())?)?)
+    }
+
+    /// As many as are whole between two addresses.
+    pub(super) fn table<T: Plain>(&self, range: Range<usize>) -> Option<&'a [T]> {
+        match self.count(&range, size_of::<T>(), align_of::<T>())? {
+            0 => Some(&[]),
+            // SAFETY: loaded, readable, aligned, and every bit pattern is a value; nobody writes to a module's
+            // read-only tables, and its text is only looked at between writes.
+            count => Some(unsafe { core::slice::from_raw_parts(range.start as *const T, count) }),
+        }
+    }
+
+    /// How many things of this size are there, if all of them can be read. Nothing lies anywhere.
+    #[inline(never)]
+    fn count(&self, range: &Range<usize>, size: usize, alignment: usize) -> Option<usize> {
+        let count = range.end.checked_sub(range.start)? / size;
+        let is_there = || range.start & (alignment - 1) == 0 && self.contain(range.start, count * size, libc::PF_R);
+        (count == 0 || is_there()).then_some(count)
+    }
+
+    pub(super) fn writable<T: Shared>(&self, address: usize) -> Option<&'a T> {
+        let there = address.is_multiple_of(align_of::<T>()) && self.is_writable(address, size_of::<T>());
+        // SAFETY: loaded, writable, aligned, and every bit pattern is a value that may change at any time.
+        there.then(|| unsafe { &*(address as *const T) })
+    }
+
+    /// Whether the range is writable by its segment, and not read-only since it was relocated.
+    #[inline(never)]
+    fn is_writable(&self, address: usize, length: usize) -> bool {
+        let overlaps = |range: Range<usize>| address < range.end && range.start < address + length;
+        self.contain(address, length, libc::PF_R | libc::PF_W)
+            && !self.of_type(libc::PT_GNU_RELRO).any(|(range, _)| overlaps(range))
+    }
+}
+
+/// Whether an ELF header is at this address, a page's.
+#[inline(always)] // called once
+fn is_elf_header(page: usize) -> bool {
+    // SAFETY: readable, on one page, numbers alone.
+    sys::is_readable(page, size_of::<ElfHeader>())
+        && unsafe { &*(page as *const ElfHeader) }.e_ident.starts_with(b"\x7fELF")
+}
+
+/// Types that are made of numbers alone.
+///
+/// # Safety
+///
+/// Every bit pattern must be a value.
+pub(super) unsafe trait Plain {}
+// SAFETY: numbers alone.
+unsafe impl Plain for u8 {}
+// SAFETY: numbers alone.
+unsafe impl Plain for u32 {}
+#[cfg(feature = "capi")]
+// SAFETY: numbers alone.
+unsafe impl Plain for [usize; 2] {}
+// SAFETY: numbers alone.
+unsafe impl Plain for Header {}
+// SAFETY: numbers alone.
+unsafe impl Plain for SiteRecord {}
+// SAFETY: numbers alone.
+unsafe impl Plain for KeyRecord {}
+
+/// Types that another copy of the runtime may change while we look.
+///
+/// # Safety
+///
+/// Every bit pattern must be a value, and what changes must be atomic or behind a cell.
+pub(super) unsafe trait Shared {}
+// SAFETY: atomics, and cells guarded by one.
+unsafe impl Shared for State {}
+// SAFETY: atomics.
+unsafe impl Shared for Outcome {}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// A program header.
+    pub(in super::super) fn segment(kind: u32, flags: u32, start: usize, length: usize) -> ProgramHeader {
+        // SAFETY: numbers alone.
+        let mut header: ProgramHeader = unsafe { core::mem::zeroed() };
+        (header.p_type, header.p_flags) = (kind, flags);
+        (header.p_vaddr, header.p_memsz, header.p_filesz) = (start as _, length as _, length as _);
+        header
+    }
+
+    /// A page with a header of a library's, and what can be wrong with it.
+    #[test]
+    fn a_header_says_where_its_segments_are() {
+        #[repr(C, align(65536))]
+        struct File {
+            header: ElfHeader,
+            table: [ProgramHeader; 3],
+        }
+        // SAFETY: numbers alone.
+        let mut file = std::boxed::Box::new(unsafe { core::mem::zeroed::<File>() });
+        file.header.e_ident[..4].copy_from_slice(b"\x7fELF");
+        file.header.e_phoff = core::mem::offset_of!(File, table) as _;
+        (file.header.e_phnum, file.header.e_phentsize) = (3, size_of::<ProgramHeader>() as u16);
+        file.table = [
+            segment(libc::PT_NOTE, 0, 0x10, 1),
+            segment(libc::PT_LOAD, 0, 0x4000, 1),
+            segment(libc::PT_LOAD, 0, 0x1000, 1),
+        ];
+        file.table[1].p_offset = 0x3000;
+        let base = |file: &File| Segments::from_header(&raw const *file as usize).map(|found| found.base);
+        let address = &raw const *file as usize;
+        assert_eq!(base(&file), Some(address.wrapping_sub(0x1000)), "of what begins the file");
+        let path = Segments::from_header(address).expect("segments").unlisted_path();
+        assert_eq!(path, c"(not in the loader's list)");
+        for change in [
+            |file: &mut File| file.header.e_ident[0] = 0,
+            |file: &mut File| file.header.e_phentsize -= 1,
+            |file: &mut File| file.header.e_phoff += 1,
+            |file: &mut File| file.header.e_phoff = 1 << 30,
+            |file: &mut File| file.table[2].p_offset = 0x1000,
+        ] {
+            // SAFETY: numbers alone.
+            let mut broken = std::boxed::Box::new(unsafe { core::ptr::read(&raw const *file) });
+            change(&mut broken);
+            assert_eq!(base(&broken), None);
+        }
+    }
+
+    #[test]
+    fn segments_hold_what_lies_in_them_whole() {
+        const R: u32 = libc::PF_R;
+        let headers = [
+            segment(libc::PT_LOAD, R | libc::PF_X, 0x1000, 0x100),
+            segment(libc::PT_LOAD, R | libc::PF_W, 0x2000, 0x100),
+            segment(libc::PT_GNU_RELRO, R, 0x2000, 0x40),
+            segment(libc::PT_GNU_RELRO, R, 0x20c0, 0x10),
+            segment(libc::PT_NOTE, R, 0x5000, 0x100),
+        ];
+        let segments = Segments { base: 0x10000, headers: &headers };
+        for (address, length, held) in [
+            (0x11000, 1, true),
+            (0x11000, 0x100, true),
+            (0x11000, 0x101, false),
+            (0x10fff, 1, false),
+            (0x110ff, 1, true),
+            (0x11100, 1, false),
+            (0x15000, 1, false),
+            (usize::MAX, 2, false),
+        ] {
+            assert_eq!(segments.contain(address, length, R), held, "{address:x} {length}");
+            assert_eq!(segments.holding(address, length, R).is_some_and(|range| range == (0x11000..0x11100)), held);
+        }
+        assert!(segments.contain(0x11000, 1, R | libc::PF_X) && !segments.contain(0x12000, 1, R | libc::PF_X));
+        for (address, length, writable) in [
+            (0x11000, 1, false),
+            (0x12000, 1, false),
+            (0x1203f, 1, false),
+            (0x1203f, 2, false),
+            (0x12040, 1, true),
+            (0x120bf, 1, true),
+            (0x120bf, 2, false),
+            (0x120ff, 1, true),
+            (0x120ff, 2, false),
+        ] {
+            assert_eq!(segments.is_writable(address, length), writable, "{address:x} {length}");
+        }
+        assert_eq!(segments.slice::<u8>(0, 0), Some(&[][..]), "nothing lies anywhere");
+        assert!(
+            segments.slice::<SiteRecord>(0x11001, 1).is_none() && segments.slice::<u8>(0x11000, usize::MAX).is_none()
+        );
+        assert!(segments.slice::<SiteRecord>(0x11000, usize::MAX).is_none());
+    }
+
+    /// What llvm-bolt leaves, and what linkers do.
+    #[test]
+    fn code_behind_data_was_added_by_a_tool() {
+        const X: u32 = libc::PF_R | libc::PF_X;
+        let is_rewritten = |outcome: usize, added: usize, with_headers: bool, with_stack: bool| {
+            let mut headers =
+                std::vec![segment(libc::PT_LOAD, X, 0x1000, 0x100), segment(libc::PT_LOAD, X, added, 0x100)];
+            if with_stack {
+                headers.push(segment(libc::PT_GNU_STACK, 0, 0, 0));
+            }
+            if with_headers {
+                headers[1] = segment(libc::PT_LOAD, X, headers.as_ptr() as usize, 0x100);
+            }
+            Segments { base: 0, headers: &headers }.are_rewritten(outcome)
+        };
+        assert!(is_rewritten(0x2000, 0x3000, false, false), "in the place of the stack's entry");
+        assert!(!is_rewritten(0x2000, 0x3000, false, true), "a linker's");
+        assert!(is_rewritten(0x2000, 0, true, true), "with the program headers");
+        assert!(!is_rewritten(0x4000, 0x3000, false, false), "before the data");
+        assert!(!is_rewritten(0x0800, 0x3000, false, false), "no code before the data");
+        assert!(is_rewritten(0x1100, 0x3000, false, false), "the data right behind the code");
+        let read_only = [segment(libc::PT_LOAD, libc::PF_R, 0x1000, 0x100), segment(libc::PT_LOAD, X, 0x3000, 0x100)];
+        assert!(!Segments { base: 0, headers: &read_only }.are_rewritten(0x2000), "no code before the data");
+    }
+}
