@@ -6,19 +6,47 @@
 
 mod common;
 
+use common::refuse::{Refused, refuse};
 use common::trace::no_tracing;
-use common::{run, sites, test};
+use common::{command, must, run, sites, test};
 use invar_abi::x86_64::{bound, checked};
 use invar_abi::{Kind, Site};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let missing = || sites().or_else(no_tracing);
+    let missing = || sites().or_else(no_tracing).or_else(no_stepping);
     run([
+        test("where the system refuses, the tests are skipped", missing(), refusals_are_shown),
         test("every form at every boundary of every other", missing(), every_form_at_every_boundary),
         test("every value at every boundary of every other", missing(), every_value_at_every_boundary),
         test("forms that do not keep the boundary are seen", missing(), wrong_forms_are_seen),
     ])
+}
+
+/// Why no text can be stepped through and exchanged here, from a try.
+#[cfg(target_arch = "x86_64")]
+fn no_stepping() -> Option<String> {
+    stepping::Stepped::start().err()
+}
+#[cfg(not(target_arch = "x86_64"))]
+fn no_stepping() -> Option<String> {
+    None
+}
+
+/// Each test is there, with the reason, among what would be run.
+fn refusals_are_shown() {
+    for (refused, reason) in [
+        (&[Refused::Memfd][..], "memory with a descriptor is refused"),
+        (&[Refused::MapShared], "text in shared memory is refused"),
+        (&[Refused::Ptrace], "no tracing"),
+    ] {
+        let mut this = command(std::env::current_exe().expect("this program"));
+        refuse(&mut this, refused);
+        let said = must(this.arg("--list"));
+        let said = String::from_utf8_lossy(&said.stdout);
+        let (tests, skipped) = (said.lines().count(), format!("[skipped: {reason}: "));
+        assert!(tests >= 4 && said.matches(&skipped).count() == tests, "{refused:?}: {said}");
+    }
 }
 
 #[cfg(not(target_arch = "x86_64"))]
@@ -63,7 +91,7 @@ mod stepping {
     }
 
     /// A process that is stepped through sites: all that it has of its own are its registers.
-    struct Stepped {
+    pub(super) struct Stepped {
         child: libc::pid_t,
         start: Registers,
         /// A page of text and one of data, which both processes have; the text is writable in neither place where it runs.
@@ -74,19 +102,25 @@ mod stepping {
 
     impl Stepped {
         fn new() -> Self {
+            Self::start().expect("as when the tests were listed")
+        }
+
+        pub(super) fn start() -> Result<Self, Fault> {
+            let refused = |what: &str| format!("{what} is refused: {}", std::io::Error::last_os_error());
             // SAFETY: new memory; the child, which has one thread, stops and runs nothing else.
             unsafe {
                 let file = libc::memfd_create(c"text".as_ptr(), libc::MFD_CLOEXEC);
-                assert_eq!(libc::ftruncate(file, 2 * PAGE as i64), 0);
+                if file == -1 || libc::ftruncate(file, 2 * PAGE as i64) != 0 {
+                    return Err(refused("memory with a descriptor"));
+                }
                 let map = |at, length, protection, flags, offset| {
                     let memory = libc::mmap(at, length, protection, libc::MAP_SHARED | flags, file, offset);
-                    assert_ne!(memory, libc::MAP_FAILED);
-                    memory
+                    if memory == libc::MAP_FAILED { Err(refused("text in shared memory")) } else { Ok(memory) }
                 };
                 let write = libc::PROT_READ | libc::PROT_WRITE;
-                let writable = map(null_mut(), 2 * PAGE, write, 0, 0).cast::<u8>();
-                let text = map(null_mut(), 2 * PAGE, libc::PROT_READ | libc::PROT_EXEC, 0, 0);
-                map(text.cast::<u8>().add(PAGE).cast(), PAGE, write, libc::MAP_FIXED, PAGE as i64);
+                let writable = map(null_mut(), 2 * PAGE, write, 0, 0)?.cast::<u8>();
+                let text = map(null_mut(), 2 * PAGE, libc::PROT_READ | libc::PROT_EXEC, 0, 0)?;
+                map(text.cast::<u8>().add(PAGE).cast(), PAGE, write, libc::MAP_FIXED, PAGE as i64)?;
                 libc::close(file);
                 let child = libc::fork();
                 if child == 0 {
@@ -95,10 +129,10 @@ mod stepping {
                     libc::_exit(0);
                 }
                 let mut stepped = Self { child, start: zeroed(), writable, text: text as u64, steps: 0 };
-                stepped.wait().expect("it stops");
+                stepped.wait()?;
                 assert_eq!(libc::ptrace(libc::PTRACE_SETOPTIONS, child, 0, libc::PTRACE_O_EXITKILL), 0);
                 stepped.start = stepped.registers();
-                stepped
+                Ok(stepped)
             }
         }
 

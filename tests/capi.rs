@@ -35,7 +35,6 @@ fn main() -> ExitCode {
             needs("g++").or_else(no_sanitizer),
             threads_end_as_they_do_behind_a_sanitizer,
         ),
-        test("modules of the first version are left alone", needs("cc"), the_first_version_is_left_alone),
         test("forked processes are counted apart", needs("cc"), forked_processes_are_counted_apart),
         test("sections in C are counted by site", needs("cc"), sections_are_counted),
         test("grants and losses are counted apart", needs("cc"), grants_and_losses_are_counted_apart),
@@ -58,6 +57,14 @@ fn main() -> ExitCode {
             threads_are_wrapped_by(linker);
         })
     }));
+    for words in ["cc -std=gnu11", "c++ -xc++ -std=c++11"] {
+        let compiler = words.split(' ').next().expect("a compiler");
+        tests.extend(["bfd", "gold", "lld", "mold"].map(|linker| {
+            let missing = needs(compiler).or_else(|| missing_linker(linker));
+            let name = format!("modules of the first version are left alone, {words}, {linker}");
+            test(&name, missing, move || the_first_version_is_left_alone(words, linker))
+        }));
+    }
     tests.extend(OBJECTS.map(|way| {
         let compiler = way.split(' ').next().unwrap_or(way);
         test(&format!("sites in C++, {way}"), needs(compiler), move || objects_are_in_between(way))
@@ -449,25 +456,48 @@ fn static_threads_are_wrapped() {
     assert_eq!((&*said.stdout, &*said.stderr), (&b"1\n"[..], &b""[..]));
 }
 
-/// In a module of their own, and in one that has tables of both versions.
-fn the_first_version_is_left_alone() {
+/// In a module of their own, and in one that has tables of both versions, whichever comes first.
+fn the_first_version_is_left_alone(words: &str, linker: &str) {
     let folder = Temporary::path("versions");
     std::fs::create_dir(&folder.0).unwrap();
     let at = |name: &str| folder.0.join(name);
     let source = |name: &str| format!("{}/tests/programs/c/{name}.c", env!("CARGO_MANIFEST_DIR"));
-    let gcc = || compiler("cc -std=gnu11 -O2 -Wall -Wextra -Werror");
-    let library = ["-DWHERE=in_library", "-shared", "-fPIC"];
-    must(gcc().args(library).arg(source("first")).arg("-o").arg(at("libfirst.so")));
-    must(gcc().args(["-DWHERE=in_program", "-c"]).arg(source("first")).arg("-o").arg(at("first.o")));
-    let mut both = gcc();
-    both.arg(source("both")).args([at("first.o"), at("libfirst.so")]).arg("-L").arg(libinvar()).args(LINK);
-    must(both.arg("-o").arg(at("both")));
-    let path = format!("{}:{}", folder.0.display(), libinvar().display());
-    let output = must(command(at("both")).env("LD_LIBRARY_PATH", path));
-    let said = String::from_utf8(output.stdout).unwrap();
-    assert!(said.starts_with("1 0 0\n"), "{said}");
-    assert!(said.contains(" 1 sites, 1 bound ") && said.contains("key second = on"), "{said}");
-    assert!(!said.contains("key first") && !said.contains("libfirst"), "{said}");
+    let compiler = || compiler(&format!("{words} -O2 -Wall -Wextra -Werror"));
+    let linked = format!("-fuse-ld={linker}");
+    let object = |name: &str, options: &[&str]| {
+        let path = at(&format!("{name}.o"));
+        must(compiler().arg("-c").args(options).arg(source(name)).arg("-o").arg(&path));
+        path
+    };
+    let library = at("libfirst.so");
+    let shared = ["-DWHERE=in_library", "-shared", "-fPIC", &*linked];
+    must(compiler().args(shared).arg(source("first")).arg("-o").arg(&library));
+    let (first, both) = (object("first", &["-DWHERE=in_program"]), object("both", &[]));
+    // The compiler's words say which language sources are in; objects are in none.
+    let link = || {
+        let mut link = Command::new(words.split(' ').next().unwrap());
+        link.arg(&linked).arg(format!("-L{}", libinvar().display()));
+        link
+    };
+    for (number, order) in [[&first, &both], [&both, &first]].into_iter().enumerate() {
+        for library_first in [true, false] {
+            let program = at(&format!("both-{number}-{library_first}"));
+            let mut link = link();
+            link.args(order);
+            if library_first {
+                link.arg(&library).args(LINK);
+            } else {
+                link.args(LINK).arg(&library);
+            }
+            must(link.arg("-o").arg(&program));
+            let path = format!("{}:{}", folder.0.display(), libinvar().display());
+            let output = must(command(&program).env("LD_LIBRARY_PATH", path));
+            let said = String::from_utf8(output.stdout).unwrap();
+            assert!(said.starts_with("1 0 0\n"), "{order:?}: {said}");
+            assert!(said.contains(" 1 sites, 1 bound ") && said.contains("key second = on"), "{order:?}: {said}");
+            assert!(!said.contains("key first") && !said.contains("libfirst"), "{order:?}: {said}");
+        }
+    }
 }
 
 /// What they say, in C; here without counts and with them.

@@ -33,6 +33,7 @@ fn main() -> ExitCode {
         test("the kernel takes uprobes on the file", sites(), the_kernel_takes_uprobes_on_the_file),
         test("no other length is a site's", sites(), no_other_length_is_a_sites),
         test("what is out of reach has no form", sites(), what_is_out_of_reach_has_no_form),
+        test("distances of four bytes fit to their ends", sites(), four_bytes_fit_to_their_ends),
         test("a form is stored and found whole", sites(), a_form_is_stored_and_found_whole),
     ])
 }
@@ -176,6 +177,69 @@ proptest! {
         for (distance, reaches) in [(-129, false), (-128, true), (127, true), (128, false)] {
             let site = Site { target: end.wrapping_add_signed(distance), ..short };
             assert_eq!(checked(&site).is_some(), reaches, "{distance}");
+        }
+    }
+}
+
+/// Each distance of each form: what just fits is encoded, and means what it should; what just does not fit has no form.
+fn four_bytes_fit_to_their_ends() {
+    const ADDRESS: u64 = 1 << 40;
+    let (low, high) = (i64::from(i32::MIN), i64::from(i32::MAX));
+    let ends = [(low - 1, false), (low, true), (high, true), (high + 1, false)];
+    for (kind, [compare, long]) in [(Kind::Branch, [8, 14]), (Kind::SliceEnter, [10, 16]), (Kind::SliceLeave, [9, 15])]
+    {
+        assert_eq!(lengths(kind)[1], long);
+        let site = |target: u64, state: u64| Site { address: ADDRESS, target, state, length: long, kind, value: 0 };
+        let end = ADDRESS + u64::from(long);
+        let near = end + 64;
+        // The compare's, to the state, with either jump.
+        for (distance, fits) in ends {
+            let state = (ADDRESS + u64::from(compare)).wrapping_add_signed(distance);
+            for site in [site(near, state), Site { length: lengths(kind)[0], ..site(near, state) }] {
+                assert_eq!(checked(&site).is_some(), fits, "{site:?}: {distance:#x}");
+                if fits {
+                    assert_eq!(decode(&site, checked(&site))[0].ip_rel_memory_address(), state);
+                }
+            }
+        }
+        // The jump's at the end, of the checked form and of each bound form that leads to the target.
+        for (distance, fits) in ends {
+            let site = site(end.wrapping_add_signed(distance), near);
+            let leads = |code: Option<Code>| decode(&site, code).last().expect("a jump").near_branch64();
+            assert_eq!(checked(&site).is_some(), fits, "{site:?}: {distance:#x}");
+            if fits {
+                assert_eq!(leads(checked(&site)), site.target);
+            }
+            // Its first jump counts from six bytes behind its begin, which is nearer to what lies before the site.
+            let first = distance + i64::from(long) - 6;
+            let bound_fits = fits && (kind != Kind::Branch || (low..=high).contains(&first));
+            let has_target = kind != Kind::SliceEnter;
+            assert_eq!(bound(&site, 1, -64).is_some(), bound_fits || !has_target, "{site:?}: {distance:#x}");
+            if bound_fits && has_target {
+                assert_eq!(leads(bound(&site, 1, -64)), site.target);
+            }
+            // It leads nowhere.
+            assert!(bound(&site, 0, -64).is_some());
+        }
+        // The first jump's of a branch.
+        for (distance, fits) in ends {
+            let site = site((ADDRESS + 6).wrapping_add_signed(distance), near);
+            let last = distance - (i64::from(long) - 6);
+            let fits = fits && (low..=high).contains(&last);
+            if kind == Kind::Branch {
+                assert_eq!(bound(&site, 1, 0).is_some(), fits, "{site:?}: {distance:#x}");
+                if fits {
+                    let jumps = decode(&site, bound(&site, 1, 0));
+                    assert_eq!([jumps[0], jumps[2]].map(|jump| jump.near_branch64()), [site.target; 2]);
+                }
+            }
+        }
+        // The request's, which is encoded as it is.
+        for request in [i32::MIN, i32::MAX] {
+            let site = site(near, near);
+            if kind != Kind::Branch {
+                assert_is_request(&decode(&site, bound(&site, 1, request))[0], request);
+            }
         }
     }
 }

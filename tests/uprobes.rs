@@ -1,24 +1,24 @@
 //! Uprobes on sites of a program that runs, in Rust and C: attached, hit and detached. The program's results stay what they are.
 //!
-//! Where sites are bound, on their first instruction; docs/site-abi.md says why not on the second. Else on both.
+//! Where their functions begin, whatever the sites are. Where these are bound, on their first instruction; docs/site-abi.md
+//! says why not on the second. Else on both.
 
 mod common;
 
-use common::c::{LINK, compiler, libinvar};
 use common::elf::{Image, SiteRecord};
-use common::{Build, Temporary, command, missing_tool, must, run, scratch, sites, test};
+use common::probed::{LANGUAGES, RIGHT, Running, first_instruction, function_of, probed};
+use common::{Temporary, missing_tool, run, sites, test};
+use std::collections::BTreeSet;
 use std::ffi::CString;
-use std::io::{BufRead, BufReader, Error, Result, Write};
+use std::io::{Error, Result};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, ExitCode, Stdio};
+use std::path::Path;
+use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let missing = |tool: Option<&str>| sites().or_else(|| tool.and_then(missing_tool)).or_else(no_uprobes);
-    let programs: [Language; 2] = [("Rust", None, in_rust), ("C", Some("cc"), in_c)];
-    run(programs.into_iter().flat_map(|(language, tool, program)| {
+    run(LANGUAGES.into_iter().flat_map(|(language, tool, program)| {
         [
             test(&format!("probes on a program that runs, {language}"), missing(tool), move || {
                 on_a_program_that_runs(&copy(&program()).0);
@@ -28,21 +28,6 @@ fn main() -> ExitCode {
             }),
         ]
     }))
-}
-
-/// Name, what builds its program, and the program.
-type Language = (&'static str, Option<&'static str>, fn() -> PathBuf);
-
-fn in_rust() -> PathBuf {
-    Build::release().program("probed")
-}
-
-fn in_c() -> PathBuf {
-    let program = scratch().join("probed-c");
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/programs/c/probed.c");
-    let mut cc = compiler("cc -std=c11 -O2 -Wall -Wextra -Werror -fcf-protection=none");
-    must(cc.arg(source).arg("-L").arg(libinvar()).args(LINK).arg("-o").arg(&program));
-    program
 }
 
 /// A file of the test's own: a probe is in all processes that execute it.
@@ -121,76 +106,6 @@ fn no_uprobes() -> Option<String> {
     std::iter::once(own).chain(all).find_map(Result::err).map(|error| format!("no uprobes: {error}"))
 }
 
-/// The program, which waits for the next byte.
-struct Running {
-    process: Child,
-    ask: ChildStdin,
-    answers: BufReader<ChildStdout>,
-}
-
-impl Running {
-    fn start(program: &Path, settings: &[(&str, &str)]) -> Self {
-        let mut command = command(program);
-        command.env("LD_LIBRARY_PATH", libinvar_if_built()).envs(settings.iter().copied());
-        let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the program");
-        let (ask, answers) = (process.stdin.take().unwrap(), process.stdout.take().unwrap());
-        Self { process, ask, answers: BufReader::new(answers) }
-    }
-
-    /// 100 executions of each function.
-    fn answer(&mut self) -> String {
-        let mut line = String::new();
-        self.answers.read_line(&mut line).expect("a line");
-        line
-    }
-
-    fn again(&mut self) -> String {
-        self.ask.write_all(b"\n").expect("it is there");
-        self.answer()
-    }
-
-    /// What stands at this address of the file, in memory.
-    fn code(&self, address: u64, length: u8) -> Vec<u8> {
-        let process = self.process.id();
-        let maps = std::fs::read_to_string(format!("/proc/{process}/maps")).expect("its maps");
-        // Its first mapping is the file's begin.
-        let base = maps.split('-').next().map(|base| u64::from_str_radix(base, 16).expect("an address"));
-        let mut code = vec![0; length.into()];
-        let memory = std::fs::File::open(format!("/proc/{process}/mem")).expect("its memory");
-        memory.read_exact_at(&mut code, base.expect("a mapping") + address).expect("its text");
-        code
-    }
-
-    fn end(mut self) {
-        drop(self.ask);
-        assert!(self.process.wait().expect("its end").success());
-    }
-}
-
-/// Programs in Rust need none.
-fn libinvar_if_built() -> PathBuf {
-    scratch().join("capi")
-}
-
-/// What 100 executions come to.
-const RIGHT: &str = "1100100\n";
-
-/// The length of a site's first instruction.
-fn first_instruction(record: &SiteRecord) -> u64 {
-    [8, 10, 9][usize::from(record.kind) - 1]
-}
-
-/// The sites of functions that the program executes again and again: of the program's own keys, and of the time slice key.
-fn probed(image: &Image) -> Vec<SiteRecord> {
-    let keys = image.key_records();
-    let key = |record: &SiteRecord| keys.iter().find(|key| key.state == record.state).expect("a key");
-    let is_probed = |record: &SiteRecord| {
-        let name = &key(record).name;
-        name.starts_with("probed") || name == "slice" && record.kind != 1
-    };
-    image.site_records().into_iter().filter(is_probed).collect()
-}
-
 fn on_a_program_that_runs(program: &Path) {
     let image = Image::read(program);
     for settings in [
@@ -200,7 +115,7 @@ fn on_a_program_that_runs(program: &Path) {
         &[("INVAR", "off")],
     ] {
         let is_bound = settings.len() == 1 && settings[0].0 == "INVAR_KEYS";
-        let mut hits = [[0; 2]; 3];
+        let mut hits = [[0; 3]; 3];
         let mut running = Running::start(program, settings);
         // Before anything is attached; what is off runs the other branch.
         let before = running.answer();
@@ -211,36 +126,42 @@ fn on_a_program_that_runs(program: &Path) {
         }
         assert!(before == RIGHT || settings[0].0 == "INVAR", "{before}");
         for record in probed(&image) {
-            let first = first_instruction(&record);
-            for (place, offset) in [(0, 0), (1, first)] {
-                if place == 1 && is_bound {
+            let places = [function_of(&image, record.site), record.site, record.site + first_instruction(&record)];
+            for (place, address) in places.into_iter().enumerate() {
+                if place == 2 && is_bound {
                     continue;
                 }
-                let at = image.offset(record.site + offset) as u64;
+                let at = image.offset(address) as u64;
                 let process = running.process.id();
                 let probe = Probe::attach(program, at, Some(process), -1)
-                    .unwrap_or_else(|error| panic!("{record:x?} + {offset}: {error}"));
-                assert_eq!(running.again(), before, "{settings:?} {record:x?} + {offset}: attached");
+                    .unwrap_or_else(|error| panic!("{record:x?}, {address:#x}: {error}"));
+                assert_eq!(running.again(), before, "{settings:?} {record:x?}, {address:#x}: attached");
                 hits[usize::from(record.kind) - 1][place] += probe.hits();
                 drop(probe);
-                assert_eq!(running.again(), before, "{settings:?} {record:x?} + {offset}: detached");
+                assert_eq!(running.again(), before, "{settings:?} {record:x?}, {address:#x}: detached");
             }
         }
         running.end();
-        // Each of the kinds, on each instruction that may have one.
-        let places = if is_bound { 1 } else { 2 };
+        // Each of the kinds, in each place that may have one.
+        let places = if is_bound { 2 } else { 3 };
         assert!(hits.iter().all(|hits| hits[..places].iter().all(|&hits| hits >= 100)), "{settings:?}: {hits:?}");
     }
 }
 
-/// Whoever runs the file meets them: sites in which one stands are left as they are.
+/// Whoever runs the file meets them: sites in which one stands are left as they are, and others are bound.
 fn before_it_is_loaded(program: &Path) {
     let image = Image::read(program);
-    for place in [0, 1] {
-        let at = |record: &SiteRecord| image.offset(record.site + place * first_instruction(record)) as u64;
-        let probes: Vec<_> = probed(&image)
+    let places: [fn(&Image, &SiteRecord) -> u64; 3] = [
+        |image, record| function_of(image, record.site),
+        |_, record| record.site,
+        |_, record| record.site + first_instruction(record),
+    ];
+    for place in places {
+        let addresses: BTreeSet<_> = probed(&image).iter().map(|record| place(&image, record)).collect();
+        let probes: Vec<_> = addresses
             .iter()
-            .flat_map(|record| cpus().into_iter().map(move |cpu| Probe::attach(program, at(record), None, cpu)))
+            .map(|address| image.offset(*address) as u64)
+            .flat_map(|at| cpus().into_iter().map(move |cpu| Probe::attach(program, at, None, cpu)))
             .collect::<Result<_>>()
             .unwrap_or_else(|error| panic!("{error}"));
         let mut running = Running::start(program, &[("INVAR_KEYS", "slice=force")]);
@@ -249,8 +170,10 @@ fn before_it_is_loaded(program: &Path) {
         drop(probes);
         assert_eq!(running.again(), RIGHT, "detached");
         for record in probed(&image) {
-            let length = record.length.into();
-            assert_eq!(running.code(record.site, record.length), image.at(record.site, length), "left as it was");
+            let site = record.site..record.site + u64::from(record.length);
+            let is_met = addresses.iter().any(|address| site.contains(address));
+            let is_checked = running.code(record.site, record.length) == image.at(record.site, record.length.into());
+            assert_eq!(is_checked, is_met, "{record:x?}, probes at {addresses:x?}");
         }
         running.end();
     }

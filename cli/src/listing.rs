@@ -49,6 +49,10 @@ pub struct Row {
     /// What stands there.
     #[serde(flatten)]
     pub standing: Standing,
+    /// Where a uprobe can be attached, whether the site is bound or not.
+    pub uprobe: Option<Hex>,
+    /// Where one would break the process, or may.
+    pub no_uprobe: Option<Hex>,
     /// Its bytes, in hexadecimal.
     pub bytes: Option<String>,
     /// Its instructions.
@@ -88,6 +92,14 @@ impl<'a> Listing<'a> {
         let state = found.key.map(|key| (key.state.wrapping_sub(module.base), key.name.clone()));
         let labels = Labels { state, request_offset: module.outcome.request() };
         let code = found.code.as_deref();
+        // Who only has the file does not know which processes there are that have bound it.
+        let may_be_bound = match found.standing {
+            Standing::Checked => !module.outcome.loaded,
+            Standing::Bound(_) | Standing::Unverified(Some(_)) => true,
+            Standing::Foreign(_) | Standing::Unverified(None) | Standing::Invalid(_) => false,
+        };
+        let is_known = may_be_bound || found.standing == Standing::Checked;
+        let last = found.kind.map(|kind| Hex(address.wrapping_add(last_instruction(kind))));
         Row {
             index: record.index,
             address: Hex(address),
@@ -97,9 +109,20 @@ impl<'a> Listing<'a> {
             value: found.key.filter(|_| found.kind == Some(Kind::Branch)).map(|key| key.value_name(record.value)),
             length: record.length,
             standing: found.standing,
+            uprobe: is_known.then_some(Hex(address)),
+            no_uprobe: last.filter(|_| may_be_bound),
             bytes: code.map(hex_bytes),
             code: code.filter(|_| self.is_x86_64).map(|code| disassemble(code, address, labels)).unwrap_or_default(),
         }
+    }
+}
+
+/// Where in a site its last instruction stands, in checked and in bound form: the table of `docs/site-abi.md`, "x86-64".
+fn last_instruction(kind: Kind) -> u64 {
+    match kind {
+        Kind::Branch => 8,
+        Kind::SliceEnter => 10,
+        Kind::SliceLeave => 9,
     }
 }
 
@@ -165,11 +188,18 @@ fn print_keys(module: &Module<'_>, out: &mut dyn Write) -> io::Result<()> {
     Ok(())
 }
 
+/// What a tool must know that stops where sites are.
+const UPROBES: &str = "uprobes: on a site's first instruction, never on the last one of a site that is bound or may be; \
+                       a debugger's breakpoints: on both";
+
 fn print_sites(listing: &Listing<'_>, module: &Module<'_>, out: &mut dyn Write) -> io::Result<()> {
     if module.records_len() == 0 {
         return Ok(());
     }
     writeln!(out, "\nsites")?;
+    if listing.checkable {
+        wrap(out, "  ", UPROBES)?;
+    }
     let widest =
         |key: &Key| "branch  == ".len() + key.name.len() + key.values.iter().map(String::len).max().unwrap_or(0);
     let width = module.keys.iter().map(widest).max().unwrap_or(0).clamp(16, 40);

@@ -71,7 +71,8 @@ pub struct Loaded {
     pub headers: Headers,
     /// What was added to the addresses in the file.
     pub base: u64,
-    path: Vec<u8>,
+    /// `None` for what was unpacked into memory, as upx does it, and for what is the kernel's.
+    path: Option<Vec<u8>>,
     range: Range<u64>,
 }
 
@@ -121,16 +122,18 @@ impl Process {
         &self.memory
     }
 
-    /// The ELF files that it has loaded, in the order of their addresses.
+    /// The ELF files that it has loaded, in the order of their addresses; and what has the form of one in other memory.
     pub fn loaded(&self) -> Vec<Loaded> {
         let loaded = self.mappings.iter().filter_map(|mapping| {
-            let path = mapping.path.clone().filter(|_| mapping.offset == 0)?;
+            if mapping.offset != 0 {
+                return None;
+            }
             let headers = Headers::read(&self.memory, mapping.range.start).ok()?;
             let first = headers.loads().min_by_key(|load| load.p_offset)?;
             let base = mapping.range.start.wrapping_sub(start_of_file(first));
             // A file may be mapped to be read, or its first page twice: what is loaded has its text in place.
             let is_loaded = headers.text().any(|address| self.is_executable(base.wrapping_add(address)));
-            is_loaded.then(|| Loaded { headers, base, path, range: mapping.range.clone() })
+            is_loaded.then(|| Loaded { headers, base, path: mapping.path.clone(), range: mapping.range.clone() })
         });
         let loaded = loaded.collect();
         // What else is mapped need not be an ELF file, nor reach to the end of its headers.
@@ -140,6 +143,9 @@ impl Process {
 
     /// Opens the file that `loaded` was loaded from, or says why that cannot be.
     pub fn file(&self, loaded: &Loaded) -> std::result::Result<Contents, &'static str> {
+        let Some(path) = &loaded.path else {
+            return Err("no function has a name: it was unpacked into memory, and is mapped from no file");
+        };
         // The mapping itself leads to a deleted file too, but only for a privileged reader.
         let Range { start, end } = loaded.range;
         let mapped = self.directory.join(format!("map_files/{start:x}-{end:x}"));
@@ -149,7 +155,7 @@ impl Process {
         if loaded.is_deleted() {
             return Err("no function has a name: the file has been deleted since");
         }
-        let path = loaded.path.strip_prefix(b"/").unwrap_or(&loaded.path);
+        let path = path.strip_prefix(b"/").unwrap_or(path);
         let file = Contents::open(&self.directory.join("root").join(OsStr::from_bytes(path)))
             .map_err(|_| "no function has a name: the file cannot be opened")?;
         match Headers::read(&file, 0) {
@@ -166,11 +172,16 @@ impl Process {
 impl Loaded {
     /// The path that the process knows it by.
     pub fn path(&self) -> String {
-        lossy(&self.path)
+        self.path.as_ref().map_or("(in no file)".into(), |path| lossy(path))
+    }
+
+    /// Whether it has one.
+    pub fn has_file(&self) -> bool {
+        self.path.is_some()
     }
 
     fn is_deleted(&self) -> bool {
-        self.path.ends_with(b" (deleted)")
+        self.path.as_ref().is_some_and(|path| path.ends_with(b" (deleted)"))
     }
 }
 

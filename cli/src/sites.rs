@@ -118,7 +118,8 @@ fn look(process: &Process, changing: bool, format: Format) -> Result<(Vec<u8>, b
         return Err(unusable("its site tables have more records than any process has"));
     }
 
-    let nothing = format!(" in {}", count(loaded.len() as u64, "loaded file"));
+    let files = loaded.iter().filter(|loaded| loaded.has_file()).count();
+    let nothing = format!(" in {}", count(files as u64, "loaded file"));
     let nothing = if changing { nothing + ", which are changing" } else { nothing };
     let document = Document::new(Subject::Process(process.pid), modules);
     let mut listing = Vec::new();

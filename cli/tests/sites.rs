@@ -42,6 +42,7 @@ fn main() -> ExitCode {
         test("a file with a bound form is bound", sites(), a_file_with_a_bound_form_is_bound),
         test("a form for another value is foreign", sites(), a_form_for_another_value_is_foreign),
         test("a breakpoint is foreign", sites(), a_breakpoint_is_foreign),
+        test("tools are told where uprobes can be", sites(), tools_are_told_where_uprobes_can_be),
         test("a number is a file if there is one", needs("/bin/true"), a_number_is_a_file_if_there_is_one),
         test("a process that starts is not judged too early", sites(), a_process_that_starts_is_not_judged_too_early),
         test("a process that is being bound is no snapshot", sites(), a_process_that_is_being_bound_is_no_snapshot),
@@ -320,6 +321,53 @@ fn a_breakpoint_is_foreign() {
     assert_eq!(statuses[0], "foreign");
     assert!(statuses[1..].iter().all(|status| *status == "checked"));
     assert!(invar(["sites", patched.path()]).text().contains(", 1 foreign\n"));
+}
+
+/// On the first instruction of each site that can be judged, and not on the last of one that is bound or may be.
+fn tools_are_told_where_uprobes_can_be() {
+    const LEGEND: &str = "never on the last one of a site that is bound or may be";
+    let places = |site: &Value| ["address", "uprobe", "no_uprobe"].map(|field| number(&site[field]));
+    // Where the last instruction stands, by the instructions that are shown.
+    let last_of = |site: &Value| {
+        let code = site["code"].as_array().unwrap();
+        let bytes = bytes_of(site);
+        let decoder = iced_x86::Decoder::with_ip(64, &bytes, number(&site["address"]).unwrap(), 0);
+        let starts: Vec<_> = decoder.into_iter().map(|instruction| instruction.ip()).collect();
+        assert_eq!(starts.len(), code.len(), "{site:#}");
+        *starts.last().unwrap()
+    };
+    let assert_marked = |document: &Value, may_be_bound: bool| {
+        for site in site_list(document) {
+            let [address, uprobe, no_uprobe] = places(site);
+            assert_eq!(uprobe, address, "{site:#}");
+            assert_eq!(no_uprobe, may_be_bound.then(|| last_of(site)), "{site:#}");
+        }
+    };
+    let file = invar(["sites", "--json", INVAR]).json();
+    assert_marked(&file, true);
+    assert!(invar(["sites", INVAR]).text().replace("\n  ", " ").contains(LEGEND));
+    // The kinds have it at different places.
+    let distances = site_list(&file).iter().map(|site| last_of(site) - number(&site["address"]).unwrap());
+    assert_eq!(distances.collect::<std::collections::BTreeSet<_>>(), [8, 9, 10].into());
+
+    for (setting, value, bound) in [("INVAR_KEYS", "slice=force", true), ("INVAR_WRITER", "off", false)] {
+        let mut waiting = command(INVAR);
+        waiting.arg("wait").env(setting, value);
+        let process = Waiting::of(waiting);
+        assert_marked(&invar(["sites", "--json", &process.pid()]).json(), bound);
+    }
+
+    // Nobody knows what somebody else has written there.
+    let mut bytes = std::fs::read(INVAR).unwrap();
+    write_at_site(&mut bytes, &site_list(&file)[0], &[0xcc]);
+    let foreign = Temporary::new("unknown", &bytes);
+    let document = invar(["sites", "--json", foreign.path()]).json();
+    assert_eq!(places(&site_list(&document)[0])[1..], [None, None]);
+}
+
+/// What a string in hexadecimal says; nothing if there is none.
+fn number(text: &Value) -> Option<u64> {
+    text.as_str().map(|text| u64::from_str_radix(text.strip_prefix("0x").unwrap(), 16).unwrap())
 }
 
 fn bytes_of(site: &Value) -> Vec<u8> {

@@ -7,7 +7,9 @@
 pub mod c;
 pub mod elf;
 pub mod pairs;
+pub mod probed;
 pub mod refuse;
+pub mod rewrite;
 pub mod trace;
 
 use libtest_mimic::{Arguments, Trial};

@@ -2,6 +2,9 @@
 #include <invar.h>
 #include <stdio.h>
 
+#ifdef __cplusplus
+extern "C"
+#endif
 int in_program(void), in_library(void);
 
 static void probe(struct invar_verdict *verdict) { verdict->value = 1; }

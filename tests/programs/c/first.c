@@ -1,6 +1,11 @@
-/* The tables of a module as the site ABI had them in its first version, by hand: one key, one site of it, note and outcome. */
+/* The tables of a module as the site ABI had them in its first version, by hand: one key, one site of it, note and outcome. Also
+ * as C++. */
 #include <stdint.h>
 #include <string.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
 
 struct verdict {
 	uint8_t value, status, bytes[254];
@@ -51,7 +56,7 @@ extern const uint64_t first_outcome[4] __asm__("invar_outcome") __attribute__((v
 int WHERE(void)
 {
 	static const uint8_t compare[] = { 0x80, 0x3d };
-	static const struct verdict blank;
+	static const struct verdict blank = { 0, 0, { 0 } };
 	int on = 0;
 
 	__asm__ goto("first_site: .byte 0x80, 0x3d\n\t"
@@ -71,3 +76,7 @@ off:
 	       (memcmp(&first_state, &blank, sizeof blank) != 0) << 2 | (first_probes != 0) << 3 |
 	       (first_outcome[0] != 0 || first_outcome[1] != 0) << 4;
 }
+
+#ifdef __cplusplus
+}
+#endif
