@@ -20,8 +20,6 @@ pub enum Refused {
     Memfd,
     /// A seccomp filter against `statx` (`EPERM`), which tells the number of threads.
     Statx,
-    /// A seccomp filter against `memfd_create` (`EPERM`).
-    Memfd,
     /// A seccomp filter against shared mappings (`EPERM`), which no loader needs.
     MapShared,
     /// A seccomp filter against `ptrace` (`EPERM`).
@@ -57,7 +55,6 @@ impl Refused {
             Self::Mremap => filter(libc::SYS_mremap, None, REFUSE),
             Self::Memfd => filter(libc::SYS_memfd_create, None, REFUSE),
             Self::Statx => filter(libc::SYS_statx, None, REFUSE),
-            Self::Memfd => filter(libc::SYS_memfd_create, None, REFUSE),
             Self::MapShared => filter(libc::SYS_mmap, Some((3, libc::MAP_SHARED)), REFUSE),
             Self::Ptrace => filter(libc::SYS_ptrace, None, REFUSE),
         }
