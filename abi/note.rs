@@ -50,15 +50,30 @@ impl Head {
     }
 }
 
+/// Head and owner of ours, in a process.
+const OURS: [u32; 5] = {
+    let [i, n, v, a, r, end] = *OWNER;
+    let owner = [u32::from_ne_bytes([i, n, v, a]), u32::from_ne_bytes([r, end, 0, 0])];
+    [OWNER.len() as u32, DESCRIPTOR as u32, VERSION, owner[0], owner[1]]
+};
+
+/// Which version of this ABI the first note is of, among these of this process, that is not of this one.
+pub fn other_version(mut notes: &[u32]) -> Option<u32> {
+    loop {
+        let [owner, descriptor, version, ..] = *notes else { return None };
+        let length = 3 + owner.div_ceil(4) as usize + descriptor.div_ceil(4) as usize;
+        let (note, behind) = notes.split_at_checked(length)?;
+        let is_ours = [descriptor, version] == [OURS[1], OURS[2]];
+        if owner == OURS[0] && note[3..].starts_with(&OURS[3..]) && !is_ours {
+            return Some(version);
+        }
+        notes = behind;
+    }
+}
+
 /// Where ours leads among these notes of this process, which stand one behind the other, in their place.
 #[inline(always)] // called once by a runtime
 pub fn leads_to(mut notes: &[u32]) -> Option<usize> {
-    /// Head and owner.
-    const OURS: [u32; 5] = {
-        let [i, n, v, a, r, end] = *OWNER;
-        let owner = [u32::from_ne_bytes([i, n, v, a]), u32::from_ne_bytes([r, end, 0, 0])];
-        [OWNER.len() as u32, DESCRIPTOR as u32, VERSION, owner[0], owner[1]]
-    };
     loop {
         let [owner, descriptor, ..] = *notes else { return None };
         let length = 3 + owner.div_ceil(4) as usize + descriptor.div_ceil(4) as usize;
@@ -103,6 +118,11 @@ mod tests {
         notes.extend(note(OWNER, VERSION, &[2; DESCRIPTOR + 4]));
         notes.extend(note(b"INVAR\0", VERSION, &[2; DESCRIPTOR]));
         assert_eq!(leads_to(&words(&notes)), None, "other versions and owners are not ours");
+        assert_eq!(other_version(&words(&notes)), Some(1));
+        let other = |owner: &[u8], kind, length| other_version(&words(&note(owner, kind, &[2; 24][..length])));
+        assert_eq!(other(OWNER, VERSION, DESCRIPTOR + 4), Some(VERSION));
+        assert_eq!(other(OWNER, VERSION, DESCRIPTOR), None, "ours");
+        assert_eq!(other(b"INVAR\0", 1, DESCRIPTOR), None, "another owner's");
         let before = notes.len();
         notes.extend(note(OWNER, VERSION, &[16, 0, 0, 0, 0, 0, 0, 0]));
         notes.extend(note(OWNER, VERSION, &[32, 0, 0, 0, 0, 0, 0, 0]));

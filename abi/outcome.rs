@@ -51,6 +51,8 @@ pub mod said {
     pub const DECIDING: u32 = 4;
     /// What `INVAR_HELP` asks for.
     pub const HELP: u32 = 8;
+    /// Which modules of the process have tables of another version.
+    pub const OTHERS: u32 = 16;
     /// One for each thread that is sealing a key.
     pub const SEALING: u32 = 1 << 8;
 }

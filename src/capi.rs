@@ -4,7 +4,8 @@
 use crate::key::decide;
 use crate::key::state::State;
 use crate::module;
-use crate::report::{copy, of, text::print};
+use crate::report::text::{print, print_others};
+use crate::report::{copy, of};
 use crate::sys::{self, File};
 use crate::text::Buffered;
 use crate::{Verdict, load};
@@ -43,6 +44,7 @@ pub fn report(descriptor: i32) -> bool {
     let mut taken = true;
     let mut out = Buffered::new(|text: &[u8]| taken = taken && sys::print(Some(&file), text));
     copy::each(|copied| print(&of(copied), &mut out));
+    print_others(&mut out);
     out.flush();
     taken
 }

@@ -295,7 +295,7 @@ const VALUES: &[u8] = b"its values are ";
 /// Whether no module has said this; from now on the first of them has. One step, since two may be loaded at once: with musl
 /// their constructors do not wait for each other.
 #[cold]
-fn is_first_to_say(what: u32) -> bool {
+pub(crate) fn is_first_to_say(what: u32) -> bool {
     let (mut is_first, mut said) = (true, 0);
     module::each(|module| {
         let bits = &module.outcome.said;

@@ -491,11 +491,28 @@ fn the_first_version_is_left_alone(words: &str, linker: &str) {
             }
             must(link.arg("-o").arg(&program));
             let path = format!("{}:{}", folder.0.display(), libinvar().display());
-            let output = must(command(&program).env("LD_LIBRARY_PATH", path));
+            let output = must(command(&program).env("LD_LIBRARY_PATH", &path));
             let said = String::from_utf8(output.stdout).unwrap();
             assert!(said.starts_with("1 0 0\n"), "{order:?}: {said}");
+            // Once in a process, whichever of its modules says it.
+            let loaded = must(command(&program).env("LD_LIBRARY_PATH", &path).env("INVAR_REPORT", "stderr"));
+            let loaded = String::from_utf8_lossy(&loaded.stderr).into_owned();
+            assert_eq!(loaded.matches("are of version 1 of the site ABI, and left alone\n").count(), 2, "{loaded}");
             assert!(said.contains(" 1 sites, 1 bound ") && said.contains("key second = on"), "{order:?}: {said}");
-            assert!(!said.contains("key first") && !said.contains("libfirst"), "{order:?}: {said}");
+            assert!(!said.contains("key first"), "{order:?}: {said}");
+            // Both modules that have them, and nothing else is said of the library.
+            let of_others = |path: &str| {
+                let line = said
+                    .lines()
+                    .find(|line| line.starts_with(&format!("module {path} ")) && line.contains(" version "));
+                line.is_some_and(|line| line.ends_with(": its tables are of version 1 of the site ABI, and left alone"))
+            };
+            assert!(of_others("(program)") && of_others(library.to_str().unwrap()), "{order:?}: {said}");
+            assert_eq!(
+                (said.matches("libfirst").count(), said.matches("left alone").count()),
+                (1, 2),
+                "{order:?}: {said}"
+            );
         }
     }
 }

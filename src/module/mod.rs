@@ -140,6 +140,27 @@ impl Walk {
     }
 }
 
+/// Calls `visit` with path, base and version of each object with tables of another ABI version; as for [`each`].
+#[cold]
+#[inline(never)]
+pub(crate) fn each_other(mut visit: &mut dyn FnMut(&CStr, usize, u32)) {
+    extern "C" fn one(info: *mut libc::dl_phdr_info, _size: usize, visit: *mut c_void) -> c_int {
+        // SAFETY: `visit` is the pointer passed below; the loader describes a loaded object.
+        let (visit, info) = unsafe { (&mut *visit.cast::<&mut dyn FnMut(&CStr, usize, u32)>(), &*info) };
+        // SAFETY: as above.
+        if let Some(segments) = unsafe { Segments::from_loader(info) }
+            && let Some(version) = segments.other_version()
+        {
+            // SAFETY: as above. What has no name is the program.
+            visit(unsafe { path_of(info, false) }, segments.base, version);
+        }
+        // Go on.
+        0
+    }
+    // SAFETY: the callback gets back what outlives the call.
+    unsafe { libc::dl_iterate_phdr(Some(one), (&raw mut visit).cast()) };
+}
+
 /// Runs `work` while no other copy of the runtime in this process does. It must be short, and wait for nobody.
 ///
 /// The lock is the first module's. glibc's loader keeps that module where it is meanwhile, and all others out of here, by its

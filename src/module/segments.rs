@@ -95,6 +95,12 @@ impl<'a> Segments<'a> {
         None
     }
 
+    /// The version of its tables, if that is another one.
+    #[cold]
+    pub(super) fn other_version(&self) -> Option<u32> {
+        self.of_type(libc::PT_NOTE).find_map(|(range, _)| abi::note::other_version(self.table(range)?))
+    }
+
     /// Where, behind this address, the first header may begin: in the part of the module's data that the file fills. Data that the
     /// program has taken away from itself, if only in part, is passed by.
     #[inline(always)] // called once

@@ -2,12 +2,14 @@
 
 use super::copy::Copied;
 use super::of;
-use super::text::{print, print_sites};
+use super::text::{print, print_others, print_sites};
 use crate::module::Module;
 use crate::settings::{self, SETTINGS};
 use crate::sys::{self, File};
 use crate::text::{Buffered, Sink, Text};
 use core::ffi::CStr;
+use core::sync::atomic::Ordering::Relaxed;
+use invar_abi::outcome::said;
 
 /// Writes one module's report to where `INVAR_REPORT` says.
 #[cold]
@@ -24,6 +26,10 @@ pub(crate) fn write(module: &Module<'_>, destination: &'static CStr) {
         Some(copied) => print(&of(&copied), &mut out),
         None => out.put(b"module: no memory for its report\n"),
     }
+    if settings::is_first_to_say(said::OTHERS) {
+        print_others(&mut out);
+    }
+    module.outcome.said.fetch_or(said::OTHERS, Relaxed);
     out.flush();
 }
 

@@ -3,7 +3,8 @@
 use super::{Binding, KeyReport, ModuleReport, Report, kind_name};
 use crate::bind::{Reason, SiteStatus};
 use crate::key::state::Verdict;
-use crate::text::Sink;
+use crate::module;
+use crate::text::{Sink, Text};
 use invar_abi::{Kind, Origin};
 
 impl core::fmt::Display for Report {
@@ -17,6 +18,7 @@ impl core::fmt::Display for Report {
         }
         let mut out = Formatted(f, Ok(()));
         self.modules(|module| print(module, &mut out));
+        print_others(&mut out);
         out.1
     }
 }
@@ -61,6 +63,24 @@ pub(crate) fn print(report: &ModuleReport<'_>, out: &mut dyn Sink) {
     print_cpu_keys(report, 1, out);
     print_cpu_keys(report, 0, out);
     print_sites(report, false, out);
+}
+
+/// One line for each module that has tables of another version of the ABI, of which no more is known.
+#[cold]
+pub(crate) fn print_others(out: &mut dyn Sink) {
+    // The loader's lock is held meanwhile: nothing is written under it.
+    let mut lines = Text::<1024>::new();
+    module::each_other(&mut |path, base, version| {
+        let lines: &mut dyn Sink = &mut lines;
+        lines.put(b"module ");
+        lines.plain(if path.is_empty() { b"(program)" } else { path.to_bytes() });
+        lines.put(b" at ");
+        lines.hex(base as u64);
+        lines.put(b": its tables are of version ");
+        lines.dec(version.into());
+        lines.put(b" of the site ABI, and left alone\n");
+    });
+    out.put(lines.as_bytes());
 }
 
 #[cold]
