@@ -5,6 +5,8 @@
 
 mod common;
 
+use common::hole::{no_holes, output_with_holes};
+use common::refuse::{Refused, cannot_refuse, refuse};
 use common::{
     BINDER, Build, Temporary, binder_compiler, cases, command, missing_tool, must, output, run, scratch, sites, tale,
     test, with_either_binder,
@@ -37,6 +39,13 @@ fn main() -> ExitCode {
         let name = format!("in libinvar's place, {compiler} {how}");
         test(&name, needs(compiler.split(' ').next().unwrap()), move || in_libinvars_place(compiler, how))
     }));
+    tests.push(test("it exchanges pages beside threads that run in them", needs("cc"), beside_threads));
+    let missing = needs("cc").or_else(|| cannot_refuse(&[Refused::ExecGain, Refused::Mremap, Refused::Memfd]));
+    tests.push(test("another file, text that was changed, and what is refused", missing, odd_text));
+    tests.extend(["-O0", "-O2"].map(|options| {
+        let missing = needs("cc").or_else(no_holes);
+        test(&format!("its own text in a hole, {options}"), missing, move || its_own_text_in_a_hole(options))
+    }));
     run(tests)
 }
 
@@ -62,8 +71,7 @@ fn program(name: &str) -> String {
 
 /// With comments.
 fn lines() -> usize {
-    let text = |name: &str| std::fs::read_to_string(BINDER.replace(".c", name)).expect("the binder");
-    text(".c").lines().count() + text(".h").lines().count()
+    std::fs::read_to_string(BINDER).expect("the binder").lines().count()
 }
 
 /// No function and no variable of anybody else's, no memory of its own that changes, and no register but the general ones.
@@ -228,11 +236,99 @@ fn in_libinvars_place(compiler: &'static str, how: &'static str) {
         }
         facts["binder"].clone()
     };
-    let alone = run(&mut command(&built.0));
-    let bound = alone.strip_prefix("0 ").and_then(|said| said.strip_suffix(" bound, 0 left, detail 0"));
-    assert!(bound.is_some_and(|bound| bound.parse::<u32>().unwrap() >= 9), "{alone}");
+    for (thread, in_place) in [(false, false), (true, false), (false, true)] {
+        let variables = [(thread, "WITH_A_THREAD"), (in_place, "IN_PLACE")];
+        let variables = variables.into_iter().filter_map(|(is_set, name)| is_set.then_some((name, "")));
+        let said = run(command(&built.0).envs(variables));
+        let bound = said.strip_prefix("0 ").and_then(|said| said.strip_suffix(" bound, 0 left, detail 0"));
+        assert!(bound.is_some_and(|bound| bound.parse::<u32>().unwrap() >= 9), "{said}");
+    }
     // Keys are decided all the same.
-    assert_eq!(run(command(&built.0).env("WITH_A_THREAD", "")), "3 0 bound, 0 left, detail 2");
+    let left = run(command(&built.0).env("WITH_A_THREAD", "").env("IN_PLACE", ""));
+    assert!(left.starts_with("3 0 bound, ") && left.ends_with(" left, detail 2"), "{left}");
+}
+
+/// A library of 1,200 sites, bound while three threads go through its functions: each call gives what one value of the key gives,
+/// none goes back to the value before, each that begins after binding has the new one, and no request is left behind.
+fn beside_threads() {
+    let [library, host] = ["busy.so", "beside-threads"].map(Temporary::path);
+    must(binder_compiler("cc -O2 -shared -fPIC").args([&*program("busy.c"), "-o"]).arg(&library.0));
+    let sources = [&*program("beside_threads.c"), BINDER, "-o"];
+    must(binder_compiler("cc -O2 -rdynamic -pthread").args(sources).arg(&host.0));
+    for (writers, used) in [("7", "1"), ("2", "2")] {
+        for (busy, slice) in [(0, 0), (0, 1), (1, 0), (1, 1), (1, 1), (1, 1)] {
+            let values = [busy, slice].map(|value: u8| value.to_string());
+            let facts = facts(&must(command(&host.0).arg(&library.0).arg(writers).args(values)).stdout);
+            let expected = [("binder", "0"), ("writers", used), ("functions", "400"), ("bound", "1200"), ("left", "0")];
+            for (name, value) in expected.into_iter().chain(["wrong", "back", "asked"].map(|name| (name, "0"))) {
+                assert_eq!(facts[name], value, "writers {writers}, busy {busy}, slice {slice}: {name} in {facts:?}");
+            }
+            // Calls were made before it was bound, and after.
+            let calls = |name: &str| facts[name].parse::<u64>().unwrap() > 400;
+            assert_eq!((calls("off"), calls("on")), (true, busy == 1), "{facts:?}");
+        }
+    }
+    // In place it would not be right.
+    let in_place = facts(&must(command(&host.0).arg(&library.0).args(["4", "1", "1"])).stdout);
+    assert_eq!([&in_place["binder"], &in_place["bound"], &in_place["wrong"]], ["3", "0", "0"], "{in_place:?}");
+}
+
+/// What is exchanged is the module's own file, and what somebody has changed in the text stays: a memfd would not do for that.
+fn odd_text() {
+    let [library, host, short] = ["odd.so", "odd-text", "odd-short.so"].map(Temporary::path);
+    must(binder_compiler("cc -O2 -shared -fPIC").args([&*program("busy.c"), "-o"]).arg(&library.0));
+    must(binder_compiler("cc -O2 -rdynamic").args([&*program("odd_text.c"), BINDER, "-o"]).arg(&host.0));
+    // The same program headers, and nothing behind them.
+    std::fs::write(&short.0, &std::fs::read(&library.0).unwrap()[..4096]).unwrap();
+    let path = |file: &Temporary| file.0.to_str().unwrap().to_owned();
+    let [own, other, short] = [path(&library), path(&host), path(&short)];
+    let cases: [(&'static [Refused], &str, &str, bool, &str); 17] = [
+        (&[], "3", &own, false, "0 0 by 1"),
+        (&[], "3", &other, false, "10 0 by 0"),
+        (&[], "3", &short, false, "10 0 by 0"),
+        (&[], "7", &other, false, "0 0 by 4"),
+        (&[], "3", "/nowhere/at/all", false, "5 2 by 0"),
+        (&[], "7", "/nowhere/at/all", false, "0 0 by 4"),
+        (&[], "3", "", false, "1 0 by 0"),
+        (&[], "7", "", false, "0 0 by 4"),
+        (&[], "1", &own, true, "0 0 by 1"),
+        (&[], "2", &own, true, "11 0 by 0"),
+        (&[], "3", &own, true, "0 0 by 1"),
+        (&[], "6", &own, true, "0 0 by 4"),
+        (&[Refused::ExecGain], "3", &own, false, "0 0 by 2"),
+        (&[Refused::ExecGain, Refused::Memfd], "3", &own, false, "5 13 by 0"),
+        (&[Refused::Mremap], "3", &own, false, "5 1 by 0"),
+        (&[Refused::Mremap], "2", &own, false, "5 1 by 0"),
+        (&[Refused::Mremap], "7", &own, false, "0 0 by 4"),
+    ];
+    for (refused, writers, path, is_changed, came) in cases {
+        let mut run = command(&host.0);
+        run.arg(&library.0).args([writers, path]).args(is_changed.then_some("change"));
+        refuse(&mut run, refused);
+        let facts = facts(&must(&mut run).stdout);
+        let case = format!("{refused:?} {writers} {path} {is_changed}: {facts:?}");
+        assert_eq!(format!("{} by {}", facts["binder"], facts["writers"]), came, "{case}");
+        assert_eq!((&*facts["wrong"], &*facts["mapped"]), ("0", "as before"), "{case}");
+        assert_eq!(facts["spare"], if is_changed { "a breakpoint" } else { "as it was" }, "{case}");
+        // Where it has no writer it does not look at the sites.
+        let is_bound = !came.ends_with(" by 0");
+        let left = if is_bound || came.starts_with("1 ") { "0" } else { "1200" };
+        assert_eq!([&facts["bound"], &facts["left"]], [if is_bound { "1200" } else { "0" }, left], "{case}");
+    }
+}
+
+/// A program that binds itself: what exchanges its pages is in them.
+fn its_own_text_in_a_hole(options: &'static str) {
+    let built = Temporary::path("hole");
+    let mut cc = binder_compiler(&format!("cc {options} -static"));
+    // Sites before the binder and behind it.
+    let sources = [&*program("keys.c"), &program("load.c"), BINDER, &program("elsewhere.c")];
+    must(cc.args(sources).arg("-o").arg(&built.0));
+    let (said, holes) = output_with_holes(&mut command(&built.0));
+    let facts = facts(said.as_bytes());
+    assert_eq!((holes, &*facts["times"], &*facts["sections"]), (1, "21", "34"), "{facts:?}");
+    let came = &facts["binder"];
+    assert!(came.starts_with("5 0 bound, ") && came.ends_with(" left, detail 12"), "{came}");
 }
 
 /// Value and origin of a key whose probe gives 2, beside others of its name (`tests/programs/c/lowest.c`).
@@ -265,7 +361,7 @@ fn a_runtime_leaves_what_it_bound() {
     assert_eq!(tale.errors, "", "who bound nothing has nothing to report at load");
     // What nobody bound, it binds.
     let own = tale_of_the_runtime(&program);
-    assert!(own.contains(" bound by mem in "), "{own}");
+    assert!(own.contains(" bound by swap in "), "{own}");
 }
 
 fn tale_of_the_runtime(program: &std::path::Path) -> String {

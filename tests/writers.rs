@@ -3,6 +3,7 @@
 
 mod common;
 
+use common::hole::{no_holes, output_with_holes};
 use common::refuse::{Refused, cannot_refuse, refuse};
 use common::{Build, Tale, bound_in_c, command, output, run, sites, tale, with_either_binder};
 use libtest_mimic::Trial;
@@ -49,7 +50,11 @@ fn main() -> ExitCode {
     let traced = sites().or_else(cannot_trace);
     let traced = with_either_binder("signals wait while mprotect writes", traced, signals_wait);
     let many = with_either_binder("many sites, each way", sites(), many_sites);
-    run(cases.chain([many, unknown, kept, traced].into_iter().flatten()))
+    let holes = ["swap", "memfd"].map(|writer| {
+        let name = format!("{writer}, mremap leaves a hole");
+        with_either_binder(&name, sites().or_else(no_holes), move || a_hole_is_closed(writer))
+    });
+    run(cases.chain([many, unknown, kept, traced].into_iter().flatten()).chain(holes.into_iter().flatten()))
 }
 
 /// Everything is bound, and the system does not take the right to write back.
@@ -81,6 +86,22 @@ fn text_that_stays_writable() {
         assert_eq!(code, Some(invar::EXIT_REQUIRED));
         assert!(errors.ends_with(&format!(" of {sites} sites are bound; {WHY}\n")), "{errors}");
     }
+}
+
+/// The text comes back before anybody executes it, as it is in the file; in Rust, the code that exchanges pages was in it.
+fn a_hole_is_closed(writer: &str) {
+    let plain = tale(&mut command(Build::release().program("story")));
+    let mut story = command(Build::release().program("story"));
+    let (said, holes) = output_with_holes(story.env("INVAR_WRITER", writer));
+    assert!(holes > 0, "nothing was moved");
+    let tale = Tale::read(&said, String::new());
+    assert!(tale.ended);
+    tale.assert_consistent();
+    assert_eq!(tale.results, plain.results);
+    assert_eq!(tale.choices(), plain.choices());
+    tale.program().assert_checked();
+    assert!(tale.differs.is_empty(), "{:?}", tale.differs);
+    assert_eq!(tale.program().reason, "every writer was refused, the first with errno 12");
 }
 
 /// Why nobody can be traced here, from a try.

@@ -12,24 +12,25 @@ typedef volatile uint64_t __attribute__((may_alias)) word;
 __extension__ typedef unsigned __int128 code;	/* the first byte of a site is the lowest */
 static const struct invar_verdict blank;
 enum { PT_LOAD = 1, PT_NOTE = 4, PT_GNU_STACK = 0x6474e551, PT_GNU_RELRO = 0x6474e552, PF_X = 1, PF_W = 2, PF_R = 4, SEALED = 2, PROVES = 1, SLICE = 2, SYMBOL = 4, TIMESLICE = 8, OWN = 16 };
-enum { BRANCH = 1, SLICE_ENTER = 2, SLICE_LEAVE = 3, SETTING = 1, THREADS = 3, THREADS_UNKNOWN = 4, REFUSED = 5, WRITABLE = 6, REWRITTEN = 7, EIO = 5, EINTR = 4 };
+enum { BRANCH = 1, SLICE_ENTER = 2, SLICE_LEAVE = 3, EIO = 5, EINTR = 4, EINVAL = 22 };
+enum { SETTING = 1, THREADS = 3, THREADS_UNKNOWN = 4, REFUSED = 5, WRITABLE = 6, REWRITTEN = 7, OTHER_FILE = 10, CHANGED = 11 };
+#define WHY(reason, detail) (-((long)(reason) << 32 | (long)(detail)))	/* what writers give in the place of a negative error number */
 #define MAGIC 0x0a0d7261766e6989	/* 89, invar, CR, LF */
 #define EACH_HEADER(h, m) for (const struct header *h = (m)->headers, *h##_end = h + (m)->count; h < h##_end; h++)
 
-static long call(long number, long a, long b, long c, long d, long e)
+static long call(long number, long a, long b, long c, long d, long e, long f)
 {
-	register long r10 __asm__("r10") = d, r8 __asm__("r8") = e;
+	register long r10 __asm__("r10") = d, r8 __asm__("r8") = e, r9 __asm__("r9") = f;
 	long result = -EINTR;
 	while (result == -EINTR)
-		__asm__ volatile("syscall" : "=a"(result) : "0"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8) : "rcx", "r11", "memory");
+		__asm__ volatile("syscall" : "=a"(result) : "0"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9) : "rcx", "r11", "memory");
 	return result;
 }
 
 /* Volatile, here and below, so that no compiler makes a call of a loop. */
 static int same(const volatile void *memory, const void *bytes, size_t length)
 {
-	while (length && ((const volatile uint8_t *)memory)[length - 1] == ((const uint8_t *)bytes)[length - 1])
-		length--;
+	while (length && ((const volatile uint8_t *)memory)[length - 1] == ((const uint8_t *)bytes)[length - 1]) length--;
 	return length == 0;
 }
 
@@ -39,10 +40,8 @@ static uint32_t holds(const struct invar_module *m, uintptr_t at, uint64_t lengt
 	uint32_t found = 0;
 	EACH_HEADER(h, m) {
 		uint64_t from = at - (m->base + h->vaddr);
-		if (h->type == PT_LOAD && (h->flags & flags) == flags && from <= h->memsz && length <= h->memsz - from)
-			found = h->flags;
-		if (h->type == PT_GNU_RELRO && flags & PF_W && (from < h->memsz || -from < length))
-			return 0;
+		if (h->type == PT_LOAD && (h->flags & flags) == flags && from <= h->memsz && length <= h->memsz - from) found = h->flags;
+		if (h->type == PT_GNU_RELRO && flags & PF_W && (from < h->memsz || -from < length)) return 0;
 	}
 	return found;
 }
@@ -127,18 +126,18 @@ static int is_key(const struct invar_module *m, const struct invar_key_record *k
 	    !holds(m, invar_at(&k->probe), 1, PF_X) || invar_at(&k->state) % 8 || !holds(m, invar_at(&k->state), 256, PF_R | PF_W))
 		return 0;
 	for (at = 0; at < k->names_length; ends += names[at++] == 0)
-		if (names[at] && (names[at] < '!' || names[at] > '~'))
-			return 0;
+		if (names[at] && (names[at] < '!' || names[at] > '~')) return 0;
 	return ends == k->values + 1u && names[at - 1] == 0;
 }
 
-static int has_name(const struct invar_key_record *k, const char *name)
+/* Whether a name is this one; or how it goes on, if it begins with this. */
+static const char *behind(const char *name, const char *with)
 {
-	const char *own = names_of(k);
-	for (; *own && *own == *name; name++)
-		own++;
-	return *own == *name;
+	for (; *with && *name == *with; name++) with++;
+	return *with ? 0 : name;
 }
+static int is_name(const char *name, const char *other) { return (name = behind(name, other)) && !*name; }
+static int is_reserved(const char *name) { return is_name(name, "slice") || behind(name, "slice.") || behind(name, "cpu."); }
 
 /* The key of this name that somebody has sealed with a value up to this: in this module, else in the first of the others. Only keys of
  * the runtime's own can have the name of one, and no key that of a symbol. A time slice key of ours that failed may have lacked a probe. */
@@ -149,23 +148,11 @@ static const struct invar_key_record *others(const struct invar_module *m, const
 	for (const struct invar_module *o = m; o; o = *ours ? m->modules : o->next, *ours = 0)
 		if (find_tables(o, &t) && (*ours || t.outcome != m->outcome))
 			for (const struct invar_key_record *of = t.keys; of < t.keys + t.keys_count; of++)
-				if (is_key(o, of) && status_of(of) == SEALED && state_of(of)->value <= limit && has_name(of, names_of(k)) &&
+				if (is_key(o, of) && status_of(of) == SEALED && state_of(of)->value <= limit && is_name(names_of(of), names_of(k)) &&
 				    !(*ours && k->flags & TIMESLICE && state_of(of)->origin == INVAR_ORIGIN_FAILED) &&
 				    (!((k->flags | of->flags) & (OWN | SYMBOL)) || !((k->flags ^ of->flags) & ~PROVES)))
 					return of;
 	return 0;
-}
-
-static int begins(const char *name, const char *with)
-{
-	while (*with && *name == *with)
-		name++, with++;
-	return !*with;
-}
-
-static int is_reserved(const char *name)
-{
-	return (begins(name, "slice") && (!name[5] || name[5] == '.')) || begins(name, "cpu.");
 }
 
 /* The outcome's number for a distance, and the distance for a number: 0, as which memory begins, is no place. */
@@ -181,24 +168,20 @@ static int is_request(uint32_t request)
 /* From this word on; data and evidence begin with the second. */
 static void copy(struct invar_verdict *to, const struct invar_verdict *from, unsigned word_number)
 {
-	for (; word_number < sizeof *to / sizeof(word); word_number++)
-		((word *)to)[word_number] = ((const word *)from)[word_number];
+	for (; word_number < sizeof *to / sizeof(word); word_number++) ((word *)to)[word_number] = ((const word *)from)[word_number];
 }
 
 /* What a key of ours has from a sealed one of its name, as it is if that is ours too; or why it cannot have it. */
 static const char *adopt(struct invar_verdict *to, const struct invar_key_record *k, const struct invar_key_record *from, int ours)
 {
 	const struct invar_verdict *theirs = state_of(from);
-	if ((k->flags ^ from->flags) & ~PROVES)
-		return "a key of this name and another sort has been decided";
+	if ((k->flags ^ from->flags) & ~PROVES) return "a key of this name and another sort has been decided";
 	if (k->names_length != from->names_length || !same(names_of(k), names_of(from), k->names_length) || theirs->value >= k->values)
 		return "a key of this name with other values has been decided";
-	if (theirs->origin > INVAR_ORIGIN_FORCED || (theirs->origin == INVAR_ORIGIN_FAILED && theirs->value) ||
-	    (theirs->origin == INVAR_ORIGIN_FORCED && !(k->flags & TIMESLICE)))
+	if (theirs->origin > INVAR_ORIGIN_FORCED || (theirs->origin == INVAR_ORIGIN_FAILED && theirs->value) || (theirs->origin == INVAR_ORIGIN_FORCED && !(k->flags & TIMESLICE)))
 		return "another module's verdict is none";
 	copy(to, theirs, 0);
-	if (!ours && theirs->origin != INVAR_ORIGIN_FORCED)
-		to->origin = INVAR_ORIGIN_ADOPTED;
+	if (!ours && theirs->origin != INVAR_ORIGIN_FORCED) to->origin = INVAR_ORIGIN_ADOPTED;
 	return 0;
 }
 
@@ -220,13 +203,11 @@ static void decide(const struct invar_module *m, const struct own *own, const st
 		(m->decide ? m->decide : (invar_decider)invar_at(&k->probe))(&verdict, k);
 		why = verdict.value < k->values ? 0 : "the probe's value is none that the key has";
 		verdict.origin = verdict.origin && !m->decide ? INVAR_ORIGIN_FAILED : verdict.origin;	/* a probe has no other to give */
-		if (verdict.origin == INVAR_ORIGIN_FAILED)
-			verdict.value = 0;
+		if (verdict.origin == INVAR_ORIGIN_FAILED) verdict.value = 0;
 		if (!(k->flags & (PROVES | SYMBOL)))	/* whoever sealed it meanwhile, as a library that the probe loaded, came first */
 			from = others(m, k, 255, &ours);
 	}
-	if (!why && from)
-		why = adopt(&verdict, k, from, ours);
+	if (!why && from) why = adopt(&verdict, k, from, ours);
 	else if (k->flags & PROVES)	/* of a fact the lowest verdict counts */
 		for (unsigned below = verdict.value + 1u; !why && below && (from = others(m, k, (uint8_t)(below - 1), &ours)); below = verdict.value)
 			why = adopt(&verdict, k, from, ours);
@@ -243,8 +224,7 @@ static void decide(const struct invar_module *m, const struct own *own, const st
 	__atomic_store_n(&state->status, SEALED, __ATOMIC_RELEASE);
 }
 
-/* By a displacement of this many bits. */
-static int reaches(uintptr_t from, uintptr_t to, unsigned bits) { return (to - from + (1ULL << (bits - 1))) >> bits == 0; }
+static int reaches(uintptr_t from, uintptr_t to, unsigned bits) { return (to - from + (1ULL << (bits - 1))) >> bits == 0; }	/* by a displacement */
 
 /* Both forms of a record's site, for a key that has this value; 0 if there are none. */
 static int forms(const struct site_record *r, uint8_t value, uint32_t request, code *checked, code *bound)
@@ -260,65 +240,114 @@ static int forms(const struct site_record *r, uint8_t value, uint32_t request, c
 	*checked = (0x406666 >> 8 * (3 - prefixes)) | (0x3d80 | (code)(uint32_t)(state - at - first) << 16 | (code)r->value << 48) << 8 * prefixes | JUMP(0x75, 0x850f);
 	if (value == r->value)
 		*bound = (r->kind == BRANCH ? 0x801f0f40 : (0x6666 >> 8 * (3 - prefixes)) | 0x841f0fULL << 8 * (prefixes - 1)) | nop << 8 * first;
-	else if (r->kind == BRANCH)
-		*bound = 0xe940 | (code)(uint32_t)(target - at - 6) << 16 | (code)0x9066 << 48 | JUMP(0xeb, 0xe940);
-	else if (r->kind == SLICE_ENTER)
-		*bound = 0x2504c66466 | where | (code)1 << 72 | nop << 8 * first;
+	else if (r->kind == BRANCH) *bound = 0xe940 | (code)(uint32_t)(target - at - 6) << 16 | (code)0x9066 << 48 | JUMP(0xeb, 0xe940);
+	else if (r->kind == SLICE_ENTER) *bound = 0x2504c66466 | where | (code)1 << 72 | nop << 8 * first;
 	else
 		*bound = 0x252cd06466 | where | JUMP(0x73, 0x830f);
 	return r->kind == BRANCH || value == r->value || request;
 }
 
-/* Writes a site's code; 0, or a negative error number; in *left one with which the page stays writable. It stays executable
- * meanwhile: it may be the one that runs. */
-static long write_code(unsigned writer, long file, uintptr_t at, const code *bytes, unsigned length, uint32_t flags, long *left)
+struct run { const struct header *segment; uintptr_t first, last; long size, offset; };	/* text from the first to the last page with sites */
+enum { FIND, TOUCH, STORE, COUNT };
+
+/* Goes through a segment's sites: finds their pages; or, so far behind the text, writes to these, binds what is in checked form, or counts. */
+static void each_site(const struct invar_module *m, const struct tables *t, struct run *run, int what, uintptr_t delta)
 {
-	long page = (long)(at & ~4095UL), size = (long)at + length - page, protection = flags >> 2 | (flags & PF_W) | (flags & PF_X) << 2;
-	long error = writer == INVAR_WRITER_MEM ? call(18 /* pwrite64 */, file, (long)bytes, length, (long)at, 0)
-						: call(10 /* mprotect */, page, size, 7, 0, 0);
-	if (writer == INVAR_WRITER_MEM)
-		return error == length ? 0 : error < 0 ? error : -EIO;
-	for (unsigned byte = 0; !error && byte < length; byte++)
-		((volatile uint8_t *)at)[byte] = ((const uint8_t *)bytes)[byte];
-	long restored = error ? 0 : call(10, page, size, protection, 0, 0);
-	if (restored && (restored = call(10, page, size, protection, 0, 0)))	/* memory may have been short */
-		*left = restored;
-	return error;
+	const struct invar_key_record *end = t->keys + t->keys_count, *k = end;
+	for (const struct site_record *r = t->sites; r < t->sites + t->sites_count; r++) {
+		uintptr_t at = invar_at(&r->site), state = invar_at(&r->state), from = at - (m->base + run->segment->vaddr);
+		volatile uint8_t *bytes = (volatile uint8_t *)(at + delta);
+		code checked, bound;
+		if (r->length < 10 || r->length > 16 || from > run->segment->filesz || r->length > run->segment->filesz - from) continue;
+		run->first = at < run->first ? at & ~4095UL : run->first;
+		run->last = at + r->length > run->last ? (at + r->length + 4095) & ~4095UL : run->last;
+		if (what == TOUCH) __asm__ volatile("lock orb $0, %0\n\tlock orb $0, %1" : "+m"(bytes[0]), "+m"(bytes[r->length - 1]));
+		if (k == end || invar_at(&k->state) != state)	/* most sites have the key of the one before */
+			for (k = t->keys; k < end && (invar_at(&k->state) != state || !is_key(m, k));) k++;
+		if (what < STORE || !holds(m, invar_at(&r->target), 1, PF_X) || k == end || status_of(k) != SEALED ||
+		    r->flags || r->kind < BRANCH || r->kind > SLICE_LEAVE || (r->kind != BRANCH && (!(k->flags & SLICE) || r->value)) ||
+		    !forms(r, state_of(k)->value, t->outcome->request, &checked, &bound)) continue;
+		if (what == COUNT) *(same(bytes, &bound, r->length) ? &t->outcome->bound : &t->outcome->left) += 1;
+		for (unsigned byte = what == STORE && same(bytes, &checked, r->length) ? 0 : r->length; byte < r->length; byte++) bytes[byte] = ((const uint8_t *)&bound)[byte];
+	}
 }
 
-/* Binds what this writer can, and counts; 0, or a negative error number. */
-static long pass(const struct invar_module *m, const struct tables *t, unsigned writer)
+/* Whether the file has the module's program headers, and the whole segment: pages that a file lacks kill who touches them. */
+static int is_from(const struct invar_module *m, const struct header *segment, long file)
 {
-	long file = writer == INVAR_WRITER_MPROTECT ? -1 : call(257 /* openat */, 0, (long)"/proc/self/mem", 02000002 /* O_RDWR | O_CLOEXEC */, 0, 0);
-	long error = file < 0 && writer == INVAR_WRITER_MEM ? file : 0, left = 0;
+	struct header there[32];
+	uint64_t elf[8];	/* e_phoff is the fifth, and the last begins with e_phnum */
+	long size = m->count > 32 ? 0 : (long)(m->count * sizeof *there);
+	return call(17 /* pread64 */, file, (long)elf, 64, 0, 0, 0) == 64 && (uint16_t)elf[7] == m->count &&
+	       call(17, file, (long)there, size, (long)elf[4], 0, 0) == size && size && same(m->headers, there, (size_t)size) &&
+	       call(8 /* lseek */, file, 0, 2 /* SEEK_END */, 0, 0, 0) >= (long)(segment->offset + segment->filesz);
+}
+
+/* Executable pages with these bytes, of a file in memory that nobody can change any more. */
+static long memfd(long bytes, long size)
+{
+	long file = call(319 /* memfd_create */, (long)"invar", 0x13 /* CLOEXEC | ALLOW_SEALING | EXEC */, 0, 0, 0, 0);
+	file = file == -EINVAL ? call(319, (long)"invar", 3 /* before Linux 6.3 */, 0, 0, 0, 0) : file;
+	long pages = file < 0 ? file : call(1 /* write */, file, bytes, size, 0, 0, 0);
+	pages = pages < 0 ? pages : pages != size ? -EIO : call(72 /* fcntl */, file, 1033 /* F_ADD_SEALS */, 15 /* all four */, 0, 0, 0);
+	pages = pages ? pages : call(9 /* mmap */, 0, size, 5 /* READ | EXEC */, 2 /* PRIVATE */, file, 0);
+	call(3 /* close */, file, 0, 0, 0, 0, 0);
+	return pages;
+}
+
+/* Has executable pages take the place of a run, or unmaps them. mremap unmaps the text before its last step that can fail; then the file is
+ * mapped there again, unless text is there. So that code in the run can do both, it is 64 bytes for any address, executed elsewhere. */
+static long take_place(const struct run *run, long from, long file)
+{
+	long at, first = (long)run->first;
+	__asm__("leaq 1f(%%rip), %0\n\tjmp 3f\n\t.balign 64\n1:\tpushq %%rcx\n\tmovq %%r8, %%r9\n\tmovq %%rdx, %%r8\n\tmovq %%rsi, %%rdx\n\t"
+		"movl $3 /* MAYMOVE | FIXED */, %%r10d\n\tmovl $25 /* mremap */, %%eax\n\tsyscall\n\tpopq %%rcx\n\tcmpq %%r8, %%rax\n\tje 2f\n\t"
+		"pushq %%rax\n\tmovq %%r8, %%rdi\n\tmovl $5 /* READ | EXEC */, %%edx\n\tmovl $0x100002 /* PRIVATE | FIXED_NOREPLACE */, %%r10d\n\t"
+		"movq %%rcx, %%r8\n\tmovl $9 /* mmap */, %%eax\n\tsyscall\n\tpopq %%rax\n2:\tret\n\t.org 1b + 64, 0xcc\n3:" : "=r"(at));
+	long page = at & ~4095L, is_inside = page >= first && page < (long)run->last;
+	long there = is_inside ? call(9, 0, 4096, 5, 2, file, run->offset + page - first) : page, here = there + at - page, result = there;
+	if (there > 0)
+		result = !same((void *)here, (void *)at, 64) ? WHY(CHANGED, 0) : ((long (*)(long, long, long, long, long))here)(from, run->size, first, file, run->offset);
+	if (there > 0 && is_inside) call(11 /* munmap */, there, 4096, 0, 0, 0, 0);
+	if (result != first) call(11, from, run->size, 0, 0, 0, 0);
+	return result == first ? 0 : result;
+}
+
+/* The writers swap and memfd: the sites are bound in a private copy of the file's pages, which takes the text's place, or a memfd does. */
+static long exchange(const struct invar_module *m, const struct tables *t, struct run *run, int is_swap)
+{
+	long file = call(257 /* openat */, -100 /* AT_FDCWD */, (long)m->path, 02004000 /* CLOEXEC | NONBLOCK */, 0, 0, 0), is_changed = 0;
+	long copy = file < 0 ? file : run->segment->flags & PF_W ? WHY(CHANGED, 0) : !is_from(m, run->segment, file) ? WHY(OTHER_FILE, 0) :
+		    call(9, 0, run->size, 3 /* READ | WRITE */, 0x4002 /* PRIVATE | NORESERVE */, file, run->offset), pages = copy;
+	if (copy > 0) {
+		each_site(m, t, run, TOUCH, (uintptr_t)copy - run->first);	/* before they are read: the kernel would have to tell all CPUs */
+		for (word *text = (word *)run->first, *ours = (word *)copy; text < (word *)run->last; text++, ours++)
+			if (*ours != *text) *ours = *text, is_changed = 1;	/* a uprobe or a debugger did; in a memfd, a uprobe would kill */
+		each_site(m, t, run, STORE, (uintptr_t)copy - run->first);
+		pages = !is_swap ? is_changed ? WHY(CHANGED, 0) : memfd(copy, run->size) : call(10 /* mprotect */, copy, run->size, 5, 0, 0, 0);
+		if (!is_swap || pages) call(11, copy, run->size, 0, 0, 0, 0);
+		pages = pages < 0 ? pages : take_place(run, is_swap ? copy : pages, file);
+	}
+	call(3, file, 0, 0, 0, 0, 0);
+	return pages;
+}
+
+/* The writer mprotect: the text itself, which stays executable while it is writable, as this code may be in it. */
+static long write_in_place(const struct invar_module *m, const struct tables *t, struct run *run)
+{
+	uint32_t status[64], flags = run->segment->flags;	/* struct statx: links at 16; Linux, fs/proc/base.c, proc_task_getattr: two and the threads */
+	long error = m->one_thread ? 0 : call(332 /* statx */, 0, (long)"/proc/self/task", 0, 4 /* STATX_NLINK */, (long)status, 0);
+	long threads = m->one_thread ? 1 : error ? 0 : status[4] - 2L, first = (long)run->first, right = flags >> 2 | (flags & PF_W) | (flags & PF_X) << 2;
 	uint64_t all = ~0ULL, mask = 0;
-	const struct invar_key_record *end = t->keys + t->keys_count, *k = end;
-	t->outcome->bound = t->outcome->left = 0;
-	if (writer == INVAR_WRITER_MPROTECT)	/* a signal handler could meet half a site */
-		call(14 /* rt_sigprocmask */, 0 /* SIG_BLOCK */, (long)&all, (long)&mask, 8, 0);
-	for (const struct site_record *r = t->sites; !error && r < t->sites + t->sites_count; r++) {
-		uintptr_t at = invar_at(&r->site), state = invar_at(&r->state);
-		uint32_t flags = holds(m, at, r->length, PF_R | PF_X);
-		code checked, bound;
-		if (k == end || invar_at(&k->state) != state)	/* most sites have the key of the one before */
-			for (k = t->keys; k < end && (invar_at(&k->state) != state || !is_key(m, k));)
-				k++;
-		if (!flags || !holds(m, invar_at(&r->target), 1, PF_X) || k == end || status_of(k) != SEALED ||
-		    r->flags || r->kind < BRANCH || r->kind > SLICE_LEAVE || (r->kind != BRANCH && (!(k->flags & SLICE) || r->value)) ||
-		    !forms(r, state_of(k)->value, t->outcome->request, &checked, &bound))
-			continue;
-		if (same((void *)at, &checked, r->length) && !(error = write_code(writer, file, at, &bound, r->length, flags, &left)))
-			t->outcome->writers |= (uint8_t)writer;
-		*(same((void *)at, &bound, r->length) ? &t->outcome->bound : &t->outcome->left) += 1;
+	if (threads != 1) return threads ? WHY(THREADS, threads) : WHY(THREADS_UNKNOWN, -error);
+	call(14 /* rt_sigprocmask */, 0 /* SIG_BLOCK */, (long)&all, (long)&mask, 8, 0, 0);	/* a handler could meet half a site */
+	if (!(error = call(10, first, run->size, 7, 0, 0, 0))) {
+		each_site(m, t, run, STORE, 0);
+		__asm__ volatile("xorl %%eax, %%eax\n\tcpuid" : : : "rax", "rbx", "rcx", "rdx", "memory");	/* execute what was written */
+		if ((error = call(10, first, run->size, right, 0, 0, 0)) && (error = call(10, first, run->size, right, 0, 0, 0)))
+			error = WHY(WRITABLE, -error);	/* twice: memory may have been short */
 	}
-	if (writer == INVAR_WRITER_MPROTECT)
-		call(14, 2 /* SIG_SETMASK */, (long)&mask, 0, 8, 0);
-	else
-		call(3 /* close */, file, 0, 0, 0, 0);
-	if (left) {
-		t->outcome->reason = WRITABLE;
-		t->outcome->detail = (uint32_t)-left;
-	}
+	call(14, 2 /* SIG_SETMASK */, (long)&mask, 0, 8, 0, 0);
 	return error;
 }
 
@@ -326,29 +355,34 @@ int invar_bind(struct invar_module *m)
 {
 	struct tables t;
 	m->outcome = find_tables(m, &t) ? t.outcome : 0;
-	if (!m->outcome || __atomic_load_n(&t.outcome->phase, __ATOMIC_ACQUIRE))
-		return m->outcome ? INVAR_BOUND_EARLIER : INVAR_NO_TABLES;
+	if (!m->outcome || __atomic_load_n(&t.outcome->phase, __ATOMIC_ACQUIRE)) return m->outcome ? INVAR_BOUND_EARLIER : INVAR_NO_TABLES;
 	t.outcome->request = m->spare_request ? place((uint32_t)m->spare_request) : 0;
 	for (unsigned turn = 0; turn < 4; turn++)	/* first what says where requests go, last what is about others */
 		for (const struct invar_key_record *k = t.keys; k < t.keys + t.keys_count; k++) {
-			if (!is_key(m, k) || turn != (k->flags & SYMBOL ? 3u : k->flags & TIMESLICE ? 0u : k->flags & OWN ? 1u : 2u))
-				continue;
+			if (!is_key(m, k) || turn != (k->flags & SYMBOL ? 3u : k->flags & TIMESLICE ? 0u : k->flags & OWN ? 1u : 2u)) continue;
 			decide(m, t.own, k, t.outcome->request);
 			if (!turn && status_of(k) == SEALED && state_of(k)->value)
 				t.outcome->request = place((uint32_t)state_of(k)->data + 28);
 		}
-	uint32_t status[64];	/* struct statx: number of links at 16; Linux, fs/proc/base.c, proc_task_getattr: two and the threads */
-	long error = m->one_thread ? 0 : call(332 /* statx */, 0, (long)"/proc/self/task", 0, 4 /* STATX_NLINK */, (long)status);
-	uint32_t threads = m->one_thread ? 1 : error ? 0 : status[4] - 2;
-	uint8_t reason = !t.sites_count ? 0 : !m->writers ? SETTING : is_rewritten(m, t.own) ? REWRITTEN : !threads ? THREADS_UNKNOWN : threads > 1 ? THREADS : REFUSED;
-	for (unsigned writer = INVAR_WRITER_MEM; reason == REFUSED && writer <= INVAR_WRITER_MPROTECT; writer++)
-		if (m->writers & writer && !(error = pass(m, &t, writer)))
-			reason = 0;
-	__asm__ volatile("xorl %%eax, %%eax\n\tcpuid" : : : "rax", "rbx", "rcx", "rdx", "memory");	/* execute what was written */
-	if (reason) {
-		t.outcome->reason = reason;
-		t.outcome->detail = reason == THREADS ? threads : reason == THREADS_UNKNOWN || reason == REFUSED ? (uint32_t)-error : 0;
+	unsigned writers = m->path ? m->writers : m->writers & INVAR_WRITER_MPROTECT;
+	long objection = !t.sites_count ? 0 : !writers ? WHY(SETTING, 0) : is_rewritten(m, t.own) ? WHY(REWRITTEN, 0) : 0, why = objection;
+	EACH_HEADER(h, m) {	/* by the first writer that can; else the first one's refusal counts, since the others can do less */
+		struct run run = { .segment = h, .first = ~0UL };
+		long first = 0, now = 1;
+		if (objection || h->type != PT_LOAD || (h->flags & (PF_R | PF_X)) != (PF_R | PF_X)) continue;
+		each_site(m, &t, &run, FIND, 0);
+		run.size = (long)(run.last - run.first), run.offset = (long)(h->offset + run.first - (m->base + h->vaddr));
+		for (unsigned writer = run.last ? INVAR_WRITER_SWAP : 8; now && writer <= INVAR_WRITER_MPROTECT; writer *= 2) {
+			if (!(writers & writer)) continue;
+			now = writer == INVAR_WRITER_MPROTECT ? write_in_place(m, &t, &run) : exchange(m, &t, &run, writer == INVAR_WRITER_SWAP);
+			if (!now || -now >> 32 == WRITABLE) t.outcome->writers |= (uint8_t)writer, first = now;
+			first = first ? first : now;
+		}
+		each_site(m, &t, &run, COUNT, 0);
+		why = why ? why : first;
 	}
+	t.outcome->reason = (uint8_t)(-why >> 32 ? -why >> 32 : why ? REFUSED : 0);
+	t.outcome->detail = (uint32_t)-why;
 	__atomic_store_n(&t.outcome->phase, 1, __ATOMIC_RELEASE);
-	return reason;
+	return t.outcome->reason;
 }

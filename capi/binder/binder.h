@@ -24,18 +24,18 @@ struct invar_module {
 	uintptr_t base;			/* what the loader added to the file's addresses */
 	const void *headers;		/* program headers, Elf64_Phdr, and how many */
 	size_t count;
+	const char *path;		/* the file that it is mapped from; null: as if only INVAR_WRITER_MPROTECT could be used */
 	const struct invar_module *next;	/* in a list of the process's modules, in the loader's order, */
-	const struct invar_module *modules;	/* which begins here; null: no others. Of them, the four fields above are enough */
+	const struct invar_module *modules;	/* which begins here; null: no others. Of them, base, headers, count and next are enough */
 	unsigned writers;		/* that may be used: INVAR_WRITER_; none: sites stay checked */
 	int one_thread;			/* not 0: there is no other thread, as the caller vouches; 0: the kernel is asked */
 	int32_t spare_request;		/* without the time slice key: two bytes to write in every thread, from its pointer; 0: none */
 	invar_decider decide;		/* in the place of all records' probes; null: they are called */
 	const struct invar_outcome *outcome;	/* set; null if there are no tables */
 };
-enum { INVAR_WRITER_MEM = 1, INVAR_WRITER_MPROTECT = 2, INVAR_NO_TABLES = 6, INVAR_BOUND_EARLIER = 7 };
+enum { INVAR_WRITER_SWAP = 1, INVAR_WRITER_MEMFD = 2, INVAR_WRITER_MPROTECT = 4, INVAR_NO_TABLES = 254, INVAR_BOUND_EARLIER = 255 };
 
-/* Decides the module's keys and binds its sites. 0, or why sites are left checked: the outcome's reason, or one of the last two above. */
+/* Decides the module's keys and binds its sites. 0, or the outcome's reason, or one of the last two above. */
 int invar_bind(struct invar_module *);
-/* Where a distance leads. */
-static inline uintptr_t invar_at(const int32_t *field) { return (uintptr_t)field + (uintptr_t)(intptr_t)*field; }
+static inline uintptr_t invar_at(const int32_t *field) { return (uintptr_t)field + (uintptr_t)(intptr_t)*field; } /* where a distance leads */
 #endif

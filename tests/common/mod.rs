@@ -6,6 +6,7 @@
 
 pub mod c;
 pub mod elf;
+pub mod hole;
 pub mod pairs;
 pub mod probed;
 pub mod refuse;
@@ -548,7 +549,7 @@ pub struct BoundSite {
 }
 
 impl Tale {
-    fn read(text: &str, errors: String) -> Self {
+    pub fn read(text: &str, errors: String) -> Self {
         let mut tale = Self { errors, ..Self::default() };
         for line in text.lines() {
             let fields: Vec<&str> = line.split('\t').collect();

@@ -184,7 +184,7 @@ __attribute__((noreturn, used)) static void start(const long *stack)
 {
 	/* argc, the arguments and a null, the environment and a null, the auxiliary vector. */
 	const long argc = stack[0], *entry = stack + argc + 2;
-	struct invar_module module = { .base = 0 /* not relocated */, .writers = INVAR_WRITER_MEM | INVAR_WRITER_MPROTECT, .one_thread = 1 };
+	struct invar_module module = { .base = 0 /* not relocated */, .writers = INVAR_WRITER_SWAP | INVAR_WRITER_MEMFD | INVAR_WRITER_MPROTECT, .one_thread = 1 };
 	long thread_pointer = 0;
 	unsigned at;
 
@@ -195,6 +195,8 @@ __attribute__((noreturn, used)) static void start(const long *stack)
 			module.headers = (const void *)entry[1];
 		else if (entry[0] == 5 /* AT_PHNUM */)
 			module.count = (size_t)entry[1];
+		else if (entry[0] == 31 /* AT_EXECFN */)
+			module.path = (const char *)entry[1];
 		else if (entry[0] == 27 /* AT_RSEQ_FEATURE_SIZE */ && entry[1] >= 33)
 			has_slices = 1;
 	has_slices = has_slices && enrol(threads);

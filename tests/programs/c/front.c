@@ -74,6 +74,8 @@ static int list(struct dl_phdr_info *info, size_t size, void *unused)
 	module->base = info->dlpi_addr;
 	module->headers = info->dlpi_phdr;
 	module->count = info->dlpi_phnum;
+	/* The program has no name in the loader's list. */
+	module->path = *info->dlpi_name ? info->dlpi_name : "/proc/self/exe";
 	if (count++)
 		module[-1].next = module;
 	return 0;
@@ -83,7 +85,7 @@ static int list(struct dl_phdr_info *info, size_t size, void *unused)
 __attribute__((constructor)) static void bind_all(int argc, char **argv, char **variables)
 {
 	const char *writer;
-	unsigned writers = INVAR_WRITER_MEM | INVAR_WRITER_MPROTECT;
+	unsigned writers = INVAR_WRITER_SWAP | INVAR_WRITER_MEMFD | INVAR_WRITER_MPROTECT;
 	size_t at;
 
 	(void)argc, (void)argv;
@@ -91,8 +93,10 @@ __attribute__((constructor)) static void bind_all(int argc, char **argv, char **
 	writer = setting("INVAR_WRITER");
 	if (!strcmp(writer, "off") || !strcmp(setting("INVAR"), "off"))
 		writers = 0;
-	else if (!strcmp(writer, "mem"))
-		writers = INVAR_WRITER_MEM;
+	else if (!strcmp(writer, "swap"))
+		writers = INVAR_WRITER_SWAP;
+	else if (!strcmp(writer, "memfd"))
+		writers = INVAR_WRITER_MEMFD;
 	else if (!strcmp(writer, "mprotect"))
 		writers = INVAR_WRITER_MPROTECT;
 	dl_iterate_phdr(list, NULL);

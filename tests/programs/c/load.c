@@ -1,4 +1,5 @@
-/* The binder in C in the place of libinvar: what the header's constructors call. Says what came of it. */
+/* The binder in C in the place of libinvar: what the header's constructors call. Says what came of it. With the variable WITH_A_THREAD it
+ * has another thread beside it, and with IN_PLACE the writer mprotect only. */
 #define _GNU_SOURCE
 #define INVAR_PORTABLE /* no sites in here */
 #include "binder.h"
@@ -19,7 +20,8 @@ static int is_it(struct dl_phdr_info *info, size_t size, void *module_header)
 {
 	struct invar_module module = {
 		.base = info->dlpi_addr, .headers = info->dlpi_phdr, .count = info->dlpi_phnum,
-		.writers = INVAR_WRITER_MEM | INVAR_WRITER_MPROTECT,
+		.path = *info->dlpi_name ? info->dlpi_name : "/proc/self/exe",
+		.writers = getenv("IN_PLACE") ? INVAR_WRITER_MPROTECT : INVAR_WRITER_SWAP,
 	};
 	const ElfW(Phdr) *header;
 	int result, next;

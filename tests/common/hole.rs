@@ -1,0 +1,83 @@
+//! A kernel that has no memory for the last step of `mremap`: it has unmapped what stood at the target by then.
+
+use super::Temporary;
+use std::fs::File;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+
+/// Why nothing can be traced here, from a try.
+pub fn no_holes() -> Option<String> {
+    let mut command = Command::new("true");
+    if !cfg!(target_arch = "x86_64") {
+        return Some("the tracer knows the registers of x86-64 only".into());
+    }
+    begin(&mut command, Stdio::null()).err().map(|error| format!("no process can be traced: {error}"))
+}
+
+/// Starts a program that stops for its tracer, this thread, before its first instruction.
+fn begin(command: &mut Command, output: Stdio) -> std::io::Result<libc::pid_t> {
+    // SAFETY: one system call in the child, on numbers.
+    unsafe {
+        command.pre_exec(|| match libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0) {
+            0 => Ok(()),
+            _ => Err(std::io::Error::last_os_error()),
+        });
+    }
+    let pid = command.stdout(output).spawn()?.id() as libc::pid_t;
+    let options = libc::PTRACE_O_TRACESYSGOOD | libc::PTRACE_O_EXITKILL;
+    // SAFETY: a child of this thread that stops for it.
+    unsafe {
+        assert_eq!(libc::waitpid(pid, &mut 0, 0), pid);
+        assert_eq!(libc::ptrace(libc::PTRACE_SETOPTIONS, pid, 0, options), 0);
+    }
+    Ok(pid)
+}
+
+/// Runs a program of one thread to its end, which must be a good one. Each `mremap` to a fixed place unmaps what is there, and fails
+/// with `ENOMEM`. Returns what the program says, and how often that was.
+#[cfg(target_arch = "x86_64")]
+pub fn output_with_holes(command: &mut Command) -> (String, usize) {
+    let said = Temporary::path("holes");
+    let pid = begin(command, File::create(&said.0).unwrap().into()).unwrap();
+    let (mut holes, mut signal, mut is_inside, mut fails) = (0, 0, false, false);
+    loop {
+        let mut status = 0;
+        // SAFETY: a child of this thread that stops for it; the kernel fills in what is given.
+        unsafe {
+            libc::ptrace(libc::PTRACE_SYSCALL, pid, 0, signal);
+            assert_eq!(libc::waitpid(pid, &mut status, 0), pid);
+        }
+        if !libc::WIFSTOPPED(status) {
+            assert_eq!(status, 0, "{command:?}: its end, after {holes} holes");
+            return (std::fs::read_to_string(&said.0).unwrap(), holes);
+        }
+        signal = libc::WSTOPSIG(status);
+        if signal != libc::SIGTRAP | 0x80 {
+            continue;
+        }
+        signal = 0;
+        is_inside = !is_inside;
+        // SAFETY: as above; the registers are numbers.
+        unsafe {
+            let mut registers: libc::user_regs_struct = std::mem::zeroed();
+            assert_eq!(libc::ptrace(libc::PTRACE_GETREGS, pid, 0, &raw mut registers), 0);
+            let fixed = registers.r10 & libc::MREMAP_FIXED as u64 != 0;
+            if is_inside && registers.orig_rax == libc::SYS_mremap as u64 && fixed {
+                // Its length is where that of munmap is.
+                (registers.orig_rax, registers.rdi) = (libc::SYS_munmap as u64, registers.r8);
+                (holes, fails) = (holes + 1, true);
+            } else if !is_inside && std::mem::take(&mut fails) {
+                assert_eq!(registers.rax, 0, "munmap");
+                registers.rax = -i64::from(libc::ENOMEM) as u64;
+            } else {
+                continue;
+            }
+            assert_eq!(libc::ptrace(libc::PTRACE_SETREGS, pid, 0, &raw mut registers), 0);
+        }
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+pub fn output_with_holes(_: &mut Command) -> (String, usize) {
+    unreachable!("there are no sites here")
+}
