@@ -1,8 +1,9 @@
 //! A module's header: where its tables and its outcome are. By it a module knows itself; others find it by the note, or by its
 //! first bytes where a tool has moved the note.
 
+use crate::distance::Distance;
 use crate::distance::{u16_at, u32_at, u64_at};
-use crate::{Distance, VERSION};
+use crate::note::VERSION;
 use core::ops::Range;
 
 /// What a header begins with: 8 bytes that no text has, that no linker makes, and that are no address of any machine's.

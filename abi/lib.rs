@@ -19,9 +19,7 @@ pub mod x86_64;
 
 pub use distance::Distance;
 pub use header::Header;
+pub use note::VERSION;
 pub use record::{KeyRecord, SiteRecord, flags};
 pub use site::{Code, Kind, NearBranch, Site};
 pub use state::Origin;
-
-/// The version of the ABI: the note's type.
-pub const VERSION: u32 = 2;

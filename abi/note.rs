@@ -1,11 +1,13 @@
 //! The note, by which others find a module's header.
 
-use crate::VERSION;
 use crate::distance::u32_at;
 use core::ops::Range;
 
 /// The note's owner, with the NUL that its size counts.
 pub const OWNER: &[u8; 6] = b"invar\0";
+
+/// The version of the ABI: the note's type.
+pub const VERSION: u32 = 2;
 
 /// Length of the descriptor: the distance to the header, and flags.
 pub const DESCRIPTOR: usize = 8;

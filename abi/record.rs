@@ -1,7 +1,8 @@
 //! The records of a module's two tables.
 
+use crate::distance::Distance;
 use crate::distance::u16_at;
-use crate::{Distance, Kind, NearBranch};
+use crate::site::{Kind, NearBranch};
 
 /// One site of a module's site table.
 #[repr(C)]

@@ -18,7 +18,7 @@
 //!
 //! What a record promises can therefore be *built* and compared; nothing is ever decoded.
 
-use crate::{Code, Kind, NearBranch, Site};
+use crate::site::{Code, Kind, NearBranch, Site};
 
 /// The bytes that the compiler left at `site`; `None` if no site of its kind has its length, or if a distance
 /// does not fit.

@@ -3,12 +3,13 @@
 
 use crate::key::decide;
 use crate::key::state::State;
+use crate::key::state::Verdict;
+use crate::load;
 use crate::module;
 use crate::report::text::{print, print_others};
 use crate::report::{copy, of};
 use crate::sys::{self, File};
 use crate::text::Buffered;
-use crate::{Verdict, load};
 
 /// Decides and binds for the module whose header this is; `false` if it is none.
 pub fn load(header: usize) -> bool {

@@ -7,8 +7,8 @@
 #![allow(unsafe_code)] // the records
 #![allow(unused_imports)] // where no feature is known
 
+use crate::key::handle::{CPU, Key};
 use crate::key::state::{self, Verdict};
-use crate::key::{CPU, Key};
 use crate::symbol::features::proves;
 use invar_abi::{KeyRecord, flags};
 use invar_arch as arch;

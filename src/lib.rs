@@ -113,11 +113,11 @@ mod sys;
 mod text;
 pub mod timeslice;
 
-pub use bind::write::Writer;
+pub use bind::writer::Writer;
 pub use bind::{Fault, Reason, SiteStatus};
 pub use invar_abi::{Kind, Origin, Site};
+pub use key::handle::{Key, Value};
 pub use key::state::Verdict;
-pub use key::{Key, Value};
 pub use report::{Binding, KeyReport, ModuleReport, Report, kind_name, report};
 pub use settings::{EXIT_REQUIRED, SETTINGS};
 pub use text::{Evidence, Text};
@@ -125,7 +125,8 @@ pub use text::{Evidence, Text};
 /// What the macros expand to. Not part of the interface.
 #[doc(hidden)]
 pub mod __private {
-    pub use crate::key::expansion::*;
+    pub use crate::key::declare::*;
+    pub use crate::key::handle::ByMacro;
     pub use crate::symbol::expansion::*;
     pub use invar_arch::{__address_of, __protected, __site, __symbol, __symbol_link_name, IFUNC, feature_mask};
 }

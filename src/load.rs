@@ -9,7 +9,7 @@
 #![allow(unsafe_code)]
 
 use crate::bind::Reason;
-use crate::bind::write::Wish;
+use crate::bind::writer::Wish;
 use crate::key::decide::{self, SLICES, is_slice_key};
 use crate::module::{self, Module, ModuleKey};
 #[cfg(feature = "report")]

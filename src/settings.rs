@@ -7,7 +7,7 @@
 //! settings, with the keys of all modules that are there by then.
 #![allow(unsafe_code)]
 
-use crate::bind::write::{Wish, Writer};
+use crate::bind::writer::{Wish, Writer};
 use crate::module::{self, Module};
 use crate::sys;
 #[cfg(any(feature = "report", feature = "profile"))]
@@ -190,7 +190,7 @@ impl Settings {
         #[cfg(feature = "report")]
         if self.help {
             if is_first_to_say(said::HELP) {
-                crate::report::load::help();
+                print_table();
             }
             own.outcome.said.fetch_or(said::HELP, Relaxed);
         }
@@ -202,6 +202,17 @@ impl Settings {
         }
         own.outcome.said.fetch_or(said::VARIABLES, Relaxed);
     }
+}
+
+/// What `INVAR_HELP` asks for.
+#[cfg(feature = "report")]
+#[cold]
+fn print_table() {
+    let mut text = Text::<2048>::new();
+    for (name, values, meaning) in SETTINGS {
+        text.text(name).text("=").text(values).text("\n    ").text(meaning).text("\n");
+    }
+    sys::print(None, text.as_bytes());
 }
 
 /// The place of a setting's value among those that it can have.

@@ -1,7 +1,8 @@
 //! Where things are kept that were fetched or built: outside the checkout, and named by what they are.
 
-use crate::debian::Glibc;
-use crate::{Result, kernel};
+use crate::Result;
+use crate::configuration::configuration;
+use crate::glibc::Glibc;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -32,7 +33,7 @@ impl Cache {
     pub fn kernel(&self) -> Option<PathBuf> {
         named_kernel()
             .or_else(|| {
-                let is_ours = |name: &str| name.starts_with("kernel-") && name.ends_with(&kernel::configuration());
+                let is_ours = |name: &str| name.starts_with("kernel-") && name.ends_with(&configuration());
                 Some(self.newest(is_ours)?.join("bzImage"))
             })
             .filter(|kernel| kernel.is_file())

@@ -1,22 +1,12 @@
 //! A kernel with the extension, built from source.
 
 use crate::cache::Cache;
+use crate::configuration::{CONFIGURATION, configuration};
 use crate::debian::{self, Suite};
 use crate::{Result, ask, succeed};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-
-/// What it has, over `allnoconfig`.
-const CONFIGURATION: &str = include_str!("../config.fragment");
-
-/// Names the configuration: a hash (FNV-1a, 64 bits).
-pub fn configuration() -> String {
-    let hash = CONFIGURATION
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
-    format!("{hash:016x}")
-}
 
 /// What must be there to build one: the program, and the package that has it.
 const TOOLS: [(&str, &str); 7] = [

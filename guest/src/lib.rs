@@ -12,8 +12,10 @@
 #![forbid(unsafe_code)]
 
 pub mod cache;
+pub mod configuration;
 pub mod console;
 pub mod debian;
+pub mod glibc;
 pub mod image;
 pub mod init;
 pub mod kernel;

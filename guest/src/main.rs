@@ -5,6 +5,7 @@ use clap::Parser;
 use invar_guest::cache::{Cache, HOW, KERNEL, named_kernel};
 use invar_guest::console::Job;
 use invar_guest::debian::{self, Suite};
+use invar_guest::glibc;
 use invar_guest::image::Image;
 use invar_guest::machine::{Machine, Time};
 use invar_guest::{Result, init, kernel};
@@ -77,7 +78,7 @@ fn get(source: Option<&Path>) -> Result<ExitCode> {
             missing += 1;
         }
     };
-    for glibc in &debian::GLIBCS {
+    for glibc in &glibc::GLIBCS {
         have(&glibc.name(), Suite::open(glibc.suite, &cache).and_then(|suite| suite.unpack("libc6")));
     }
     let stock = Suite::open(debian::KERNELS, &cache).and_then(|suite| suite.unpack(&suite.last(debian::STOCK)?));

@@ -7,7 +7,7 @@ use crate::programs::{HOOKED, LIBRARY};
 use crate::test;
 use invar_guest::Result;
 use invar_guest::console::Job;
-use invar_guest::debian::GLIBCS;
+use invar_guest::glibc::GLIBCS;
 use invar_guest::image::Image;
 use libtest_mimic::Trial;
 

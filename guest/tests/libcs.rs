@@ -5,7 +5,7 @@ use crate::programs::{no_musl, static_program};
 use invar_guest::Result;
 use invar_guest::cache::{Cache, LOADER};
 use invar_guest::console::Job;
-use invar_guest::debian::{GLIBCS, Glibc};
+use invar_guest::glibc::{GLIBCS, Glibc};
 use invar_guest::image::Image;
 use std::process::Command;
 

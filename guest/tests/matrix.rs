@@ -5,7 +5,7 @@ use crate::libcs::Libc;
 use crate::test;
 use invar_guest::Result;
 use invar_guest::console::{Counts, Job};
-use invar_guest::debian::version_numbers;
+use invar_guest::glibc::version_numbers;
 use invar_guest::image::Image;
 use libtest_mimic::Trial;
 

@@ -11,7 +11,8 @@
 mod resolve;
 mod status;
 mod window;
-pub(crate) mod write;
+mod write;
+pub(crate) mod writer;
 
 use crate::module::Module;
 use crate::sys;
@@ -21,7 +22,7 @@ use resolve::Filled;
 pub(crate) use resolve::{Resolver, inspect};
 pub use status::{Fault, Reason, SiteStatus};
 use window::Window;
-use write::{Refusal, Wish};
+use writer::{Refusal, Wish};
 
 /// Binds every site of `module` whose key is decided; the outcome is in the module's own record.
 ///

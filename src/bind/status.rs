@@ -162,7 +162,7 @@ impl Reason {
 
 #[cfg(test)]
 mod tests {
-    use super::super::write::Writer;
+    use super::super::writer::Writer;
     use super::*;
     use crate::documents::{SITE_ABI, table};
 

@@ -493,7 +493,7 @@ fn fail(verdict: &mut Verdict, reason: &str) {
 #[cfg(all(test, feature = "timeslice"))]
 mod tests {
     use super::*;
-    use crate::key::Key;
+    use crate::key::handle::Key;
     use crate::key::state::RawProbe;
     use crate::timeslice::area;
     use invar_abi::KeyRecord;

@@ -4,7 +4,7 @@ use super::copy::Copied;
 use super::of;
 use super::text::{print, print_others, print_sites};
 use crate::module::Module;
-use crate::settings::{self, SETTINGS};
+use crate::settings;
 use crate::sys::{self, File};
 use crate::text::{Buffered, Sink, Text};
 use core::ffi::CStr;
@@ -66,14 +66,4 @@ pub(crate) fn first_unbound(module: &Module<'_>) -> Text<256> {
         None => text.put(b"no memory to say which is not"),
     }
     text
-}
-
-/// Prints the settings table.
-#[cold]
-pub(crate) fn help() {
-    let mut text = Text::<2048>::new();
-    for (name, values, meaning) in SETTINGS {
-        text.text(name).text("=").text(values).text("\n    ").text(meaning).text("\n");
-    }
-    sys::print(None, text.as_bytes());
 }

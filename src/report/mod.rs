@@ -5,7 +5,7 @@ pub(crate) mod copy;
 pub(crate) mod load;
 pub(crate) mod text;
 
-use crate::bind::write::Writer;
+use crate::bind::writer::Writer;
 use crate::bind::{Reason, SiteStatus};
 use crate::key::state::Verdict;
 use copy::{Copied, Key};

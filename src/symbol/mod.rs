@@ -7,6 +7,7 @@
 
 pub(crate) mod features;
 
+use crate::key::state::Verdict;
 use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 use invar_arch as arch;
@@ -333,13 +334,13 @@ pub(crate) mod expansion {
     /// The number of the arm that a resolver takes, the same at every call; beyond all for the last.
     pub fn choose(chosen: &Chosen, arms: &[Arm]) -> u8 {
         let known = chosen.0.load(Relaxed);
-        let choice = if known == 0 { super::choose(arms) } else { known };
+        let choice = if known == 0 { look(arms) } else { known };
         chosen.0.store(choice, Relaxed);
         (choice & ARM) - 1
     }
 
     /// Says to which variant a symbol is bound, and whether its keys would have it so.
-    pub fn probe_symbol(verdict: &mut crate::Verdict, ifunc: bool, chosen: &Chosen, arms: &[Arm], by_keys: u8) {
+    pub fn probe_symbol(verdict: &mut Verdict, ifunc: bool, chosen: &Chosen, arms: &[Arm], by_keys: u8) {
         let arm = if ifunc { choose(chosen, arms) } else { by_keys };
         let why = chosen.0.load(Relaxed);
         verdict.value = arms.len() as u8 - arm;
@@ -377,7 +378,7 @@ const ASKED: u64 = 1 << 63;
 const NO_SETTINGS: u64 = 1 << 62;
 
 #[cold]
-fn choose(arms: &[Arm]) -> u8 {
+fn look(arms: &[Arm]) -> u8 {
     let mut facts = FACTS.load(Relaxed);
     if facts & ASKED == 0 {
         facts |= ASKED | arch::cpu_features_for_resolvers();

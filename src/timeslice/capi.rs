@@ -4,7 +4,7 @@
 use super::hook::start;
 use super::probe;
 use super::profile::watch;
-use crate::Verdict;
+use crate::key::state::Verdict;
 use core::ffi::{c_int, c_void};
 use invar_arch::Call;
 

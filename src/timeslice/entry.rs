@@ -1,4 +1,4 @@
-//! Where the core enters the wing: at these five places and at no other (`tests/wing.rs`). [`memory_for`] is asked
+//! Where the core enters the wing: at these five places and at no other (`tests/rooms.rs`). [`memory_for`] is asked
 //! with [`Requests`].
 
 use super::area;

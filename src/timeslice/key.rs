@@ -1,8 +1,9 @@
 //! The time slice key. What decides it is its probe (`probe`); what its verdict says of memory, `area` reads.
 
-use crate::key::Key;
+use crate::key::handle::Key;
+use crate::key::state::Verdict;
 #[cfg(feature = "timeslice")]
-use crate::key::{Origin, Verdict};
+use invar_abi::Origin;
 
 /// The slice key, named `slice`. It is on where every thread has an area for requests at one constant offset, on a kernel that
 /// grants. It does not say that a thread is *enabled*: in a thread that is not, requests have no effect.

@@ -8,9 +8,10 @@ use super::rseq::{
     self, AT_RSEQ_FEATURE_SIZE, ENOTSUPP, FEATURE_SIZE, FLAG_ENABLED, RSEQ_FLAG_UNREGISTER, SYS_RSEQ_SLICE_YIELD,
 };
 use super::trial::{self, Fate, Trial};
-use crate::key::{KeyRecord, Origin, RawProbe, Verdict, flags};
+use crate::key::state::{RawProbe, Verdict};
 use crate::sys::{self, Errno};
 use crate::text::Evidence;
+use invar_abi::{KeyRecord, Origin, flags};
 use invar_arch as arch;
 
 const _: () = {

@@ -1,7 +1,7 @@
 //! A profile for people, and as JSON.
 
-use super::Run;
 use super::layout::Counts;
+use super::run::Run;
 use super::sites::{Held, Process, Profile, Site, Verdict};
 use super::source::Frame;
 use crate::text::{self, Hex, clean, count, lossy, wrap};

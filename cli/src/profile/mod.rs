@@ -13,6 +13,7 @@ pub mod clock;
 pub mod layout;
 pub mod listing;
 pub mod plot;
+pub mod run;
 pub mod sites;
 pub mod source;
 
@@ -20,6 +21,7 @@ use crate::error::{Error, Result};
 use crate::keys::{self, SLICE};
 use crate::text::{Format, clean, lossy};
 use invar::Origin;
+use run::Run;
 use sites::{File, Profile};
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -36,14 +38,6 @@ pub struct Options {
     pub output: Option<PathBuf>,
     /// Where to draw it.
     pub plot: Option<PathBuf>,
-}
-
-/// A command that ran to its end.
-pub struct Run {
-    /// With its arguments.
-    pub command: Vec<OsString>,
-    /// How it ended.
-    pub code: u8,
 }
 
 /// Shows what these files say.

@@ -8,7 +8,7 @@
 
 use super::super::resolve::{Filled, Resolver};
 use super::super::window::Window;
-use super::{Refusal, Writer};
+use super::super::writer::{Refusal, Writer};
 use crate::sys::{self, Errno, File, Mapping};
 use core::ops::Range;
 use invar_arch as arch;

@@ -7,7 +7,7 @@
 
 use super::super::resolve::{Filled, Resolver};
 use super::super::window::Window;
-use super::Refusal;
+use super::super::writer::Refusal;
 use crate::sys::{self, Errno, File, Silence};
 use core::ops::Range;
 use invar_arch as arch;

@@ -7,8 +7,10 @@
 #![allow(unsafe_code)]
 
 use super::start::create;
-use crate::key::{Key, KeyRecord, RawProbe, Verdict, flags};
+use crate::key::handle::Key;
+use crate::key::state::{RawProbe, Verdict};
 use core::ffi::{CStr, c_int, c_void};
+use invar_abi::{KeyRecord, flags};
 use invar_arch::Call;
 
 /// The types of both functions: a thread's handle, its attributes, its start routine and the argument of that.

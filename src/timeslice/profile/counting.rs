@@ -2,11 +2,13 @@
 #![allow(unsafe_code)]
 
 use super::table::{MAGIC, Table};
-use crate::key::{Key, KeyRecord, Origin, RawProbe, Value, Verdict, flags};
+use crate::key::handle::{Key, Value};
+use crate::key::state::{RawProbe, Verdict};
 use crate::settings::{self, Path};
 use crate::sys::{self, Errno, File};
 use crate::text::{Evidence, Sink};
 use core::sync::atomic::Ordering::Relaxed;
+use invar_abi::{KeyRecord, Origin, flags};
 
 crate::values! {
     /// What is counted of the slice sites.

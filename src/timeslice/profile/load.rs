@@ -5,11 +5,12 @@ use super::counting::COUNTING;
 use super::counts::{PROCESS_ID, TABLE, process_id};
 use super::table::{MAGIC, Table};
 use super::watch;
-use crate::key::{Origin, Verdict};
+use crate::key::state::Verdict;
 use crate::module::Module;
 use crate::sys;
 use crate::timeslice::key::SLICE;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use invar_abi::Origin;
 use invar_arch as arch;
 
 /// Whether this module's slice sites stay in checked form, to be counted. Begins to, where the keys say so.

@@ -1,0 +1,107 @@
+//! The ways to exchange text, by name, and why one may be refused.
+
+use super::status::Reason;
+use crate::sys::Errno;
+
+/// A way to exchange text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Writer {
+    /// A private copy of the file's pages takes the place of the text. The mapping stays the file's, so that perf, gdb and uprobes
+    /// keep working. Refused where memory that was writable must not become executable: under `PR_SET_MDWE`, and by
+    /// seccomp filters.
+    Swap = invar_abi::outcome::writer::SWAP,
+    /// Pages of a sealed memfd with the same bytes take the place of the text. Only where nobody has changed the text: a uprobe does
+    /// not survive in other memory than its file's.
+    Memfd = invar_abi::outcome::writer::MEMFD,
+    /// `mprotect`: the text is writable for a moment. Only while the process has one thread.
+    Mprotect = invar_abi::outcome::writer::MPROTECT,
+}
+
+impl Writer {
+    /// In the order in which they are tried.
+    const ALL: [Self; 3] = [Self::Swap, Self::Memfd, Self::Mprotect];
+
+    /// One word, as settings and reports use it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Swap => "swap",
+            Self::Memfd => "memfd",
+            Self::Mprotect => "mprotect",
+        }
+    }
+
+    /// The writers that a module's outcome gives as bits (`docs/site-abi.md`).
+    pub fn from_bits(bits: u8) -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().filter(move |writer| bits & *writer as u8 != 0)
+    }
+}
+
+/// Which writers the settings allow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wish {
+    Any,
+    Only(Writer),
+    None,
+}
+
+impl Wish {
+    pub(super) fn allows(self, writer: Writer) -> bool {
+        self == Self::Any || self == Self::Only(writer)
+    }
+}
+
+/// Why text was not exchanged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// The kernel refused: error number.
+    Errno(i32),
+    /// The file at the module's path is not the one that it was loaded from.
+    OtherFile,
+    /// The text is not as in its file.
+    Changed,
+    /// The process has more than one thread: so many.
+    Threads(u32),
+    /// Their number is not known: error number.
+    ThreadsUnknown(i32),
+    /// The text is mapped shared.
+    Shared,
+    /// It was written, and the kernel refused to take the right to write back: error number.
+    Writable(i32),
+}
+
+impl From<Errno> for Refusal {
+    fn from(Errno(errno): Errno) -> Self {
+        Self::Errno(errno)
+    }
+}
+
+impl From<Refusal> for Reason {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Errno(errno) => Self::Refused(errno),
+            Refusal::OtherFile => Self::OtherFile,
+            Refusal::Changed => Self::Changed,
+            Refusal::Threads(threads) => Self::Threads(threads),
+            Refusal::ThreadsUnknown(errno) => Self::ThreadsUnknown(errno),
+            Refusal::Shared => Self::Shared,
+            Refusal::Writable(errno) => Self::Writable(errno),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{vec, vec::Vec};
+
+    #[test]
+    fn writers_by_bits() {
+        let writers = |bits| Writer::from_bits(bits).collect::<Vec<_>>();
+        assert_eq!(
+            [0, 1, 2, 4, 8].map(writers),
+            [vec![], vec![Writer::Swap], vec![Writer::Memfd], vec![Writer::Mprotect], vec![]]
+        );
+        assert_eq!(writers(255), Writer::ALL);
+    }
+}

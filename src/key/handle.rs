@@ -1,0 +1,86 @@
+//! A key as programs have it: a static, and the types of its values.
+
+use crate::key::state::{State, Verdict};
+use core::marker::PhantomData;
+
+/// A startup-invariant value, declared with [`key!`](crate::key!).
+///
+/// Until the runtime's constructor has run, and wherever it could not decide, a key has its type's first value
+/// (`false` for `bool`). `PROVES` is the set of CPU features that hold wherever the key has any other value.
+#[repr(transparent)]
+pub struct Key<T: Value, const PROVES: u64 = 0> {
+    pub(super) state: State,
+    value: PhantomData<fn() -> T>,
+}
+
+/// In the `PROVES` of a key that is on if and only if the CPU has these features, unless a setting lowered it.
+pub(crate) const CPU: u64 = 1 << 63;
+
+/// A type that a key can have: `bool`, or an enum declared with [`values!`](crate::values!).
+pub trait Value: Copy + PartialEq + 'static {
+    /// Names of the values, as settings and reports use them, from the least demanding to the most. The first
+    /// is the one that needs nothing. At most 64.
+    const NAMES: &'static [&'static str];
+
+    /// The position of this value in `NAMES`.
+    fn to_byte(self) -> u8;
+
+    /// The value at this position of `NAMES`.
+    fn from_byte(byte: u8) -> Option<Self>;
+
+    /// Sites compare with `value as u8`, so the positions must be the discriminants; the macro sees to that.
+    #[doc(hidden)]
+    const BY_MACRO: ByMacro;
+}
+
+impl Value for bool {
+    const NAMES: &'static [&'static str] = &["off", "on"];
+    const BY_MACRO: ByMacro = ByMacro;
+
+    fn to_byte(self) -> u8 {
+        self.into()
+    }
+
+    fn from_byte(byte: u8) -> Option<Self> {
+        match byte {
+            0 => Some(false),
+            1 => Some(true),
+            _ => None,
+        }
+    }
+}
+
+/// Only `values!` is to implement `Value`. A type that implements it by hand may have a key that is wrong, but none that
+/// proves features which are not there: no probe is called before the features are seen.
+#[derive(Debug)]
+pub struct ByMacro;
+
+impl<T: Value, const PROVES: u64> Key<T, PROVES> {
+    /// Undecided.
+    #[allow(clippy::new_without_default)]
+    pub const fn new() -> Self {
+        Self { state: State::new(), value: PhantomData }
+    }
+
+    /// The CPU features that a value other than the first proves.
+    pub const fn proves(&self) -> u64 {
+        PROVES & !CPU
+    }
+
+    /// What stands behind it.
+    #[cfg(feature = "timeslice")]
+    pub(crate) fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Copies the verdict, if there is one yet.
+    #[cfg(feature = "timeslice")]
+    pub(crate) fn copy(&self, verdict: &mut Verdict) -> bool {
+        self.state.copy(verdict)
+    }
+
+    /// How the key was decided, and why; `None` before the runtime's constructor.
+    pub fn verdict(&self) -> Option<Verdict> {
+        self.state.verdict()
+    }
+}
