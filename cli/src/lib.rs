@@ -6,6 +6,7 @@
 //! | [`probe`] | `invar probe`: the built-in keys |
 //! | [`sites`] | `invar sites`: a program's keys and sites, as text and as JSON |
 //! | [`profile`] | `invar profile`: what becomes of a program's critical sections |
+//! | [`stress`] | `invar stress`: whether pages may be exchanged beside running threads, on this machine |
 //! | [`elf`], [`module`] | headers; the note and what it leads to, from any [`Image`](image::Image) |
 //! | [`file`](mod@file), [`process`] | the two images: a file, a process's memory |
 //! | [`inspect`] | what stands at one site |
@@ -27,5 +28,6 @@ pub mod probe;
 pub mod process;
 pub mod profile;
 pub mod sites;
+pub mod stress;
 pub mod symbols;
 pub mod text;

@@ -4,7 +4,7 @@
 use clap::{Parser, Subcommand};
 use invar_tool::error::{Error, Result};
 use invar_tool::text::Format;
-use invar_tool::{demo, probe, profile, sites};
+use invar_tool::{demo, probe, profile, sites, stress};
 use std::ffi::OsString;
 use std::io::{BufWriter, ErrorKind, Write};
 use std::path::PathBuf;
@@ -66,12 +66,41 @@ enum Command {
         #[arg(last = true, value_name = "CMD", conflicts_with = "files")]
         command: Vec<OsString>,
     },
+    /// Test whether sites may be exchanged while threads execute them, on this machine
+    ///
+    /// Threads execute sites of every kind, at every offset in a cache line and across pages, while
+    /// their pages are exchanged as the runtime does it, and while a thread stands inside a site.
+    /// Results, registers and request bytes must be right, and no thread may fault. The test runs
+    /// in a process of its own.
+    #[command(verbatim_doc_comment, after_help = STRESS_EXIT_CODES)]
+    Stress {
+        /// Test for so many seconds
+        #[arg(long, value_name = "N", default_value_t = 10, conflicts_with = "executions", value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
+        seconds: u64,
+        /// Test until so many sites were executed
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+        executions: Option<u64>,
+        /// So many threads execute sites; one more than there are CPUs if nothing is said
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1024))]
+        threads: Option<u64>,
+        /// Print JSON (schema invar.stress/1)
+        #[arg(long)]
+        json: bool,
+        /// How sites are exchanged
+        #[arg(long, hide = true, value_enum, default_value = "runtime")]
+        protocol: stress::Protocol,
+        /// Test in this process, and write the answer for the command with this process ID
+        #[arg(long, hide = true)]
+        here: Option<u32>,
+    },
     /// Say "ready" and wait for the end of standard input: a process with sites, to look at
     #[command(hide = true)]
     Wait,
 }
 
 const EXIT_CODES: &str = "Exit code 1: the output cannot be written. 2: the arguments or the input cannot be used.";
+const STRESS_EXIT_CODES: &str = "Exit code 1: something is wrong, which is said, or the output cannot be written.
+2: the arguments cannot be used, or the test is not possible here, for the reason that is said.";
 const PROFILE_EXIT_CODES: &str =
     "Exit code: CMD's, 128 and its number if a signal ended it. 127: there is no CMD; 126: it cannot be run.
 1: the output cannot be written. 2: the arguments or a FILE cannot be used.";
@@ -127,6 +156,15 @@ fn run(command: Option<Command>, out: &mut dyn Write) -> Result<u8> {
             return match command.is_empty() {
                 true => profile::of_files(&files, &options, out).map(|()| 0),
                 false => profile::of_command(command, &options, out),
+            };
+        }
+        Some(Command::Stress { seconds, executions, threads, json, protocol, here }) => {
+            let limit = executions.map_or(stress::Limit::Seconds(seconds), stress::Limit::Executions);
+            let threads = threads.map_or_else(stress::default_threads, |number| number as usize);
+            let options = stress::Options { limit, threads, protocol };
+            return match here {
+                Some(command) => stress::run_here(&options, command, out).map(|()| 0),
+                None => stress::run(&options, Format::new(json), out),
             };
         }
         Some(Command::Wait) => wait(out)?,

@@ -16,6 +16,7 @@ fn main() -> ExitCode {
         test("probe's fields are those of the documentation", ANYWHERE, fields_of_probe),
         test("those of a file's sites", sites(), fields_of_sites),
         test("those of a profile", sites(), fields_of_a_profile),
+        test("those of a stress test", sites().or_else(no_stress), fields_of_a_stress_test),
         test("the manual has every option", ANYWHERE, options_in_the_manual),
     ])
 }
@@ -90,10 +91,25 @@ fn fields_of_a_profile() {
     assert_all(entries(&document["sites"]), &listed("A site of `sites`, in all processes"));
 }
 
+/// Why this machine cannot run one.
+fn no_stress() -> Option<String> {
+    let said = invar(["stress", "--executions=1"]);
+    (said.code == 2).then(|| said.errors.trim().to_owned())
+}
+
+fn fields_of_a_stress_test() {
+    let document = invar(["stress", "--json", "--executions=1"]).json();
+    assert_eq!(fields(&document), listed("## invar.stress/1"));
+    for field in ["executions", "stood"] {
+        assert_eq!(fields(&document[field]), listed("`executions` and `stood`:"));
+    }
+    assert_eq!(fields(&document["exchanges"]), listed("`exchanges`:"));
+}
+
 fn options_in_the_manual() {
     let plain = MANUAL.replace('\\', "");
     let mut all = BTreeSet::new();
-    for command in ["probe", "sites", "profile"] {
+    for command in ["probe", "sites", "profile", "stress"] {
         let help = invar([command, "--help"]).text();
         let options = help.split_whitespace().filter(|word| word.starts_with("--") && word.len() > 2);
         let options =

@@ -1,0 +1,162 @@
+//! `invar stress`: whether threads may execute sites while their pages are exchanged, on this very machine.
+//!
+//! It tests what the writers `swap` and `memfd` rest on: threads may execute sites, and stand inside of them, while the pages
+//! are exchanged. The test itself (`x86_64`) runs in a process of its own, so that whatever it ends by is a verdict.
+
+mod outcome;
+#[cfg(all(target_arch = "x86_64", target_os = "linux", target_pointer_width = "64", not(invar_portable)))]
+mod x86_64;
+
+use crate::error::{Error, Result};
+use crate::text::{self as listing, Format, count};
+use clap::ValueEnum;
+use outcome::{Answer, ByKind, Exchanges, Outcome};
+use serde::Serialize;
+use std::io::Write;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, Stdio};
+
+/// What to test, and for how long.
+pub struct Options {
+    /// When it is enough.
+    pub limit: Limit,
+    /// How many threads execute sites.
+    pub threads: usize,
+    /// How they are exchanged.
+    pub protocol: Protocol,
+}
+
+/// When a test is long enough.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// After so many seconds.
+    Seconds(u64),
+    /// After so many executions of sites.
+    Executions(u64),
+}
+
+/// How sites are exchanged: as the runtime does it, or in ways that are wrong, so that it is seen that the test sees that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Protocol {
+    /// By both writers in turns
+    Runtime,
+    /// By a private copy of the file's pages
+    Swap,
+    /// By pages of a file in memory
+    Memfd,
+    /// Wrong: the forms of ABI 1, which have nothing where the last instruction of the checked form begins
+    Abi1,
+    /// Wrong: byte by byte
+    Bytes,
+    /// Wrong: a store across two cache lines
+    Lines,
+}
+
+/// Exit code where something is wrong.
+const EXIT_WRONG: u8 = 1;
+
+/// `docs/json.md` describes it.
+#[derive(Serialize)]
+struct Document {
+    schema: &'static str,
+    version: &'static str,
+    protocol: String,
+    #[serde(flatten)]
+    outcome: Outcome,
+}
+
+/// The number of threads if nothing else is said: more than there are CPUs, so that some are kept from them inside of sites.
+pub fn default_threads() -> usize {
+    std::thread::available_parallelism().map_or(2, |cpus| cpus.get() + 1)
+}
+
+/// Tests, and says what came of it. Returns the exit code.
+pub fn run(options: &Options, format: Format, out: &mut dyn Write) -> Result<u8> {
+    let outcome = match in_process_of_its_own(options)? {
+        Answer::Done(outcome) => outcome,
+        Answer::Impossible(why) => return Err(Error::input("the stress test is not possible here", why)),
+    };
+    let code = if outcome.wrong.is_some() { EXIT_WRONG } else { 0 };
+    match format {
+        Format::Text => print(&outcome, out)?,
+        Format::Json => {
+            let schema = "invar.stress/1";
+            let version = env!("CARGO_PKG_VERSION");
+            listing::json(out, &Document { schema, version, protocol: name(options.protocol), outcome })?;
+        }
+    }
+    Ok(code)
+}
+
+/// What the process does that this command has started: it tests, and writes its answer for [`run`].
+pub fn run_here(options: &Options, command: u32, out: &mut dyn Write) -> Result<()> {
+    listing::json(out, &answer(options, command))?;
+    Ok(())
+}
+
+#[cfg(all(target_arch = "x86_64", target_os = "linux", target_pointer_width = "64", not(invar_portable)))]
+fn answer(options: &Options, command: u32) -> Answer {
+    x86_64::run(options, command)
+}
+
+#[cfg(not(all(target_arch = "x86_64", target_os = "linux", target_pointer_width = "64", not(invar_portable))))]
+fn answer(_: &Options, _: u32) -> Answer {
+    Answer::Impossible(format!("the folder `{}` of arch leaves no sites", invar_arch::NAME))
+}
+
+fn in_process_of_its_own(options: &Options) -> Result<Answer> {
+    let this = std::env::current_exe().map_err(|error| Error::input("this program cannot be found", error))?;
+    let limit = match options.limit {
+        Limit::Seconds(number) => format!("--seconds={number}"),
+        Limit::Executions(number) => format!("--executions={number}"),
+    };
+    let mut command = Command::new(&this);
+    command.arg("stress").arg(format!("--here={}", std::process::id())).arg(limit);
+    command.arg(format!("--threads={}", options.threads)).arg(format!("--protocol={}", name(options.protocol)));
+    // Said once is enough.
+    command.env_remove("INVAR_REPORT").env_remove("INVAR_HELP");
+    let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output();
+    let output = output.map_err(|error| Error::Command(this.to_string_lossy().into_owned(), error))?;
+    match output.status.signal() {
+        // What a process does to itself. Others are sent by somebody, and say nothing of sites.
+        Some(signal @ (libc::SIGSEGV | libc::SIGBUS | libc::SIGILL | libc::SIGFPE | libc::SIGTRAP | libc::SIGABRT)) => {
+            let wrong = Some(format!("the process was ended by signal {signal}"));
+            Ok(Answer::Done(Outcome { threads: options.threads as u64, wrong, ..Outcome::default() }))
+        }
+        _ => serde_json::from_slice(&output.stdout).map_err(|_| {
+            Error::input("the stress test", format!("its process has ended without an answer: {}", output.status))
+        }),
+    }
+}
+
+fn name(protocol: Protocol) -> String {
+    protocol.to_possible_value().expect("none is skipped").get_name().into()
+}
+
+fn print(outcome: &Outcome, out: &mut dyn Write) -> Result<()> {
+    let Outcome { threads, sites, sites_across_lines, sites_across_pages, milliseconds, exchanges, .. } = outcome;
+    let seconds = *milliseconds as f64 / 1000.0;
+    let Exchanges { swap, memfd, in_place } = exchanges;
+    let in_place = if *in_place > 0 { format!(", {in_place} in place") } else { String::new() };
+    writeln!(out, "{} for {seconds:.1} seconds", count(*threads, "thread"))?;
+    writeln!(out, "{sites} sites, {sites_across_lines} across two cache lines, {sites_across_pages} across two pages")?;
+    writeln!(out, "{} of pages: {swap} by swap, {memfd} by memfd{in_place}", count(exchanges.total(), "exchange"))?;
+    let Outcome { executions, stood, missed_requests, remarks, wrong, .. } = outcome;
+    writeln!(out, "{:20}{:>16}{:>16}{:>16}{:>16}", "", "branches", "slice enters", "slice leaves", "all")?;
+    for (what, number) in [("executions", executions), ("with a thread inside", stood)] {
+        let ByKind { branch, enter, leave } = number;
+        writeln!(out, "{what:20}{branch:>16}{enter:>16}{leave:>16}{:>16}", number.total())?;
+    }
+    let missed = count(*missed_requests, "request");
+    writeln!(out, "{missed} missed by threads inside a slice enter, which is allowed")?;
+    for remark in remarks {
+        listing::wrap(out, "", remark)?;
+    }
+    match wrong {
+        None => {
+            writeln!(out, "right: results, registers and request bytes are as they must be, and no thread faulted")?
+        }
+        Some(what) => listing::wrap(out, "WRONG: ", what)?,
+    }
+    Ok(())
+}
