@@ -86,7 +86,7 @@ fn threads_enrol(cell @ Cell { kernel, libc, hooked }: Cell) {
         ("SIGEV_THREAD", ENROLLED),
         ("clone", unknown_to_libc),
         ("pool of a library", named),
-        ("the library's verdict", "1, 0 sites bound"),
+        ("the library's verdict", "1, all sites bound"),
         ("before the hostile thread", named),
         ("main thread, switched off", "true"),
         ("after the hostile thread", ENROLLED),

@@ -96,7 +96,8 @@ extern "C" fn guest_contest_of_a_pool() {
     invar::report().modules(|module| {
         let slice = module.keys().find(|key| key.name() == "slice").and_then(|key| key.verdict());
         if let Some(verdict) = slice.filter(|verdict| verdict.origin() == invar::Origin::Adopted) {
-            say("the library's verdict", format_args!("{}, {} sites bound", verdict.value(), module.bound()));
+            let bound = if module.bound() == module.sites() { "all" } else { "not all" };
+            say("the library's verdict", format_args!("{}, {bound} sites bound", verdict.value()));
         }
     });
 }
