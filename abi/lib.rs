@@ -1,5 +1,6 @@
 //! The site ABI as code, for everybody who binds sites or looks at them, in the order of `docs/site-abi.md`: the note that leads
-//! to a module's header, the header, the records, the state of a key, the outcome, and the forms of sites.
+//! to a module's header, the header, the records, the state of a key, the outcome, the forms of sites, and the judge of what stands
+//! at one.
 //!
 //! Safe and pure: nothing here reads memory that it is not given, and every host can look at modules of every machine. A structure
 //! that is used where it stands, in the process itself, is in that process's byte order; `decode` takes the bytes of a file or of
@@ -9,6 +10,7 @@
 
 mod distance;
 pub mod header;
+pub mod judge;
 pub mod machine;
 pub mod note;
 pub mod outcome;

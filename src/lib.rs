@@ -114,7 +114,8 @@ mod text;
 pub mod timeslice;
 
 pub use bind::writer::Writer;
-pub use bind::{Fault, Reason, SiteStatus};
+pub use bind::{Reason, SiteStatus};
+pub use invar_abi::judge::Fault;
 pub use invar_abi::{Kind, Origin, Site};
 pub use key::handle::{Key, Value};
 pub use key::state::Verdict;

@@ -3,10 +3,9 @@
 
 use crate::module::{Key, Module, Record};
 use crate::text::clean;
-use invar::{Fault, Kind, Site};
-use invar_abi::Code;
-use invar_abi::record::{CONSTANT, POINTER};
-use invar_abi::x86_64 as forms;
+use invar::{Kind, Site};
+use invar_abi::judge::{self, Memory};
+use invar_abi::record::{CONSTANT, POINTER, flags};
 use std::fmt;
 
 /// What was found where a site record leads.
@@ -114,69 +113,65 @@ pub fn obstacle(is_x86_64: bool) -> Option<&'static str> {
 /// Looks at one site; with `checkable` false only at its record.
 pub fn inspect<'a>(module: &'a Module<'_>, record: &Record, checkable: bool) -> Found<'a> {
     let kind = Kind::from_byte(record.kind).filter(|_| record.flags == 0);
-    let key = module.key(record.state);
     let in_text = module.is_text(record.address, record.length.into());
     let code = if in_text { module.code(record.address, record.length) } else { None };
-    let standing = match (kind, key, &code) {
+    let mut memory = module;
+    let standing = match (
+        record.flags,
+        record.kind,
+        judge::site(&record.record, [record.address, record.target, record.state], &mut memory),
+    ) {
         _ if record.blank => Standing::Invalid("blank record, dangling"),
-        (None, ..) if record.flags == 0 && record.kind == POINTER => {
-            Standing::Unverified(Some("a pointer, which this version leaves alone"))
-        }
-        (None, ..) if record.flags == 0 && record.kind == CONSTANT => {
-            Standing::Unverified(Some("a constant, which this version leaves alone"))
-        }
-        (None, ..) => Standing::Invalid(Fault::Kind.describe()),
-        _ if !in_text || !module.is_text(record.target, 1) => Standing::Invalid(Fault::OutsideText.describe()),
-        (_, None, _) => Standing::Invalid(Fault::NoKey.describe()),
-        // The checked forms of a branch and of a slice enter are alike: only the key tells them apart.
-        (Some(kind), Some(key), _) if kind != Kind::Branch && (!key.slices || record.value != 0) => {
-            Standing::Invalid(Fault::WrongKey.describe())
-        }
-        (_, _, None) => Standing::Invalid("its bytes are cut off"),
+        (0, POINTER, _) => Standing::Unverified(Some("a pointer, which this version leaves alone")),
+        (0, CONSTANT, _) => Standing::Unverified(Some("a constant, which this version leaves alone")),
+        (.., Err(fault)) => Standing::Invalid(fault.describe()),
+        _ if code.is_none() => Standing::Invalid("its bytes are cut off"),
         _ if !checkable => Standing::Unverified(None),
-        (Some(kind), Some(key), Some(code)) => {
-            let Record { address, target, state, length, value, .. } = *record;
-            let site = Site { address, target, state, length, kind, value };
-            compare(&site, key, code, module.outcome.request())
-        }
+        (.., Ok((site, key))) => match judge::standing(&site, module.outcome.request(), &mut memory) {
+            Ok(standing) => judged(&site, key, standing),
+            Err(fault) => Standing::Invalid(fault.describe()),
+        },
     };
-    Found { standing, kind, key, code }
+    Found { standing, kind, key: module.key(record.state), code }
 }
 
-/// Compares the code at a valid site with the forms that it can have.
-fn compare(site: &Site, key: &Key, code: &[u8], request: Option<i32>) -> Standing {
-    let Some(checked) = forms::checked(site) else { return Standing::Invalid(Fault::Length.describe()) };
-    let is = |form: Code| form.write_to(&mut [0; 16]) == code;
-    if is(checked) {
-        return Standing::Checked;
-    }
+/// What a site's form means for its key.
+fn judged(site: &Site, key: &Key, standing: judge::Standing) -> Standing {
     // All values but the site's own have one form.
     let another = site.value ^ 1;
-    let stands_for = |value| forms::bound(site, value, request.unwrap_or(0)).is_some_and(is);
-    let falls_through = stands_for(site.value);
-    if !falls_through && !stands_for(another) {
-        let may_request = request.is_none() && key.decided() != Some(site.value) && requests(site, another, code);
-        return if may_request {
-            Standing::Unverified(Some("bound, to a request byte that nothing here leads to"))
-        } else {
+    let decided = key.decided();
+    match (standing, decided) {
+        (judge::Standing::Checked, _) => Standing::Checked,
+        (judge::Standing::Foreign, _) => Standing::Foreign("neither the checked form nor a bound one"),
+        (judge::Standing::Requests, Some(value)) if value == site.value => {
             Standing::Foreign("neither the checked form nor a bound one")
-        };
-    }
-    match key.decided() {
-        Some(value) if (value == site.value) == falls_through => Standing::Bound(key.value_name(value)),
-        Some(_) => Standing::Foreign("bound, and not to its key's value"),
-        None if falls_through => Standing::Bound(key.value_name(site.value)),
-        None if key.values.len() == 2 => Standing::Bound(key.value_name(another)),
-        None => Standing::Bound(format!("not {}", key.value_name(site.value))),
+        }
+        (judge::Standing::Requests, _) => {
+            Standing::Unverified(Some("bound, to a request byte that nothing here leads to"))
+        }
+        (standing, Some(value)) if standing.is_for(site, value) => Standing::Bound(key.value_name(value)),
+        (_, Some(_)) => Standing::Foreign("bound, and not to its key's value"),
+        (judge::Standing::FallsThrough, None) => Standing::Bound(key.value_name(site.value)),
+        (_, None) if key.values.len() == 2 => Standing::Bound(key.value_name(another)),
+        (_, None) => Standing::Bound(format!("not {}", key.value_name(site.value))),
     }
 }
 
-/// Whether the code is the site's form for this value, wherever the request byte may be.
-fn requests(site: &Site, value: u8, code: &[u8]) -> bool {
-    // The bytes in which these differ are those of the distance.
-    let [zeros, ones] = [0, -1].map(|offset| forms::bound(site, value, offset));
-    let (Some(zeros), Some(ones)) = (zeros, ones) else { return false };
-    let (mut zeros_bytes, mut ones_bytes) = ([0; 16], [0; 16]);
-    let forms = zeros.write_to(&mut zeros_bytes).iter().zip(ones.write_to(&mut ones_bytes));
-    zeros.len() == code.len() && forms.zip(code).all(|((zero, one), byte)| zero != one || zero == byte)
+/// A file's memory, or another process's.
+impl<'a> Memory for &'a Module<'_> {
+    type Key = &'a Key;
+
+    fn is_text(&mut self, address: u64, length: u8) -> bool {
+        Module::is_text(self, address, length.into())
+    }
+
+    fn key(&mut self, state: u64) -> Option<(&'a Key, u8)> {
+        let module: &'a Module<'_> = self;
+        module.key(state).map(|key| (key, if key.slices { flags::SLICE } else { 0 }))
+    }
+
+    fn read(&mut self, address: u64, bytes: &mut [u8]) -> bool {
+        let code = u8::try_from(bytes.len()).ok().and_then(|length| self.code(address, length));
+        code.inspect(|code| bytes.copy_from_slice(code)).is_some()
+    }
 }

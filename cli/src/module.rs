@@ -90,6 +90,8 @@ pub struct Outcome {
 /// A site record, its distances worked out.
 #[derive(Clone, Copy)]
 pub struct Record {
+    /// As it was read.
+    pub record: SiteRecord,
     /// Position in the table.
     pub index: u64,
     /// The site's first byte.
@@ -404,7 +406,7 @@ impl Record {
         let [address, target, state] = record.places(address);
         let SiteRecord { length, kind, value, flags, .. } = record;
         let blank = bytes.iter().all(|&byte| byte == 0);
-        Self { index, address, target, state, length, kind, value, flags, blank }
+        Self { record, index, address, target, state, length, kind, value, flags, blank }
     }
 }
 

@@ -20,7 +20,7 @@ use core::sync::atomic::Ordering::{Relaxed, Release};
 use invar_arch as arch;
 use resolve::Filled;
 pub(crate) use resolve::{Resolver, inspect};
-pub use status::{Fault, Reason, SiteStatus};
+pub use status::{Reason, SiteStatus};
 use window::Window;
 use writer::{Refusal, Wish};
 

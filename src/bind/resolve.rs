@@ -1,34 +1,32 @@
 //! Site records worked out, and what stands at their sites.
 #![allow(unsafe_code)]
 
-use super::status::{Fault, SiteStatus};
+use super::status::SiteStatus;
 use super::window::Window;
 use crate::key::state::State;
 use crate::module::Module;
 use crate::sys;
 use core::ops::Range;
-use invar_abi::{Code, Kind, Site, SiteRecord, flags};
+use invar_abi::judge::{self, Fault, Memory, Standing};
+use invar_abi::{Code, Kind, Site, SiteRecord};
 use invar_arch as arch;
 
 /// What stands at a record's site, and the site itself if the record describes one.
 #[cold]
 pub(crate) fn inspect(resolver: &mut Resolver<'_>, record: &SiteRecord) -> (SiteStatus, Option<Site>) {
-    let (site, key) = match resolver.site(record) {
-        Ok(found) => found,
-        Err(fault) => return (SiteStatus::Invalid(fault), None),
-    };
-    let Some(checked) = arch::checked(&site) else { return (SiteStatus::Invalid(Fault::Length), None) };
-    if !resolver.text.is_readable(&site) {
-        return (SiteStatus::Invalid(Fault::Unreadable), None);
+    let request = resolver.module.outcome.request();
+    let found = resolver.site(record).and_then(|(site, key)| {
+        let standing = judge::standing(&site, request, resolver)?;
+        Ok((site, standing, key))
+    });
+    match found {
+        Ok((site, Standing::Checked, _)) => (SiteStatus::Checked, Some(site)),
+        Ok((site, standing, key)) if key.decided() && standing.is_for(&site, key.value()) => {
+            (SiteStatus::Bound, Some(site))
+        }
+        Ok((site, ..)) => (SiteStatus::Foreign, Some(site)),
+        Err(fault) => (SiteStatus::Invalid(fault), None),
     }
-    let status = if reads(&site, checked) {
-        SiteStatus::Checked
-    } else if resolver.bound(&site, key).is_some_and(|code| reads(&site, code)) {
-        SiteStatus::Bound
-    } else {
-        SiteStatus::Foreign
-    };
-    (status, Some(site))
 }
 
 /// Whether this code stands at the site, which can be read.
@@ -52,10 +50,10 @@ impl<'a> Text<'a> {
         Self { module, segment: 0..0, readable: 0..0 }
     }
 
-    /// Whether a site of the text can be read.
+    /// Whether this range of the text can be read.
     #[inline]
-    fn is_readable(&mut self, site: &Site) -> bool {
-        let (start, end) = (site.address as usize, site.address as usize + site.length as usize);
+    fn can_be_read(&mut self, start: usize, length: usize) -> bool {
+        let end = start + length;
         self.readable.start <= start && end <= self.readable.end || self.ask(start, end)
     }
 
@@ -153,20 +151,10 @@ impl<'a> Resolver<'a> {
     }
 
     /// The site of this record of the module's table, and its key's state.
+    #[inline(never)]
     fn site(&mut self, record: &SiteRecord) -> Result<(Site, &'a State), Fault> {
-        let (address, target, state) = (record.address(), record.target.here(), record.state.here());
-        let length = record.length;
-        let kind = Kind::from_byte(record.kind).filter(|_| record.flags == 0).ok_or(Fault::Kind)?;
-        if !self.text.holds(target, 1) || !self.text.holds(address, length as usize) {
-            return Err(Fault::OutsideText);
-        }
-        let (key, flags) = self.key(state).ok_or(Fault::NoKey)?;
-        // The checked forms of a branch and a slice enter are alike: only the key tells them apart.
-        if kind != Kind::Branch && (flags & flags::SLICE == 0 || record.value != 0) {
-            return Err(Fault::WrongKey);
-        }
-        let (address, target, state) = (address as u64, target as u64, state as u64);
-        Ok((Site { address, target, state, length, kind, value: record.value }, key))
+        let places = [record.address(), record.target.here(), record.state.here()].map(|place| place as u64);
+        judge::site(record, places, self)
     }
 
     /// Counts the sites one by one that have a form to bind; whether there are some that cannot be read.
@@ -178,7 +166,7 @@ impl<'a> Resolver<'a> {
             if let Ok((site, key)) = self.site(record)
                 && let Some(code) = self.bound(&site, key)
             {
-                let readable = self.text.is_readable(&site);
+                let readable = self.text.can_be_read(site.address as usize, site.length.into());
                 unreadable |= !readable;
                 let is_bound = readable && reads(&site, code);
                 total.bound += u32::from(is_bound);
@@ -262,7 +250,7 @@ impl<'a> Resolver<'a> {
 
     /// The key whose state has this address, and its flags.
     #[inline]
-    fn key(&mut self, state: usize) -> Option<(&'a State, u8)> {
+    fn key_at(&mut self, state: usize) -> Option<(&'a State, u8)> {
         let slot = state / size_of::<State>() % SLOTS;
         match self.keys[slot] {
             (Some(key), flags) if core::ptr::from_ref(key) as usize == state => Some((key, flags)),
@@ -277,5 +265,27 @@ impl<'a> Resolver<'a> {
         let sealed = if key.state.decided() { state } else { state ^ size_of::<State>() };
         self.values[slot] = Sealed { state: sealed, value: key.state.value() };
         Some((key.state, key.flags))
+    }
+}
+
+/// The process's own memory.
+impl<'a> Memory for Resolver<'a> {
+    type Key = &'a State;
+
+    fn is_text(&mut self, address: u64, length: u8) -> bool {
+        self.text.holds(address as usize, length.into())
+    }
+
+    fn key(&mut self, state: u64) -> Option<(&'a State, u8)> {
+        self.key_at(state as usize)
+    }
+
+    fn read(&mut self, address: u64, bytes: &mut [u8]) -> bool {
+        let readable = self.text.can_be_read(address as usize, bytes.len());
+        if readable {
+            // SAFETY: text, which the kernel could read a moment ago.
+            unsafe { core::ptr::copy_nonoverlapping(address as usize as *const u8, bytes.as_mut_ptr(), bytes.len()) };
+        }
+        readable
     }
 }

@@ -1,5 +1,6 @@
 //! What came of binding, in words and in the numbers of a module's outcome.
 
+use invar_abi::judge::Fault;
 use invar_abi::outcome::reason;
 
 /// What stands at a site now.
@@ -24,39 +25,6 @@ impl SiteStatus {
             Self::Checked => b"checked",
             Self::Foreign => b"foreign bytes, left alone",
             Self::Invalid(fault) => fault.describe().as_bytes(),
-        }
-    }
-}
-
-/// What is wrong with a site record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Fault {
-    /// A kind, or flags, that this version of the ABI does not have.
-    Kind,
-    /// The site or its target does not lie in the module's text. A linker that discards a function but not its
-    /// record leaves such records; they do no harm.
-    OutsideText,
-    /// No key of the module has its state where the record says.
-    NoKey,
-    /// A slice site that depends on a key of another sort, or on another value than the first.
-    WrongKey,
-    /// No site of this kind has this length, or its target is out of reach.
-    Length,
-    /// The site's text may be executed, but not read, so that it cannot be verified.
-    Unreadable,
-}
-
-impl Fault {
-    /// In words.
-    pub fn describe(self) -> &'static str {
-        match self {
-            Self::Kind => "unknown kind or flags",
-            Self::OutsideText => "site or target outside the module's text",
-            Self::NoKey => "no key has its state there",
-            Self::WrongKey => "no slice site can depend on this key",
-            Self::Length => "no site of this kind has this length",
-            Self::Unreadable => "its text cannot be read",
         }
     }
 }

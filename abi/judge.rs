@@ -1,0 +1,115 @@
+//! The judge: what a site record describes, and what stands at its site. One for the process itself, for a file, and for another
+//! process; each is a [`Memory`].
+
+use crate::record::{SiteRecord, flags};
+use crate::site::{Code, Kind, Site};
+use crate::x86_64;
+
+/// A module, in some memory.
+pub trait Memory {
+    /// A key of the module.
+    type Key: Copy;
+
+    /// Whether this range lies whole in one segment of the module's text.
+    fn is_text(&mut self, address: u64, length: u8) -> bool;
+
+    /// The key whose state is at this address, and the flags of its record.
+    fn key(&mut self, state: u64) -> Option<(Self::Key, u8)>;
+
+    /// Reads text; `false` if it cannot be read.
+    fn read(&mut self, address: u64, bytes: &mut [u8]) -> bool;
+}
+
+/// What is wrong with a site record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Fault {
+    /// A kind, or flags, that this version of the ABI does not have, or that this version of the runtime leaves alone.
+    Kind,
+    /// The site or its target does not lie in the module's text. A linker that discards a function but not its
+    /// record leaves such records; they do no harm.
+    OutsideText,
+    /// No key of the module has its state where the record says.
+    NoKey,
+    /// A slice site that depends on a key of another sort, or on another value than the first.
+    WrongKey,
+    /// No site of this kind has this length, or its target is out of reach.
+    Length,
+    /// The site's text may be executed, but not read, so that it cannot be verified.
+    Unreadable,
+}
+
+impl Fault {
+    /// In words.
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::Kind => "unknown kind or flags",
+            Self::OutsideText => "site or target outside the module's text",
+            Self::NoKey => "no key has its state there",
+            Self::WrongKey => "no slice site can depend on this key",
+            Self::Length => "no site of this kind has this length",
+            Self::Unreadable => "its text cannot be read",
+        }
+    }
+}
+
+/// The site that a record describes, whose distances lead to these places (site, target and state), and its key.
+pub fn site<M: Memory>(record: &SiteRecord, places: [u64; 3], memory: &mut M) -> Result<(Site, M::Key), Fault> {
+    let [address, target, state] = places;
+    let (length, value) = (record.length, record.value);
+    let kind = Kind::from_byte(record.kind).filter(|_| record.flags == 0).ok_or(Fault::Kind)?;
+    if !memory.is_text(target, 1) || !memory.is_text(address, length) {
+        return Err(Fault::OutsideText);
+    }
+    let (key, key_flags) = memory.key(state).ok_or(Fault::NoKey)?;
+    // The checked forms of a branch and a slice enter are alike: only the key tells them apart.
+    if kind != Kind::Branch && (key_flags & flags::SLICE == 0 || value != 0) {
+        return Err(Fault::WrongKey);
+    }
+    Ok((Site { address, target, state, length, kind, value }, key))
+}
+
+/// What stands at a site.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// The form that the compiler left.
+    Checked,
+    /// The one for the record's value.
+    FallsThrough,
+    /// The one for all other values.
+    Goes,
+    /// The same, but that requests go to a byte of which nothing is known.
+    Requests,
+    /// Something else.
+    Foreign,
+}
+
+impl Standing {
+    /// Whether it is the form for this value of the site's key.
+    pub fn is_for(self, site: &Site, value: u8) -> bool {
+        self == if value == site.value { Self::FallsThrough } else { Self::Goes }
+    }
+}
+
+/// What stands at a site of x86-64, whose requests go so far from each thread's pointer, if that is known.
+pub fn standing<M: Memory>(site: &Site, request: Option<i32>, memory: &mut M) -> Result<Standing, Fault> {
+    let checked = x86_64::checked(site).ok_or(Fault::Length)?;
+    let mut bytes = [0; Code::LONGEST];
+    let here = &mut bytes[..checked.len()];
+    if !memory.read(site.address, here) {
+        return Err(Fault::Unreadable);
+    }
+    let is = |form: Option<Code>| form.is_some_and(|form| form.write_to(&mut [0; Code::LONGEST]) == here);
+    let another = site.value ^ 1;
+    Ok(if is(Some(checked)) {
+        Standing::Checked
+    } else if is(x86_64::bound(site, site.value, 0)) {
+        Standing::FallsThrough
+    } else if site.kind == Kind::Branch || request.is_some() {
+        if is(x86_64::bound(site, another, request.unwrap_or(0))) { Standing::Goes } else { Standing::Foreign }
+    } else {
+        // It stands where each request goes.
+        let place = u32::from_le_bytes([here[5], here[6], here[7], here[8]]) as i32;
+        if is(x86_64::bound(site, another, place)) { Standing::Requests } else { Standing::Foreign }
+    })
+}
