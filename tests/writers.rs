@@ -223,7 +223,7 @@ fn the_number_of_threads_is_not_told() {
     assert!(tale.differs.is_empty(), "{:?}", tale.differs);
     assert_eq!(
         tale.program().reason,
-        "only the writer mprotect was left, and /proc/self/task does not tell the number of threads: errno 1"
+        "only the writer mprotect was left, and the number of threads is not known: errno 1"
     );
 }
 

@@ -65,11 +65,11 @@ impl Reason {
             Self::Setting => "by setting",
             Self::Architecture => "this architecture has no other form",
             Self::Threads(_) => {
-                "only the writer mprotect was left, which changes code while the process has one thread, and an emulator's \
-                 threads count, and what io_uring or another part of the kernel runs for it; threads:"
+                "only the writer mprotect was left, for processes with one thread; those of an emulator and of io_uring count; \
+                 threads:"
             }
             Self::ThreadsUnknown(_) => {
-                "only the writer mprotect was left, and /proc/self/task does not tell the number of threads: errno"
+                "only the writer mprotect was left, and the number of threads is not known: errno"
             }
             Self::Refused(_) => "every writer was refused, the first with errno",
             Self::Writable(_) => "its text stays writable, as the protection that it had was refused with errno",
