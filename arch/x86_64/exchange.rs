@@ -17,7 +17,7 @@ use core::arch::naked_asm;
 /// be in these pages.
 #[unsafe(naked)]
 pub unsafe extern "C" fn exchange(from: usize, length: usize, to: usize, file: usize, offset: usize) -> isize {
-    // Linux, arch/x86/entry/syscalls/syscall_64.tbl; a system call changes rax, rcx and r11 only.
+    // A system call changes rax, rcx and r11 only.
     naked_asm!(
         ".cfi_startproc",
         "2:",
@@ -27,7 +27,7 @@ pub unsafe extern "C" fn exchange(from: usize, length: usize, to: usize, file: u
         ".cfi_adjust_cfa_offset 8",
         "mov rdx, rsi",
         "mov r10d, 3", // MREMAP_MAYMOVE | MREMAP_FIXED
-        "mov eax, 25", // mremap(from, length, length, flags, to)
+        "mov eax, {mremap}", // (from, length, length, flags, to)
         "syscall",
         "pop rcx",
         ".cfi_adjust_cfa_offset -8",
@@ -39,7 +39,7 @@ pub unsafe extern "C" fn exchange(from: usize, length: usize, to: usize, file: u
         "mov edx, 5", // PROT_READ | PROT_EXEC
         "mov r10d, 0x100002", // MAP_PRIVATE | MAP_FIXED_NOREPLACE
         "mov r8, rcx",
-        "mov eax, 9", // mmap(to, length, protection, flags, file, offset)
+        "mov eax, {mmap}", // (to, length, protection, flags, file, offset)
         "syscall",
         "pop rax",
         ".cfi_adjust_cfa_offset -8",
@@ -48,6 +48,8 @@ pub unsafe extern "C" fn exchange(from: usize, length: usize, to: usize, file: u
         ".org 2b + {most}, 0xcc", // an error where it is longer
         ".cfi_endproc",
         most = const EXCHANGE_LENGTH,
+        mremap = const libc::SYS_mremap,
+        mmap = const libc::SYS_mmap,
     )
 }
 

@@ -10,7 +10,7 @@ use crate::module::Module;
 use crate::own;
 use crate::process::Process;
 use crate::symbols::Symbols;
-use crate::text::{count, wrap};
+use crate::text::{WIDTH, count, wrap};
 use std::io::{self, Write};
 use std::path::Path;
 use std::time::Duration;
@@ -107,8 +107,12 @@ fn print_pairs(mut pairs: Vec<(Row, Row)>, out: &mut dyn Write) -> io::Result<()
             continue;
         }
         shown.push(sort);
-        let place = before.symbol.as_ref().map_or(String::new(), |place| format!(" in {place}"));
-        writeln!(out, "  {}: {}{place}", after.what(), after.standing)?;
+        let what = format!("  {}: {}", after.what(), after.standing);
+        match before.symbol.as_ref().map(|place| format!(" in {place}")) {
+            // A name is as long as its program would have it.
+            Some(place) if what.len() + place.len() > WIDTH => writeln!(out, "{what}\n   {place}")?,
+            place => writeln!(out, "{what}{}", place.unwrap_or_default())?,
+        }
         for (when, row) in [("file", before), ("memory", after)] {
             row.print_code(&format!("    {when:8}"), out)?;
         }
