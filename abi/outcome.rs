@@ -13,11 +13,11 @@ pub mod reason {
     pub const ARCHITECTURE: u8 = 2;
     /// The process had more than one thread: how many.
     pub const THREADS: u8 = 3;
-    /// Nobody could tell how many: error number.
+    /// Nobody could tell how many: errno.
     pub const THREADS_UNKNOWN: u8 = 4;
-    /// Every writer was refused: error number.
+    /// Every writer was refused: errno of the first.
     pub const REFUSED: u8 = 5;
-    /// Sites are bound, and the text stays writable: error number.
+    /// Sites are bound, and the text stays writable: errno.
     pub const WRITABLE: u8 = 6;
     /// A tool has moved code.
     pub const REWRITTEN: u8 = 7;
@@ -33,11 +33,11 @@ pub mod reason {
 
 /// The writers that were used, by bits.
 pub mod writer {
-    /// A private copy of the file's pages.
+    /// A private copy of the file's pages takes the place of the text.
     pub const SWAP: u8 = 1;
-    /// Pages of a memfd.
+    /// Pages of a memfd do.
     pub const MEMFD: u8 = 2;
-    /// `mprotect`.
+    /// The text in its place, made writable for a moment by `mprotect`.
     pub const MPROTECT: u8 = 4;
 }
 
@@ -83,7 +83,7 @@ pub struct Outcome {
     pub reason: u8,
     /// Of [`writer`].
     pub writers: u8,
-    /// A number of threads, or an error number, with the reasons that have one.
+    /// A number of threads, or an errno, with the reasons that have one.
     pub detail: u32,
     /// How many sites are bound.
     pub bound: u32,

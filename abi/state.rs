@@ -37,7 +37,7 @@ pub enum Origin {
     Adopted = 2,
     /// A setting chose a value that needs no more than the probe allows.
     Setting = 3,
-    /// A setting forced the slice extension's form, for measurements.
+    /// A setting forced the time slice extension's form, for measurements.
     Forced = 4,
 }
 

@@ -135,7 +135,7 @@ fn key() -> String {
     picture.boxed((20, 225), size, "find", &["the module's tables", "read the settings"]);
     picture.boxed((258, 225), size, "decide", &["adopt, or", "call the probe:", "value, evidence"]);
     picture.boxed((496, 225), size, "seal", &["the verdict is", "in the state,", "and final"]);
-    picture.boxed((735, 225), size, "bind", &["verify each site,", "write bound form,", "read it back"]);
+    picture.boxed((735, 225), size, "bind", &["copy the pages,", "bind sites there,", "exchange pages"]);
     for x in [225, 463, 701] {
         picture.arrow(&[(x, 275), (x + 33, 275)]);
     }

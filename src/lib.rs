@@ -38,7 +38,7 @@
 //! | bind | to write a key's value into its sites: [`report()`] lists them |
 //! | checked form | what the compiler leaves at a site, correct without binding |
 //! | bound form | what binding leaves at a site, for one value of its key |
-//! | writer | a way to change code that is loaded already, [`Writer`] |
+//! | writer | a way to exchange code that is loaded already, [`Writer`] |
 //!
 //! `docs/glossary.md` in the sources defines these and all other terms.
 //!
@@ -83,7 +83,8 @@
 //! # Limits
 //!
 //! - Sites are bound on x86-64 Linux; elsewhere they stay in checked form.
-//! - Where the system refuses to exchange pages, text is written in place, and only while the process has one thread.
+//! - Pages of code are exchanged, also while other threads run in them. Where the system refuses that, code is changed in place,
+//!   but only while the process has one thread.
 //! - A Rust `dylib` cannot export a key for the sites of another object, nor a symbol of [`ifunc!`] by its path. A program that
 //!   uses one with this crate in it cannot have keys of its own, as rustc links a crate once. The linker refuses all of this.
 //!   Executables, `cdylib`s and `staticlib`s carry keys of their own.

@@ -93,7 +93,7 @@ fn example_in_the_readme() {
         let is_own = |word: &&str| word.starts_with("0x") || word.chars().all(|character| character.is_ascii_digit());
         let words = line.split(' ').map(|word| if is_own(&word) && !word.is_empty() { "..." } else { word });
         // Where the one writer is refused it is the other.
-        words.collect::<Vec<_>>().join(" ").replace(" by mprotect ", " by mem ")
+        words.collect::<Vec<_>>().join(" ").replace(" by memfd ", " by swap ")
     };
     let lines: Vec<_> = said.lines().map(masked).collect();
     for line in shown.lines() {

@@ -1,4 +1,4 @@
-//! Sections that somebody watches: ordinary functions in place of the out-of-line request and its withdrawal.
+//! Critical sections that somebody watches: ordinary functions in place of the out-of-line request and its withdrawal.
 //!
 //! Those preserve every register, which no compiled function does. So a frame around each call keeps what a compiler
 //! may use: the registers of a C call, and by `xsave` the vector registers, as large as this CPU has them.

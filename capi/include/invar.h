@@ -25,8 +25,8 @@
  * site in the other branch only: if (std::is_constant_evaluated()) ... else ...
  * docs/site-abi.md describes the tables in the object file.
  *
- * Sites are bound on x86-64 Linux, but not with -mcmodel=large. Elsewhere they are ordinary loads, and sections ask for
- * nothing. With clang's -mspeculative-load-hardening branches are ordinary loads too, which it can harden.
+ * Sites are bound on x86-64 Linux, but not with -mcmodel=large. Elsewhere they are ordinary loads, and critical sections
+ * ask for nothing. With clang's -mspeculative-load-hardening branches are ordinary loads too, which it can harden.
  */
 #ifndef INVAR_H
 #define INVAR_H
@@ -123,16 +123,16 @@ INVAR_INLINE_ void invar_evidence(struct invar_verdict *verdict, const char *tex
 	INVAR_PASTE_(INVAR_DISPATCH_, INVAR_NINTH_(__VA_ARGS__, 4, ?, 3, ?, 2, ?, 1, ?, ?)) \
 	(storage, type, function, parameters, arguments, invar_key_##__VA_ARGS__)
 
-/* Begins a section that should not be preempted, and ends it. A lock enters before its attempt to take the lock, and
+/* Begins a critical section, which should not be preempted, and ends it. A lock enters before its attempt to take the lock, and
  * leaves after it has let go; a failed attempt leaves. Keep it short; make no system call in it, do not nest it, and
  * begin another after any sleep. Else only the benefit is lost. Both are compiler barriers. */
 #define invar_slice_enter() INVAR_SLICE_SITE_("0x66, 0x66, 0x40, ", 2, invar2_slice_request_)
 #define invar_slice_leave() INVAR_SLICE_SITE_("0x66, 0x40, ", 3, invar2_slice_withdraw_)
 
 /* The functions of libinvar. References to them are weak: where libinvar may be absent, look first whether they are null.
- * Call them from any thread, but not inside a section. */
+ * Call them from any thread, but not inside a critical section. */
 
-/* What functions return. Negative numbers are error numbers of the kernel's. */
+/* What functions return. A negative number is an errno of the kernel's with its sign changed. */
 enum {
 	INVAR_OK = 0,
 	INVAR_ABSENT = 1,		/* the slice extension is absent; the slice key's evidence says why */
@@ -169,10 +169,10 @@ INVAR_API void invar_slice_enrol_contended(void);
  * INVAR_OTHER_FILTERS, INVAR_KILLED, or negative. */
 INVAR_API int invar_slice_guard(void);
 
-/* Counts of this process's sections, where INVAR_SLICE=count or profile has them counted. */
+/* Counts of this process's critical sections, where INVAR_SLICE=count or profile has them counted. */
 struct invar_counts {
 	size_t size;			/* sizeof(struct invar_counts): no more is written */
-	uint64_t requests;		/* sections begun */
+	uint64_t requests;		/* critical sections begun */
 	uint64_t grants;		/* grants that were still there at the end */
 	uint64_t yields;		/* of those, given up in time */
 	uint64_t lost;			/* requests that were gone at the end, with no grant there */
@@ -190,7 +190,7 @@ struct invar_thread {
 					 * -ETIMEDOUT: it did not stop within a second, as a thread that waits for its child after vfork */
 	uint8_t enabled;		/* it can be granted time */
 	uint8_t request;		/* it asks for time */
-	uint8_t asleep;			/* it was asleep; a request that it has was left set, as sections make no system calls */
+	uint8_t asleep;			/* it was asleep; a request that it has was left set, as critical sections make no system calls */
 	uint8_t reserved[5];
 };
 
@@ -677,7 +677,7 @@ INVAR_COLD_ void invar2_probe_slice_(struct invar_verdict *verdict, const void *
 		invar2_fail_(verdict, "libinvar is not there to probe");
 }
 
-/* Its record, wherever a section begins. */
+/* Its record, wherever a critical section begins. */
 #define INVAR_SLICE_KEY_ \
 	__asm__ volatile( \
 		".ifndef invar2_slice_here\n" \
@@ -707,7 +707,7 @@ INVAR_COLD_ void invar2_probe_slice_(struct invar_verdict *verdict, const void *
 /* Where requests are counted the outcome's request is none (docs/site-abi.md), so that no slice site is bound. */
 #define INVAR_IS_COUNTED_() (((const volatile int32_t *)&invar2_outcome)[4] == 0)
 
-/* The paths of unbound sites, and of the rare end of a bound section that was granted time. Distances are from the thread
+/* The paths of unbound sites, and of the rare end of a bound critical section that was granted time. Distances are from the thread
  * pointer; the request is byte 28 of the area, and granted is the byte behind it (Linux, include/uapi/linux/rseq.h). */
 INVAR_COLD_ void invar2_slice_request_(void)
 {

@@ -12,7 +12,7 @@ fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
     unsafe { libc::abort() }
 }
 
-/// The codes of `invar.h`. Error numbers of the kernel are negative.
+/// The codes of `invar.h`. The kernel's errno is negative.
 #[derive(Clone, Copy)]
 #[repr(i32)]
 enum Code {
@@ -189,7 +189,7 @@ struct Counts {
     lost: u64,
 }
 
-/// `invar_slice_counts`: what the process's sections asked for and got.
+/// `invar_slice_counts`: what the process's critical sections asked for and got.
 ///
 /// # Safety
 ///

@@ -32,7 +32,8 @@
 //! - **Uncontended**: one atomic instruction to lock and one to unlock, as always. The lock does not ask whether the thread
 //!   is enrolled in the extension, or anything else, and makes no system call.
 //! - **Contended**: a thread whose own time was extended gives the CPU to the thread that holds the lock. It enrols itself in
-//!   the extension ([`invar::timeslice::enrol_contended`]), and waits outside any section. It asks again before every attempt.
+//!   the extension ([`invar::timeslice::enrol_contended`]), and waits outside any critical section. It asks again before every
+//!   attempt.
 //! - A **panic** releases the lock; there is no poisoning.
 //!
 //! # When they gain
@@ -42,9 +43,10 @@
 //! ends the extension. Where one lock is taken under another, the inner one's release ends the request of both. All of
 //! that costs the benefit, and nothing else.
 //!
-//! [`invar::timeslice`](invar::timeslice#inside-a-critical-section) lists what may be done in a section, as under a lock, and the effect of it.
-//! Waiting for a lock under another one is safe on every kernel: a section ends before each system call that these locks make. On
-//! kernels with `rseq_debug`, which are for finding mistakes, a system call of the program's own under two locks may kill.
+//! [`invar::timeslice`](invar::timeslice#inside-a-critical-section) lists what may be done in a critical section, as under a
+//! lock, and the effect of it.
+//! Waiting for a lock under another one is safe on every kernel: a critical section ends before each system call that these
+//! locks make. On kernels with `rseq_debug`, which are for finding mistakes, a system call of the program's own under two locks may kill.
 //!
 //! With the Cargo feature `assert`, in builds with debug assertions, a lock panics that is taken under another one. The message
 //! names the caller.

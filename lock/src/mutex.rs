@@ -9,7 +9,7 @@ use crate::system::{AtomicU32, Section};
 pub struct RawMutex(AtomicU32);
 
 // SAFETY: the thread that moved the word from FREE owns the lock, and only its `unlock` makes it FREE again; acquire and release.
-// The guard's state is the section, which unlocks nothing.
+// The guard's state is the critical section, which unlocks nothing.
 unsafe impl lock_api::RawMutex for RawMutex {
     #[allow(clippy::declare_interior_mutable_const)] // as the trait wants it
     const INIT: Self = Self(AtomicU32::new(mutex::FREE));

@@ -1,15 +1,15 @@
 //! Both locks' protocols, over what `crate::system` has for atomics and for the kernel: the machine's, or a model's
 //! (`tests/model.rs`).
 //!
-//! The rules of sections:
+//! The rules of critical sections:
 //!
-//! - A section begins before every attempt to lock: a thread that asked afterwards could be preempted in between, with the
+//! - A critical section begins before every attempt to lock: a thread that asked afterwards could be preempted in between, with the
 //!   lock. It ends after the release, or at once if the attempt failed.
 //! - None is open while a thread waits. So a thread that was granted time and did not get the lock gives the CPU to its holder,
 //!   and no request is set again on top of a grant, for which `rseq_debug` would kill at the next system call.
 //! - A thread that waits enrols, and so does one that kept others waiting: it would otherwise be preempted with the lock again
 //!   and again, if it never waits itself.
-//! - A thread that slept begins a new section, as it must: a request does not survive preemption.
+//! - A thread that slept begins a new critical section, as it must: a request does not survive preemption.
 
 /// Waiters spin, then sleep. By Drepper, "Futexes Are Tricky" (2011), mutex 3.
 pub(crate) mod mutex {
@@ -61,7 +61,7 @@ pub(crate) mod mutex {
         locked.then_some(section)
     }
 
-    /// Begins a section, and says whether the lock was free and is now the caller's.
+    /// Begins a critical section, and says whether the lock was free and is now the caller's.
     #[inline]
     #[cfg_attr(debug_assertions, track_caller)]
     fn try_begin(word: &AtomicU32) -> (Section, bool) {
@@ -69,7 +69,7 @@ pub(crate) mod mutex {
         (section, word.compare_exchange(FREE, LOCKED, Acquire, Relaxed).is_ok())
     }
 
-    /// Called by the thread that locked it, with the section that it got.
+    /// Called by the thread that locked it, with the critical section that it got.
     #[inline]
     pub(crate) fn unlock(word: &AtomicU32, section: Section) {
         let awaited = word.swap(FREE, Release) == AWAITED;
@@ -138,7 +138,7 @@ pub(crate) mod spin {
         locked.then_some(section)
     }
 
-    /// Begins a section, and says whether the lock was free and is now the caller's.
+    /// Begins a critical section, and says whether the lock was free and is now the caller's.
     #[inline]
     #[cfg_attr(debug_assertions, track_caller)]
     fn try_begin(word: &AtomicU8) -> (Section, bool) {
@@ -146,7 +146,7 @@ pub(crate) mod spin {
         (section, word.compare_exchange(FREE, LOCKED, Acquire, Relaxed).is_ok())
     }
 
-    /// Called by the thread that locked it, with the section that it got.
+    /// Called by the thread that locked it, with the critical section that it got.
     #[inline]
     pub(crate) fn unlock(word: &AtomicU8, section: Section) {
         let awaited = word.load(Relaxed) == AWAITED;

@@ -9,7 +9,7 @@ use crate::system::{AtomicU8, Section};
 pub struct RawSpinLock(AtomicU8);
 
 // SAFETY: the thread that moved the byte from FREE owns the lock, and only its `unlock` makes it FREE again; acquire and release.
-// The guard's state is the section, which unlocks nothing.
+// The guard's state is the critical section, which unlocks nothing.
 unsafe impl lock_api::RawMutex for RawSpinLock {
     #[allow(clippy::declare_interior_mutable_const)] // as the trait wants it
     const INIT: Self = Self(AtomicU8::new(spin::FREE));

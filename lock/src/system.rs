@@ -1,4 +1,4 @@
-//! The base of the protocols: atomics, sections, and three operations of the kernel: to wait, to wake and to yield. `errno`
+//! The base of the protocols: atomics, critical sections, and three operations of the kernel: to wait, to wake and to yield. `errno`
 //! stays as it was.
 #![allow(unsafe_code)]
 
@@ -6,7 +6,7 @@ pub(crate) use core::hint::spin_loop as relax;
 pub(crate) use core::sync::atomic::{AtomicU8, AtomicU32};
 pub(crate) use invar::timeslice::{CriticalSection as Section, enrol_contended as enrol, enter, leave};
 
-/// How often a waiter looks before it sleeps, or gives up the CPU: long enough for most sections to end.
+/// How often a waiter looks before it sleeps, or gives up the CPU: long enough for most critical sections to end.
 pub(crate) const SPINS: u32 = 100;
 
 /// How often an adaptive lock is taken until it is cold, if nobody waits for it meanwhile. `crate::adaptive` says why so often.

@@ -39,11 +39,11 @@ pub enum Reason {
     Architecture,
     /// Only the writer `mprotect` was left, which is for processes with one thread, and there were so many.
     Threads(u32),
-    /// The same, and their number could not be read from `/proc/self/task`: error number.
+    /// The same, and their number could not be read from `/proc/self/task`: errno.
     ThreadsUnknown(i32),
-    /// Every writer was refused. The error number is that of the first.
+    /// Every writer was refused. The errno is that of the first.
     Refused(i32),
-    /// Sites are bound, but the kernel refused, with this error number, to give the text back the protection that it had. It
+    /// Sites are bound, but the kernel refused, with this errno, to give the text back the protection that it had. It
     /// stays writable.
     Writable(i32),
     /// A tool has moved the module's code after it was linked. The tables lead to the places where the code was.
@@ -52,9 +52,9 @@ pub enum Reason {
     Unreadable,
     /// Only the writer `mprotect` was left, and the text is mapped shared. Other processes would execute what is written there.
     Shared,
-    /// The file at the module's path is not the one that it was loaded from, and no other writer could do without.
+    /// The file at the module's path is not the one that it was loaded from. The writers `swap` and `memfd` need that file.
     OtherFile,
-    /// The text is not as in its file, and the only writer that could have taken that over was refused.
+    /// The text is not as in its file, and the writer `memfd`, which would lose that, was the only one to be asked.
     Changed,
 }
 
@@ -83,7 +83,7 @@ impl Reason {
         }
     }
 
-    /// The number that goes with the reason: an error number, or a number of threads.
+    /// The number that goes with the reason: an errno, or a number of threads.
     pub fn detail(self) -> Option<u32> {
         match self {
             Self::Threads(_) | Self::ThreadsUnknown(_) | Self::Refused(_) | Self::Writable(_) => {

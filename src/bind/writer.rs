@@ -54,7 +54,7 @@ impl Wish {
 /// Why text was not exchanged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
-    /// The kernel refused: error number.
+    /// The kernel refused: errno.
     Errno(i32),
     /// The file at the module's path is not the one that it was loaded from.
     OtherFile,

@@ -14,7 +14,7 @@ pub(crate) struct Outcome {
     pub(crate) writers: AtomicU8,
     /// Of the first module in the loader's order: 1 while a copy of the runtime seals a key ([`exclusively`]).
     pub(super) lock: AtomicU8,
-    /// The kernel's error number, or the number of threads, with the reasons that have one.
+    /// The kernel's errno, or the number of threads, with the reasons that have one.
     pub(crate) detail: AtomicU32,
     pub(crate) bound: AtomicU32,
     /// Sites that a pass over the table came by and left unbound.

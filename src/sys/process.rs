@@ -83,14 +83,14 @@ pub(crate) fn open_of_thread(thread: u32, file: &[u8]) -> Result<File> {
 /// Whether a thread, of this process or its parent, waits in a system call.
 #[cfg(feature = "timeslice")]
 pub(crate) fn asleep(thread: u32) -> bool {
-    // proc_pid_stat(5): number, name in parentheses, state. The name has 15 bytes at most.
+    // proc_pid_stat(5): ID, name in parentheses, state. The name has 15 bytes at most.
     let mut start = [0; 64];
     let read = open_of_thread(thread, b"/stat\0").and_then(|file| file.read(&mut start));
     let name_end = start[..read.unwrap_or(0)].iter().rposition(|&byte| byte == b')');
     name_end.and_then(|end| start.get(end + 2)).is_some_and(|state| b"SD".contains(state))
 }
 
-/// The calling thread's number.
+/// The calling thread's ID.
 pub(crate) fn thread_id() -> u32 {
     // SAFETY: no arguments, no effects.
     unsafe { call(libc::SYS_gettid, [0; 6]) }.unwrap_or(0) as u32

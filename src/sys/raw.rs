@@ -3,7 +3,7 @@
 
 use invar_arch as arch;
 
-/// A kernel error number, 1 to 4095.
+/// The kernel's errno, 1 to 4095.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Errno(pub(crate) i32);
 

@@ -62,7 +62,7 @@ pub type SpinLockGuard<'a, T> = lock_api::MutexGuard<'a, RawSpinLock, T>;
 macro_rules! raw_lock {
     ($raw:ident, $protocol:ident) => {
         // SAFETY: the thread that set LOCKED owns the lock, and only its `unlock` clears it; acquire and release. The guard has no
-        // state, and keeps the section that the word tells of in its thread.
+        // state, and keeps the critical section that the word tells of in its thread.
         unsafe impl lock_api::RawMutex for $raw {
             #[allow(clippy::declare_interior_mutable_const)] // as the trait wants it
             const INIT: Self = Self(AtomicU32::new(protocol::FREE));

@@ -1,13 +1,13 @@
 //! The adaptive locks' protocols, over what `crate::system` has: the machine's, or a model's (`tests/model.rs`).
 //!
 //! - A *cold* lock is taken by one attempt, without a request, on the one value that a cold and free word has. On a *hot* one
-//!   this attempt fails, and the next is made in a section: at no moment is a hot lock held without a request.
+//!   this attempt fails, and the next is made in a critical section: at no moment is a hot lock held without a request.
 //! - The word also says whether its holder asks, so the release of a cold lock is one attempt as well, and no guard needs to
 //!   remember anything.
 //! - A thread that waited for so long that the holder may have been preempted makes the lock hot when it gets it. A thread that
 //!   gets a hot lock cools it by a degree. Nothing else changes the heat, and no clock is read.
 //!
-//! Sections and enrolment are otherwise as in `crate::protocol`.
+//! Critical sections and enrolment are otherwise as in `crate::protocol`.
 
 use crate::system::{AtomicU32, HEAT, SPINS, enrol, enter, leave, relax};
 use core::hint::cold_path; // out of line, as long as the lock is cold
@@ -16,7 +16,7 @@ use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 /// Free, and cold.
 pub(crate) const FREE: u32 = 0;
 const LOCKED: u32 = 1 << 0;
-/// The holder is in a section. Set and cleared with `LOCKED`.
+/// The holder is in a critical section. Set and cleared with `LOCKED`.
 pub(crate) const ASKING: u32 = 1 << 1;
 /// Locked, and somebody may be asleep, or gave up the CPU.
 const AWAITED: u32 = 1 << 2;
@@ -37,7 +37,7 @@ pub(crate) fn try_lock(word: &AtomicU32) -> bool {
     }
 }
 
-/// Locks a word that was `seen` free, in a section; what else it is to say is in `rest`.
+/// Locks a word that was `seen` free, in a critical section; what else it is to say is in `rest`.
 #[inline]
 fn take(word: &AtomicU32, seen: u32, rest: u32) -> bool {
     let section = enter();

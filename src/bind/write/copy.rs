@@ -51,6 +51,10 @@ struct Copy<'a> {
 impl<'a> Copy<'a> {
     fn new(window: &Window<'_>, file: &'a File, resolver: &mut Resolver<'_>) -> Result<Self, Refusal> {
         let text = window.text;
+        if text.protection & libc::PROT_WRITE != 0 {
+            // The program itself may change it at any time.
+            return Err(Refusal::Changed);
+        }
         resolver.module.is_loaded_from(file).then_some(()).ok_or(Refusal::OtherFile)?;
         if file.length()? < text.offset + text.range.len() {
             // Pages that the file does not have kill who touches them.
