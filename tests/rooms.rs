@@ -33,7 +33,12 @@ fn files(package: &str) -> BTreeMap<String, String> {
 fn code(text: &str) -> String {
     let end = ["\nmod tests {", "\npub(super) mod tests {"].iter().filter_map(|begin| text.find(begin)).min();
     let lines = text[..end.unwrap_or(text.len())].lines().map(|line| line.split("//").next().unwrap());
-    lines.collect::<Vec<_>>().join("\n").replace("$crate::", "").replace("(in crate::", "(in ")
+    lines
+        .collect::<Vec<_>>()
+        .join("\n")
+        .replace("$crate::", "")
+        .replace("(in crate::", "(in ")
+        .replace("(in super::super)", "")
 }
 
 /// The paths in a text that go on from `from`, as `timeslice::`: what stands behind it, with braces resolved.

@@ -88,7 +88,7 @@ enum Command {
         json: bool,
         /// How sites are exchanged
         #[arg(long, hide = true, value_enum, default_value = "runtime")]
-        protocol: stress::Protocol,
+        protocol: stress::options::Protocol,
         /// Test in this process, and write the answer for the command with this process ID
         #[arg(long, hide = true)]
         here: Option<u32>,
@@ -159,9 +159,9 @@ fn run(command: Option<Command>, out: &mut dyn Write) -> Result<u8> {
             };
         }
         Some(Command::Stress { seconds, executions, threads, json, protocol, here }) => {
-            let limit = executions.map_or(stress::Limit::Seconds(seconds), stress::Limit::Executions);
+            let limit = executions.map_or(stress::options::Limit::Seconds(seconds), stress::options::Limit::Executions);
             let threads = threads.map_or_else(stress::default_threads, |number| number as usize);
-            let options = stress::Options { limit, threads, protocol };
+            let options = stress::options::Options { limit, threads, protocol };
             return match here {
                 Some(command) => stress::run_here(&options, command, out).map(|()| 0),
                 None => stress::run(&options, Format::new(json), out),

@@ -3,6 +3,7 @@
 //! It tests what the writers `swap` and `memfd` rest on: threads may execute sites, and stand inside of them, while the pages
 //! are exchanged. The test itself (`x86_64`) runs in a process of its own, so that whatever it ends by is a verdict.
 
+pub mod options;
 mod outcome;
 #[cfg(all(target_arch = "x86_64", target_os = "linux", target_pointer_width = "64", not(invar_portable)))]
 mod x86_64;
@@ -10,47 +11,12 @@ mod x86_64;
 use crate::error::{Error, Result};
 use crate::text::{self as listing, Format, count};
 use clap::ValueEnum;
+use options::{Limit, Options, Protocol};
 use outcome::{Answer, ByKind, Exchanges, Outcome};
 use serde::Serialize;
 use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
-
-/// What to test, and for how long.
-pub struct Options {
-    /// When it is enough.
-    pub limit: Limit,
-    /// How many threads execute sites.
-    pub threads: usize,
-    /// How they are exchanged.
-    pub protocol: Protocol,
-}
-
-/// When a test is long enough.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Limit {
-    /// After so many seconds.
-    Seconds(u64),
-    /// After so many executions of sites.
-    Executions(u64),
-}
-
-/// How sites are exchanged: as the runtime does it, or in ways that are wrong, so that it is seen that the test sees that.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Protocol {
-    /// By both writers in turns
-    Runtime,
-    /// By a private copy of the file's pages
-    Swap,
-    /// By pages of a file in memory
-    Memfd,
-    /// Wrong: the forms of ABI 1, which have nothing where the last instruction of the checked form begins
-    Abi1,
-    /// Wrong: byte by byte
-    Bytes,
-    /// Wrong: a store across two cache lines
-    Lines,
-}
 
 /// Exit code where something is wrong.
 const EXIT_WRONG: u8 = 1;

@@ -5,8 +5,8 @@
 //! and the worker goes on, at once or after the next exchange.
 #![allow(unsafe_code)] // two settings of the process
 
+use super::super::options::{Limit, Options, Protocol};
 use super::super::outcome::{Answer, ByKind, Outcome};
-use super::super::{Limit, Options, Protocol};
 use super::loaded::Loaded;
 use super::text::{LINE, PAGE, SHARES, Text};
 use super::workers::{Random, Shared};
