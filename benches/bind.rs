@@ -5,7 +5,7 @@
 //! binds nothing, and writes one byte on each page that has sites. Instructions are counted by callgrind.
 
 use crate::program::{Package, output};
-use invar_bench::{Batch, Samples, Targets, alternate};
+use invar_measure::{Batch, Samples, Targets, alternate};
 use std::io;
 use std::path::Path;
 use std::process::Command;

@@ -2,8 +2,8 @@
 
 use crate::cold::{self, functions};
 use crate::form::Form;
-use invar_bench::machine::{Bench, Loop};
-use invar_bench::{Part, Table, alternate, batch, floor};
+use invar_measure::machine::{Bench, Loop};
+use invar_measure::{Part, Table, alternate, batch, floor};
 use std::io;
 use std::time::Duration;
 
@@ -14,12 +14,12 @@ macro_rules! variants {
 
         BoundHolds "bound, holds"
             ["22: .byte 0x40", "cmp byte ptr [rip + {on}], 1", "jne 20f", "23:", "inc eax", "21:",
-             invar_bench::site_record!("{on}", "22", "20f", "23", "1", "1")]
+             invar_measure::site_record!("{on}", "22", "20f", "23", "1", "1")]
             [] ["20: dec eax", "jmp 21b"];
 
         BoundOther "bound, does not hold"
             ["22: .byte 0x40", "cmp byte ptr [rip + {off}], 1", "jne 20f", "23:", "inc eax", "21:",
-             invar_bench::site_record!("{off}", "22", "20f", "23", "1", "1")]
+             invar_measure::site_record!("{off}", "22", "20f", "23", "1", "1")]
             [] ["20: dec eax", "jmp 21b"];
 
         CheckedHolds "unbound or a static bool, holds"
@@ -37,7 +37,7 @@ macro_rules! variants {
 
         Dispatch "dispatch, bound"
             ["22: .byte 0x40", "cmp byte ptr [rip + {on}], 1", "jne 20f", "23:", "call {increment}", "21:",
-             invar_bench::site_record!("{on}", "22", "20f", "23", "1", "1")]
+             invar_measure::site_record!("{on}", "22", "20f", "23", "1", "1")]
             [] ["20: dec eax", "jmp 21b"];
 
         FeatureCall "cached CPU features, call"
@@ -65,8 +65,8 @@ variants!(loops);
 const CALLS: usize = Variant::Direct as usize;
 
 pub(crate) fn run() -> io::Result<()> {
-    println!("holds, bound: {}", Form::of("invar-bench.on", invar::Kind::Branch));
-    println!("does not hold, bound: {}\n", Form::of("invar-bench.off", invar::Kind::Branch));
+    println!("holds, bound: {}", Form::of("invar-measure.on", invar::Kind::Branch));
+    println!("does not hold, bound: {}\n", Form::of("invar-measure.off", invar::Kind::Branch));
 
     let bench = &Bench::new();
     let mut batches: Vec<_> = LOOPS.iter().map(|&code| bench.batch(code)).collect();

@@ -2,8 +2,8 @@
 //! it is called. To read much other memory before does not do: half of the copies are back in the second-level cache
 //! when their turn comes, since the core prefetches what lies on a page that it executes.
 
-use invar_bench::machine::{Bench, Loop};
-use invar_bench::{Batch, Random, Samples, alternate};
+use invar_measure::machine::{Bench, Loop};
+use invar_measure::{Batch, Random, Samples, alternate};
 use std::arch::x86_64::{_mm_clflush, _mm_lfence, _mm_mfence, _rdtsc};
 use std::time::{Duration, Instant};
 
@@ -30,10 +30,10 @@ macro_rules! functions {
         const FUNCTIONS: &[$crate::cold::Functions] = &[$({
             #[unsafe(naked)]
             unsafe extern "C" fn functions() -> *const [i32; $crate::cold::COPIES] {
-                invar_bench::assemble!(
+                invar_measure::assemble!(
                     "lea rax, [rip + 60f]",
                     "ret",
-                    ".pushsection .rodata.invar_bench, \"a\", @progbits",
+                    ".pushsection .rodata.invar_measure, \"a\", @progbits",
                     ".balign 4",
                     "60:",
                     ".popsection",
@@ -47,7 +47,7 @@ macro_rules! functions {
                     $($behind,)*
                     "ret",
                     $($cold,)*
-                    ".pushsection .rodata.invar_bench, \"a\", @progbits",
+                    ".pushsection .rodata.invar_measure, \"a\", @progbits",
                     ".long 50b - .",
                     ".popsection",
                     ".endr",

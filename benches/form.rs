@@ -4,7 +4,7 @@ use iced_x86::{
     CC_ae, Decoder, DecoderOptions, Formatter, Instruction, InstructionInfo, InstructionInfoFactory, IntelFormatter,
     Mnemonic, OpAccess, Register, SymbolResolver, SymbolResult, UsedMemory,
 };
-use invar_bench::machine::each_site;
+use invar_measure::machine::each_site;
 use std::fmt;
 
 /// A site's instructions.

@@ -3,7 +3,7 @@
 //! A filter stays until its process ends, so there is a child for each, and they take turns.
 
 use invar_arch::syscall;
-use invar_bench::{Batch, Part, Table, alternate, calibrate, per_operation};
+use invar_measure::{Batch, Part, Table, alternate, calibrate, per_operation};
 use std::cell::RefCell;
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::time::Duration;

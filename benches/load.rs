@@ -5,7 +5,7 @@
 
 use crate::program::{Package, output};
 use crate::trace;
-use invar_bench::{Batch, Samples, Targets, alternate};
+use invar_measure::{Batch, Samples, Targets, alternate};
 use std::cell::{Cell, RefCell};
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};

@@ -2,9 +2,9 @@
 //!
 //! The key that the locks depend on has one value in a process, so there are two processes of this program, asked in turns.
 
-use invar_bench::{Batch, Part, Table, alternate, calibrate, per_operation};
 use invar_lock::lock_api::{Mutex, RawMutex};
 use invar_lock::{RawSpinLock, adaptive};
+use invar_measure::{Batch, Part, Table, alternate, calibrate, per_operation};
 use std::cell::RefCell;
 use std::hint::black_box;
 use std::io::{self, BufRead, BufReader, Write};

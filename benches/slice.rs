@@ -3,12 +3,12 @@
 use crate::cold::{self, functions};
 use crate::form::Form;
 use invar::Kind::{SliceEnter, SliceLeave};
-use invar_bench::machine::{self, Slice};
-use invar_bench::{Part, Samples, Table, Targets};
+use invar_measure::machine::{self, Slice};
+use invar_measure::{Part, Samples, Table, Targets};
 use std::io;
 use std::time::Duration;
 
-invar_bench::slice_variants!(functions);
+invar_measure::slice_variants!(functions);
 
 pub(crate) fn run() -> io::Result<()> {
     println!("{}", exact());
@@ -35,8 +35,8 @@ pub(crate) fn run() -> io::Result<()> {
 
 /// What needs no clock.
 fn exact() -> Targets {
-    let [enter, leave] = [SliceEnter, SliceLeave].map(|kind| Form::of("invar-bench.on", kind));
-    let [no_enter, no_leave] = [SliceEnter, SliceLeave].map(|kind| Form::of("invar-bench.off", kind));
+    let [enter, leave] = [SliceEnter, SliceLeave].map(|kind| Form::of("invar-measure.on", kind));
+    let [no_enter, no_leave] = [SliceEnter, SliceLeave].map(|kind| Form::of("invar-measure.off", kind));
     let mut targets = Targets::default();
     let met = (enter.instructions(), enter.bytes()) == (2, 12) && enter.uses_no_register();
     targets.add("enter, bound", enter.to_string(), "a store and a nop, 12 bytes, no register", met);

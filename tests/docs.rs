@@ -152,7 +152,7 @@ const DOCUMENTS: [&str; 13] = [
     "CONTRIBUTING.md",
     "abi/README.md",
     "arch/README.md",
-    "benches/README.md",
+    "measure/README.md",
     "capi/binder/README.md",
     "cli/README.md",
     "docs/json.md",

@@ -36,7 +36,7 @@ pub fn run(out: &mut dyn Write) -> Result<()> {
         writeln!(out, "measuring for {} seconds ...", BUDGET.as_secs())?;
     }
     out.flush()?;
-    write!(out, "{}", invar_bench::Table::measure(BUDGET))?;
+    write!(out, "{}", invar_measure::Table::measure(BUDGET))?;
     Ok(())
 }
 
@@ -56,7 +56,7 @@ fn print_keys(lines: Vec<Line>, out: &mut dyn Write) -> io::Result<()> {
 
 /// Whether a key is there to be measured only.
 fn is_measured(key: &str) -> bool {
-    key.starts_with("invar-bench.")
+    key.starts_with("invar-measure.")
 }
 
 /// A few sites of this program as they stand in its file and in its memory.

@@ -70,7 +70,7 @@ fn without_arguments_it_shows_itself() {
     // What is there to be measured only is counted, and left to the table.
     let (this_machine, table) = text.split_once("what it saves\n").expect("a table");
     assert!(!table.is_empty());
-    assert!(!this_machine.contains("invar-bench."), "{text}");
+    assert!(!this_machine.contains("invar-measure."), "{text}");
     assert_eq!(this_machine.contains(" sites that the table below measures: "), HAS_SITES, "{text}");
     assert!(this_machine.lines().all(|line| line.chars().count() <= 100), "{text}");
 }

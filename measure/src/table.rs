@@ -1,7 +1,7 @@
 //! Variants side by side, and the table that the `invar` command shows: slice enter and leave in every form.
 
-use crate::harness::rounded;
-use crate::{Samples, machine};
+use crate::harness::{Samples, rounded};
+use crate::machine;
 use std::fmt;
 use std::time::Duration;
 

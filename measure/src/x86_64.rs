@@ -5,7 +5,7 @@
 //! `rsi` is the lock, `rdx` holds the area's offset for those who keep it in a register; `rax`, `rcx` and `r8` to
 //! `r11` are free. Bound sites are those that `docs/site-abi.md` describes, with records of their own.
 
-use crate::{Batch, Samples, alternate, calibrate, per_operation};
+use crate::harness::{Batch, Samples, alternate, calibrate, per_operation};
 use std::arch::x86_64::_mm_clflush;
 use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicI32, AtomicIsize, AtomicU8, AtomicU64, Ordering::Relaxed};
@@ -13,7 +13,7 @@ use std::time::Duration;
 
 invar::key! {
     /// Bound to the form for a kernel that has the extension, or to a branch that holds.
-    #[name = "invar-bench.on"]
+    #[name = "invar-measure.on"]
     #[__slice]
     pub static ON: bool = |evidence| {
         evidence.text("always");
@@ -22,7 +22,7 @@ invar::key! {
 }
 invar::key! {
     /// Bound to the form for a kernel that has no extension, or to a branch that does not hold.
-    #[name = "invar-bench.off"]
+    #[name = "invar-measure.off"]
     #[__slice]
     pub static OFF: bool = |evidence| {
         evidence.text("never");
@@ -322,7 +322,7 @@ pub fn measure(budget: Duration) -> Samples {
 
 /// What makes a variant not what its name says.
 pub fn caveat() -> Option<&'static str> {
-    if !(each_site("invar-bench.on", |_| ()) && each_site("invar-bench.off", |_| ())) {
+    if !(each_site("invar-measure.on", |_| ()) && each_site("invar-measure.off", |_| ())) {
         Some("This program's sites are not bound: the rows that say so show their checked forms.")
     } else if !ON.get() {
         Some("A setting turned this program's keys off: the rows for available show absent.")
@@ -423,7 +423,7 @@ fn thread_pointer() -> usize {
 /// The offset of the area in which bound sites make their requests, read from the code of one.
 fn requested() -> Option<isize> {
     let mut offset = None;
-    each_site("invar-bench.on", |site| {
+    each_site("invar-measure.on", |site| {
         // SAFETY: a site of this program's text is as long as it says.
         let code = unsafe { std::slice::from_raw_parts(site.address as *const u8, site.length as usize) };
         if let [0x64, 0xc6, 0x04, 0x25, a, b, c, d, 1] = *code {

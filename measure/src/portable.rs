@@ -1,6 +1,6 @@
 //! Where no site can be bound there is nothing to compare.
 
-use crate::Samples;
+use crate::harness::Samples;
 use std::time::Duration;
 
 /// No variants.
