@@ -1,9 +1,9 @@
 //! A module's outcome: what came of binding it.
 
-use crate::distance::{u32_at, u64_at};
+use crate::distance::{u16_at, u32_at, u64_at};
 
 /// In bytes.
-pub const LENGTH: usize = 32;
+pub const LENGTH: usize = 40;
 
 /// Why sites stay checked, by numbers; 0 is no reason.
 pub mod reason {
@@ -40,6 +40,12 @@ pub mod writer {
     /// The text in its place, made writable for a moment by `mprotect`.
     pub const MPROTECT: u8 = 4;
 }
+
+/// How many writers there are.
+pub const WRITERS: usize = 3;
+
+/// Why a writer was refused, by numbers: those of the kernel's errors, and from here on those of [`reason`]; 0 if it was not.
+pub const REFUSED_FOR_REASON: u16 = 4096;
 
 /// What a module's runtimes say to each other, by bits.
 pub mod said {
@@ -93,6 +99,8 @@ pub struct Outcome {
     pub request: Option<i32>,
     /// How long it took.
     pub nanoseconds: u64,
+    /// Why each writer was refused, in the order of their bits: [`REFUSED_FOR_REASON`].
+    pub refusals: [u16; WRITERS],
 }
 
 impl Outcome {
@@ -107,6 +115,7 @@ impl Outcome {
             left: u32_at(bytes, 12),
             request: request_from_number(u32_at(bytes, 16)),
             nanoseconds: u64_at(bytes, 24),
+            refusals: core::array::from_fn(|writer| u16_at(bytes, 32 + 2 * writer)),
         }
     }
 }
@@ -132,5 +141,6 @@ mod tests {
         assert_eq!((outcome.detail, outcome.bound, outcome.left), (0x0706_0504, 0x0b0a_0908, 0x0f0e_0d0c));
         assert_eq!(outcome.request, Some((0x1312_1110 ^ 1_u32 << 31) as i32));
         assert_eq!(outcome.nanoseconds, 0x1f1e_1d1c_1b1a_1918);
+        assert_eq!(outcome.refusals, [0x2120, 0x2322, 0x2524]);
     }
 }

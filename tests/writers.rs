@@ -5,7 +5,7 @@ mod common;
 
 use common::hole::{no_holes, output_with_holes};
 use common::refuse::{Refused, cannot_refuse, refuse};
-use common::{Build, Tale, bound_in_c, command, output, run, sites, tale, with_either_binder};
+use common::{Build, Tale, bound_in_c, command, output, run, sites, tale, test, with_either_binder};
 use libtest_mimic::Trial;
 use std::os::unix::process::CommandExt;
 use std::process::{ExitCode, Stdio};
@@ -36,7 +36,27 @@ const CASES: [(&[Refused], &str, Result<&str, &str>); 19] = [
     (&[Refused::MprotectExec, Refused::Mremap], "auto", Err(EPERM)),
 ];
 
+/// What is refused, and what the report says of it behind the time.
+const REFUSALS: [(&[Refused], &str); 4] = [
+    (&[Refused::ExecGain], "; refused: swap (errno 13)"),
+    (&[Refused::Mremap], "; refused: swap (errno 1), memfd (errno 1)"),
+    (
+        &[Refused::ExecGain, Refused::Memfd],
+        "; what is not bound stays checked: every writer was refused, the first with errno 13; \
+         refused: swap (errno 13), memfd (errno 1), mprotect (errno 13)",
+    ),
+    (
+        &[Refused::Mremap, Refused::Statx],
+        "; what is not bound stays checked: every writer was refused, the first with errno 1; \
+         refused: swap (errno 1), memfd (errno 1), mprotect (the number of threads is not known)",
+    ),
+];
+
 fn main() -> ExitCode {
+    let refusals = REFUSALS.map(|(refused, said)| {
+        let missing = sites().or_else(|| cannot_refuse(refused));
+        test(&format!("the report has{}", said.split_once(';').unwrap().1), missing, move || reported(refused, said))
+    });
     let cases = CASES.iter().flat_map(|&(refused, writer, outcome)| -> [Trial; 2] {
         let missing = sites().or_else(|| cannot_refuse(refused));
         let refusals: Vec<_> = refused.iter().map(|refused| format!("{refused:?}")).collect();
@@ -54,7 +74,10 @@ fn main() -> ExitCode {
         let name = format!("{writer}, mremap leaves a hole");
         with_either_binder(&name, sites().or_else(no_holes), move || a_hole_is_closed(writer))
     });
-    run(cases.chain([many, unknown, kept, traced].into_iter().flatten()).chain(holes.into_iter().flatten()))
+    run(cases
+        .chain([many, unknown, kept, traced].into_iter().flatten())
+        .chain(holes.into_iter().flatten())
+        .chain(refusals))
 }
 
 /// Everything is bound, and the system does not take the right to write back.
@@ -80,7 +103,7 @@ fn text_that_stays_writable() {
             continue;
         }
         let line = errors.lines().next().unwrap();
-        assert!(line.starts_with("module (program) at ") && line.ends_with(&format!(" us; {WHY}")), "{errors}");
+        assert!(line.starts_with("module (program) at ") && line.contains(&format!(" us; {WHY}")), "{errors}");
         let (_, errors, code) =
             run(refused, &[("INVAR_WRITER", writer), ("INVAR", "require"), ("INVAR_KEYS", "slice=force")]);
         assert_eq!(code, Some(invar::EXIT_REQUIRED));
@@ -250,6 +273,12 @@ fn check(refused: &'static [Refused], writer: &str, outcome: Result<&str, &str>)
             );
         }
     }
+}
+
+fn reported(refused: &'static [Refused], said: &str) {
+    let errors = story(refused, "auto").errors;
+    let line = errors.lines().next().unwrap();
+    assert!(line.starts_with("module (program) at ") && line.ends_with(said), "{line}");
 }
 
 fn story(refused: &'static [Refused], writer: &str) -> Tale {

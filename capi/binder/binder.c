@@ -64,7 +64,7 @@ static int is_own(const struct invar_module *m, uintptr_t at, struct tables *t)
 	t->sites = table(m, own->tables, &t->sites_count);
 	t->keys = table(m, own->tables + 2, &t->keys_count);
 	t->outcome = (struct invar_outcome *)invar_at(&own->outcome);
-	return t->sites && t->keys && (uintptr_t)t->outcome % 8 == 0 && holds(m, (uintptr_t)t->outcome, 32, PF_R | PF_W);
+	return t->sites && t->keys && (uintptr_t)t->outcome % 8 == 0 && holds(m, (uintptr_t)t->outcome, sizeof *t->outcome, PF_R | PF_W);
 }
 
 /* A note leads to the header. Where none begins there, a tool has moved the note, and the header is somewhere in the data. */
@@ -376,6 +376,7 @@ int invar_bind(struct invar_module *m)
 			if (!(writers & writer)) continue;
 			now = writer == INVAR_WRITER_MPROTECT ? write_in_place(m, &t, &run) : exchange(m, &t, &run, writer == INVAR_WRITER_SWAP);
 			if (!now || -now >> 32 == WRITABLE) t.outcome->writers |= (uint8_t)writer, first = now;
+			else t.outcome->refusals[writer >> 1] = -now >> 32 ? (uint16_t)(4096 | -now >> 32) : (uint16_t)-now;
 			first = first ? first : now;
 		}
 		each_site(m, &t, &run, COUNT, 0);

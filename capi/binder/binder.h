@@ -16,7 +16,8 @@ struct __attribute__((may_alias)) invar_outcome {
 	uint8_t phase, reason, writers, reserved;
 	uint32_t detail, bound, left;
 	uint32_t request;	/* 0: none; else the distance of each thread's request byte from its pointer, its highest bit inverted */
-	uint32_t reserved2[3];
+	uint32_t said, nanoseconds[2];
+	uint16_t refusals[3], reserved3;	/* by writer, in the order of their bits: an error number, or 4096 and a reason; 0: none */
 };
 
 /* A module, mapped and relocated. Its headers must be right; what stands in its tables is looked at before it is believed. */

@@ -280,7 +280,7 @@ struct invar_module_ {
 	uint64_t words[7];
 };
 struct invar_outcome_ {
-	uint64_t words[4];
+	uint64_t words[5];
 };
 
 /* Functions of libinvar for this file alone. */
@@ -531,8 +531,8 @@ INVAR_INLINE_ uint8_t invar2_value_(struct invar_verdict *state)
 	".weak invar2_outcome\n" \
 	".hidden invar2_outcome\n" \
 	".type invar2_outcome, @object\n" \
-	".size invar2_outcome, 32\n" \
-	"invar2_outcome: .zero 32\n" \
+	".size invar2_outcome, 40\n" \
+	"invar2_outcome: .zero 40\n" \
 	".popsection\n" \
 	".pushsection invar2_sites, \"ao\", @progbits, invar2_outcome\n" \
 	".popsection\n" \

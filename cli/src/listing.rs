@@ -10,6 +10,7 @@ use crate::text::{Hex, clean, count, hex_bytes, wrap};
 use invar::{Kind, kind_name};
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 /// A module and what is needed to list it.
@@ -247,7 +248,9 @@ pub fn describe(module: &Module<'_>) -> String {
             let (writers, time) = (outcome.writers.join(" and "), outcome.nanoseconds as f64 / 1000.0);
             let others = reason.filter(|_| bound < module.records_len());
             let others = others.map_or(String::new(), |reason| format!("; the others stay checked: {reason}"));
-            format!("{bound} bound by {writers} in {time:.1} us{others}")
+            let refused: Vec<_> = outcome.refusals.iter().map(|(writer, why)| format!("{writer} ({why})")).collect();
+            let refused = if refused.is_empty() { String::new() } else { format!("; refused: {}", refused.join(", ")) };
+            format!("{bound} bound by {writers} in {time:.1} us{others}{refused}")
         }
     }
 }
@@ -299,10 +302,12 @@ impl Serialize for Standing {
 
 impl Serialize for Outcome {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut fields = serializer.serialize_struct("Outcome", 6)?;
+        let mut fields = serializer.serialize_struct("Outcome", 7)?;
         fields.serialize_field("loaded", &self.loaded)?;
         fields.serialize_field("bound", &self.bound)?;
         fields.serialize_field("writers", &self.writers)?;
+        let refusals: BTreeMap<_, _> = self.refusals.iter().map(|(writer, why)| (writer, why)).collect();
+        fields.serialize_field("refusals", &refusals)?;
         fields.serialize_field("reason", &reason(self))?;
         fields.serialize_field("nanoseconds", &self.nanoseconds)?;
         fields.serialize_field("request_offset", &self.request)?;

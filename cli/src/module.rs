@@ -79,6 +79,8 @@ pub struct Outcome {
     pub reason: Option<Reason>,
     /// Names of the writers that were used.
     pub writers: Vec<&'static str>,
+    /// Names of those that were refused, and why.
+    pub refusals: Vec<(&'static str, String)>,
     /// How many sites were bound.
     pub bound: u32,
     /// Distance of each thread's request byte from its thread pointer.
@@ -388,6 +390,10 @@ impl Outcome {
             loaded: outcome.phase != 0,
             reason: Reason::from_numbers(outcome.reason, outcome.detail),
             writers: Writer::from_bits(outcome.writers).map(Writer::name).collect(),
+            refusals: Writer::from_bits(!0)
+                .zip(outcome.refusals)
+                .filter_map(|(writer, number)| Some((writer.name(), brief(Reason::from_refusal(number)?))))
+                .collect(),
             bound: outcome.bound,
             request: outcome.request,
             nanoseconds: outcome.nanoseconds,
@@ -407,6 +413,14 @@ impl Record {
         let SiteRecord { length, kind, value, flags, .. } = record;
         let blank = bytes.iter().all(|&byte| byte == 0);
         Self { record, index, address, target, state, length, kind, value, flags, blank }
+    }
+}
+
+/// Why a writer was refused, in a few words.
+fn brief(reason: Reason) -> String {
+    match reason {
+        Reason::Refused(errno) => format!("errno {errno}"),
+        reason => reason.brief().into(),
     }
 }
 

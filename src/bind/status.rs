@@ -1,7 +1,7 @@
 //! What came of binding, in words and in the numbers of a module's outcome.
 
 use invar_abi::judge::Fault;
-use invar_abi::outcome::reason;
+use invar_abi::outcome::{REFUSED_FOR_REASON, reason};
 
 /// What stands at a site now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,6 +109,37 @@ impl Reason {
         }
     }
 
+    /// The number of a refusal for this reason.
+    pub(super) fn to_refusal(self) -> u16 {
+        match self {
+            Self::Refused(errno) => errno as u16,
+            _ => REFUSED_FOR_REASON | u16::from(self.to_numbers().0),
+        }
+    }
+
+    /// Why a writer was refused, by the number that a module's outcome has for it; a number of threads is not in that.
+    pub fn from_refusal(number: u16) -> Option<Self> {
+        match number {
+            0 => None,
+            errno if errno < REFUSED_FOR_REASON => Some(Self::Refused(errno.into())),
+            _ => Self::from_numbers(number as u8, 0),
+        }
+    }
+
+    /// In a few words, for a writer that was refused: an errno where it is empty.
+    pub fn brief(self) -> &'static str {
+        match self {
+            Self::Refused(_) => "",
+            Self::Threads(_) => "more than one thread",
+            Self::ThreadsUnknown(_) => "the number of threads is not known",
+            Self::Shared => "the text is mapped shared",
+            Self::OtherFile => "another file is at its path",
+            Self::Changed => "the text is not as in its file",
+            Self::Writable(_) => "the text stays writable",
+            _ => self.describe(),
+        }
+    }
+
     /// The reason that a module's outcome gives in numbers (`docs/site-abi.md`).
     pub fn from_numbers(reason: u8, detail: u32) -> Option<Self> {
         match reason {
@@ -179,6 +210,9 @@ mod tests {
             assert_eq!(reason.to_numbers(), (number, if has_detail { 7 } else { 0 }));
             assert_eq!(reason.detail(), has_detail.then_some(7));
             assert_eq!(Reason::from_numbers(number, 7), Some(reason));
+            let refusal = Reason::from_refusal(reason.to_refusal()).expect("a refusal");
+            assert_eq!(refusal.to_numbers().0, number);
+            assert_eq!(refusal.brief().is_empty(), reason == Refused(7));
         }
         assert_eq!([0, 12, 255].map(|number| Reason::from_numbers(number, 7)), [None; 3]);
     }

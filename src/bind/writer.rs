@@ -20,7 +20,7 @@ pub enum Writer {
 
 impl Writer {
     /// In the order in which they are tried.
-    const ALL: [Self; 3] = [Self::Swap, Self::Memfd, Self::Mprotect];
+    pub(super) const ALL: [Self; 3] = [Self::Swap, Self::Memfd, Self::Mprotect];
 
     /// One word, as settings and reports use it.
     pub fn name(self) -> &'static str {
@@ -87,6 +87,21 @@ impl From<Refusal> for Reason {
             Refusal::Shared => Self::Shared,
             Refusal::Writable(errno) => Self::Writable(errno),
         }
+    }
+}
+
+/// What came of asking the writers.
+#[derive(Default)]
+pub(super) struct Ledger {
+    /// The bits of those that were used.
+    pub(super) used: u8,
+    /// Why the others were refused, or for some of the text.
+    pub(super) refusals: [Option<Refusal>; Writer::ALL.len()],
+}
+
+impl Ledger {
+    pub(super) fn refuse(&mut self, writer: Writer, why: Refusal) {
+        self.refusals[(writer as u8).trailing_zeros() as usize % Writer::ALL.len()] = Some(why);
     }
 }
 

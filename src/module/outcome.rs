@@ -1,7 +1,7 @@
 //! What came of binding a module, in its own memory.
 #![allow(unsafe_code)]
 
-use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 use invar_abi as abi;
 
 /// What came of binding a module; its header leads to it, so that every copy of the runtime can report it. Zero is
@@ -24,6 +24,9 @@ pub(crate) struct Outcome {
     /// What this module has said about the settings; and whether its keys are being decided.
     pub(crate) said: AtomicU32,
     pub(crate) nanoseconds: AtomicU64,
+    /// Why each writer was refused, in the order of their bits.
+    pub(crate) refusals: [AtomicU16; abi::outcome::WRITERS],
+    reserved: AtomicU16,
 }
 
 // Weak, so that two versions of this crate in one link share it as they share the tables: the first constructor
@@ -83,7 +86,8 @@ mod tests {
 
     #[test]
     fn outcomes_are_as_documented() {
-        let outcome = fields!(Outcome: phase reason writers lock detail bound left request said nanoseconds);
+        let outcome =
+            fields!(Outcome: phase reason writers lock detail bound left request said nanoseconds refusals);
         assert_layout(SITE_ABI, "## Outcome", &outcome, size_of::<Outcome>());
         assert!(SITE_ABI.contains(&std::format!("the module's outcome, {} bytes", size_of::<Outcome>())));
     }
@@ -108,6 +112,7 @@ mod tests {
             left: load(&outcome.left),
             request: outcome.request(),
             nanoseconds: outcome.nanoseconds.load(Ordering::Relaxed),
+            refusals: outcome.refusals.each_ref().map(|refusal| refusal.load(Ordering::Relaxed)),
         };
         // SAFETY: numbers alone.
         let bytes: [u8; abi::outcome::LENGTH] = unsafe { core::mem::transmute(outcome) };

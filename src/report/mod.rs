@@ -84,6 +84,12 @@ impl<'a> ModuleReport<'a> {
         Writer::from_bits(self.module.head().writers)
     }
 
+    /// The writers that were refused, for all of the text or for some, and why. Those that were not asked are none of them.
+    pub fn refusals(&self) -> impl Iterator<Item = (Writer, Reason)> + use<> {
+        let refusals = self.module.head().refusals;
+        Writer::from_bits(!0).zip(refusals).filter_map(|(writer, number)| Some((writer, Reason::from_refusal(number)?)))
+    }
+
     /// Its keys, each once: object files in C have a record each of the slice key that they share, and an archive of the
     /// runtime has one more. Keys of one name that were decided differently, as of two versions of a package, are two.
     pub fn keys(&self) -> impl Iterator<Item = KeyReport<'a>> + use<'_, 'a> {

@@ -53,6 +53,16 @@ pub(crate) fn print(report: &ModuleReport<'_>, out: &mut dyn Sink) {
     } else if !report.is_loaded() {
         out.put(b"; its constructor has not run");
     }
+    for (at, (writer, reason)) in report.refusals().enumerate() {
+        out.put(if at == 0 { b"; refused: " } else { b", " });
+        out.put(writer.name().as_bytes());
+        out.put(b" (");
+        out.put(if let Reason::Refused(_) = reason { b"errno " } else { reason.brief().as_bytes() });
+        if let Reason::Refused(errno) = reason {
+            out.dec(errno as u64);
+        }
+        out.put(b")");
+    }
     let invalid = report.invalid_keys();
     if invalid > 0 {
         out.put(b"; key records that are corrupt: ");
@@ -227,6 +237,7 @@ mod tests {
             text += reason.describe();
             text += &reason.detail().map_or(String::new(), |detail| format!(" {detail}"));
         }
+        assert_eq!(module.refusals().count(), 0, "nothing is refused here");
         text += "\n";
         let is_plain = |key: &KeyReport<'_>| {
             key.name().starts_with("cpu.") && key.verdict().is_some_and(|verdict| verdict.origin() == Origin::Probe)

@@ -8,13 +8,12 @@
 
 use super::super::resolve::{Filled, Resolver};
 use super::super::window::Window;
-use super::super::writer::{Refusal, Writer};
+use super::super::writer::{Ledger, Refusal, Writer};
 use crate::sys::{self, Errno, File, Mapping};
 use core::ops::Range;
 use invar_arch as arch;
 
-/// Binds the sites of a window that stand in checked form, by `swap` and `memfd` as they are allowed. Sets the bits of the
-/// writers that were `used`.
+/// Binds the sites of a window that stand in checked form, by `swap` and `memfd` as they are allowed.
 ///
 /// # Safety
 ///
@@ -24,13 +23,20 @@ pub(super) unsafe fn exchange(
     window: &Window<'_>,
     resolver: &mut Resolver<'_>,
     allowed: [bool; 2],
-    used: &mut u8,
+    ledger: &mut Ledger,
 ) -> Result<Filled, Refusal> {
-    let file = resolver.module.open()?;
-    let copy = Copy::new(window, &file, resolver)?;
+    let refuse_both = |ledger: &mut Ledger, why| {
+        for (writer, allowed) in [Writer::Swap, Writer::Memfd].into_iter().zip(allowed) {
+            if allowed {
+                ledger.refuse(writer, why);
+            }
+        }
+    };
+    let file = resolver.module.open().map_err(Refusal::from).inspect_err(|&why| refuse_both(ledger, why))?;
+    let copy = Copy::new(window, &file, resolver).inspect_err(|&why| refuse_both(ledger, why))?;
     // SAFETY: the copy is the window's, and its own; the tables are the module's, as the caller vouches.
     let filled = unsafe { resolver.fill(window, copy.delta()) };
-    copy.commit(window, allowed, used).map(|()| filled)
+    copy.commit(window, allowed, ledger).map(|()| filled)
 }
 
 /// A private copy of the pages of a window.
@@ -99,7 +105,7 @@ impl<'a> Copy<'a> {
     }
 
     /// Exchanges each run of pages for the copy. The copy is gone then.
-    fn commit(self, window: &Window<'_>, [swap, memfd]: [bool; 2], used: &mut u8) -> Result<(), Refusal> {
+    fn commit(self, window: &Window<'_>, [swap, memfd]: [bool; 2], ledger: &mut Ledger) -> Result<(), Refusal> {
         let exchange = Exchange::new(&self, window).inspect_err(|_| self.forget(&self.span))?;
         let (mut refusal, mut left) = (None, self.span.start);
         for run in window.runs() {
@@ -109,15 +115,20 @@ impl<'a> Copy<'a> {
             let mut result = Err(Refusal::Changed);
             if swap {
                 result = self.swap(&run).and_then(|pages| exchange.with(pages, &run));
-                if result.is_ok() {
-                    *used |= Writer::Swap as u8;
-                    continue;
+                match result {
+                    Ok(()) => {
+                        ledger.used |= Writer::Swap as u8;
+                        continue;
+                    }
+                    Err(why) => ledger.refuse(Writer::Swap, why),
                 }
             }
-            if memfd && !self.is_changed {
-                let second = self.memfd(&run).and_then(|pages| exchange.with(pages, &run));
-                if second.is_ok() {
-                    *used |= Writer::Memfd as u8;
+            if memfd {
+                let changed = if self.is_changed { Err(Refusal::Changed) } else { Ok(()) };
+                let second = changed.and_then(|()| self.memfd(&run)).and_then(|pages| exchange.with(pages, &run));
+                match second {
+                    Ok(()) => ledger.used |= Writer::Memfd as u8,
+                    Err(why) => ledger.refuse(Writer::Memfd, why),
                 }
                 result = if swap { second.or(result) } else { second };
             }

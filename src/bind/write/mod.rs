@@ -12,8 +12,9 @@ mod copy;
 mod in_place;
 
 use super::resolve::{Filled, Resolver};
+use super::status::Reason;
 use super::window::Window;
-use super::writer::{Refusal, Wish, Writer};
+use super::writer::{Ledger, Refusal, Wish, Writer};
 use core::sync::atomic::Ordering::Relaxed;
 
 /// Binds the sites of a window that stand in checked form. An error is that of the first writer that was refused, since the others
@@ -24,23 +25,35 @@ use core::sync::atomic::Ordering::Relaxed;
 /// The tables must be the module's, and its keys have their final values.
 #[cold]
 pub(super) unsafe fn window(window: &Window<'_>, resolver: &mut Resolver<'_>, wish: Wish) -> Result<Filled, Refusal> {
-    let mut used = 0;
+    let outcome = resolver.module.outcome;
+    let mut ledger = Ledger::default();
     let (swap, memfd) = (wish.allows(Writer::Swap), wish.allows(Writer::Memfd));
     let mut result = Err(Refusal::Changed);
     if swap || memfd {
         // SAFETY: as the caller vouches.
-        result = unsafe { copy::exchange(window, resolver, [swap, memfd], &mut used) };
+        result = unsafe { copy::exchange(window, resolver, [swap, memfd], &mut ledger) };
     }
     if wish.allows(Writer::Mprotect) && result.is_err() {
         // SAFETY: as the caller vouches.
         let later = unsafe { in_place::write(window, resolver) };
-        if matches!(later, Ok(_) | Err(Refusal::Writable(_))) {
-            used |= Writer::Mprotect as u8;
-        }
-        if used & Writer::Mprotect as u8 != 0 || !swap && !memfd {
-            result = later;
+        match later {
+            Ok(_) | Err(Refusal::Writable(_)) => {
+                ledger.used |= Writer::Mprotect as u8;
+                result = later;
+            }
+            Err(why) => {
+                ledger.refuse(Writer::Mprotect, why);
+                if !swap && !memfd {
+                    result = later;
+                }
+            }
         }
     }
-    resolver.module.outcome.writers.fetch_or(used, Relaxed);
+    outcome.writers.fetch_or(ledger.used, Relaxed);
+    for (noted, refusal) in outcome.refusals.iter().zip(ledger.refusals) {
+        if let Some(refusal) = refusal {
+            noted.store(Reason::from(refusal).to_refusal(), Relaxed);
+        }
+    }
     result
 }
