@@ -6,7 +6,8 @@ use core::arch::naked_asm;
 ///
 /// The kernel unmaps the pages at `to` before the last step that can fail. If it fails then, `file` is mapped there again, from
 /// `offset` on, to be read and executed. Where the pages are still mapped, that changes nothing (`MAP_FIXED_NOREPLACE`, Linux
-/// 4.17; an older kernel maps the file somewhere else).
+/// 4.17; an older kernel maps the file somewhere else). Where the file cannot be mapped either, both are tried again and again: the
+/// caller cannot go on without its text, and the kernel may have been short of memory for a moment.
 ///
 /// The code can be executed at any address, so that a second mapping of it serves where its own pages are exchanged. It is
 /// [`EXCHANGE_LENGTH`] bytes long, and uses no memory but the stack.
@@ -21,32 +22,55 @@ pub unsafe extern "C" fn exchange(from: usize, length: usize, to: usize, file: u
     naked_asm!(
         ".cfi_startproc",
         "2:",
+        "push rbx",
+        ".cfi_adjust_cfa_offset 8",
+        "push rbp",
+        ".cfi_adjust_cfa_offset 8",
+        "push r12",
+        ".cfi_adjust_cfa_offset 8",
+        "mov rbx, rcx",
+        "mov rbp, rdi",
         "mov r9, r8",
         "mov r8, rdx",
-        "push rcx",
-        ".cfi_adjust_cfa_offset 8",
+        "mov r12d, {tries}",
+        "3:",
+        "mov rdi, rbp",
         "mov rdx, rsi",
         "mov r10d, 3", // MREMAP_MAYMOVE | MREMAP_FIXED
         "mov eax, {mremap}", // (from, length, length, flags, to)
         "syscall",
-        "pop rcx",
-        ".cfi_adjust_cfa_offset -8",
         "cmp rax, r8",
-        "je 3f",
+        "je 4f",
         "push rax",
         ".cfi_adjust_cfa_offset 8",
         "mov rdi, r8",
         "mov edx, 5", // PROT_READ | PROT_EXEC
         "mov r10d, 0x100002", // MAP_PRIVATE | MAP_FIXED_NOREPLACE
-        "mov r8, rcx",
+        "mov r8, rbx",
         "mov eax, {mmap}", // (to, length, protection, flags, file, offset)
         "syscall",
+        "mov r8, rdi",
+        "mov rcx, rax",
         "pop rax",
         ".cfi_adjust_cfa_offset -8",
-        "3:",
+        "cmp rcx, -4095", // it is mapped
+        "jb 4f",
+        "cmp rcx, -{exists}", // something is
+        "je 4f",
+        "dec r12d",
+        "jnz 3b",
+        "4:",
+        "pop r12",
+        ".cfi_adjust_cfa_offset -8",
+        "pop rbp",
+        ".cfi_adjust_cfa_offset -8",
+        "pop rbx",
+        ".cfi_adjust_cfa_offset -8",
         "ret",
         ".org 2b + {most}, 0xcc", // an error where it is longer
         ".cfi_endproc",
+        tries = const TRIES,
+        exists = const libc::EEXIST,
         most = const EXCHANGE_LENGTH,
         mremap = const libc::SYS_mremap,
         mmap = const libc::SYS_mmap,
@@ -54,4 +78,7 @@ pub unsafe extern "C" fn exchange(from: usize, length: usize, to: usize, file: u
 }
 
 /// How long the code of [`exchange`] is, in bytes.
-pub const EXCHANGE_LENGTH: usize = 80;
+pub const EXCHANGE_LENGTH: usize = 128;
+
+/// A filter may refuse both calls, with the text as it was: so often they cost little.
+const TRIES: u32 = 100;

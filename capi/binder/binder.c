@@ -296,18 +296,22 @@ static long memfd(long bytes, long size)
 }
 
 /* Has executable pages take the place of a run, or unmaps them. mremap unmaps the text before its last step that can fail; then the file is
- * mapped there again, unless text is there. So that code in the run can do both, it is 64 bytes for any address, executed elsewhere. */
+ * mapped there again, unless text is there; if it cannot be, both are tried again, as nobody can go on without the text. So that code in the
+ * run can do all this, it is 128 bytes for any address, executed elsewhere. */
 static long take_place(const struct run *run, long from, long file)
 {
 	long at, first = (long)run->first;
-	__asm__("leaq 1f(%%rip), %0\n\tjmp 3f\n\t.balign 64\n1:\tpushq %%rcx\n\tmovq %%r8, %%r9\n\tmovq %%rdx, %%r8\n\tmovq %%rsi, %%rdx\n\t"
-		"movl $3 /* MAYMOVE | FIXED */, %%r10d\n\tmovl $25 /* mremap */, %%eax\n\tsyscall\n\tpopq %%rcx\n\tcmpq %%r8, %%rax\n\tje 2f\n\t"
+	__asm__("leaq 1f(%%rip), %0\n\tjmp 5f\n\t.balign 128\n1:\tpushq %%rbx\n\tpushq %%rbp\n\tpushq %%r12\n\tmovq %%rcx, %%rbx\n\tmovq %%rdi, %%rbp\n\t"
+		"movq %%r8, %%r9\n\tmovq %%rdx, %%r8\n\tmovl $100 /* tries */, %%r12d\n2:\tmovq %%rbp, %%rdi\n\tmovq %%rsi, %%rdx\n\t"
+		"movl $3 /* MAYMOVE | FIXED */, %%r10d\n\tmovl $25 /* mremap */, %%eax\n\tsyscall\n\tcmpq %%r8, %%rax\n\tje 3f\n\t"
 		"pushq %%rax\n\tmovq %%r8, %%rdi\n\tmovl $5 /* READ | EXEC */, %%edx\n\tmovl $0x100002 /* PRIVATE | FIXED_NOREPLACE */, %%r10d\n\t"
-		"movq %%rcx, %%r8\n\tmovl $9 /* mmap */, %%eax\n\tsyscall\n\tpopq %%rax\n2:\tret\n\t.org 1b + 64, 0xcc\n3:" : "=r"(at));
+		"movq %%rbx, %%r8\n\tmovl $9 /* mmap */, %%eax\n\tsyscall\n\tmovq %%rdi, %%r8\n\tmovq %%rax, %%rcx\n\tpopq %%rax\n\t"
+		"cmpq $-4095 /* mapped */, %%rcx\n\tjb 3f\n\tcmpq $-17 /* EEXIST */, %%rcx\n\tje 3f\n\tdecl %%r12d\n\tjnz 2b\n3:\tpopq %%r12\n\t"
+		"popq %%rbp\n\tpopq %%rbx\n\tret\n\t.org 1b + 128, 0xcc\n5:" : "=r"(at));
 	long page = at & ~4095L, is_inside = page >= first && page < (long)run->last;
 	long there = is_inside ? call(9, 0, 4096, 5, 2, file, run->offset + page - first) : page, here = there + at - page, result = there;
 	if (there > 0)
-		result = !same((void *)here, (void *)at, 64) ? WHY(CHANGED, 0) : ((long (*)(long, long, long, long, long))here)(from, run->size, first, file, run->offset);
+		result = !same((void *)here, (void *)at, 128) ? WHY(CHANGED, 0) : ((long (*)(long, long, long, long, long))here)(from, run->size, first, file, run->offset);
 	if (there > 0 && is_inside) call(11 /* munmap */, there, 4096, 0, 0, 0, 0);
 	if (result != first) call(11, from, run->size, 0, 0, 0, 0);
 	return result == first ? 0 : result;
@@ -340,7 +344,7 @@ static long write_in_place(const struct invar_module *m, const struct tables *t,
 	long threads = m->one_thread ? 1 : error ? 0 : status[4] - 2L, first = (long)run->first, right = flags >> 2 | (flags & PF_W) | (flags & PF_X) << 2;
 	uint64_t all = ~0ULL, mask = 0;
 	if (threads != 1) return threads ? WHY(THREADS, threads) : WHY(THREADS_UNKNOWN, -error);
-	call(14 /* rt_sigprocmask */, 0 /* SIG_BLOCK */, (long)&all, (long)&mask, 8, 0, 0);	/* a handler could meet half a site */
+	if ((error = call(14 /* rt_sigprocmask */, 0 /* SIG_BLOCK */, (long)&all, (long)&mask, 8, 0, 0))) return error;	/* a handler could meet half a site */
 	if (!(error = call(10, first, run->size, 7, 0, 0, 0))) {
 		each_site(m, t, run, STORE, 0);
 		__asm__ volatile("xorl %%eax, %%eax\n\tcpuid" : : : "rax", "rbx", "rcx", "rdx", "memory");	/* execute what was written */

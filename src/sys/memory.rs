@@ -75,7 +75,9 @@ pub(crate) fn blank_after_fork() -> Result<usize> {
     const MADV_WIPEONFORK: usize = 18;
     let page = keep(None, page_size())?;
     // SAFETY: our own page, of which nobody relies on anything.
-    unsafe { call(libc::SYS_madvise, [page, page_size(), MADV_WIPEONFORK, 0, 0, 0]) }.map(|_| page)
+    let advised = unsafe { call(libc::SYS_madvise, [page, page_size(), MADV_WIPEONFORK, 0, 0, 0]) };
+    // SAFETY: nobody knows it.
+    advised.inspect_err(|_| unsafe { unmap(page, page_size()) }).map(|_| page)
 }
 
 /// Changes the protection of whole pages.

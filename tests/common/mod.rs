@@ -6,6 +6,7 @@
 
 pub mod c;
 pub mod elf;
+pub mod fault;
 pub mod hole;
 pub mod pairs;
 pub mod probed;
