@@ -10,7 +10,7 @@
 //! | `__site!` | emits one checked site and its record |
 //! | [`checked`], [`bound`], [`near_branch`] | the bytes of a site before and after binding |
 //! | [`store`], [`stands`], [`print`] | puts them to their place, looks whether they are there, and what is |
-//! | [`exchange`] | exchanges pages of code, also those that it is called from |
+//! | [`exchange`], [`exchange_by`], [`exchange_code`] | exchanges pages of code, also those that it is called from |
 //! | [`synchronise`] | makes this CPU see the code that was just written |
 //! | [`syscall`], [`syscall_for_resolvers`] | a raw system call: `-errno` on failure, `errno` untouched |
 //! | `PRCTL` | every machine and number by which `prctl(2)` can be called |
@@ -56,8 +56,8 @@ pub use cpu::cpu_features_of;
 pub use cpu::{FEATURE_SOURCE, FEATURES, cpu_features, cpu_features_for_resolvers, level};
 pub use machine::{
     EXCHANGE_LENGTH, IFUNC, NAME, Observer, PATCHES, PRCTL, RSEQ_SIGNATURE, SYS_RSEQ, area, bound, checked, exchange,
-    holds_area, is_glibc, libc_area, near_branch, observe, own_area_offset, print, stands, start, store, synchronise,
-    syscall, syscall_for_resolvers, take_back, thread_pointer, ticks,
+    exchange_by, exchange_code, holds_area, is_glibc, libc_area, near_branch, observe, own_area_offset, print, stands,
+    start, store, synchronise, syscall, syscall_for_resolvers, take_back, thread_pointer, ticks,
 };
 #[doc(hidden)]
 pub use message::Message;

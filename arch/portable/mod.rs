@@ -79,6 +79,20 @@ pub unsafe extern "C" fn exchange(_from: usize, _length: usize, _to: usize, _fil
 }
 
 /// No code is ever exchanged.
+pub fn exchange_code() -> usize {
+    0
+}
+
+/// No code is ever exchanged.
+///
+/// # Safety
+///
+/// None: nothing happens.
+pub unsafe fn exchange_by(_: usize, _: usize, _: usize, _: usize, _: usize, _: usize) -> isize {
+    -(libc::ENOSYS as isize)
+}
+
+/// No code is ever exchanged.
 pub const EXCHANGE_LENGTH: usize = 1;
 
 /// No code is ever written.

@@ -1,11 +1,11 @@
 //! Exchanging pages that may hold the code which exchanges them.
 
-use core::arch::naked_asm;
+use core::arch::{asm, naked_asm};
 
 /// `mremap(2)`: moves the `length` bytes of pages at `from` over those at `to`. Returns `to`, or `-errno`.
 ///
-/// The kernel unmaps the pages at `to` before the last step that can fail. If it fails then, `file` is mapped there again, from
-/// `offset` on, to be read and executed. Where the pages are still mapped, that changes nothing (`MAP_FIXED_NOREPLACE`, Linux
+/// The kernel unmaps the pages at `to` before the last step that can fail. If it fails then, and a second time, `file` is mapped
+/// there, from `offset` on, to be read and executed. Where the pages are still mapped, that changes nothing (`MAP_FIXED_NOREPLACE`, Linux
 /// 4.17; an older kernel maps the file somewhere else). Where the file cannot be mapped either, both are tried again and again: the
 /// caller cannot go on without its text, and the kernel may have been short of memory for a moment.
 ///
@@ -41,6 +41,12 @@ pub unsafe extern "C" fn exchange(from: usize, length: usize, to: usize, file: u
         "syscall",
         "cmp rax, r8",
         "je 4f",
+        // Where it has unmapped the text, the next try has less to do.
+        "cmp r12d, {tries}",
+        "jne 5f",
+        "dec r12d",
+        "jmp 3b",
+        "5:",
         "push rax",
         ".cfi_adjust_cfa_offset 8",
         "mov rdi, r8",
@@ -75,6 +81,35 @@ pub unsafe extern "C" fn exchange(from: usize, length: usize, to: usize, file: u
         mremap = const libc::SYS_mremap,
         mmap = const libc::SYS_mmap,
     )
+}
+
+/// Where the code of [`exchange`] is.
+pub fn exchange_code() -> usize {
+    crate::__address_of!(exchange) as usize
+}
+
+/// Calls [`exchange`] by the address of its code or of a copy: not by a pointer, of which control-flow integrity (clang's and
+/// rustc's `cfi`) would ask where it comes from.
+///
+/// # Safety
+///
+/// As for [`exchange`]; and at `code` its [`EXCHANGE_LENGTH`] bytes must stand.
+pub unsafe fn exchange_by(code: usize, from: usize, length: usize, to: usize, file: usize, offset: usize) -> isize {
+    let result: isize;
+    // SAFETY: the code of an `extern "C"` function with these arguments, which the caller vouches for.
+    unsafe {
+        asm!(
+            "call rax",
+            inlateout("rax") code as isize => result,
+            inlateout("rdi") from => _,
+            inlateout("rsi") length => _,
+            inlateout("rdx") to => _,
+            inlateout("rcx") file => _,
+            inlateout("r8") offset => _,
+            clobber_abi("sysv64"),
+        );
+    }
+    result
 }
 
 /// How long the code of [`exchange`] is, in bytes.

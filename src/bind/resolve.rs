@@ -118,6 +118,13 @@ impl Filled {
     }
 }
 
+/// The print of one site more: no two changes cancel each other that are not made for it.
+#[inline(always)]
+fn mixed(prints: u64, print: u64) -> u64 {
+    // 2 to the power of 64 by the golden ratio, as in Knuth, The Art of Computer Programming, 6.4.
+    (prints ^ print).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
 /// More keys than most modules have. Beyond, each change from key to key looks through the key table.
 const SLOTS: usize = 128;
 
@@ -197,7 +204,7 @@ impl<'a> Resolver<'a> {
             } else {
                 continue;
             };
-            filled.print = filled.print.rotate_left(1) ^ print;
+            filled.print = mixed(filled.print, print);
         }
         filled
     }
@@ -221,7 +228,7 @@ impl<'a> Resolver<'a> {
             let (address, length) = (record.address(), usize::from(record.length));
             if window.holds(address, length) {
                 // SAFETY: it lies whole in the window's runs, which were found to be readable.
-                print = print.rotate_left(1) ^ unsafe { arch::print(address as *const u8, length) };
+                print = mixed(print, unsafe { arch::print(address as *const u8, length) });
             }
         }
         print == filled.print

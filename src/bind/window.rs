@@ -3,13 +3,15 @@
 use crate::module::{Module, TextSegment};
 use crate::sys;
 use core::ops::Range;
-use invar_abi::Code;
+use invar_abi::{Code, SiteRecord};
 
 /// Words of a window's map, with one bit for each page: 128 MiB of text where a page has 4 KiB, and no more of the stack than one
 /// page.
 const WORDS: usize = 512;
-/// The last page of the map is for a site that begins in the window and ends behind it.
-const MOST: usize = WORDS * 64 - 1;
+const MOST: usize = WORDS * 64;
+
+/// As many runs at most, in one window.
+const MOST_RUNS: usize = 256;
 
 /// Where more pages without sites end a run: a mapping more costs less than to compare them.
 const GAP: usize = 16;
@@ -19,6 +21,8 @@ pub(super) struct Window<'a> {
     pub(super) text: &'a TextSegment,
     /// The first page's address.
     start: usize,
+    /// Where the next window begins.
+    end: usize,
     /// Where sites may lie: the segment's bytes from the window's first page on.
     sites: Range<usize>,
     /// How many of these bytes may be a site's first.
@@ -38,7 +42,14 @@ impl<'a> Window<'a> {
     #[cold]
     pub(super) fn new(module: &Module<'_>, text: &'a TextSegment, start: usize) -> Self {
         let shift = sys::page_size().trailing_zeros();
-        let mut window = Self::blank(text, start, shift);
+        let mut window = Self::blank(text, start, shift, MOST);
+        // No site lies in two windows: a page that is exchanged twice would be taken for changed the second time.
+        for fewer in 1..64 {
+            if window.end() == text.range.end || !module.sites.iter().any(|record| window.ends_inside(record)) {
+                break;
+            }
+            window = Self::blank(text, start, shift, MOST - fewer);
+        }
         // Where sites lie whole in the page that was marked last.
         let mut marked = 0..0;
         for record in module.sites {
@@ -50,21 +61,41 @@ impl<'a> Window<'a> {
                 marked = page..page + (1 << shift) - Code::LONGEST;
             }
         }
+        // A process may have so many mappings, and each run is some more.
+        while window.runs().count() > MOST_RUNS {
+            window.gap *= 2;
+        }
         if !window.runs().all(|run| sys::can_be_read(&run)) {
             window.leave_out_unreadable_pages();
         }
+        window.narrow();
         window
     }
 
-    /// Without sites.
-    fn blank(text: &'a TextSegment, start: usize, shift: u32) -> Self {
+    /// Without sites, and of so many pages at most.
+    fn blank(text: &'a TextSegment, start: usize, shift: u32, most: usize) -> Self {
         let first = start >> shift;
-        let pages = (((text.range.end - 1) >> shift) - first + 1).min(MOST);
+        let pages = (((text.range.end - 1) >> shift) - first + 1).min(most);
         let start = first << shift;
         let sites = text.range.start.max(start)..text.range.end;
-        let begin = (start + (pages << shift)).min(text.range.end) - sites.start;
+        let end = (start + (pages << shift)).min(text.range.end);
+        let begin = end - sites.start;
         let inside = begin.min(sites.len().saturating_sub(Code::LONGEST - 1));
-        Self { text, start, sites, begin, inside, shift, gap: GAP, unreadable: false, map: [0; WORDS] }
+        Self { text, start, end, sites, begin, inside, shift, gap: GAP, unreadable: false, map: [0; WORDS] }
+    }
+
+    /// Whether a record's site begins in the window, and ends behind it.
+    fn ends_inside(&self, record: &SiteRecord) -> bool {
+        let (address, length) = (record.address(), usize::from(record.length));
+        self.holds(address, length) && address + length > self.end
+    }
+
+    /// No site lies outside the runs, whatever its record says by now: the table may be in memory that changes.
+    fn narrow(&mut self) {
+        let span = self.span();
+        self.sites = self.sites.start.max(span.start)..self.sites.end.min(span.end);
+        self.begin = self.begin.min(self.sites.len());
+        self.inside = self.inside.min(self.sites.len().saturating_sub(Code::LONGEST - 1));
     }
 
     /// The sites in these pages are not the window's any more, and nothing is exchanged but pages with sites.
@@ -112,7 +143,7 @@ impl<'a> Window<'a> {
 
     /// Where the next window begins.
     pub(super) fn end(&self) -> usize {
-        self.sites.start + self.begin
+        self.end
     }
 
     /// Whether there are no sites.
@@ -189,7 +220,7 @@ mod tests {
 
     /// With sites at these addresses.
     fn window(sites: &[(usize, usize)]) -> Window<'static> {
-        let mut window = Window::blank(&TEXT, TEXT.range.start, 12);
+        let mut window = Window::blank(&TEXT, TEXT.range.start, 12, MOST);
         for &(address, length) in sites {
             assert!(window.holds(address, length));
             window.mark(address);
@@ -246,14 +277,10 @@ mod tests {
     #[test]
     fn a_segment_is_looked_at_in_windows() {
         let text = TextSegment { range: 0x10_0100..0x10_0100 + 3 * (MOST << 12), offset: 0x100, protection: 5 };
-        let first = Window::blank(&text, text.range.start, 12);
+        let first = Window::blank(&text, text.range.start, 12, MOST);
         assert_eq!(first.end(), 0x10_0000 + (MOST << 12));
-        let second = Window::blank(&text, first.end(), 12);
+        let second = Window::blank(&text, first.end(), 12, MOST);
         assert!(first.holds(first.end() - 1, 10) && !second.holds(first.end() - 1, 10), "a site is where it begins");
         assert!(!first.holds(first.end(), 10) && second.holds(first.end(), 10));
-        let mut first = first;
-        first.mark(first.end() - 1);
-        first.mark(first.end() + 8);
-        assert!(first.runs().eq(core::iter::once(first.end() - PAGE..first.end() + PAGE)));
     }
 }

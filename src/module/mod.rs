@@ -23,6 +23,7 @@ pub(crate) use note::{note, own_header};
 pub(crate) use outcome::{Outcome, outcome};
 use segments::Segments;
 pub(crate) use segments::TextSegment;
+use segments::UNLISTED;
 
 /// One module of this process.
 #[derive(Clone, Copy)]
@@ -115,7 +116,8 @@ impl Walk {
     /// Visits the module with the known header, or the one whose note leads to this.
     fn meet(&mut self, path: &CStr, segments: Segments<'_>, mut header: usize) {
         let is_known = header == self.known;
-        let mut candidate = 0;
+        // As many are looked at, of what begins as headers do.
+        let (mut candidate, mut left) = (0, 64);
         loop {
             match Module::new(path, segments, header) {
                 Ok(module) => {
@@ -130,10 +132,12 @@ impl Walk {
                     return;
                 }
                 // A tool has moved the note. The header is the first that can be used, of all that begin as headers do.
-                Err(fault) if fault == Fault::Magic || candidate != 0 => match segments.candidate(candidate) {
-                    Some(next) => (header, candidate) = (next, next),
-                    None => return,
-                },
+                Err(fault) if left > 0 && (fault == Fault::Magic || candidate != 0) => {
+                    match segments.candidate(candidate) {
+                        Some(next) => (header, candidate, left) = (next, next, left - 1),
+                        None => return,
+                    }
+                }
                 Err(_) => return,
             }
         }
@@ -418,10 +422,18 @@ impl<'a> Module<'a> {
     pub(crate) fn open(&self) -> sys::Result<File> {
         // What is no file, as a FIFO, is not to be waited for.
         const FLAGS: i32 = libc::O_RDONLY | libc::O_NONBLOCK;
+        if self.path == UNLISTED {
+            return Err(sys::Errno(libc::ENOENT));
+        }
         if !self.is_program() {
             return File::open(self.path.to_bytes_with_nul(), FLAGS);
         }
         let by_kernel = File::open(b"/proc/self/exe\0", FLAGS);
+        // The other path is one that whoever started the program chose, and may lead elsewhere by now: not where privileges were
+        // raised.
+        if sys::auxiliary(libc::AT_SECURE) != 0 {
+            return by_kernel;
+        }
         by_kernel.or_else(|error| match sys::auxiliary(libc::AT_EXECFN) as *const c_char {
             path if path.is_null() => Err(error),
             // SAFETY: the kernel's string, which a program that changes it has to end as well.

@@ -86,8 +86,7 @@ mod tests {
 
     #[test]
     fn outcomes_are_as_documented() {
-        let outcome =
-            fields!(Outcome: phase reason writers lock detail bound left request said nanoseconds refusals);
+        let outcome = fields!(Outcome: phase reason writers lock detail bound left request said nanoseconds refusals);
         assert_layout(SITE_ABI, "## Outcome", &outcome, size_of::<Outcome>());
         assert!(SITE_ABI.contains(&std::format!("the module's outcome, {} bytes", size_of::<Outcome>())));
     }

@@ -19,6 +19,13 @@ pub(super) type ProgramHeader = Elf32_Phdr;
 #[cfg(target_pointer_width = "64")]
 pub(super) type ProgramHeader = Elf64_Phdr;
 
+/// How far from the beginning of a segment of data a header is looked for, in bytes. Linkers put what is read-only once it is
+/// relocated there, and the header is of that.
+const FURTHEST: usize = 4 << 20;
+
+/// In the place of a path that nobody tells.
+pub(super) const UNLISTED: &CStr = c"(not in the loader's list)";
+
 /// A module's loaded segments.
 #[derive(Clone, Copy)]
 pub(super) struct Segments<'a> {
@@ -74,7 +81,7 @@ impl<'a> Segments<'a> {
     #[cold]
     pub(super) fn unlisted_path(&self) -> &'static CStr {
         let is_program = self.headers.as_ptr() as u64 == sys::auxiliary(libc::AT_PHDR);
-        if is_program { c"" } else { c"(not in the loader's list)" }
+        if is_program { c"" } else { UNLISTED }
     }
 
     /// Whether a module's header can be at this address.
@@ -101,24 +108,33 @@ impl<'a> Segments<'a> {
         self.of_type(libc::PT_NOTE).find_map(|(range, _)| abi::note::other_version(self.table(range)?))
     }
 
-    /// Where, behind this address, the first header may begin: in the part of the module's data that the file fills. Data that the
-    /// program has taken away from itself, if only in part, is passed by.
+    /// Where, behind this address, the first header may begin: in the part of the module's data that the file fills, and no further
+    /// in than [`FURTHEST`]. Pages that the program has taken away from itself are passed by.
     #[inline(always)] // called once
     pub(super) fn candidate(&self, behind: usize) -> Option<usize> {
         const DATA: u32 = libc::PF_R | libc::PF_W;
         const STEP: usize = size_of::<u64>();
-        for header in self.headers {
+        let page = sys::page_size();
+        for header in
+            self.headers.iter().filter(|header| header.p_type == libc::PT_LOAD && header.p_flags & DATA == DATA)
+        {
             let start = self.base.wrapping_add(header.p_vaddr as usize);
-            let length = header.p_filesz as usize;
-            if header.p_type == libc::PT_LOAD && header.p_flags & DATA == DATA && sys::is_readable(start, length) {
-                let mut at = (start.max(behind + 1) + STEP - 1) & !(STEP - 1);
-                while at + STEP <= start + length {
-                    // SAFETY: readable a moment ago, aligned. Volatile, since this may be anything, which may change at any time.
-                    if unsafe { (at as *const u64).read_volatile() } == u64::from_ne_bytes(abi::header::MAGIC) {
-                        return Some(at);
+            let end = start.saturating_add((header.p_filesz as usize).min(FURTHEST));
+            let mut at = (start.max(behind.saturating_add(1)).saturating_add(STEP - 1)) & !(STEP - 1);
+            let mut readable = 0;
+            while at.saturating_add(STEP) <= end {
+                if at >= readable {
+                    readable = (at & !(page - 1)) + page;
+                    if !sys::is_readable(at, STEP) {
+                        at = readable;
+                        continue;
                     }
-                    at += STEP;
                 }
+                // SAFETY: readable a moment ago, aligned. Volatile, since this may be anything, which may change at any time.
+                if unsafe { (at as *const u64).read_volatile() } == u64::from_ne_bytes(abi::header::MAGIC) {
+                    return Some(at);
+                }
+                at += STEP;
             }
         }
         None

@@ -43,14 +43,7 @@ impl File {
     /// Gives a new file this length, all zeros, and room for it: a page of a mapped file that finds none later is a SIGBUS.
     #[cfg(feature = "profile")]
     pub(crate) fn reserve(&self, bytes: usize) -> Result<()> {
-        let mut limit = libc::rlimit64 { rlim_cur: libc::RLIM64_INFINITY, rlim_max: libc::RLIM64_INFINITY };
-        let args = [0, libc::RLIMIT_FSIZE as usize, 0, &raw mut limit as usize, 0, 0];
-        // SAFETY: fills in one rlimit.
-        let _ = unsafe { call(libc::SYS_prlimit64, args) };
-        // What goes beyond it gets a signal as well.
-        if limit.rlim_cur < bytes as u64 {
-            return Err(Errno(libc::EFBIG));
-        }
+        may_write(bytes)?;
         // Offset and length: where a register holds half of each, they are two registers each, the lower half first.
         let args =
             if cfg!(target_pointer_width = "32") { [self.0, 0, 0, 0, bytes, 0] } else { [self.0, 0, 0, bytes, 0, 0] };
@@ -123,6 +116,7 @@ impl File {
             created => created,
         }
         .map(Self)?;
+        may_write(bytes.len())?;
         let mut left = bytes;
         while !left.is_empty() {
             // SAFETY: the kernel only reads the bytes.
@@ -136,6 +130,16 @@ impl File {
         unsafe { call(libc::SYS_fcntl, [file.0, libc::F_ADD_SEALS as usize, SEALS, 0, 0, 0]) }?;
         Ok(file)
     }
+}
+
+/// An error where a file of so many bytes would bring a signal, by a limit of the process.
+#[cold]
+fn may_write(bytes: usize) -> Result<()> {
+    let mut limit = libc::rlimit64 { rlim_cur: libc::RLIM64_INFINITY, rlim_max: libc::RLIM64_INFINITY };
+    let args = [0, libc::RLIMIT_FSIZE as usize, 0, &raw mut limit as usize, 0, 0];
+    // SAFETY: fills in one rlimit.
+    let _ = unsafe { call(libc::SYS_prlimit64, args) };
+    if limit.rlim_cur < bytes as u64 { Err(Errno(libc::EFBIG)) } else { Ok(()) }
 }
 
 impl Drop for File {

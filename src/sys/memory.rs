@@ -183,15 +183,44 @@ pub(crate) unsafe fn populate_for_writing(start: usize, length: usize) -> Result
     }
 }
 
+/// Whether a page can be written to now. What cannot be stays as it is, and so does the content of what can.
+pub(crate) fn is_writable(page: usize) -> bool {
+    // SAFETY: changes no content. An error where the mapping is not writable, or the kernel does not know the advice.
+    unsafe { call(libc::SYS_madvise, [page, page_size(), MADV_POPULATE_WRITE, 0, 0, 0]) }.is_ok() && knows_advice()
+}
+
+/// Whether pages are locked in memory, if only some of them.
+pub(crate) fn is_locked(pages: &Range<usize>) -> bool {
+    // SAFETY: msync(2): does nothing else to a private mapping.
+    let asked = unsafe { call(libc::SYS_msync, [pages.start, pages.len(), libc::MS_INVALIDATE as usize, 0, 0, 0]) };
+    asked == Err(Errno(libc::EBUSY))
+}
+
+/// Locks pages in memory.
+///
+/// # Safety
+///
+/// They must be the caller's own.
+pub(crate) unsafe fn lock(start: usize, length: usize) -> Result<()> {
+    // SAFETY: changes no content.
+    unsafe { call(libc::SYS_mlock, [start, length, 0, 0, 0, 0]) }.map(drop)
+}
+
+/// Whether the kernel knows the advice to populate. An emulator may say yes to advice that it does not know; there is never anything
+/// at address 0.
+fn knows_advice() -> bool {
+    // SAFETY: reads pages, or none.
+    let asked = unsafe { call(libc::SYS_madvise, [0, page_size(), MADV_POPULATE_READ, 0, 0, 0]) };
+    asked == Err(Errno(libc::ENOMEM))
+}
+
 /// Whether the process may read all of these pages, of which the kernel is asked at once, if it can be.
 #[cold]
 pub(crate) fn can_be_read(pages: &Range<usize>) -> bool {
     // SAFETY: reads pages, or none.
     let populate = |start, length| unsafe { call(libc::SYS_madvise, [start, length, MADV_POPULATE_READ, 0, 0, 0]) };
-    // An emulator may say yes to advice that it does not know. There is never anything at address 0.
-    let is_known = populate(0, page_size()) == Err(Errno(libc::ENOMEM));
     // What is for execution alone by its mapping, many a CPU reads all the same.
-    is_known && populate(pages.start, pages.len()).is_ok() || is_readable(pages.start, pages.len())
+    knows_advice() && populate(pages.start, pages.len()).is_ok() || is_readable(pages.start, pages.len())
 }
 
 /// Bytes in a page.

@@ -19,7 +19,8 @@ pub(crate) use file::File;
 #[cfg(feature = "profile")]
 pub(crate) use file::remove;
 pub(crate) use memory::{
-    Mapping, Scratch, can_be_read, is_readable, map_file, page_size, populate_for_writing, protect, unmap,
+    Mapping, Scratch, can_be_read, is_locked, is_readable, is_writable, lock, map_file, page_size,
+    populate_for_writing, protect, unmap,
 };
 #[cfg(feature = "profile")]
 pub(crate) use memory::{blank_after_fork, keep};

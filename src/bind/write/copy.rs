@@ -10,6 +10,7 @@ use super::super::resolve::{Filled, Resolver};
 use super::super::window::Window;
 use super::super::writer::{Ledger, Refusal, Writer};
 use crate::sys::{self, Errno, File, Mapping};
+use core::ffi::c_void;
 use core::ops::Range;
 use invar_arch as arch;
 
@@ -82,22 +83,29 @@ impl<'a> Copy<'a> {
 
     /// Has the pages with sites written to, and all of each run as they are in the text.
     fn prepare(&mut self, window: &Window<'_>) -> Result<(), Refusal> {
-        let delta = self.delta();
-        let page = sys::page_size();
+        let (delta, page) = (self.delta(), sys::page_size());
         for pages in window.dense() {
+            // The program may have made it writable since it was loaded, to change it itself.
+            if pages.clone().step_by(page).any(sys::is_writable) {
+                return Err(Refusal::Changed);
+            }
             // SAFETY: our own pages.
             unsafe { sys::populate_for_writing(pages.start.wrapping_add(delta), pages.len()) }?;
         }
         for run in window.runs() {
-            for page in run.step_by(page).map(|start| start..start + page) {
-                // SAFETY: the text was found to be readable.
-                let text = unsafe { core::slice::from_raw_parts(page.start as *const u8, page.len()) };
-                // SAFETY: our own pages, which nobody else knows.
-                let copy =
-                    unsafe { core::slice::from_raw_parts_mut(page.start.wrapping_add(delta) as *mut u8, page.len()) };
-                if copy != text {
-                    copy.copy_from_slice(text);
-                    self.is_changed = true;
+            let copy = self.pages(&run);
+            // Pages that the file does not have any more would be a signal.
+            if !sys::can_be_read(&copy) {
+                return Err(Refusal::OtherFile);
+            }
+            for (text, copy) in run.step_by(page).zip(copy.step_by(page)) {
+                let (text, copy) = (text as *const c_void, copy as *mut c_void);
+                // SAFETY: both can be read, and the copy is our own. By functions of libc's, since the text may change.
+                unsafe {
+                    if libc::memcmp(copy, text, page) != 0 {
+                        libc::memcpy(copy, text, page);
+                        self.is_changed = true;
+                    }
                 }
             }
         }
@@ -177,34 +185,30 @@ enum Pages {
 /// What exchanges pages, from a place that stays.
 struct Exchange<'a> {
     copy: &'a Copy<'a>,
-    /// A second mapping of the function's own page, where that is in the text that is exchanged.
+    /// Where the code is that does it.
+    code: usize,
+    /// A second mapping of the code's own page, where that is in the text that is exchanged.
     _mapping: Option<Mapping>,
-    function: unsafe extern "C" fn(usize, usize, usize, usize, usize) -> isize,
 }
 
 impl<'a> Exchange<'a> {
     fn new(copy: &'a Copy<'a>, window: &Window<'_>) -> Result<Self, Refusal> {
-        let function = arch::exchange as unsafe extern "C" fn(usize, usize, usize, usize, usize) -> isize;
-        let (start, end) = (function as usize, function as usize + arch::EXCHANGE_LENGTH);
+        let (start, end) = (arch::exchange_code(), arch::exchange_code() + arch::EXCHANGE_LENGTH);
         if !window.runs().any(|run| start < run.end && run.start < end) {
-            return Ok(Self { copy, _mapping: None, function });
+            return Ok(Self { copy, code: start, _mapping: None });
         }
         let page = sys::page_size();
         let pages = start & !(page - 1)..end.next_multiple_of(page);
         let offset = (copy.offset + pages.start).wrapping_sub(copy.span.start);
         let mapping = Mapping::of_file(copy.file, offset, pages.len())?;
-        let place = mapping.start() + (start - pages.start);
-        // SAFETY: both are readable, and end behind the function.
+        let code = mapping.start() + (start - pages.start);
+        // SAFETY: both are readable, and end behind the code.
         let [here, there] =
-            [start, place].map(|at| unsafe { core::slice::from_raw_parts(at as *const u8, arch::EXCHANGE_LENGTH) });
+            [start, code].map(|at| unsafe { core::slice::from_raw_parts(at as *const u8, arch::EXCHANGE_LENGTH) });
         if here != there {
             return Err(Refusal::Changed);
         }
-        // SAFETY: the bytes of the function, which can be executed at any address.
-        let function = unsafe {
-            core::mem::transmute::<usize, unsafe extern "C" fn(usize, usize, usize, usize, usize) -> isize>(place)
-        };
-        Ok(Self { copy, _mapping: Some(mapping), function })
+        Ok(Self { copy, code, _mapping: Some(mapping) })
     }
 
     /// Has the pages take the place of a run of text.
@@ -213,10 +217,15 @@ impl<'a> Exchange<'a> {
             Pages::Copy(pages) => pages.start,
             Pages::Memfd(mapping) => mapping.start(),
         };
+        if sys::is_locked(run) {
+            // SAFETY: our own pages; and what was locked in memory stays so.
+            unsafe { sys::lock(from, run.len()) }?;
+        }
         let offset = self.copy.offset + (run.start - self.copy.span.start);
-        // SAFETY: our own pages, which mean the same as the text that they replace, as the file's do; and the function is not in
+        let file = self.copy.file.descriptor();
+        // SAFETY: our own pages, which mean the same as the text that they replace, as the file's do; and the code is not in
         // that text.
-        let result = unsafe { (self.function)(from, run.len(), run.start, self.copy.file.descriptor(), offset) };
+        let result = unsafe { arch::exchange_by(self.code, from, run.len(), run.start, file, offset) };
         if result as usize != run.start {
             return Err(Errno(-result as i32).into());
         }
