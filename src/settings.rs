@@ -190,7 +190,7 @@ impl Settings {
         #[cfg(feature = "report")]
         if self.help {
             if is_first_to_say(said::HELP) {
-                print_table();
+                sys::print(None, &TABLE);
             }
             own.outcome.said.fetch_or(said::HELP, Relaxed);
         }
@@ -204,15 +204,44 @@ impl Settings {
     }
 }
 
-/// What `INVAR_HELP` asks for.
+/// What `INVAR_HELP` asks for: the table as text. Made by the compiler: strings by their addresses would have to be relocated.
 #[cfg(feature = "report")]
-#[cold]
-fn print_table() {
-    let mut text = Text::<2048>::new();
-    for (name, values, meaning) in SETTINGS {
-        text.text(name).text("=").text(values).text("\n    ").text(meaning).text("\n");
+static TABLE: [u8; table_length()] = table();
+
+#[cfg(feature = "report")]
+const fn table_length() -> usize {
+    write_table(&mut [])
+}
+
+#[cfg(feature = "report")]
+const fn table() -> [u8; table_length()] {
+    let mut text = [0; table_length()];
+    write_table(&mut text);
+    text
+}
+
+/// Writes as much of the table as there is room for; returns how long all of it is.
+#[cfg(feature = "report")]
+const fn write_table(text: &mut [u8]) -> usize {
+    let (mut end, mut at) = (0, 0);
+    while at < SETTINGS.len() {
+        let (name, values, meaning) = SETTINGS[at];
+        let parts = [name, "=", values, "\n    ", meaning, "\n"];
+        let mut part = 0;
+        while part < parts.len() {
+            let bytes = parts[part].as_bytes();
+            let mut byte = 0;
+            while byte < bytes.len() {
+                if end < text.len() {
+                    text[end] = bytes[byte];
+                }
+                (byte, end) = (byte + 1, end + 1);
+            }
+            part += 1;
+        }
+        at += 1;
     }
-    sys::print(None, text.as_bytes());
+    end
 }
 
 /// The place of a setting's value among those that it can have.

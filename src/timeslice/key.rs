@@ -1,6 +1,7 @@
 //! The time slice key. What decides it is its probe (`probe`); what its verdict says of memory, `area` reads.
 
 use crate::key::handle::Key;
+#[cfg(feature = "timeslice")]
 use crate::key::state::Verdict;
 #[cfg(feature = "timeslice")]
 use invar_abi::Origin;
