@@ -69,13 +69,14 @@ fn main() -> ExitCode {
     let kept = with_either_binder("text that stays writable is reported", kept, text_that_stays_writable);
     let traced = sites().or_else(cannot_trace);
     let traced = with_either_binder("signals wait while mprotect writes", traced, signals_wait);
+    let limited = with_either_binder("a limit of files is no signal", sites(), a_limit_of_files);
     let many = with_either_binder("many sites, each way", sites(), many_sites);
     let holes = ["swap", "memfd"].map(|writer| {
         let name = format!("{writer}, mremap leaves a hole");
         with_either_binder(&name, sites().or_else(no_holes), move || a_hole_is_closed(writer))
     });
     run(cases
-        .chain([many, unknown, kept, traced].into_iter().flatten())
+        .chain([many, unknown, kept, traced, limited].into_iter().flatten())
         .chain(holes.into_iter().flatten())
         .chain(refusals))
 }
@@ -206,6 +207,29 @@ fn signals_wait() {
         assert!(call.number != libc::SYS_rt_sigprocmask || call.first == u64::MAX);
     }
     assert_eq!((calls[0].blocked, calls.last().unwrap().blocked), (at_first, at_first));
+}
+
+/// What goes beyond it would bring one to whoever fills a memfd.
+fn a_limit_of_files() {
+    let limited = |writer: &str| {
+        let mut command = command(Build::release().program("story"));
+        // SAFETY: one system call in the child, on numbers.
+        unsafe {
+            command.pre_exec(|| {
+                let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+                match libc::setrlimit(libc::RLIMIT_FSIZE, &none) {
+                    0 => Ok(()),
+                    _ => Err(std::io::Error::last_os_error()),
+                }
+            });
+        }
+        tale(command.env("INVAR_WRITER", writer))
+    };
+    limited("swap").program().assert_bound();
+    let tale = limited("memfd");
+    tale.assert_consistent();
+    tale.program().assert_checked();
+    assert_eq!(tale.program().reason, format!("every writer was refused, the first with errno {}", libc::EFBIG));
 }
 
 /// Every writer leaves the same code, and `swap` needs nothing that tells of threads.
