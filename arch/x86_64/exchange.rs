@@ -85,7 +85,18 @@ pub unsafe extern "C" fn exchange(from: usize, length: usize, to: usize, file: u
 
 /// Where the code of [`exchange`] is.
 pub fn exchange_code() -> usize {
-    crate::__address_of!(exchange) as usize
+    let code;
+    // SAFETY: a load from the global offset table. A library in Rust (`dylib`) exports the function, and refers to it in no other
+    // way; elsewhere linkers make it a computed address.
+    unsafe {
+        asm!(
+            "mov {code}, qword ptr [rip + {function}@GOTPCREL]",
+            code = out(reg) code,
+            function = sym exchange,
+            options(nostack, preserves_flags, pure, readonly),
+        );
+    }
+    code
 }
 
 /// Calls [`exchange`] by the address of its code or of a copy: not by a pointer, of which control-flow integrity (clang's and

@@ -29,7 +29,7 @@ fn main() {
         }
     });
     case("short", || {
-        for _ in 0..20_000 {
+        for _ in 0..60_000 {
             let _slice = enter();
             work(50);
         }
