@@ -74,9 +74,9 @@ impl Headers {
         self.program.iter().filter(|header| header.p_type == PT_LOAD)
     }
 
-    /// Where executable segments begin, as addresses of the file.
-    pub fn text(&self) -> impl Iterator<Item = u64> {
-        self.loads().filter(|header| header.p_flags & PF_X != 0).map(|header| header.p_vaddr)
+    /// What is loaded to be executed.
+    pub fn text_segments(&self) -> impl Iterator<Item = &ProgramHeader> {
+        self.loads().filter(|header| header.p_flags & PF_X != 0)
     }
 
     /// The machine's usual name.

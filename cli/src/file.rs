@@ -26,6 +26,24 @@ impl Contents {
     }
 }
 
+impl Contents {
+    /// Fills `buffer` as a mapping of the file at `offset` is filled: behind the file's end with zeros. Returns how many bytes
+    /// are the file's.
+    pub fn read_as_mapped(&self, offset: u64, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            match self.0.read_at(&mut buffer[filled..], offset + filled as u64) {
+                Ok(0) => break,
+                Ok(more) => filled += more,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        buffer[filled..].fill(0);
+        Ok(filled)
+    }
+}
+
 fn regular(path: &Path, metadata: &Metadata) -> Result<()> {
     match metadata {
         other if !other.is_file() => Err(Error::file(path, "not a regular file")),

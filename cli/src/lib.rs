@@ -5,6 +5,7 @@
 //! | [`demo`] | `invar`: this machine, this very program before and after binding, what that saves |
 //! | [`probe`] | `invar probe`: the built-in keys |
 //! | [`sites`] | `invar sites`: a program's keys and sites, as text and as JSON |
+//! | [`verify`] | `invar verify`: whether a process's text is that of its files, but for bound sites |
 //! | [`profile`] | `invar profile`: what becomes of a program's critical sections |
 //! | [`stress`] | `invar stress`: whether pages may be exchanged beside running threads, on this machine |
 //! | [`elf`], [`module`] | headers; the note and what it leads to, from any [`Image`](image::Image) |
@@ -31,3 +32,4 @@ pub mod sites;
 pub mod stress;
 pub mod symbols;
 pub mod text;
+pub mod verify;

@@ -20,7 +20,7 @@ pub struct Listing<'a> {
     /// Its functions, if their names are to be had.
     pub symbols: Symbols,
     /// What a reader should know of the module.
-    pub remarks: Vec<&'static str>,
+    pub remarks: Vec<String>,
     machine: String,
     is_x86_64: bool,
     checkable: bool,
@@ -69,7 +69,7 @@ impl<'a> Listing<'a> {
         Self {
             path,
             symbols: Symbols::default(),
-            remarks: obstacle.into_iter().chain(was_moved.then_some(MOVED)).collect(),
+            remarks: obstacle.into_iter().chain(was_moved.then_some(MOVED)).map(str::to_owned).collect(),
             machine: headers.machine(),
             is_x86_64,
             checkable: obstacle.is_none(),

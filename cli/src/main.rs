@@ -4,7 +4,7 @@
 use clap::{Parser, Subcommand};
 use invar_tool::error::{Error, Result};
 use invar_tool::text::Format;
-use invar_tool::{demo, probe, profile, sites, stress};
+use invar_tool::{demo, probe, profile, sites, stress, verify};
 use std::ffi::OsString;
 use std::io::{BufWriter, ErrorKind, Write};
 use std::path::PathBuf;
@@ -35,6 +35,23 @@ enum Command {
         #[arg(value_name = "FILE|PID")]
         subject: OsString,
         /// Print JSON (schema invar.sites/1)
+        #[arg(long)]
+        json: bool,
+    },
+    /// Verify that a process executes what its files hold, but for sites that are bound
+    ///
+    /// Compares every executable page that comes from a file with the file. What differs must lie
+    /// in a site that is bound to its key's verdict; anything else is listed. Memory that comes
+    /// from no file is counted, and not compared.
+    #[command(verbatim_doc_comment, after_help = VERIFY_EXIT_CODES)]
+    Verify {
+        /// The number of a process
+        #[arg(value_name = "PID", required_unless_present = "all")]
+        pid: Option<u32>,
+        /// Verify every process that may be read
+        #[arg(long, conflicts_with = "pid")]
+        all: bool,
+        /// Print JSON (schema invar.verify/1)
         #[arg(long)]
         json: bool,
     },
@@ -101,6 +118,9 @@ enum Command {
 const EXIT_CODES: &str = "Exit code 1: the output cannot be written. 2: the arguments or the input cannot be used.";
 const STRESS_EXIT_CODES: &str = "Exit code 1: something is wrong, which is said, or the output cannot be written.
 2: the arguments cannot be used, or the test is not possible here, for the reason that is said.";
+const VERIFY_EXIT_CODES: &str =
+    "Exit code 1: something differs and is not explained, or cannot be compared; or the output cannot be written.
+2: the arguments cannot be used, or the process cannot be read.";
 const PROFILE_EXIT_CODES: &str =
     "Exit code: CMD's, 128 and its number if a signal ended it. 127: there is no CMD; 126: it cannot be run.
 1: the output cannot be written. 2: the arguments or a FILE cannot be used.";
@@ -151,6 +171,12 @@ fn run(command: Option<Command>, out: &mut dyn Write) -> Result<u8> {
         None => demo::run(out)?,
         Some(Command::Probe { json }) => probe::run(Format::new(json), out)?,
         Some(Command::Sites { subject, json }) => sites::run(&subject, Format::new(json), out)?,
+        Some(Command::Verify { pid, json, .. }) => {
+            return match pid {
+                Some(pid) => verify::of_process(pid, Format::new(json), out),
+                None => verify::of_all(Format::new(json), out),
+            };
+        }
         Some(Command::Profile { json, plot, output, files, command }) => {
             let options = profile::Options { format: Format::new(json), output, plot };
             return match command.is_empty() {

@@ -10,6 +10,7 @@ use crate::image::Image;
 use crate::text::lossy;
 use goblin::elf::program_header::ProgramHeader;
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::ErrorKind;
@@ -27,10 +28,13 @@ pub struct Process {
     memory: Memory,
 }
 
+/// A mapping of the process.
 #[derive(PartialEq)]
-struct Mapping {
-    range: Range<u64>,
-    offset: u64,
+pub struct Mapping {
+    /// Where it is.
+    pub range: Range<u64>,
+    /// Where in the file it begins.
+    pub offset: u64,
     executable: bool,
     /// The file's path; `None` for memory without a file.
     path: Option<Vec<u8>>,
@@ -105,6 +109,13 @@ impl Process {
         Ok(Self { pid, directory, mappings, memory: Memory { file, failed: Cell::new(false) } })
     }
 
+    /// Whether a process with this number may have memory: it has not ended, and is not the kernel's.
+    pub fn has_memory(pid: u32) -> bool {
+        // The kernel's have no program.
+        std::fs::read_link(format!("/proc/{pid}/exe"))
+            .map_or_else(|error| error.kind() != ErrorKind::NotFound, |_| true)
+    }
+
     /// What became of it since it was opened.
     pub fn since(&self) -> Since {
         let is_program = |mapping: &&Mapping| mapping.executable && mapping.path.is_some();
@@ -132,7 +143,9 @@ impl Process {
             let first = headers.loads().min_by_key(|load| load.p_offset)?;
             let base = mapping.range.start.wrapping_sub(start_of_file(first));
             // A file may be mapped to be read, or its first page twice: what is loaded has its text in place.
-            let is_loaded = headers.text().any(|address| self.is_executable(base.wrapping_add(address)));
+            let mut text = headers.text_segments().map(|text| base.wrapping_add(text.p_vaddr));
+            let is_loaded = text.any(|address| self.is_executable(address));
+            drop(text);
             is_loaded.then(|| Loaded { headers, base, path: mapping.path.clone(), range: mapping.range.clone() })
         });
         let loaded = loaded.collect();
@@ -141,27 +154,63 @@ impl Process {
         loaded
     }
 
+    /// Its executable memory.
+    pub fn text(&self) -> impl Iterator<Item = &Mapping> {
+        self.mappings.iter().filter(|mapping| mapping.executable)
+    }
+
+    /// How many KiB of each mapping are copies of its own and not its file's, by the address at which it begins.
+    pub fn private(&self) -> std::io::Result<BTreeMap<u64, u64>> {
+        let smaps = std::fs::read(self.directory.join("smaps"))?;
+        let mut start = 0;
+        let mut counted: &[&[u8]] = &[];
+        let mut private = BTreeMap::new();
+        for line in smaps.split(|&byte| byte == b'\n') {
+            if let Some(Mapping { range, path, .. }) = Mapping::parse(line) {
+                start = range.start;
+                // Pages of a file that is memory only are copies all of them.
+                let is_memory = path.is_some_and(|path| path.starts_with(b"/memfd:"));
+                counted = if is_memory { &[b"Rss:"] } else { &[b"Anonymous:", b"Swap:"] };
+            } else if let Some(number) = counted.iter().find_map(|name| line.strip_prefix(*name)) {
+                let number = std::str::from_utf8(number).ok().and_then(|text| text.trim().strip_suffix(" kB"));
+                *private.entry(start).or_default() += number.and_then(|number| number.parse().ok()).unwrap_or(0);
+            }
+        }
+        Ok(private)
+    }
+
     /// Opens the file that `loaded` was loaded from, or says why that cannot be.
     pub fn file(&self, loaded: &Loaded) -> std::result::Result<Contents, &'static str> {
         let Some(path) = &loaded.path else {
-            return Err("no function has a name: it was unpacked into memory, and is mapped from no file");
+            return Err("it was unpacked into memory, and is mapped from no file");
         };
-        // The mapping itself leads to a deleted file too, but only for a privileged reader.
-        let Range { start, end } = loaded.range;
-        let mapped = self.directory.join(format!("map_files/{start:x}-{end:x}"));
-        if let Ok(file) = Contents::open(&mapped) {
-            return Ok(file);
+        let (file, is_the_mapped_one) = self.open_file(&loaded.range, path)?;
+        match Headers::read(&file, 0) {
+            _ if is_the_mapped_one => Ok(file),
+            Ok(headers) if headers == loaded.headers => Ok(file),
+            _ => Err("the file has been replaced since"),
         }
-        if loaded.is_deleted() {
-            return Err("no function has a name: the file has been deleted since");
+    }
+
+    /// Opens the file that stands where the mapping's file stood, or says why that cannot be.
+    pub fn file_of(&self, mapping: &Mapping) -> std::result::Result<Contents, &'static str> {
+        let path = mapping.path.as_ref().ok_or("it is mapped from no file")?;
+        self.open_file(&mapping.range, path).map(|(file, _)| file)
+    }
+
+    /// The file, and whether it is for sure the one that is mapped.
+    fn open_file(&self, range: &Range<u64>, path: &[u8]) -> std::result::Result<(Contents, bool), &'static str> {
+        // The mapping itself leads to a deleted file too, but only for a privileged reader.
+        let mapped = self.directory.join(format!("map_files/{:x}-{:x}", range.start, range.end));
+        if let Ok(file) = Contents::open(&mapped) {
+            return Ok((file, true));
+        }
+        if path.ends_with(DELETED) {
+            return Err("the file has been deleted since");
         }
         let path = path.strip_prefix(b"/").unwrap_or(path);
-        let file = Contents::open(&self.directory.join("root").join(OsStr::from_bytes(path)))
-            .map_err(|_| "no function has a name: the file cannot be opened")?;
-        match Headers::read(&file, 0) {
-            Ok(headers) if headers == loaded.headers => Ok(file),
-            _ => Err("no function has a name: the file has been replaced since"),
-        }
+        let file = Contents::open(&self.directory.join("root").join(OsStr::from_bytes(path)));
+        file.map(|file| (file, false)).map_err(|_| "the file cannot be opened")
     }
 
     fn is_executable(&self, address: u64) -> bool {
@@ -180,10 +229,31 @@ impl Loaded {
         self.path.is_some()
     }
 
-    fn is_deleted(&self) -> bool {
-        self.path.as_ref().is_some_and(|path| path.ends_with(b" (deleted)"))
+    /// Where in its file that stands which is to stand at `address`, if that is in a page of its text; and where the pages
+    /// of this text begin and end.
+    pub fn text_at(&self, address: u64) -> Option<(u64, Range<u64>)> {
+        self.text_pages().find(|(_, pages)| pages.contains(&address)).map(|(offset, pages)| {
+            let into = address - pages.start;
+            (offset + into, pages)
+        })
+    }
+
+    /// The pages of its text, each with the place in the file of the first.
+    pub fn text_pages(&self) -> impl Iterator<Item = (u64, Range<u64>)> {
+        self.headers.text_segments().filter_map(|text| {
+            let start = self.base.wrapping_add(text.p_vaddr);
+            let end = start.checked_add(text.p_filesz)?.checked_next_multiple_of(PAGE)?;
+            let before = start % PAGE;
+            let offset = text.p_offset.checked_sub(before)?;
+            offset.checked_add(end - start + before).map(|_| (offset, start - before..end))
+        })
     }
 }
+
+/// What the kernel writes behind the path of a file that is gone (`fs/d_path.c`).
+const DELETED: &[u8] = b" (deleted)";
+/// The smallest page of any machine: every other page consists of these.
+const PAGE: u64 = 4096;
 
 /// The address at which the file's first byte would stand.
 fn start_of_file(first: &ProgramHeader) -> u64 {
@@ -191,6 +261,11 @@ fn start_of_file(first: &ProgramHeader) -> u64 {
 }
 
 impl Mapping {
+    /// The path of its file, if it has one.
+    pub fn path(&self) -> Option<String> {
+        self.path.as_deref().map(lossy)
+    }
+
     fn all(directory: &Path) -> std::io::Result<Vec<Self>> {
         let maps = std::fs::read(directory.join("maps"))?;
         Ok(maps.split(|&byte| byte == b'\n').filter_map(Self::parse).collect())

@@ -46,6 +46,8 @@ pub fn run(subject: &OsStr, format: Format, out: &mut dyn Write) -> Result<()> {
     }
 }
 
+const CUT_OFF: &str = "the file is cut off before the end of its segments";
+
 /// Lists the sites of the file of this name and content.
 pub fn of_file(path: &Path, content: &dyn Image, format: Format, out: &mut dyn Write) -> Result<()> {
     let unusable = |why: &str| Error::file(path, why);
@@ -56,13 +58,13 @@ pub fn of_file(path: &Path, content: &dyn Image, format: Format, out: &mut dyn W
     let segments = Segments::new(content, &headers);
     let module = Module::read(&segments, 0, &headers).map_err(|why| unusable(&why))?;
     if module.is_none() && segments.is_cut_off() {
-        return Err(unusable("the file is cut off before the end of its segments"));
+        return Err(unusable(CUT_OFF));
     }
     let name = lossy(path.as_os_str().as_encoded_bytes());
     let listing = module.map(|module| {
         let mut listing = Listing::new(name.clone(), &headers, Ok(module));
         listing.symbols = Symbols::read(content, &headers);
-        listing.remarks.extend(segments.is_cut_off().then_some("the file is cut off before the end of its segments"));
+        listing.remarks.extend(segments.is_cut_off().then(|| CUT_OFF.to_owned()));
         listing
     });
     let nothing = if headers.program.is_empty() { " (no program headers: nothing that could be loaded)" } else { "" };
@@ -104,12 +106,12 @@ fn look(process: &Process, changing: bool, format: Format) -> Result<(Vec<u8>, b
         let module = Module::read(process.memory(), loaded.base, &loaded.headers).transpose()?;
         let mut listing = Listing::new(loaded.path(), &loaded.headers, module);
         if changing {
-            listing.remarks.push("the process was changing while it was read: this is no snapshot");
+            listing.remarks.push("the process was changing while it was read: this is no snapshot".into());
         }
-        listing.remarks.extend(listing.module().and_then(not_loaded));
+        listing.remarks.extend(listing.module().and_then(not_loaded).map(str::to_owned));
         match process.file(loaded) {
             Ok(file) => listing.symbols = Symbols::read(&file, &loaded.headers),
-            Err(why) => listing.remarks.push(why),
+            Err(why) => listing.remarks.push(format!("no function has a name: {why}")),
         }
         Some(listing)
     });

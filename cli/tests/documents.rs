@@ -2,9 +2,10 @@
 
 mod common;
 
-use common::{ANYWHERE, INVAR, invar, run, sites, test};
+use common::{ANYWHERE, INVAR, Waiting, invar, needs, run, sites, test};
 use serde_json::Value;
 use std::collections::BTreeSet;
+use std::os::unix::fs::FileExt;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -15,6 +16,7 @@ fn main() -> ExitCode {
     run([
         test("probe's fields are those of the documentation", ANYWHERE, fields_of_probe),
         test("those of a file's sites", sites(), fields_of_sites),
+        test("those of a verified process", sites().or_else(|| needs("/proc/self/mem")), fields_of_a_verified_process),
         test("those of a profile", sites(), fields_of_a_profile),
         test("those of a stress test", sites().or_else(no_stress), fields_of_a_stress_test),
         test("the manual has every option", ANYWHERE, options_in_the_manual),
@@ -91,6 +93,28 @@ fn fields_of_a_profile() {
     assert_all(entries(&document["sites"]), &listed("A site of `sites`, in all processes"));
 }
 
+fn fields_of_a_verified_process() {
+    let process = Waiting::start(INVAR);
+    // A breakpoint in a bound site, so that there is something of each kind.
+    let listed_sites = invar(["sites", "--json", &process.pid()]).json();
+    let module = &listed_sites["modules"][0];
+    let number = |hex: &Value| u64::from_str_radix(hex.as_str().unwrap().trim_start_matches("0x"), 16).unwrap();
+    let at = number(&module["base"]) + number(&module["sites"][0]["address"]);
+    let memory = std::fs::File::options().write(true).open(format!("/proc/{}/mem", process.pid())).unwrap();
+    memory.write_all_at(&[0xcc], at).unwrap();
+
+    let document: Value = serde_json::from_str(&invar(["verify", "--json", &process.pid()]).out).unwrap();
+    let (_, tables) = JSON.split_once("## invar.verify/1").expect("a section");
+    assert_eq!(fields(&document), listed("## invar.verify/1"));
+    let of_process = entries(&document["processes"]);
+    assert_all(of_process, &listed_in(tables, "A process of `processes`:"));
+    let files = entries(&of_process[0]["files"]);
+    assert_all(files, &listed_in(tables, "A file of `files`:"));
+    let own = files.iter().find(|file| !file["unexplained"].as_array().unwrap().is_empty()).expect("a breakpoint");
+    assert_all(entries(&own["sites"]), &listed_in(tables, "A site of a file's `sites`:"));
+    assert_all(entries(&own["unexplained"]), &listed_in(tables, "A difference of `unexplained`:"));
+}
+
 /// Why this machine cannot run one.
 fn no_stress() -> Option<String> {
     let said = invar(["stress", "--executions=1"]);
@@ -109,7 +133,7 @@ fn fields_of_a_stress_test() {
 fn options_in_the_manual() {
     let plain = MANUAL.replace('\\', "");
     let mut all = BTreeSet::new();
-    for command in ["probe", "sites", "profile", "stress"] {
+    for command in ["probe", "sites", "verify", "profile", "stress"] {
         let help = invar([command, "--help"]).text();
         let options = help.split_whitespace().filter(|word| word.starts_with("--") && word.len() > 2);
         let options =

@@ -1,0 +1,173 @@
+//! One file's text, in a process and in the file.
+
+use super::document::{Difference, Explained, Text};
+use crate::file::Contents;
+use crate::inspect::{Standing, inspect, obstacle};
+use crate::module::Module;
+use crate::process::{Loaded, Process};
+use crate::symbols::Symbols;
+use crate::text::{Hex, hex_bytes};
+use std::ops::Range;
+
+/// So much is compared at a time.
+const PART: usize = 64 << 10;
+const PAGE: usize = 4096;
+/// Differences that are not further apart are one.
+const GAP: usize = 8;
+/// How many bytes of a difference are shown.
+const SHOWN: usize = 16;
+/// How many differences of a file are listed.
+const MOST_DIFFERENCES: usize = 1000;
+/// A file whose text is in the process.
+pub(super) struct File<'a> {
+    contents: Option<Contents>,
+    symbols: Symbols,
+    module: Option<Module<'a>>,
+    /// The module's bound sites, by their addresses in the process.
+    bound: Vec<(u64, Explained)>,
+    base: u64,
+    /// What was found.
+    pub(super) text: Text,
+}
+
+impl<'a> File<'a> {
+    /// The file at this path, or why there is none.
+    pub(super) fn new(path: String, contents: std::result::Result<Contents, &str>) -> Self {
+        let (contents, problem) = match contents {
+            Ok(contents) => (Some(contents), None),
+            Err(why) => (None, Some(why.to_owned())),
+        };
+        let text = Text { path, problem, ..Text::default() };
+        Self { contents, symbols: Symbols::default(), module: None, bound: Vec::new(), base: 0, text }
+    }
+
+    /// The file that a program or library was loaded from.
+    pub(super) fn loaded(process: &'a Process, loaded: &Loaded) -> Self {
+        let mut file = Self { base: loaded.base, ..Self::new(loaded.path(), process.file(loaded)) };
+        file.text.base = Some(Hex(loaded.base));
+        match Module::read(process.memory(), loaded.base, &loaded.headers) {
+            Ok(module) => file.module = module,
+            // Whatever its sites are, they explain nothing.
+            Err(why) => file.text.problem = file.text.problem.or(Some(why)),
+        }
+        if let Some(contents) = &file.contents {
+            file.symbols = Symbols::read(contents, &loaded.headers);
+        }
+        file.bound = file.module.iter().flat_map(|module| bound_sites(module, loaded.headers.is_x86_64())).collect();
+        file.bound.sort_by_key(|&(address, _)| address);
+        file
+    }
+
+    /// Whether what explains differences is still as it was read.
+    pub(super) fn is_settled(&self) -> bool {
+        self.module.as_ref().is_none_or(|module| module.is_as_read() && !module.is_being_bound())
+    }
+
+    /// Compares memory with what the file has from `offset` on.
+    pub(super) fn compare(&mut self, process: &Process, range: Range<u64>, offset: u64) {
+        let Some(contents) = self.contents.take() else { return };
+        let (mut memory, mut file) = (vec![0; PART], vec![0; PART]);
+        let mut at = range.start;
+        while at < range.end {
+            // A part that cannot be read whole is read page by page.
+            let mut length = PART.min((range.end - at) as usize);
+            if length > PAGE && !process.memory().read_if_there(at, &mut memory[..length]) {
+                length = PAGE;
+            }
+            let (memory, file) = (&mut memory[..length], &mut file[..length]);
+            let is_there = process.memory().read_if_there(at, memory);
+            match contents.read_as_mapped(offset + (at - range.start), file) {
+                Err(error) => self.text.problem = Some(error.to_string()),
+                // Pages behind the file's end are not there.
+                Ok(0) if !is_there => {}
+                Ok(_) if is_there => self.explain(differences(at, file, memory)),
+                Ok(_) => self.explain(vec![(at, file, None)]),
+            }
+            self.text.compared_bytes += if is_there { length as u64 } else { 0 };
+            at += length as u64;
+        }
+        self.contents = Some(contents);
+    }
+
+    /// Divides differences into those that sites explain, and the others.
+    fn explain(&mut self, differences: Vec<Run<'_>>) {
+        let mut explained = Vec::new();
+        for (address, file, memory) in differences {
+            let of_site = |at: u64| {
+                let index = self.bound.partition_point(|&(start, _)| start <= at).checked_sub(1)?;
+                let (start, site) = &self.bound[index];
+                (at - start < site.length.into()).then_some(index)
+            };
+            let differs = |at: &usize| memory.is_none_or(|memory| memory[*at] != file[*at]);
+            let sites = (0..file.len()).filter(differs).map(|at| of_site(address + at as u64).ok_or(at));
+            let mut unexplained: Option<Range<usize>> = None;
+            for site in sites {
+                match site {
+                    Ok(index) => explained.push(index),
+                    Err(at) => unexplained.get_or_insert(at..at).end = at + 1,
+                }
+            }
+            let Some(range) = unexplained else { continue };
+            if self.text.unexplained.len() == MOST_DIFFERENCES {
+                self.text.more = true;
+                continue;
+            }
+            let shown = range.start..range.end.min(range.start + SHOWN);
+            let address = address.wrapping_add(range.start as u64).wrapping_sub(self.base);
+            self.text.unexplained.push(Difference {
+                address: Hex(address),
+                length: range.len() as u64,
+                symbol: self.symbols.find(address),
+                file: hex_bytes(&file[shown.clone()]),
+                memory: memory.map(|memory| hex_bytes(&memory[shown])),
+            });
+        }
+        for index in explained {
+            let site = &self.bound[index].1;
+            // Each of a site's bytes may differ, and a part may end in it.
+            if self.text.sites.last().is_none_or(|last| last.address != site.address) {
+                self.text.sites.push(site.clone());
+            }
+        }
+    }
+}
+
+/// Bytes that differ: where, what the file has, and what stands in memory if that can be read.
+type Run<'a> = (u64, &'a [u8], Option<&'a [u8]>);
+
+/// Where memory at `start` differs from the file.
+fn differences<'a>(start: u64, file: &'a [u8], memory: &'a [u8]) -> Vec<Run<'a>> {
+    if file == memory {
+        return Vec::new();
+    }
+    let mut ranges = Vec::<Range<usize>>::new();
+    for at in (0..file.len()).filter(|&at| file[at] != memory[at]) {
+        match ranges.last_mut() {
+            Some(last) if at - last.end <= GAP => last.end = at + 1,
+            _ => ranges.push(at..at + 1),
+        }
+    }
+    let run = |range: Range<usize>| (start + range.start as u64, &file[range.clone()], Some(&memory[range]));
+    ranges.into_iter().map(run).collect()
+}
+
+fn bound_sites(module: &Module<'_>, is_x86_64: bool) -> Vec<(u64, Explained)> {
+    let checkable = obstacle(is_x86_64).is_none();
+    let sites = module.records().filter_map(|record| {
+        let found = inspect(module, &record, checkable);
+        let (Standing::Bound(bound_to), Some(key)) = (found.standing, found.key) else { return None };
+        let verdict = key.verdict.as_ref()?;
+        Some((
+            record.address,
+            Explained {
+                address: Hex(record.address.wrapping_sub(module.base)),
+                length: record.length,
+                key: key.name.clone(),
+                bound_to,
+                origin: verdict.origin.name(),
+                evidence: verdict.evidence.clone(),
+            },
+        ))
+    });
+    sites.collect()
+}

@@ -1,0 +1,218 @@
+//! `invar verify` on real processes: what explains a difference, and what does not.
+
+mod common;
+
+use common::{HAS_SITES, INVAR, Temporary, Waiting, command, invar, needs, run, site_list, sites, test};
+use serde_json::Value;
+use std::os::unix::fs::FileExt;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let memory = || needs("/proc/self/mem").or_else(|| needs("/proc/self/smaps"));
+    run([
+        test("a process that was bound is explained", memory(), a_bound_process_is_explained),
+        test("pages of memory that took the text's place are compared", sites(), other_pages_are_compared),
+        test("a byte that nothing explains is listed", memory(), an_unexplained_byte_is_listed),
+        test("a bound site explains its own bytes only", sites(), a_bound_site_explains_its_own_bytes_only),
+        test("a form that is not its key's is listed", sites(), a_form_that_is_not_its_keys_is_listed),
+        test("a program without sites is as its file", memory().or_else(|| needs("/bin/sh")), no_sites),
+        test("a file that is gone is compared or named", memory(), a_file_that_is_gone),
+        test("a file that was replaced explains nothing", memory(), a_replaced_file_explains_nothing),
+        test("all processes are verified", memory(), all_processes_are_verified),
+        test("what is no process is refused", memory(), what_is_no_process_is_refused),
+    ])
+}
+
+/// What was found of a process, and the exit code.
+fn verified(process: &Waiting) -> (Value, i32) {
+    let said = invar(["verify", "--json", &process.pid()]);
+    assert_eq!(said.errors, "");
+    let document: Value = serde_json::from_str(&said.out).expect("JSON");
+    assert_eq!(document["processes"].as_array().unwrap().len(), 1);
+    (document["processes"][0].clone(), said.code)
+}
+
+fn list<'a>(of: &'a Value, field: &str) -> &'a Vec<Value> {
+    of[field].as_array().unwrap_or_else(|| panic!("no {field} in {of:#}"))
+}
+
+/// The program's own file among those of the process.
+fn own(verified: &Value) -> &Value {
+    let files = list(verified, "files");
+    files.iter().find(|file| file["path"].as_str().unwrap().contains("invar")).expect("its own file")
+}
+
+fn addresses(sites: &[Value], which: impl Fn(&Value) -> bool) -> Vec<&str> {
+    let mut addresses: Vec<_> =
+        sites.iter().filter(|site| which(site)).map(|site| site["address"].as_str().unwrap()).collect();
+    addresses.sort_unstable();
+    addresses
+}
+
+fn number(hex: &Value) -> u64 {
+    u64::from_str_radix(hex.as_str().unwrap().strip_prefix("0x").unwrap(), 16).unwrap()
+}
+
+fn a_bound_process_is_explained() {
+    let process = Waiting::start(INVAR);
+    let (found, code) = verified(&process);
+    assert_eq!(code, 0, "{found:#}");
+    assert_eq!(found["changing"], false);
+    // The kernel's own code in each process.
+    assert!(found["without_file_bytes"].as_u64().unwrap() > 0);
+    assert!(list(&found, "files").iter().all(|file| list(file, "unexplained").is_empty()), "{found:#}");
+
+    let own = own(&found);
+    let listed = invar(["sites", "--json", &process.pid()]).json();
+    let bound = addresses(site_list(&listed), |site| site["status"] == "bound");
+    assert_eq!(bound.is_empty(), !HAS_SITES);
+    assert_eq!(addresses(list(own, "sites"), |_| true), bound);
+    assert!(own["compared_bytes"].as_u64().unwrap() > 100_000, "{own:#}");
+    assert_eq!(own["private_kib"].as_u64().unwrap() > 0, HAS_SITES, "{own:#}");
+
+    let text = invar(["verify", &process.pid()]).text();
+    assert!(text.contains("0 unexplained"), "{text}");
+    assert_eq!(text.contains("slice == "), HAS_SITES, "{text}");
+}
+
+fn other_pages_are_compared() {
+    let mut waiting = command(INVAR);
+    waiting.arg("wait").env("INVAR_WRITER", "memfd");
+    let process = Waiting::of(waiting);
+    let maps = std::fs::read_to_string(format!("/proc/{}/maps", process.pid())).unwrap();
+    assert!(maps.lines().any(|line| line.contains("r-xp") && line.contains("/memfd:")), "{maps}");
+    let (found, code) = verified(&process);
+    assert_eq!(code, 0, "{found:#}");
+    let listed = invar(["sites", "--json", &process.pid()]).json();
+    let bound = addresses(site_list(&listed), |site| site["status"] == "bound");
+    assert_eq!(addresses(list(own(&found), "sites"), |_| true), bound);
+    assert!(list(&found, "files").iter().all(|file| !file["path"].as_str().unwrap().contains("memfd")), "{found:#}");
+    assert!(own(&found)["private_kib"].as_u64().unwrap() > 0);
+}
+
+/// Inverts a byte of a process's text, which is at this address in the file.
+fn invert(process: &Waiting, base: u64, address: u64) {
+    let memory = format!("/proc/{}/mem", process.pid());
+    let memory = std::fs::File::options().read(true).write(true).open(memory).unwrap();
+    let mut byte = [0];
+    memory.read_exact_at(&mut byte, base + address).unwrap();
+    memory.write_all_at(&[!byte[0]], base + address).unwrap();
+}
+
+/// Where the process waits for ever, nothing executes the start of its text.
+fn start_of_text(process: &Waiting) -> u64 {
+    let maps = std::fs::read_to_string(format!("/proc/{}/maps", process.pid())).unwrap();
+    let text = maps.lines().find(|line| line.contains(" r-xp ") && line.contains("invar")).unwrap();
+    u64::from_str_radix(text.split('-').next().unwrap(), 16).unwrap()
+}
+
+fn an_unexplained_byte_is_listed() {
+    let process = Waiting::start(INVAR);
+    let (before, _) = verified(&process);
+    let base = number(&own(&before)["base"]);
+    // In the middle of a page, and far from its last one.
+    let address = start_of_text(&process) - base + 0x1234;
+    invert(&process, base, address);
+    let (found, code) = verified(&process);
+    assert_eq!(code, 1, "{found:#}");
+    let unexplained = list(own(&found), "unexplained");
+    assert_eq!(unexplained.len(), 1, "{found:#}");
+    assert_eq!((number(&unexplained[0]["address"]), &unexplained[0]["length"]), (address, &1.into()));
+    assert_ne!(unexplained[0]["file"], unexplained[0]["memory"]);
+    assert_eq!(own(&found)["sites"], own(&before)["sites"]);
+
+    let said = invar(["verify", &process.pid()]);
+    assert_eq!(said.code, 1);
+    assert!(said.out.contains("1 unexplained"), "{}", said.out);
+    assert!(said.out.contains(&format!("{address:#x}")), "{}", said.out);
+}
+
+fn a_bound_site_explains_its_own_bytes_only() {
+    let process = Waiting::start(INVAR);
+    let (before, _) = verified(&process);
+    let site = list(own(&before), "sites").last().unwrap();
+    let behind = number(&site["address"]) + site["length"].as_u64().unwrap();
+    invert(&process, number(&own(&before)["base"]), behind);
+    let (found, code) = verified(&process);
+    let unexplained = list(own(&found), "unexplained");
+    assert_eq!((code, unexplained.len()), (1, 1), "{found:#}");
+    assert_eq!((number(&unexplained[0]["address"]), &unexplained[0]["length"]), (behind, &1.into()));
+    assert_eq!(own(&found)["sites"], own(&before)["sites"]);
+}
+
+fn a_form_that_is_not_its_keys_is_listed() {
+    let process = Waiting::start(INVAR);
+    let (before, _) = verified(&process);
+    let site = &list(own(&before), "sites")[0];
+    let address = number(&site["address"]);
+    // Its second byte, so that none of its forms stands there.
+    invert(&process, number(&own(&before)["base"]), address + 1);
+    let (found, code) = verified(&process);
+    assert_eq!(code, 1, "{found:#}");
+    let inside = |difference: &Value| (address..address + 16).contains(&number(&difference["address"]));
+    assert!(list(own(&found), "unexplained").iter().any(inside), "{found:#}");
+    assert!(!list(own(&found), "sites").contains(site));
+}
+
+fn no_sites() {
+    let mut shell = command("/bin/sh");
+    shell.args(["-c", "echo ready; read line"]);
+    let process = Waiting::of(shell);
+    let (found, code) = verified(&process);
+    assert_eq!(code, 0, "{found:#}");
+    assert!(list(&found, "files").iter().all(|file| list(file, "sites").is_empty()));
+    assert!(list(&found, "files").iter().any(|file| file["compared_bytes"].as_u64().unwrap() > 0));
+}
+
+/// A privileged reader gets at it, and any other is told that it is gone.
+fn a_file_that_is_gone() {
+    let file = Temporary::link("invar-gone", INVAR);
+    let process = Waiting::start(&file.0);
+    drop(file);
+    let (found, code) = verified(&process);
+    let own = own(&found);
+    match own["problem"].as_str() {
+        None => assert_eq!((code, list(own, "sites").is_empty()), (0, !HAS_SITES), "{found:#}"),
+        Some(why) => assert_eq!((code, why), (1, "the file has been deleted since")),
+    }
+}
+
+fn a_replaced_file_explains_nothing() {
+    let bytes = std::fs::read(INVAR).unwrap();
+    let file = Temporary::new("invar-other", &bytes);
+    let process = Waiting::start(&file.0);
+    let (before, _) = verified(&process);
+    std::fs::remove_file(&file.0).unwrap();
+    let mut other = bytes;
+    other.truncate(other.len() / 2);
+    std::fs::write(&file.0, &other).unwrap();
+    let (found, code) = verified(&process);
+    match own(&found)["problem"].as_str() {
+        // What is mapped is the file that was there first.
+        None => assert_eq!((code, &own(&found)["sites"]), (0, &own(&before)["sites"]), "{found:#}"),
+        Some(why) => assert_eq!((code, why), (1, "the file has been deleted since")),
+    }
+}
+
+fn all_processes_are_verified() {
+    let process = Waiting::start(INVAR);
+    let said = invar(["verify", "--all", "--json"]);
+    assert!(said.code <= 1, "{}", said.errors);
+    let document: Value = serde_json::from_str(&said.out).expect("JSON");
+    let processes = list(&document, "processes");
+    let this = processes.iter().find(|found| found["process"] == process.0.id()).expect("the process");
+    assert_eq!(list(own(this), "sites").is_empty(), !HAS_SITES);
+    assert!(list(own(this), "unexplained").is_empty());
+    assert!(processes.iter().any(|found| found["process"].as_u64() == Some(std::process::id().into())));
+}
+
+fn what_is_no_process_is_refused() {
+    let mut ended = command("/bin/true").spawn().unwrap();
+    ended.wait().unwrap();
+    let pid = ended.id().to_string();
+    assert!(invar(["verify", &pid]).refusal().starts_with(&format!("process {pid}: ")));
+    for arguments in [&["verify"][..], &["verify", "x"], &["verify", "--all", "1"], &["verify", "-1"]] {
+        let output = command(INVAR).args(arguments).output().unwrap();
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0), "{arguments:?}");
+    }
+}
