@@ -91,17 +91,21 @@ impl<'a> Segments<'a> {
         };
         !self.loads.iter().filter(|load| load.p_filesz > 0).all(ends_there)
     }
-}
 
-impl Image for Segments<'_> {
-    fn read(&self, address: u64, buffer: &mut [u8]) -> bool {
-        let length = buffer.len() as u64;
+    /// Where in the file that stands which is loaded at `address`, `length` bytes of it.
+    pub fn offset(&self, address: u64, length: u64) -> Option<u64> {
         let holds = |load: &&&ProgramHeader| {
             let start = address.checked_sub(load.p_vaddr);
             start.and_then(|start| start.checked_add(length)).is_some_and(|end| end <= load.p_filesz)
         };
-        let Some(load) = self.loads.iter().find(holds) else { return false };
-        load.p_offset.checked_add(address - load.p_vaddr).is_some_and(|offset| self.file.read(offset, buffer))
+        let load = self.loads.iter().find(holds)?;
+        load.p_offset.checked_add(address - load.p_vaddr)
+    }
+}
+
+impl Image for Segments<'_> {
+    fn read(&self, address: u64, buffer: &mut [u8]) -> bool {
+        self.offset(address, buffer.len() as u64).is_some_and(|offset| self.file.read(offset, buffer))
     }
 
     /// What the file does not fill, the loader fills with zeros.

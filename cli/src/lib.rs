@@ -5,6 +5,7 @@
 //! | [`demo`] | `invar`: this machine, this very program before and after binding, what that saves |
 //! | [`probe`] | `invar probe`: the built-in keys |
 //! | [`sites`] | `invar sites`: a program's keys and sites, as text and as JSON |
+//! | [`manifest`] | `invar sites --manifest`: what of a file may change in memory |
 //! | [`verify`] | `invar verify`: whether a process's text is that of its files, but for bound sites |
 //! | [`profile`] | `invar profile`: what becomes of a program's critical sections |
 //! | [`stress`] | `invar stress`: whether pages may be exchanged beside running threads, on this machine |
@@ -23,6 +24,7 @@ pub mod image;
 pub mod inspect;
 pub mod keys;
 pub mod listing;
+pub mod manifest;
 pub mod module;
 mod own;
 pub mod probe;

@@ -4,10 +4,10 @@
 use clap::{Parser, Subcommand};
 use invar_tool::error::{Error, Result};
 use invar_tool::text::Format;
-use invar_tool::{demo, probe, profile, sites, stress, verify};
+use invar_tool::{demo, manifest, probe, profile, sites, stress, verify};
 use std::ffi::OsString;
 use std::io::{BufWriter, ErrorKind, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// What this machine offers, how programs are bound, what it saves.
@@ -37,6 +37,9 @@ enum Command {
         /// Print JSON (schema invar.sites/1)
         #[arg(long)]
         json: bool,
+        /// Print, as JSON (schema invar.manifest/1), which bytes of a FILE may change in memory, and to what
+        #[arg(long, conflicts_with = "json")]
+        manifest: bool,
     },
     /// Verify that a process executes what its files hold, but for sites that are bound
     ///
@@ -170,7 +173,8 @@ fn run(command: Option<Command>, out: &mut dyn Write) -> Result<u8> {
     match command {
         None => demo::run(out)?,
         Some(Command::Probe { json }) => probe::run(Format::new(json), out)?,
-        Some(Command::Sites { subject, json }) => sites::run(&subject, Format::new(json), out)?,
+        Some(Command::Sites { subject, manifest: true, .. }) => manifest::run(Path::new(&subject), out)?,
+        Some(Command::Sites { subject, json, .. }) => sites::run(&subject, Format::new(json), out)?,
         Some(Command::Verify { pid, json, .. }) => {
             return match pid {
                 Some(pid) => verify::of_process(pid, Format::new(json), out),

@@ -16,6 +16,7 @@ fn main() -> ExitCode {
     run([
         test("probe's fields are those of the documentation", ANYWHERE, fields_of_probe),
         test("those of a file's sites", sites(), fields_of_sites),
+        test("those of a manifest", sites(), fields_of_a_manifest),
         test("those of a verified process", sites().or_else(|| needs("/proc/self/mem")), fields_of_a_verified_process),
         test("those of a profile", sites(), fields_of_a_profile),
         test("those of a stress test", sites().or_else(no_stress), fields_of_a_stress_test),
@@ -91,6 +92,17 @@ fn fields_of_a_profile() {
     assert!(of_process.remove("file"));
     assert_all(entries(&document["processes"]), &of_process);
     assert_all(entries(&document["sites"]), &listed("A site of `sites`, in all processes"));
+}
+
+fn fields_of_a_manifest() {
+    let document = invar(["sites", "--manifest", INVAR]).json();
+    let (_, tables) = JSON.split_once("## invar.manifest/1").expect("a section");
+    assert_eq!(fields(&document), listed("## invar.manifest/1"));
+    let sites = entries(&document["sites"]);
+    assert_all(sites, &listed_in(tables, "An entry of `sites`:"));
+    for site in sites {
+        assert_all(entries(&site["new"]), &listed_in(tables, "A form of `new`:"));
+    }
 }
 
 fn fields_of_a_verified_process() {

@@ -8,6 +8,7 @@ use goblin::elf::program_header::{PT_LOAD, PT_NOTE};
 use goblin::elf::section_header::SHT_SYMTAB;
 use invar_tool::error::Error;
 use invar_tool::file::Bytes;
+use invar_tool::manifest;
 use invar_tool::sites::of_file;
 use invar_tool::text::Format;
 use proptest::prelude::*;
@@ -136,8 +137,25 @@ fn list(file: &[u8], format: Format) -> Result<String, String> {
     }
 }
 
+/// What a manifest names lies in the file; or there is none, for a reason.
+fn manifest(file: &[u8]) {
+    let mut out = Vec::new();
+    match manifest::of_file(Path::new("file"), &Bytes(file), &mut out) {
+        Ok(()) => {
+            let document: serde_json::Value = serde_json::from_slice(&out).expect("JSON");
+            for site in document["sites"].as_array().expect("sites") {
+                let end = site["offset"].as_u64().unwrap() + site["length"].as_u64().unwrap();
+                assert!(end <= file.len() as u64, "{site:#}");
+            }
+        }
+        Err(Error::Input(_, why)) => assert!(out.is_empty() && !why.contains('\n'), "{why}"),
+        Err(error) => panic!("{error}"),
+    }
+}
+
 /// Both forms of a listing must come out, or neither.
 fn survives(file: &[u8]) {
+    manifest(file);
     let text = list(file, Format::Text);
     let json = list(file, Format::Json);
     assert_eq!(text.as_ref().err(), json.as_ref().err());

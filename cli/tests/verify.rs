@@ -15,6 +15,8 @@ fn main() -> ExitCode {
         test("a byte that nothing explains is listed", memory(), an_unexplained_byte_is_listed),
         test("a bound site explains its own bytes only", sites(), a_bound_site_explains_its_own_bytes_only),
         test("a form that is not its key's is listed", sites(), a_form_that_is_not_its_keys_is_listed),
+        test("what is bound is what the manifest lets change", sites(), what_is_bound_is_in_the_manifest),
+        test("a manifest of no sites is empty", needs("/bin/true"), a_manifest_of_no_sites_is_empty),
         test("a program without sites is as its file", memory().or_else(|| needs("/bin/sh")), no_sites),
         test("a file that is gone is compared or named", memory(), a_file_that_is_gone),
         test("a file that was replaced explains nothing", memory(), a_replaced_file_explains_nothing),
@@ -152,6 +154,42 @@ fn a_form_that_is_not_its_keys_is_listed() {
     let inside = |difference: &Value| (address..address + 16).contains(&number(&difference["address"]));
     assert!(list(own(&found), "unexplained").iter().any(inside), "{found:#}");
     assert!(!list(own(&found), "sites").contains(site));
+}
+
+fn what_is_bound_is_in_the_manifest() {
+    let manifest = invar(["sites", "--manifest", INVAR]).json();
+    let file = std::fs::read(INVAR).unwrap();
+    let entries = list(&manifest, "sites");
+    assert_eq!(manifest["others"], 0);
+    for entry in entries {
+        let (offset, length) = (entry["offset"].as_u64().unwrap() as usize, entry["length"].as_u64().unwrap() as usize);
+        assert_eq!(entry["old"], invar_tool::text::hex_bytes(&file[offset..offset + length]), "{entry:#}");
+    }
+    // Where a request byte is, only the process knows.
+    for setting in ["slice=auto", "slice=force"] {
+        let mut waiting = command(INVAR);
+        waiting.arg("wait").env("INVAR_KEYS", setting);
+        let process = Waiting::of(waiting);
+        let listed = invar(["sites", "--json", &process.pid()]).json();
+        for site in site_list(&listed) {
+            assert_eq!(site["status"], "bound", "{site:#}");
+            let entry = entries.iter().find(|entry| entry["address"] == site["address"]).expect("an entry");
+            let lets = |form: &&Value| list(form, "values").contains(&site["bound_to"]);
+            let form = list(entry, "new").iter().find(lets).expect("a form for the value");
+            let (lets, bytes) = (form["bytes"].as_str().unwrap(), site["bytes"].as_str().unwrap());
+            let same = lets.split(' ').zip(bytes.split(' ')).all(|(lets, is)| lets == "??" || lets == is);
+            assert!(same && lets.len() == bytes.len(), "{site:#} {form:#}");
+            let is_request = setting == "slice=force" && site["key"] == "slice";
+            assert!(!is_request || lets.contains("?? ?? ?? ??") && !lets.contains("?? ?? ?? ?? ??"), "{form:#}");
+        }
+    }
+}
+
+fn a_manifest_of_no_sites_is_empty() {
+    let manifest = invar(["sites", "--manifest", "/bin/true"]).json();
+    assert_eq!((list(&manifest, "sites").len(), &manifest["others"]), (0, &0.into()));
+    assert!(invar(["sites", "--manifest", "/dev/null"]).refusal().contains("not a regular file"));
+    assert!(invar(["sites", "--manifest", "/nonexistent"]).refusal().contains("/nonexistent"));
 }
 
 fn no_sites() {
