@@ -370,6 +370,11 @@ impl Key {
         self.values.get(usize::from(value)).cloned().unwrap_or_else(|| format!("value {value}"))
     }
 
+    /// Whether another key is described as this one is: its names, its values, and what its sites may do.
+    pub fn describes(&self, other: &Self) -> bool {
+        (&self.name, &self.values, self.slices) == (&other.name, &other.values, other.slices)
+    }
+
     /// The value that its state has been sealed with.
     pub fn decided(&self) -> Option<u8> {
         self.verdict.as_ref().map(|verdict| verdict.value)

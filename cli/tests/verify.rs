@@ -3,6 +3,8 @@
 mod common;
 
 use common::{HAS_SITES, INVAR, Temporary, Waiting, command, invar, needs, run, site_list, sites, test};
+use invar_abi::x86_64::bound;
+use invar_abi::{Kind, Site, SiteRecord};
 use serde_json::Value;
 use std::os::unix::fs::FileExt;
 use std::process::ExitCode;
@@ -17,6 +19,7 @@ fn main() -> ExitCode {
         test("a form that is not its key's is listed", sites(), a_form_that_is_not_its_keys_is_listed),
         test("what is bound is what the manifest lets change", sites(), what_is_bound_is_in_the_manifest),
         test("a manifest of no sites is empty", needs("/bin/true"), a_manifest_of_no_sites_is_empty),
+        test("tables that the process has changed explain nothing", sites(), changed_tables_explain_nothing),
         test("a program without sites is as its file", memory().or_else(|| needs("/bin/sh")), no_sites),
         test("a file that is gone is compared or named", memory(), a_file_that_is_gone),
         test("a file that was replaced explains nothing", memory(), a_replaced_file_explains_nothing),
@@ -154,6 +157,50 @@ fn a_form_that_is_not_its_keys_is_listed() {
     let inside = |difference: &Value| (address..address + 16).contains(&number(&difference["address"]));
     assert!(list(own(&found), "unexplained").iter().any(inside), "{found:#}");
     assert!(!list(own(&found), "sites").contains(site));
+}
+
+/// A record and its site are changed to another form, which is right for each other and for the key.
+fn changed_tables_explain_nothing() {
+    let process = Waiting::start(INVAR);
+    let listed = invar(["sites", "--json", &process.pid()]).json();
+    let is_it = |site: &&Value| site["key"] == "invar.terminal";
+    let site = site_list(&listed).iter().find(is_it).expect("a branch");
+    let base = number(&listed["modules"][0]["base"]);
+    let address = number(&site["address"]);
+
+    let file = std::fs::read(INVAR).unwrap();
+    let elf = goblin::elf::Elf::parse(&file).unwrap();
+    let is_table =
+        |section: &&goblin::elf::SectionHeader| elf.shdr_strtab.get_at(section.sh_name) == Some("invar2_sites");
+    let table = elf.section_headers.iter().find(is_table).expect("the table").sh_addr;
+    let record = base + table + site["index"].as_u64().unwrap() * SiteRecord::LENGTH as u64;
+    let memory = std::fs::File::options().read(true).write(true).open(format!("/proc/{}/mem", process.pid())).unwrap();
+    let mut bytes = [0; SiteRecord::LENGTH];
+    memory.read_exact_at(&mut bytes, record).unwrap();
+    let original = SiteRecord::decode(&bytes);
+    let [from, target, state] = original.places(record);
+    assert_eq!((from, original.value), (base + address, u8::from(site["value"] == "on")));
+
+    // The key's value stays, so that the form for the other one must stand there.
+    let value = original.value ^ 1;
+    let length = original.length;
+    let forged = Site { address: from, target, state, length, kind: Kind::Branch, value };
+    let form = bound(&forged, u8::from(site["bound_to"] == "on"), 0).expect("a form");
+    let at = (0..bytes.len()).find(|&at| {
+        let mut changed = bytes;
+        changed[at] ^= 1;
+        SiteRecord::decode(&changed) == SiteRecord { value, ..original }
+    });
+    memory.write_all_at(&[bytes[at.expect("the value's byte")] ^ 1], record + at.unwrap() as u64).unwrap();
+    memory.write_all_at(form.write_to(&mut [0; 16]), from).unwrap();
+
+    // By the tables in memory all is right.
+    let listed = invar(["sites", "--json", &process.pid()]).json();
+    assert!(site_list(&listed).iter().all(|site| site["status"] == "bound"), "{listed:#}");
+    let (found, code) = verified(&process);
+    assert_eq!(code, 1, "{found:#}");
+    let inside = |difference: &Value| (address..address + 16).contains(&number(&difference["address"]));
+    assert!(list(own(&found), "unexplained").iter().any(inside), "{found:#}");
 }
 
 fn what_is_bound_is_in_the_manifest() {

@@ -1,7 +1,7 @@
 //! One file's text, in a process and in the file.
 
 use super::document::{Difference, Explained, Text};
-use crate::file::Contents;
+use crate::file::{Contents, Segments};
 use crate::inspect::{Standing, inspect, obstacle};
 use crate::module::Module;
 use crate::process::{Loaded, Process};
@@ -16,6 +16,8 @@ const PAGE: usize = 4096;
 const GAP: usize = 8;
 /// How many bytes of a difference are shown.
 const SHOWN: usize = 16;
+/// The most sites that a file may have which explain something: more than any program has.
+const MOST_SITES: usize = 1 << 20;
 /// How many differences of a file are listed.
 const MOST_DIFFERENCES: usize = 1000;
 /// A file whose text is in the process.
@@ -52,8 +54,11 @@ impl<'a> File<'a> {
         }
         if let Some(contents) = &file.contents {
             file.symbols = Symbols::read(contents, &loaded.headers);
+            let segments = Segments::new(contents, &loaded.headers);
+            if let (Some(module), Ok(Some(in_file))) = (&file.module, Module::read(&segments, 0, &loaded.headers)) {
+                file.bound = bound_sites(module, &in_file, loaded.headers.is_x86_64());
+            }
         }
-        file.bound = file.module.iter().flat_map(|module| bound_sites(module, loaded.headers.is_x86_64())).collect();
         file.bound.sort_by_key(|&(address, _)| address);
         file
     }
@@ -151,23 +156,26 @@ fn differences<'a>(start: u64, file: &'a [u8], memory: &'a [u8]) -> Vec<Run<'a>>
     ranges.into_iter().map(run).collect()
 }
 
-fn bound_sites(module: &Module<'_>, is_x86_64: bool) -> Vec<(u64, Explained)> {
+/// The sites that are bound, in the order of the table. They are those of the file: a process may have changed its tables.
+fn bound_sites(module: &Module<'_>, in_file: &Module<'_>, is_x86_64: bool) -> Vec<(u64, Explained)> {
     let checkable = obstacle(is_x86_64).is_none();
-    let sites = module.records().filter_map(|record| {
+    let sites = module.records().zip(in_file.records()).filter_map(|(record, original)| {
+        if record.record != original.record || record.address.wrapping_sub(module.base) != original.address {
+            return None;
+        }
         let found = inspect(module, &record, checkable);
         let (Standing::Bound(bound_to), Some(key)) = (found.standing, found.key) else { return None };
+        let described = in_file.key(original.state).filter(|described| described.describes(key))?;
         let verdict = key.verdict.as_ref()?;
-        Some((
-            record.address,
-            Explained {
-                address: Hex(record.address.wrapping_sub(module.base)),
-                length: record.length,
-                key: key.name.clone(),
-                bound_to,
-                origin: verdict.origin.name(),
-                evidence: verdict.evidence.clone(),
-            },
-        ))
+        let explained = Explained {
+            address: Hex(original.address),
+            length: record.length,
+            key: described.name.clone(),
+            bound_to,
+            origin: verdict.origin.name(),
+            evidence: verdict.evidence.clone(),
+        };
+        Some((record.address, explained))
     });
-    sites.collect()
+    sites.take(MOST_SITES).collect()
 }
