@@ -418,4 +418,5 @@ fn no_tables() {
     assert_eq!(now.results, plain.results);
     assert_eq!(now.program().bound, 0, "{:?}", now.program());
     assert!(now.differs.is_empty(), "{:?}", now.differs);
+    Fate::Left("unknown kind or flags".into()).assert_required(&mut command(&copy.0));
 }

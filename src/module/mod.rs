@@ -383,18 +383,19 @@ impl<'a> Module<'a> {
         self.is_program() || words.any(|&[tag, value]| tag == DT_FLAGS_1 && value & DF_1_NODELETE != 0)
     }
 
-    /// How many of its site records are for code that is there.
+    /// How many of its site records are for code that is there, or were removed.
     #[cold]
     #[inline(never)]
     pub(crate) fn live_sites(&self) -> u32 {
         self.sites.iter().filter(|record| self.is_live(record)).count() as u32
     }
 
-    /// Whether a record is for code that is there: a linker that discards code may leave its record blank, or have it lead to
-    /// address 0 of the file, or to what is no code.
+    /// Whether a record is for code that is there: a linker that discards code may have its record lead to itself, to address 0 of
+    /// the file, or to what is no code. The record of no kind is one that was removed from the file, not its code.
     pub(crate) fn is_live(&self, record: &SiteRecord) -> bool {
         let address = record.address();
-        record.site.bytes() != 0 && address != self.base && self.segments.contain(address, 1, libc::PF_X)
+        let was_removed = record.kind == 0;
+        was_removed || record.site.bytes() != 0 && address != self.base && self.segments.contain(address, 1, libc::PF_X)
     }
 
     /// Its path, for people.
@@ -496,7 +497,7 @@ mod tests {
     use super::*;
     use core::sync::atomic::AtomicU32;
     use core::sync::atomic::Ordering::Relaxed;
-    use invar_abi::Distance;
+    use invar_abi::{Distance, Kind};
     use std::vec::Vec;
 
     /// Whoever took it may be gone, as in a child of `fork`: the work is done. Or it was slow: then the lock is still its own.
@@ -793,6 +794,7 @@ mod tests {
     #[test]
     fn records_of_code_that_is_not_there_do_not_count() {
         let mut image = Image::new();
+        image.sites[0].kind = Kind::Branch as u8;
         let record = &image.sites[0];
         let (to_base, to_text, to_data) = (
             distance(&record.site, &image.text),
@@ -807,7 +809,9 @@ mod tests {
         // Old linkers put what is read only beside the code.
         image.headers[1].p_flags |= libc::PF_X;
         image.sites[0].site = Distance::new(0);
-        assert_eq!(image.module().live_sites(), 0, "a blank record leads to itself");
+        assert_eq!(image.module().live_sites(), 0, "it leads to itself");
+        image.sites[0].kind = 0;
+        assert_eq!(image.module().live_sites(), 1, "it was removed");
     }
 
     #[test]
