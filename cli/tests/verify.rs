@@ -289,6 +289,11 @@ fn all_processes_are_verified() {
     assert_eq!(list(own(this), "sites").is_empty(), !HAS_SITES);
     assert!(list(own(this), "unexplained").is_empty());
     assert!(processes.iter().any(|found| found["process"].as_u64() == Some(std::process::id().into())));
+    let text = invar(["verify", "--all"]).out;
+    assert!(
+        text.lines().any(|line| line.contains(" processes: ") && line.contains(" KiB of text private, ")),
+        "{text}"
+    );
 }
 
 fn what_is_no_process_is_refused() {

@@ -87,6 +87,17 @@ impl Document {
         for process in &self.processes {
             process.print(out)?;
         }
+        if self.processes.len() > 1 {
+            let sum =
+                |of: fn(&Text) -> u64| self.processes.iter().flat_map(|process| &process.files).map(of).sum::<u64>();
+            writeln!(
+                out,
+                "{} processes: {} KiB of text private, {}",
+                self.processes.len(),
+                sum(|file| file.private_kib.unwrap_or(0)),
+                count(sum(|file| file.unexplained.len() as u64), "unexplained difference"),
+            )?;
+        }
         if self.unreadable > 0 {
             writeln!(
                 out,
