@@ -24,6 +24,7 @@ fn main() -> ExitCode {
         test("a file that is gone is compared or named", memory(), a_file_that_is_gone),
         test("a file that was replaced explains nothing", memory(), a_replaced_file_explains_nothing),
         test("all processes are verified", memory(), all_processes_are_verified),
+        test("memory of no file is counted", memory(), memory_of_no_file_is_counted),
         test("what is no process is refused", memory(), what_is_no_process_is_refused),
     ])
 }
@@ -294,6 +295,28 @@ fn all_processes_are_verified() {
         text.lines().any(|line| line.contains(" processes: ") && line.contains(" KiB of text private, ")),
         "{text}"
     );
+}
+
+/// As compilers at run time have it: in this process.
+fn memory_of_no_file_is_counted() {
+    const LENGTH: usize = 1 << 24;
+    let of_this = || {
+        let said = invar(["verify", "--json", &std::process::id().to_string()]);
+        serde_json::from_str::<Value>(&said.out).expect("JSON")["processes"][0].clone()
+    };
+    // SAFETY: new memory, at an address that the kernel chooses, which is given back.
+    let found = unsafe {
+        let file = libc::memfd_create(c"compiled".as_ptr(), libc::MFD_CLOEXEC);
+        assert!(file >= 0 && libc::ftruncate(file, LENGTH as i64) == 0);
+        let protection = libc::PROT_READ | libc::PROT_EXEC;
+        let memory = libc::mmap(std::ptr::null_mut(), LENGTH, protection, libc::MAP_SHARED, file, 0);
+        assert_ne!(memory, libc::MAP_FAILED);
+        let found = of_this();
+        assert_eq!((libc::munmap(memory, LENGTH), libc::close(file)), (0, 0));
+        found
+    };
+    assert!(found["without_file_bytes"].as_u64().unwrap() >= LENGTH as u64, "{found:#}");
+    assert!(list(&found, "files").iter().all(|file| file["problem"].is_null()), "{found:#}");
 }
 
 fn what_is_no_process_is_refused() {

@@ -121,7 +121,8 @@ impl<'a> Files<'a> {
     }
 
     fn of_mapping(&mut self, mapping: &Mapping) -> Option<&mut File<'a>> {
-        let path = mapping.path()?;
+        // A file that is memory only has nothing to compare with but itself.
+        let path = mapping.path().filter(|path| !path.starts_with("/memfd:"))?;
         let process = self.process;
         let file = || File::new(path.clone(), process.file_of(mapping));
         Some(self.others.entry(path.clone()).or_insert_with(file))
