@@ -32,11 +32,12 @@ fn main() -> ExitCode {
         ("a breakpoint on a site is left alone", a_breakpoint_on_a_site_is_left_alone),
     ];
     let missed = test("a note that is gone is not missed", sites(), a_note_that_is_gone_is_not_missed);
+    let removed = test("a record that was removed is missed", sites(), a_record_that_was_removed_is_missed);
     let says = "a module whose header cannot be used says so";
     let says = test(says, sites(), a_module_whose_header_cannot_be_used_says_so);
     let counted = test("key records that are corrupt are counted", sites(), key_records_that_are_corrupt_are_counted);
     let either = either.map(|(name, body)| with_either_binder(name, sites(), body));
-    run(either.into_iter().flatten().chain([missed, says, counted]))
+    run(either.into_iter().flatten().chain([missed, removed, says, counted]))
 }
 
 /// The story as it was built, and what it says.
@@ -331,7 +332,9 @@ fn records_twice_or_blank() {
     let moved = |at: usize| (image.distance(other + at) as i32).wrapping_sub(image.address(spare + at) as i32);
     let twice = [moved(0), moved(4), moved(8)].map(i32::to_le_bytes).concat();
     let twice = [&twice, &image.bytes[other + 12..other + 16]].concat();
-    for record in [twice, vec![0; 16]] {
+    // A linker that discards code leaves what it does not relocate.
+    let blank = [&[0; 12], &image.bytes[spare + 12..spare + 16]].concat();
+    for record in [twice, blank] {
         let mut bytes = image.bytes.clone();
         bytes[spare..spare + 16].copy_from_slice(&record);
         let copy = Temporary::executable("records", &bytes);
@@ -343,6 +346,19 @@ fn records_twice_or_blank() {
             assert_only_sites_differ(&tale);
         }
     }
+}
+
+/// As a tool leaves it that removes a section.
+fn a_record_that_was_removed_is_missed() {
+    let (image, _) = &*STORY;
+    let mut bytes = image.bytes.clone();
+    let spare = records(&image.sites)[0];
+    bytes[spare..spare + 16].fill(0);
+    let copy = Temporary::executable("removed", &bytes);
+    let output = common::output(command(&copy.0).envs([("INVAR", "require"), ("INVAR_KEYS", "slice=force")]));
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(invar::EXIT_REQUIRED), "{errors}");
+    assert!(errors.ends_with("55 of 56 sites are bound; not site record 0: unknown kind or flags\n"), "{errors}");
 }
 
 /// Flags that are not 0, or an unknown kind, at every site.
