@@ -57,8 +57,14 @@ impl Headers {
         Ok(Self { header, context, program })
     }
 
+    /// Reads the headers of a file that may be loaded.
+    pub fn of_loadable(file: &dyn Image) -> Result<Self, &'static str> {
+        let headers = Self::read(file, 0)?;
+        headers.never_loaded().map_or(Ok(headers), Err)
+    }
+
     /// Why no file of this type is loaded, if none is.
-    pub fn never_loaded(&self) -> Option<&'static str> {
+    fn never_loaded(&self) -> Option<&'static str> {
         match self.header.e_type {
             ET_EXEC | ET_DYN => None,
             ET_REL => Some("an object file, not linked yet: its sites have no addresses and no table"),

@@ -71,6 +71,9 @@ impl Image for Bytes<'_> {
     }
 }
 
+/// What is said of a file whose segments reach beyond its end.
+pub const CUT_OFF: &str = "the file is cut off before the end of its segments";
+
 /// A file's segments, at their addresses, as far as the file fills them.
 pub struct Segments<'a> {
     file: &'a dyn Image,

@@ -2,7 +2,7 @@
 
 use crate::elf::Headers;
 use crate::error::{Error, Result};
-use crate::file::{Contents, Segments};
+use crate::file::{CUT_OFF, Contents, Segments};
 use crate::image::Image;
 use crate::inspect::{Standing, inspect, obstacle};
 use crate::module::{Key, Module, Record};
@@ -51,14 +51,11 @@ pub fn run(path: &Path, out: &mut dyn Write) -> Result<()> {
 /// Writes the manifest of the file of this name and content.
 pub fn of_file(path: &Path, content: &dyn Image, out: &mut dyn Write) -> Result<()> {
     let unusable = |why: &str| Error::file(path, why);
-    let headers = Headers::read(content, 0).map_err(unusable)?;
-    if let Some(why) = headers.never_loaded() {
-        return Err(unusable(why));
-    }
+    let headers = Headers::of_loadable(content).map_err(unusable)?;
     let segments = Segments::new(content, &headers);
     let module = Module::read(&segments, 0, &headers).map_err(|why| unusable(&why))?;
     if segments.is_cut_off() {
-        return Err(unusable("the file is cut off before the end of its segments"));
+        return Err(unusable(CUT_OFF));
     }
     let mut sites = Vec::new();
     let mut records = 0;

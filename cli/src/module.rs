@@ -252,6 +252,11 @@ impl<'a> Module<'a> {
             })
     }
 
+    /// Whether what was read of it is true of one moment: nothing has changed since, nor was about to.
+    pub fn is_settled(&self) -> bool {
+        self.is_as_read() && !self.is_being_bound()
+    }
+
     /// Whether the module's constructor was at work when this was read: keys decided, and not all of it done.
     pub fn is_being_bound(&self) -> bool {
         !self.outcome.loaded && self.keys.iter().any(|key| key.verdict.is_some())

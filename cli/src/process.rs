@@ -18,6 +18,7 @@ use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// A process whose memory may be read.
 pub struct Process {
@@ -80,6 +81,9 @@ pub struct Loaded {
     range: Range<u64>,
 }
 
+/// How often a process that changes is looked at, and how long it is left alone in between.
+const LOOKS: u32 = 10;
+const PAUSE: Duration = Duration::from_millis(10);
 /// What the kernel says of a process without memory.
 const ESRCH: i32 = 3;
 
@@ -109,6 +113,20 @@ impl Process {
         Ok(Self { pid, directory, mappings, memory: Memory { file, failed: Cell::new(false) } })
     }
 
+    /// Looks at the process with this number until it did not change meanwhile, as `look` says beside its result; at most
+    /// ten times, the last of which is told to `look`.
+    pub fn look_steadily<T>(pid: u32, mut look: impl FnMut(&Self, bool) -> Result<(T, bool)>) -> Result<T> {
+        let mut left = LOOKS;
+        loop {
+            left -= 1;
+            let (seen, is_steady) = look(&Self::open(pid)?, left == 0)?;
+            if is_steady || left == 0 {
+                return Ok(seen);
+            }
+            std::thread::sleep(PAUSE);
+        }
+    }
+
     /// Whether a process with this number may have memory: it has not ended, and is not the kernel's.
     pub fn has_memory(pid: u32) -> bool {
         // The kernel's have no program.
@@ -125,6 +143,14 @@ impl Process {
             Ok(now) if !now.iter().filter(is_program).eq(self.mappings.iter().filter(is_program)) => Since::Changed,
             Ok(_) if self.memory.failed.get() => Since::Changed,
             Ok(_) => Since::Same,
+        }
+    }
+
+    /// Whether it is the same since it was opened; an error if it has ended.
+    pub fn is_same(&self) -> Result<bool> {
+        match self.since() {
+            Since::Ended => Err(Error::input(format_args!("process {}", self.pid), "it ended while it was read")),
+            since => Ok(since == Since::Same),
         }
     }
 

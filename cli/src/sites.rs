@@ -2,18 +2,17 @@
 
 use crate::elf::Headers;
 use crate::error::{Error, Result};
-use crate::file::{Contents, Segments};
+use crate::file::{CUT_OFF, Contents, Segments};
 use crate::image::Image;
 use crate::listing::{self, Listing};
 use crate::module::Module;
-use crate::process::{Process, Since};
+use crate::process::Process;
 use crate::symbols::Symbols;
 use crate::text::{self, Format, clean, count, lossy};
 use serde::Serialize;
 use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::path::Path;
-use std::time::Duration;
 
 /// What is listed. `docs/json.md` describes it.
 #[derive(Serialize)]
@@ -46,15 +45,10 @@ pub fn run(subject: &OsStr, format: Format, out: &mut dyn Write) -> Result<()> {
     }
 }
 
-const CUT_OFF: &str = "the file is cut off before the end of its segments";
-
 /// Lists the sites of the file of this name and content.
 pub fn of_file(path: &Path, content: &dyn Image, format: Format, out: &mut dyn Write) -> Result<()> {
     let unusable = |why: &str| Error::file(path, why);
-    let headers = Headers::read(content, 0).map_err(unusable)?;
-    if let Some(why) = headers.never_loaded() {
-        return Err(unusable(why));
-    }
+    let headers = Headers::of_loadable(content).map_err(unusable)?;
     let segments = Segments::new(content, &headers);
     let module = Module::read(&segments, 0, &headers).map_err(|why| unusable(&why))?;
     if module.is_none() && segments.is_cut_off() {
@@ -71,25 +65,19 @@ pub fn of_file(path: &Path, content: &dyn Image, format: Format, out: &mut dyn W
     Ok(Document::new(Subject::File(name), listing.into_iter().collect()).write(nothing, format, out)?)
 }
 
-/// How often a process that changes is looked at, and how long it is left alone in between.
-const LOOKS: u32 = 10;
-const PAUSE: Duration = Duration::from_millis(10);
 /// The most site records that a process may have: its listing is kept until it is known to be true.
 const MOST_RECORDS: u64 = 1 << 20;
 
 /// Lists the sites of everything that a process has loaded.
 pub fn of_process(pid: u32, format: Format, out: &mut dyn Write) -> Result<()> {
-    for _ in 1..LOOKS {
-        if let Some(listing) = snapshot(&Process::open(pid)?, format)? {
-            return Ok(out.write_all(&listing)?);
-        }
-        std::thread::sleep(PAUSE);
-    }
-    let process = Process::open(pid)?;
-    match snapshot(&process, format)? {
-        Some(listing) => Ok(out.write_all(&listing)?),
-        None => Ok(out.write_all(&look(&process, true, format)?.0)?),
-    }
+    let listing = Process::look_steadily(pid, |process, is_last| {
+        Ok(match snapshot(process, format)? {
+            Some(listing) => (listing, true),
+            None if is_last => (look(process, true, format)?.0, false),
+            None => (Vec::new(), false),
+        })
+    })?;
+    Ok(out.write_all(&listing)?)
 }
 
 /// The listing of a process, unless it changed while it was read.
@@ -126,12 +114,8 @@ fn look(process: &Process, changing: bool, format: Format) -> Result<(Vec<u8>, b
     let document = Document::new(Subject::Process(process.pid), modules);
     let mut listing = Vec::new();
     document.write(&nothing, format, &mut listing)?;
-    let is_settled = |module: &Module<'_>| module.is_as_read() && !module.is_being_bound();
-    let is_settled = document.modules.iter().filter_map(Listing::module).all(is_settled);
-    match process.since() {
-        Since::Ended => Err(unusable("it ended while it was read")),
-        since => Ok((listing, is_settled && since == Since::Same)),
-    }
+    let is_settled = document.modules.iter().filter_map(Listing::module).all(Module::is_settled);
+    Ok((listing, process.is_same()? && is_settled))
 }
 
 /// What to know of a module whose constructor has not run to its end.

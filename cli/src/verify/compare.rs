@@ -65,7 +65,7 @@ impl<'a> File<'a> {
 
     /// Whether what explains differences is still as it was read.
     pub(super) fn is_settled(&self) -> bool {
-        self.module.as_ref().is_none_or(|module| module.is_as_read() && !module.is_being_bound())
+        self.module.as_ref().is_none_or(Module::is_settled)
     }
 
     /// Compares memory with what the file has from `offset` on.

@@ -7,17 +7,12 @@ mod compare;
 mod document;
 
 use crate::error::{Error, Result};
-use crate::process::{Loaded, Mapping, Process, Since};
+use crate::process::{Loaded, Mapping, Process};
 use crate::text::Format;
 use compare::File;
 use document::{Document, Verified};
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::time::Duration;
-
-/// How often a process that changes is looked at, and how long it is left alone in between.
-const LOOKS: u32 = 10;
-const PAUSE: Duration = Duration::from_millis(10);
 
 /// Verifies one process. The exit code.
 pub fn of_process(pid: u32, format: Format, out: &mut dyn Write) -> Result<u8> {
@@ -45,14 +40,11 @@ pub fn of_all(format: Format, out: &mut dyn Write) -> Result<u8> {
 
 /// Looks until the process did not change meanwhile, or too often.
 fn steady(pid: u32) -> Result<Verified> {
-    for _ in 1..LOOKS {
-        let verified = look(&Process::open(pid)?)?;
-        if !verified.changing {
-            return Ok(verified);
-        }
-        std::thread::sleep(PAUSE);
-    }
-    look(&Process::open(pid)?)
+    Process::look_steadily(pid, |process, _| {
+        let verified = look(process)?;
+        let is_steady = !verified.changing;
+        Ok((verified, is_steady))
+    })
 }
 
 /// One look at a process.
@@ -89,12 +81,7 @@ fn look(process: &Process) -> Result<Verified> {
     }
     let is_settled = files.loaded.values().all(File::is_settled);
     verified.files = files.loaded.into_values().chain(files.others.into_values()).map(|file| file.text).collect();
-    verified.changing = match process.since() {
-        Since::Ended => {
-            return Err(Error::input(format_args!("process {}", process.pid), "it ended while it was read"));
-        }
-        since => !is_settled || since != Since::Same,
-    };
+    verified.changing = !process.is_same()? || !is_settled;
     Ok(verified)
 }
 
