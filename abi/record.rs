@@ -107,10 +107,10 @@ pub mod flags {
     pub const TIMESLICE: u8 = 8;
     /// A key of the runtime's own, decided before those of the program. Only such a key may have a reserved name.
     pub const OWN: u8 = 16;
-    /// A switch: its value may change after it was decided. This version has none.
+    /// A switch: its value may change after it was decided.
     pub const SWITCH: u8 = 32;
     /// All that this version knows to handle. A record with another one is left alone.
-    pub const ALL: u8 = PROVES | SLICE | SYMBOL | TIMESLICE | OWN;
+    pub const ALL: u8 = PROVES | SLICE | SYMBOL | TIMESLICE | OWN | SWITCH;
 }
 
 const _: () = assert!(size_of::<SiteRecord>() == SiteRecord::LENGTH && size_of::<KeyRecord>() == KeyRecord::LENGTH);

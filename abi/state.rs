@@ -11,6 +11,8 @@ pub const VALUE: usize = 0;
 pub const STATUS: usize = 1;
 /// Where the origin is.
 pub const ORIGIN: usize = 2;
+/// Where, in a sealed state of a switch, it stands how often it was set.
+pub const SETS: usize = 4;
 /// Where eight bytes are that bound code needs beside the value.
 pub const DATA: usize = 8;
 /// Where the length of the evidence is.
@@ -22,7 +24,7 @@ pub const EVIDENCE: usize = 18;
 pub const UNDECIDED: u8 = 0;
 /// Status: somebody is at it.
 pub const DECIDING: u8 = 1;
-/// Status: decided, for the rest of the process's life.
+/// Status: decided, for the rest of the process's life; but for a switch, whose value may be set again.
 pub const SEALED: u8 = 2;
 
 /// Where a verdict comes from. The numbers are part of the ABI.
@@ -39,19 +41,21 @@ pub enum Origin {
     Setting = 3,
     /// A setting forced the time slice extension's form, for measurements.
     Forced = 4,
+    /// A switch that was set since it was decided.
+    Set = 5,
 }
 
 impl Origin {
     /// The origin that a verdict gives as a number. Any other number is taken for that of `Failed`, since such a verdict is not
     /// to be believed.
     pub fn from_byte(byte: u8) -> Self {
-        let known = [Self::Probe, Self::Failed, Self::Adopted, Self::Setting, Self::Forced];
+        let known = [Self::Probe, Self::Failed, Self::Adopted, Self::Setting, Self::Forced, Self::Set];
         known.get(byte as usize).copied().unwrap_or(Self::Failed)
     }
 
     /// One word, as reports show it.
     pub fn name(self) -> &'static str {
-        ["probe", "failed", "adopted", "setting", "forced"][self as usize]
+        ["probe", "failed", "adopted", "setting", "forced", "set"][self as usize]
     }
 }
 
@@ -87,9 +91,9 @@ mod tests {
 
     #[test]
     fn origins_have_numbers_and_names() {
-        let origins = [0, 1, 2, 3, 4, 5, 255].map(|byte| Origin::from_byte(byte).name());
-        assert_eq!(origins, ["probe", "failed", "adopted", "setting", "forced", "failed", "failed"]);
-        assert_eq!([0, 1, 2, 3, 4].map(|byte| Origin::from_byte(byte) as u8), [0, 1, 2, 3, 4]);
+        let origins = [0, 1, 2, 3, 4, 5, 6, 255].map(|byte| Origin::from_byte(byte).name());
+        assert_eq!(origins, ["probe", "failed", "adopted", "setting", "forced", "set", "failed", "failed"]);
+        assert_eq!([0, 1, 2, 3, 4, 5].map(|byte| Origin::from_byte(byte) as u8), [0, 1, 2, 3, 4, 5]);
     }
 
     #[test]

@@ -9,7 +9,7 @@
 //! | `NAME`, `PATCHES` | the folder's name; whether its sites can be bound at all |
 //! | `__site!` | emits one checked site and its record |
 //! | [`checked`], [`bound`], [`near_branch`] | the bytes of a site before and after binding |
-//! | [`store`], [`stands`], [`print`] | puts them to their place, looks whether they are there, and what is |
+//! | [`store`], [`stands`], [`stands_under_breakpoint`], [`print`] | puts them to their place, looks whether they are there, and what is |
 //! | [`exchange`], [`exchange_by`], [`exchange_code`] | exchanges pages of code, also those that it is called from |
 //! | [`synchronise`] | makes this CPU see the code that was just written |
 //! | [`syscall`], [`syscall_for_resolvers`] | a raw system call: `-errno` on failure, `errno` untouched |
@@ -57,7 +57,7 @@ pub use cpu::{FEATURE_SOURCE, FEATURES, cpu_features, cpu_features_for_resolvers
 pub use machine::{
     EXCHANGE_LENGTH, IFUNC, NAME, Observer, PATCHES, PRCTL, RSEQ_SIGNATURE, SYS_RSEQ, area, bound, checked, exchange,
     exchange_by, exchange_code, holds_area, is_glibc, libc_area, near_branch, observe, own_area_offset, print, stands,
-    start, store, synchronise, syscall, syscall_for_resolvers, take_back, thread_pointer, ticks,
+    stands_under_breakpoint, start, store, synchronise, syscall, syscall_for_resolvers, take_back, thread_pointer, ticks,
 };
 #[doc(hidden)]
 pub use message::Message;

@@ -109,6 +109,7 @@ mod module;
 mod report;
 mod settings;
 mod site;
+mod switch;
 mod symbol;
 mod sys;
 mod text;
@@ -122,6 +123,7 @@ pub use key::handle::{Key, Value};
 pub use key::state::Verdict;
 pub use report::{Binding, KeyReport, ModuleReport, Report, kind_name, report};
 pub use settings::{EXIT_REQUIRED, SETTINGS};
+pub use switch::{NotSet, Set, Setting, Switch, set};
 pub use text::{Evidence, Text};
 
 /// What the macros expand to. Not part of the interface.

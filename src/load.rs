@@ -16,7 +16,7 @@ use crate::module::{self, Module, ModuleKey};
 use crate::report;
 use crate::settings::{EXIT_REQUIRED, Mode, Settings};
 use crate::text::decimal;
-use crate::{bind, sys, timeslice};
+use crate::{bind, switch, sys, timeslice};
 use core::sync::atomic::Ordering::Relaxed;
 use invar_abi::header::Fault;
 
@@ -77,7 +77,16 @@ fn load_module(own: &Module<'_>, settings: &Settings) {
     let wish = if settings.mode == Mode::Off { Wish::None } else { settings.writer };
     let request_offset = timeslice::request_offset(own);
     // SAFETY: our own module, its keys sealed.
-    unsafe { bind::bind(own, wish, request_offset) };
+    let bind = || unsafe { bind::bind(own, wish, request_offset) };
+    if switch::has_any(own) {
+        // Others set switches one after the other, and look only at modules that are bound.
+        module::exclusively(&mut || {
+            switch::catch_up(own);
+            bind();
+        });
+    } else {
+        bind();
+    }
 
     #[cfg(feature = "report")]
     if let Some(destination) = settings.report {

@@ -64,6 +64,15 @@ pub unsafe fn stands(_code: Code, _at: *const u8) -> bool {
 ///
 /// # Safety
 ///
+/// None: there is no site's code.
+pub unsafe fn stands_under_breakpoint(_code: Code, _at: *const u8) -> bool {
+    false
+}
+
+/// No site's code is anywhere.
+///
+/// # Safety
+///
 /// None: nothing is read.
 pub unsafe fn print(_at: *const u8, _length: usize) -> u64 {
     0

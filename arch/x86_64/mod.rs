@@ -18,7 +18,7 @@ pub use area::{
 pub use exchange::{EXCHANGE_LENGTH, exchange, exchange_by, exchange_code};
 pub use invar_abi::x86_64::{bound, checked, near_branch};
 pub use observe::{Observer, observe};
-pub use site::{print, stands, store};
+pub use site::{print, stands, stands_under_breakpoint, store};
 pub use symbol::IFUNC;
 pub use system::{PRCTL, synchronise, syscall, syscall_for_resolvers, ticks};
 pub use thread::start;

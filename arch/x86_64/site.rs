@@ -92,6 +92,21 @@ pub unsafe fn stands(code: Code, at: *const u8) -> bool {
     }
 }
 
+/// Whether a site's bytes stand at `at`, or all but the first, which a breakpoint has taken the place of (`int3`). Who hits that
+/// executes the first instruction of the file's form, or of the one that stands there, and goes on with the second.
+///
+/// # Safety
+///
+/// `at` must be valid for reads of this many bytes.
+pub unsafe fn stands_under_breakpoint(code: Code, at: *const u8) -> bool {
+    const BREAKPOINT: u8 = 0xcc;
+    let mut bytes = [0; Code::LONGEST];
+    let bytes = code.write_to(&mut bytes);
+    // SAFETY: as the caller vouches.
+    let here = unsafe { core::slice::from_raw_parts(at, bytes.len()) };
+    here[1..] == bytes[1..] && [bytes[0], BREAKPOINT].contains(&here[0])
+}
+
 /// [`Code::print`] of a site's bytes at `at`; 0 for a length that no site of this machine has.
 ///
 /// # Safety

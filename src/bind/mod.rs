@@ -8,6 +8,7 @@
 //! code itself says whether it is bound, and [`inspect`] reads it again when a report is wanted.
 #![allow(unsafe_code)]
 
+mod change;
 mod resolve;
 mod status;
 mod window;
@@ -18,7 +19,8 @@ use crate::module::Module;
 use crate::sys;
 use core::sync::atomic::Ordering::{Relaxed, Release};
 use invar_arch as arch;
-use resolve::Filled;
+pub(crate) use change::{Change, Changes, Counted, MOST, change};
+use resolve::{Filled, Work};
 pub(crate) use resolve::{Resolver, inspect};
 pub use status::{Reason, SiteStatus};
 use window::Window;
@@ -74,6 +76,7 @@ unsafe fn commit(module: &Module<'_>, wish: Wish) -> Option<Reason> {
     let mut refusal = None;
     // All sites were in what was exchanged, and read as they should.
     let mut is_whole = true;
+    let work = Work { before: None, fill: resolve::fill };
     for text in module.texts() {
         let mut start = text.range.start;
         while start < text.range.end {
@@ -84,7 +87,7 @@ unsafe fn commit(module: &Module<'_>, wish: Wish) -> Option<Reason> {
                 continue;
             }
             // SAFETY: as the caller vouches.
-            match unsafe { write::window(&window, &mut resolver, wish) } {
+            match unsafe { write::window(&window, &mut resolver, wish, work) } {
                 Ok(filled) => {
                     is_whole &= resolver.reads_back(&window, &filled);
                     total.bound += filled.bound;

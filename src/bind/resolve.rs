@@ -1,6 +1,7 @@
 //! Site records worked out, and what stands at their sites.
 #![allow(unsafe_code)]
 
+use super::change::Changes;
 use super::status::SiteStatus;
 use super::window::Window;
 use crate::key::state::State;
@@ -37,7 +38,7 @@ fn reads(site: &Site, code: Code) -> bool {
 }
 
 /// A module's text, by the segment that was met last.
-struct Text<'a> {
+pub(super) struct Text<'a> {
     module: &'a Module<'a>,
     segment: Range<usize>,
     /// Pages that the kernel could read a moment ago. What a segment's flags say is not enough: it may have been protected
@@ -52,7 +53,7 @@ impl<'a> Text<'a> {
 
     /// Whether this range of the text can be read.
     #[inline]
-    fn can_be_read(&mut self, start: usize, length: usize) -> bool {
+    pub(super) fn can_be_read(&mut self, start: usize, length: usize) -> bool {
         let end = start + length;
         self.readable.start <= start && end <= self.readable.end || self.ask(start, end)
     }
@@ -118,6 +119,28 @@ impl Filled {
     }
 }
 
+/// What is to be done in the copy of a window, or in the window itself: memory that lies so far behind the text.
+pub(super) type Fill = unsafe fn(&mut Resolver<'_>, &Window<'_>, usize) -> Filled;
+
+/// What the writers are asked to do.
+#[derive(Clone, Copy)]
+pub(super) struct Work {
+    /// Makes of the file's pages what stands in the text, but for what others have changed there.
+    pub(super) before: Option<Fill>,
+    /// Makes of that what is to stand there.
+    pub(super) fill: Fill,
+}
+
+/// [`Resolver::fill`].
+///
+/// # Safety
+///
+/// As for that.
+pub(super) unsafe fn fill(resolver: &mut Resolver<'_>, window: &Window<'_>, delta: usize) -> Filled {
+    // SAFETY: as the caller vouches.
+    unsafe { resolver.fill(window, delta) }
+}
+
 /// The print of one site more: no two changes cancel each other that are not made for it.
 #[inline(always)]
 fn mixed(prints: u64, print: u64) -> u64 {
@@ -131,13 +154,15 @@ const SLOTS: usize = 128;
 /// Works out site records, remembering what they have in common.
 pub(crate) struct Resolver<'a> {
     pub(super) module: &'a Module<'a>,
-    text: Text<'a>,
+    pub(super) text: Text<'a>,
     /// The module's first segment of text, if the module is smaller than 2 GiB.
     near: Range<usize>,
     /// The keys last met, by the addresses of their states, which are 256 bytes apart; and their flags.
     keys: [(Option<&'a State>, u8); SLOTS],
     /// The same of those that are sealed.
     values: [Sealed; SLOTS],
+    /// The switches that are to have other values.
+    pub(super) changes: Option<&'a Changes<'a>>,
 }
 
 /// A key that has its value.
@@ -154,12 +179,12 @@ impl<'a> Resolver<'a> {
         let near = module.texts().next().filter(|_| is_near).map_or(0..0, |text| text.range);
         let mut values = [Sealed { state: 0, value: 0 }; SLOTS];
         values[0].state = size_of::<State>();
-        Self { module, text: Text::of(module), near, keys: [(None, 0); SLOTS], values }
+        Self { module, text: Text::of(module), near, keys: [(None, 0); SLOTS], values, changes: None }
     }
 
     /// The site of this record of the module's table, and its key's state.
     #[inline(never)]
-    fn site(&mut self, record: &SiteRecord) -> Result<(Site, &'a State), Fault> {
+    pub(super) fn site(&mut self, record: &SiteRecord) -> Result<(Site, &'a State), Fault> {
         let places = [record.address(), record.target.here(), record.state.here()].map(|place| place as u64);
         judge::site(record, places, self)
     }
@@ -188,7 +213,7 @@ impl<'a> Resolver<'a> {
     /// # Safety
     ///
     /// There, the window's runs must be mapped and writable, and nobody else may use them. The keys have their final values.
-    pub(super) unsafe fn fill(&mut self, window: &Window<'_>, delta: usize) -> Filled {
+    unsafe fn fill(&mut self, window: &Window<'_>, delta: usize) -> Filled {
         let mut filled = Filled::default();
         for record in self.module.sites {
             let address = record.address();

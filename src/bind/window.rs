@@ -34,6 +34,8 @@ pub(super) struct Window<'a> {
     gap: usize,
     /// There are sites in pages that cannot be read.
     pub(super) unreadable: bool,
+    /// Sites in pages that are not in the map are not the window's.
+    is_sparse: bool,
     map: [u64; WORDS],
 }
 
@@ -41,18 +43,45 @@ impl<'a> Window<'a> {
     /// From this address of the segment on.
     #[cold]
     pub(super) fn new(module: &Module<'_>, text: &'a TextSegment, start: usize) -> Self {
+        Self::of(module.sites.iter(), text, start)
+    }
+
+    /// The same, with the pages only in which the sites of some records lie, or which are exchanged together with these.
+    #[cold]
+    pub(super) fn with<'r>(
+        records: impl Iterator<Item = &'r SiteRecord> + Clone,
+        text: &'a TextSegment,
+        start: usize,
+    ) -> Self {
+        let mut window = Self::of(records, text, start);
+        let mut map = [0; WORDS];
+        for run in window.runs() {
+            for page in run.step_by(1 << window.shift).map(|address| window.page(address)) {
+                map[page / 64 % WORDS] |= 1 << (page % 64);
+            }
+        }
+        (window.map, window.inside, window.is_sparse) = (map, 0, true);
+        window
+    }
+
+    #[inline(always)] // called once for each sort of records
+    fn of<'r>(
+        records: impl Iterator<Item = &'r SiteRecord> + Clone,
+        text: &'a TextSegment,
+        start: usize,
+    ) -> Self {
         let shift = sys::page_size().trailing_zeros();
         let mut window = Self::blank(text, start, shift, MOST);
         // No site lies in two windows: a page that is exchanged twice would be taken for changed the second time.
         for fewer in 1..64 {
-            if window.end() == text.range.end || !module.sites.iter().any(|record| window.ends_inside(record)) {
+            if window.end() == text.range.end || !records.clone().any(|record| window.ends_inside(record)) {
                 break;
             }
             window = Self::blank(text, start, shift, MOST - fewer);
         }
         // Where sites lie whole in the page that was marked last.
         let mut marked = 0..0;
-        for record in module.sites {
+        for record in records {
             let address = record.address();
             if !marked.contains(&address) && window.holds(address, record.length.into()) {
                 window.mark(address);
@@ -81,7 +110,7 @@ impl<'a> Window<'a> {
         let end = (start + (pages << shift)).min(text.range.end);
         let begin = end - sites.start;
         let inside = begin.min(sites.len().saturating_sub(Code::LONGEST - 1));
-        Self { text, start, end, sites, begin, inside, shift, gap: GAP, unreadable: false, map: [0; WORDS] }
+        Self { text, start, end, sites, begin, inside, shift, gap: GAP, unreadable: false, is_sparse: false, map: [0; WORDS] }
     }
 
     /// Whether a record's site begins in the window, and ends behind it.
@@ -101,7 +130,7 @@ impl<'a> Window<'a> {
     /// The sites in these pages are not the window's any more, and nothing is exchanged but pages with sites.
     #[cold]
     fn leave_out_unreadable_pages(&mut self) {
-        (self.gap, self.inside, self.unreadable) = (1, 0, true);
+        (self.gap, self.inside, self.unreadable, self.is_sparse) = (1, 0, true, true);
         for page in 0..WORDS * 64 {
             let address = self.address(page);
             if self.has_sites(page) && !sys::can_be_read(&(address..address + (1 << self.shift))) {
@@ -130,14 +159,18 @@ impl<'a> Window<'a> {
     fn holds_last(&self, address: usize, length: usize) -> bool {
         let offset = address.wrapping_sub(self.sites.start);
         let lies_in = offset < self.begin && length <= Code::LONGEST && length <= self.sites.len() - offset;
-        let page = |address: usize| (address - self.start) >> self.shift;
-        lies_in
-            && (!self.unreadable || self.has_sites(page(address)) && self.has_sites(page(address + length.max(1) - 1)))
+        let is_in_map = |address| self.has_sites(self.page(address));
+        lies_in && (!self.is_sparse || is_in_map(address) && is_in_map(address + length.max(1) - 1))
+    }
+
+    #[inline(always)]
+    fn page(&self, address: usize) -> usize {
+        (address - self.start) >> self.shift
     }
 
     #[inline(always)]
     fn mark(&mut self, address: usize) {
-        let page = (address - self.start) >> self.shift;
+        let page = self.page(address);
         self.map[page / 64 % WORDS] |= 1 << (page % 64);
     }
 

@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 use crate::key::handle::{CPU, Key, Value};
+pub use crate::key::handle::SWITCH;
 use crate::key::state::{Verdict, is_reserved};
 use crate::symbol::features;
 use crate::text::Evidence;
@@ -22,7 +23,7 @@ pub const fn same_type<T: Value, const PROVES: u64>(_: *const Key<T, PROVES>, _:
 /// Fails to compile if the key, where it has this value, does not prove these features.
 pub const fn prove<T: Value, const PROVES: u64>(_: *const Key<T, PROVES>, value: u8, features: &str) {
     assert!(value != 0, "a key's first value proves nothing: no variant that needs CPU features can be its");
-    if let Some(missing) = arch::first_missing(features, PROVES & !CPU) {
+    if let Some(missing) = arch::first_missing(features, PROVES & !(CPU | SWITCH)) {
         arch::Message::new("this key does not prove the CPU feature `")
             .and(missing)
             .and(b"` that the variant needs: name it in the key's `requires`, or take a `cpu` key that proves it")
@@ -31,8 +32,10 @@ pub const fn prove<T: Value, const PROVES: u64>(_: *const Key<T, PROVES>, value:
 }
 
 /// The flags of a key's record.
-pub const fn flags(proves: u64, slice: bool) -> u8 {
-    (if proves == 0 { 0 } else { record_flags::PROVES }) | (if slice { record_flags::SLICE } else { 0 })
+pub const fn flags<T: Value, const PROVES: u64>(key: &Key<T, PROVES>, slice: bool) -> u8 {
+    (if key.proves() == 0 { 0 } else { record_flags::PROVES })
+        | (if PROVES & SWITCH == 0 { 0 } else { record_flags::SWITCH })
+        | (if slice { record_flags::SLICE } else { 0 })
 }
 
 /// The flags of a symbol's key.
@@ -181,7 +184,7 @@ pub fn probe<T: Value, const PROVES: u64>(
     _: &Key<T, PROVES>,
     probe: fn(&mut Evidence) -> Result<T, &'static str>,
 ) {
-    if !features::proves(PROVES, &mut verdict.evidence) {
+    if !features::proves(PROVES & !SWITCH, &mut verdict.evidence) {
         return;
     }
     match probe(&mut verdict.evidence) {
@@ -288,6 +291,32 @@ macro_rules! key {
     ($($declaration:tt)*) => { $crate::__key! { [] [] [false] [] [] $($declaration)* } };
 }
 
+/// Declares a switch: a [`key!`](crate::key!) that may be set again when all is loaded, by [`Key::set`].
+///
+/// Its probe says with which value it begins. Sites are bound as those of any key; setting it exchanges the pages of code in which
+/// its sites are. In C it is `INVAR_SWITCH`. A value that only costs something while it is looked at, as whether to log, is one for
+/// a switch; what cannot change is one for a key, whose value other code may rely on.
+///
+/// ```
+/// invar::switch! {
+///     /// Whether each request is written down.
+///     pub static TRACE: bool = |_| Ok(std::env::var_os("TRACE").is_some());
+/// }
+///
+/// if invar::branch!(TRACE) {
+///     println!("traced");
+/// }
+/// ```
+///
+/// Everything that [`key!`](crate::key!) says of names, values, probes and settings holds for switches, but that no
+/// `#[requires(...)]` may stand there: a variant that needs features of the CPU needs a key that cannot change.
+#[macro_export]
+macro_rules! switch {
+    ($($declaration:tt)*) => {
+        $crate::__key! { [] [| $crate::__private::SWITCH] [false] [] [] $($declaration)* }
+    };
+}
+
 /// Sorts a key's attributes into name, required features, whether slice sites may depend on it (for measurements;
 /// not part of the interface), conditions, and the rest, then declares it.
 #[doc(hidden)]
@@ -296,8 +325,11 @@ macro_rules! __key {
     ([] $requires:tt $slice:tt $cfg:tt $rest:tt #[name = $name:literal] $($more:tt)*) => {
         $crate::__key! { [$name] $requires $slice $cfg $rest $($more)* }
     };
+    ($name:tt [| $crate::__private::SWITCH] $slice:tt $cfg:tt $rest:tt #[requires($features:literal)] $($more:tt)*) => {
+        ::core::compile_error!("a switch proves no CPU features, as it can be set to any value: declare a key! with #[requires]");
+    };
     ($name:tt [] $slice:tt $cfg:tt $rest:tt #[requires($features:literal)] $($more:tt)*) => {
-        $crate::__key! { $name [$features] $slice $cfg $rest $($more)* }
+        $crate::__key! { $name [| $crate::__private::feature_mask($features)] $slice $cfg $rest $($more)* }
     };
     ($name:tt $requires:tt [false] $cfg:tt $rest:tt #[__slice] $($more:tt)*) => {
         $crate::__key! { $name $requires [true] $cfg $rest $($more)* }
@@ -308,12 +340,12 @@ macro_rules! __key {
     ($name:tt $requires:tt $slice:tt $cfg:tt [$($rest:tt)*] #[$meta:meta] $($more:tt)*) => {
         $crate::__key! { $name $requires $slice $cfg [$($rest)* #[$meta]] $($more)* }
     };
-    ([$($name:literal)?] [$($features:literal)?] [$slice:literal] [$($cfg:tt)*] [$($meta:tt)*]
+    ([$($name:literal)?] [$($proves:tt)*] [$slice:literal] [$($cfg:tt)*] [$($meta:tt)*]
         $vis:vis static $key:ident: $type:ty = $probe:expr;
     ) => {
         $($cfg)*
         $($meta)*
-        $vis static $key: $crate::Key<$type, { 0 $(| $crate::__private::feature_mask($features))? }> = $crate::Key::new();
+        $vis static $key: $crate::Key<$type, { 0 $($proves)* }> = $crate::Key::new();
 
         // Items are not hygienic: their names are none that a program would have.
         $($cfg)*
@@ -321,7 +353,7 @@ macro_rules! __key {
             extern "C" fn __invar_probe(verdict: &mut $crate::Verdict, _: &$crate::__private::KeyRecord) {
                 // SAFETY: the probe below, of the key above.
                 unsafe {
-                    $crate::__key_record!([$($name)?] $key, $type, __invar_probe, $crate::__private::flags($key.proves(), $slice));
+                    $crate::__key_record!([$($name)?] $key, $type, __invar_probe, $crate::__private::flags(&$key, $slice));
                 }
                 $crate::__private::probe(verdict, &$key, $probe);
             }

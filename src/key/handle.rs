@@ -13,6 +13,9 @@ pub struct Key<T: Value, const PROVES: u64 = 0> {
     value: PhantomData<fn() -> T>,
 }
 
+/// In the `PROVES` of a switch.
+pub const SWITCH: u64 = 1 << 62;
+
 /// In the `PROVES` of a key that is on if and only if the CPU has these features, unless a setting lowered it.
 pub(crate) const CPU: u64 = 1 << 63;
 
@@ -64,11 +67,10 @@ impl<T: Value, const PROVES: u64> Key<T, PROVES> {
 
     /// The CPU features that a value other than the first proves.
     pub const fn proves(&self) -> u64 {
-        PROVES & !CPU
+        PROVES & !(CPU | SWITCH)
     }
 
     /// What stands behind it.
-    #[cfg(feature = "timeslice")]
     pub(crate) fn state(&self) -> &State {
         &self.state
     }

@@ -69,10 +69,10 @@ impl core::fmt::Debug for Verdict {
 pub(crate) struct State {
     value: AtomicU8,
     status: AtomicU8,
-    origin: UnsafeCell<u8>,
+    origin: AtomicU8,
     reserved: u8,
     /// While the key is being decided: a number from 1 on, which is higher for what was begun later; and [`GIVEN_UP`], which
-    /// other threads set. 0 from [`settle`](Self::settle) on.
+    /// other threads set. 0 from [`settle`](Self::settle) on. Of a sealed switch: how often it was set.
     order: AtomicU32,
     /// While the key is being decided: by which thread. Then the verdict's.
     data: AtomicU64,
@@ -103,7 +103,7 @@ impl State {
         Self {
             value: AtomicU8::new(0),
             status: AtomicU8::new(UNDECIDED),
-            origin: UnsafeCell::new(0),
+            origin: AtomicU8::new(0),
             reserved: 0,
             order: AtomicU32::new(0),
             data: AtomicU64::new(0),
@@ -146,8 +146,7 @@ impl State {
 
     /// Value and origin of a sealed verdict.
     pub(crate) fn outcome(&self) -> Option<(u8, u8)> {
-        // SAFETY: sealed, so nobody writes.
-        self.decided().then(|| (self.value(), unsafe { *self.origin.get() }))
+        self.decided().then(|| (self.value(), self.origin.load(Ordering::Relaxed)))
     }
 
     /// Copies a sealed verdict; false, and nothing is copied, if it is not sealed.
@@ -157,11 +156,9 @@ impl State {
         if sealed {
             verdict.value = self.value();
             verdict.data = self.data.load(Ordering::Relaxed);
+            verdict.origin = self.origin.load(Ordering::Relaxed);
             // SAFETY: sealed, so nobody writes.
-            unsafe {
-                verdict.origin = *self.origin.get();
-                verdict.evidence.clone_from(&*self.evidence.get());
-            }
+            verdict.evidence.clone_from(unsafe { &*self.evidence.get() });
             verdict.evidence.limit();
             verdict.status = SEALED;
         }
@@ -238,13 +235,21 @@ impl State {
             return;
         }
         self.data.store(verdict.data, Ordering::Relaxed);
-        // SAFETY: DECIDING, so the cells are the caller's alone.
-        unsafe {
-            *self.origin.get() = verdict.origin;
-            *self.evidence.get() = verdict.evidence;
-        }
+        self.origin.store(verdict.origin, Ordering::Relaxed);
+        // SAFETY: DECIDING, so the cell is the caller's alone.
+        unsafe { *self.evidence.get() = verdict.evidence };
         self.value.store(verdict.value, Ordering::Release);
         self.status.store(SEALED, Ordering::Release);
+    }
+}
+
+impl State {
+    /// Gives a sealed switch another value. Its evidence stays: it says why the first value was chosen.
+    #[cold]
+    pub(crate) fn set(&self, value: u8) {
+        self.value.store(value, Ordering::Release);
+        self.origin.store(Origin::Set as u8, Ordering::Relaxed);
+        self.order.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -319,7 +324,7 @@ mod tests {
         for (row, (flag, words)) in documented.iter().zip(meant) {
             assert!(row[0] == flag.to_string() && row[1].starts_with(words), "{row:?}");
         }
-        assert_eq!(meant.iter().fold(0, |all, (flag, _)| all | flag), flags::ALL | flags::SWITCH);
+        assert_eq!(meant.iter().fold(0, |all, (flag, _)| all | flag), flags::ALL);
     }
 
     /// Programs in other languages are given a copy, and read as many bytes as it says.

@@ -3,6 +3,15 @@
 
 use super::raw::{Result, call};
 
+/// Whether the calling thread runs on an alternate signal stack.
+#[cold]
+pub(crate) fn is_on_signal_stack() -> bool {
+    let mut stack = libc::stack_t { ss_sp: core::ptr::null_mut(), ss_flags: 0, ss_size: 0 };
+    // SAFETY: the kernel writes one `stack_t`, which has the same layout in libc.
+    let asked = unsafe { call(libc::SYS_sigaltstack, [0, &raw mut stack as usize, 0, 0, 0, 0]) };
+    asked.is_ok() && stack.ss_flags & libc::SS_ONSTACK != 0
+}
+
 /// Of a set of signals, as the kernel has it.
 pub(super) const SET_BYTES: usize = size_of::<u64>();
 

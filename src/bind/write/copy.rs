@@ -6,7 +6,7 @@
 //! The pages that have sites are written before they are read. The kernel would have to change a page's entry that was read
 //! first, and to tell all CPUs (on two of them, sixteen pages took three times as long).
 
-use super::super::resolve::{Filled, Resolver};
+use super::super::resolve::{Filled, Resolver, Work};
 use super::super::window::Window;
 use super::super::writer::{Ledger, Refusal, Writer};
 use crate::sys::{self, Errno, File, Mapping};
@@ -14,7 +14,7 @@ use core::ffi::c_void;
 use core::ops::Range;
 use invar_arch as arch;
 
-/// Binds the sites of a window that stand in checked form, by `swap` and `memfd` as they are allowed.
+/// Does some work to the sites of a window, by `swap` and `memfd` as they are allowed.
 ///
 /// # Safety
 ///
@@ -24,6 +24,7 @@ pub(super) unsafe fn exchange(
     window: &Window<'_>,
     resolver: &mut Resolver<'_>,
     allowed: [bool; 2],
+    work: Work,
     ledger: &mut Ledger,
 ) -> Result<Filled, Refusal> {
     let refuse_both = |ledger: &mut Ledger, why| {
@@ -34,9 +35,9 @@ pub(super) unsafe fn exchange(
         }
     };
     let file = resolver.module.open().map_err(Refusal::from).inspect_err(|&why| refuse_both(ledger, why))?;
-    let copy = Copy::new(window, &file, resolver).inspect_err(|&why| refuse_both(ledger, why))?;
+    let copy = Copy::new(window, &file, resolver, work).inspect_err(|&why| refuse_both(ledger, why))?;
     // SAFETY: the copy is the window's, and its own; the tables are the module's, as the caller vouches.
-    let filled = unsafe { resolver.fill(window, copy.delta()) };
+    let filled = unsafe { (work.fill)(resolver, window, copy.delta()) };
     copy.commit(window, allowed, ledger).map(|()| filled)
 }
 
@@ -56,7 +57,7 @@ struct Copy<'a> {
 }
 
 impl<'a> Copy<'a> {
-    fn new(window: &Window<'_>, file: &'a File, resolver: &mut Resolver<'_>) -> Result<Self, Refusal> {
+    fn new(window: &Window<'_>, file: &'a File, resolver: &mut Resolver<'_>, work: Work) -> Result<Self, Refusal> {
         let text = window.text;
         if text.protection & libc::PROT_WRITE != 0 {
             // The program itself may change it at any time.
@@ -71,7 +72,7 @@ impl<'a> Copy<'a> {
         let offset = (text.offset + span.start).wrapping_sub(text.range.start);
         let address = sys::map_file(file, offset, span.len(), libc::PROT_READ | libc::PROT_WRITE)?;
         let mut copy = Self { file, offset, span, address, protection: text.protection, is_changed: false };
-        let prepared = copy.prepare(window);
+        let prepared = copy.prepare(window, resolver, work);
         prepared.inspect_err(|_| copy.forget(&copy.span))?;
         Ok(copy)
     }
@@ -82,7 +83,7 @@ impl<'a> Copy<'a> {
     }
 
     /// Has the pages with sites written to, and all of each run as they are in the text.
-    fn prepare(&mut self, window: &Window<'_>) -> Result<(), Refusal> {
+    fn prepare(&mut self, window: &Window<'_>, resolver: &mut Resolver<'_>, work: Work) -> Result<(), Refusal> {
         let (delta, page) = (self.delta(), sys::page_size());
         for pages in window.dense() {
             // The program may have made it writable since it was loaded, to change it itself.
@@ -92,12 +93,16 @@ impl<'a> Copy<'a> {
             // SAFETY: our own pages.
             unsafe { sys::populate_for_writing(pages.start.wrapping_add(delta), pages.len()) }?;
         }
+        // Pages that the file does not have any more would be a signal.
+        if !window.runs().all(|run| sys::can_be_read(&self.pages(&run))) {
+            return Err(Refusal::OtherFile);
+        }
+        if let Some(before) = work.before {
+            // SAFETY: the copy is the window's, and its own; the tables are the module's, as the caller vouches.
+            unsafe { before(resolver, window, delta) };
+        }
         for run in window.runs() {
             let copy = self.pages(&run);
-            // Pages that the file does not have any more would be a signal.
-            if !sys::can_be_read(&copy) {
-                return Err(Refusal::OtherFile);
-            }
             for (text, copy) in run.step_by(page).zip(copy.step_by(page)) {
                 let (text, copy) = (text as *const c_void, copy as *mut c_void);
                 // SAFETY: both can be read, and the copy is our own. By functions of libc's, since the text may change.

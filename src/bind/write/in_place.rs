@@ -5,7 +5,7 @@
 //! linked into its user), and where executable memory can be had but not regained (`PR_SET_MDWE`) the first call is
 //! refused and not the last. Signals wait until all is written: a handler could meet half a site.
 
-use super::super::resolve::{Filled, Resolver};
+use super::super::resolve::{Fill, Filled, Resolver};
 use super::super::window::Window;
 use super::super::writer::Refusal;
 use crate::sys::{self, Errno, File, Silence};
@@ -14,13 +14,13 @@ use invar_arch as arch;
 
 const WRITABLE: i32 = libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC;
 
-/// Binds the sites of a window that stand in checked form.
+/// Does this to the sites of a window.
 ///
 /// # Safety
 ///
 /// See [`super::window`].
 #[cold]
-pub(super) unsafe fn write(window: &Window<'_>, resolver: &mut Resolver<'_>) -> Result<Filled, Refusal> {
+pub(super) unsafe fn write(window: &Window<'_>, resolver: &mut Resolver<'_>, fill: Fill) -> Result<Filled, Refusal> {
     match sys::threads() {
         Ok(1) => {}
         Ok(threads) => return Err(Refusal::Threads(threads)),
@@ -36,7 +36,7 @@ pub(super) unsafe fn write(window: &Window<'_>, resolver: &mut Resolver<'_>) -> 
         let _ = unsafe { sys::populate_for_writing(pages.start, pages.len()) };
     }
     // SAFETY: the text itself, which is writable now, and which no other thread executes.
-    let filled = unsafe { resolver.fill(window, 0) };
+    let filled = unsafe { fill(resolver, window, 0) };
     arch::synchronise();
     // SAFETY: the protection that the pages had.
     let restore = || unsafe { sys::protect(span.start, span.len(), protection) };

@@ -11,31 +11,36 @@
 mod copy;
 mod in_place;
 
-use super::resolve::{Filled, Resolver};
+use super::resolve::{Filled, Resolver, Work};
 use super::status::Reason;
 use super::window::Window;
 use super::writer::{Ledger, Refusal, Wish, Writer};
 use core::sync::atomic::Ordering::Relaxed;
 
-/// Binds the sites of a window that stand in checked form. An error is that of the first writer that was refused, since the others
+/// Does some work to the sites of a window. An error is that of the first writer that was refused, since the others
 /// can do less; text that could not be exchanged is as it was.
 ///
 /// # Safety
 ///
 /// The tables must be the module's, and its keys have their final values.
 #[cold]
-pub(super) unsafe fn window(window: &Window<'_>, resolver: &mut Resolver<'_>, wish: Wish) -> Result<Filled, Refusal> {
+pub(super) unsafe fn window(
+    window: &Window<'_>,
+    resolver: &mut Resolver<'_>,
+    wish: Wish,
+    work: Work,
+) -> Result<Filled, Refusal> {
     let outcome = resolver.module.outcome;
     let mut ledger = Ledger::default();
     let (swap, memfd) = (wish.allows(Writer::Swap), wish.allows(Writer::Memfd));
     let mut result = Err(Refusal::Changed);
     if swap || memfd {
         // SAFETY: as the caller vouches.
-        result = unsafe { copy::exchange(window, resolver, [swap, memfd], &mut ledger) };
+        result = unsafe { copy::exchange(window, resolver, [swap, memfd], work, &mut ledger) };
     }
     if wish.allows(Writer::Mprotect) && result.is_err() {
         // SAFETY: as the caller vouches.
-        let later = unsafe { in_place::write(window, resolver) };
+        let later = unsafe { in_place::write(window, resolver, work.fill) };
         match later {
             Ok(_) | Err(Refusal::Writable(_)) => {
                 ledger.used |= Writer::Mprotect as u8;

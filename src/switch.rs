@@ -1,0 +1,294 @@
+//! Switches: keys that may be set again when all is loaded.
+//!
+//! A switch is decided as any key is. [`set`] gives it another value, in all modules of the process that have a switch of that name:
+//! for each module it has the pages with the switch's sites exchanged ([`bind::change`]), and when all modules are done it stores the
+//! value where [`Key::get`] and the checked forms look. If one module cannot follow, the others get their pages back.
+#![allow(unsafe_code)]
+
+use crate::bind::{self, Change, Changes, Counted, MOST, Reason};
+use crate::key::handle::{Key, SWITCH, Value};
+use crate::key::state::State;
+use crate::module::{self, Module, ModuleKey};
+use crate::sys;
+use invar_abi::flags;
+use invar_arch as arch;
+
+/// What stands behind a switch that [`switch!`](crate::switch!) declares: a [`Key`] that may be set again.
+pub type Switch<T> = Key<T, SWITCH>;
+
+/// A switch and a value that it is to have: [`Key::to`], or [`named`](Self::named).
+#[derive(Clone, Copy)]
+pub struct Setting<'a> {
+    switch: Which<'a>,
+    value: Wanted<'a>,
+}
+
+#[derive(Clone, Copy)]
+enum Which<'a> {
+    State(&'a State),
+    Name(&'a [u8]),
+}
+
+#[derive(Clone, Copy)]
+enum Wanted<'a> {
+    Number(u8),
+    Name(&'a [u8]),
+}
+
+/// What came of setting switches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Set {
+    /// Sites of the switches that are bound to the new values, in all modules; one for each record, where several lead to one site.
+    pub bound: u32,
+    /// Sites that could not be bound when their module was loaded, and test their switch at each use.
+    pub checked: u32,
+}
+
+/// Why switches were not set. Each of them has the value that it had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NotSet {
+    /// No module has a switch of this name; or it is not decided yet, as in a probe or before the constructors have run.
+    Unknown,
+    /// The switch has no such value.
+    NoValue,
+    /// More switches than can be set at once, which are 64 for each module.
+    TooMany,
+    /// The caller runs on an alternate signal stack, so it is a signal's handler.
+    InSignalHandler,
+    /// The text of a module could not be exchanged, for this reason. So many sites could not be taken back either: they are bound to
+    /// the new values, and the others to the old ones. It is 0 but where memory ran out twice, or somebody else changes the text.
+    Refused(Reason, u32),
+}
+
+impl<T: Value> Key<T, SWITCH> {
+    /// Gives the switch this value in all modules of the process, while other threads run.
+    ///
+    /// When it returns, all sites of all modules go by the new value, and so does [`get`](Self::get). Meanwhile a thread may meet
+    /// sites of both values: each page of code changes in one step, several pages and modules do not. If the switch has the value
+    /// already, nothing is exchanged. Two threads that set switches do so one after the other, and a library that is loaded
+    /// meanwhile has the last value.
+    ///
+    /// It takes some ten microseconds for each page with sites of the switch, a few system calls, the loader's lock and a lock of
+    /// the process; it needs 32 KiB of stack. So it must not be called from a signal's handler, which may have interrupted the
+    /// loader: that is refused where it is seen, on an alternate signal stack. In a child that another thread's
+    /// [`fork`](https://man7.org/linux/man-pages/man2/fork.2.html) made while switches were set, the locks may be held for ever:
+    /// then it waits for a second first. Some sites of such a child may have the other value, until the switch is set again.
+    ///
+    /// # Errors
+    ///
+    /// See [`NotSet`]. All is as it was then.
+    ///
+    /// ```
+    /// invar::switch! {
+    ///     /// Whether each request is written down.
+    ///     static TRACE: bool = |_| Ok(false);
+    /// }
+    ///
+    /// fn request() -> &'static str {
+    ///     if invar::branch!(TRACE) { "written down" } else { "served" }
+    /// }
+    ///
+    /// assert_eq!(request(), "served");
+    /// TRACE.set(true).expect("the switch is decided, and its page can be exchanged");
+    /// assert_eq!(request(), "written down");
+    /// ```
+    pub fn set(&self, value: T) -> Result<Set, NotSet> {
+        set(&[self.to(value)])
+    }
+
+    /// This switch with this value, for [`set`].
+    pub fn to(&self, value: T) -> Setting<'_> {
+        Setting { switch: Which::State(self.state()), value: Wanted::Number(value.to_byte()) }
+    }
+}
+
+impl<'a> Setting<'a> {
+    /// The switch of this name with the value of this name, as reports and settings have them.
+    pub fn named(switch: &'a str, value: &'a str) -> Self {
+        Self::by_names(switch.as_bytes(), value.as_bytes())
+    }
+
+    pub(crate) fn by_names(switch: &'a [u8], value: &'a [u8]) -> Self {
+        Self { switch: Which::Name(switch), value: Wanted::Name(value) }
+    }
+
+    /// The number of the value that the switch is to have.
+    fn value_of(&self, switch: &ModuleKey<'_>) -> Option<u8> {
+        (0..switch.values).find(|&number| match self.value {
+            Wanted::Number(value) => number == value,
+            Wanted::Name(value) => switch.value_name(number) == value,
+        })
+    }
+}
+
+impl core::fmt::Debug for Setting<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Setting")
+    }
+}
+
+/// Gives several switches other values, as [`Key::set`] does one: sites that lie in one page change in one step.
+///
+/// ```
+/// # invar::switch! { static LOG: bool = |_| Ok(false); }
+/// # invar::switch! { #[name = "example.trace"] static TRACE: bool = |_| Ok(false); }
+/// invar::set(&[LOG.to(true), invar::Setting::named("example.trace", "on")])?;
+/// assert!(LOG.get() && TRACE.get());
+/// # Ok::<(), invar::NotSet>(())
+/// ```
+#[cold]
+pub fn set(settings: &[Setting<'_>]) -> Result<Set, NotSet> {
+    if sys::is_on_signal_stack() {
+        return Err(NotSet::InSignalHandler);
+    }
+    let mut result = Err(NotSet::Unknown);
+    module::exclusively(&mut || result = Job::of(settings).and_then(|job| job.run()));
+    result
+}
+
+/// What is to be set. The caller has the process's lock.
+struct Job<'s> {
+    settings: &'s [Setting<'s>],
+    /// The switches' names, in the same order.
+    names: [&'s [u8]; MOST],
+}
+
+/// Takes a module, its switches that are to be set, and the settings that these are for, as bits; and says whether to go on.
+type Visit<'v> = dyn FnMut(&Module<'_>, &Changes<'_>, u64) -> bool + 'v;
+
+impl<'s> Job<'s> {
+    fn of(settings: &'s [Setting<'s>]) -> Result<Self, NotSet> {
+        let mut job = Self { settings, names: [b""; MOST] };
+        let names = job.names.get_mut(..settings.len()).ok_or(NotSet::TooMany)?;
+        for (setting, name) in settings.iter().zip(names) {
+            *name = match setting.switch {
+                Which::Name(name) => name,
+                Which::State(state) => name_of(state).ok_or(NotSet::Unknown)?,
+            };
+        }
+        Ok(job)
+    }
+
+    fn run(&self) -> Result<Set, NotSet> {
+        // Nothing is changed where something is wrong with one of them.
+        let mut found = 0_u64;
+        self.each(&mut |_, _, settings| {
+            found |= settings;
+            true
+        })?;
+        if found.count_ones() as usize != self.settings.len() {
+            return Err(NotSet::Unknown);
+        }
+        let (mut set, mut modules, mut refused) = (Set { bound: 0, checked: 0 }, 0, None);
+        self.each(&mut |module, changes, _| {
+            modules += 1;
+            match exchange(module, changes) {
+                Ok(counted) => (set.bound, set.checked) = (set.bound + counted.bound, set.checked + counted.checked),
+                Err((reason, _)) => refused = Some(reason),
+            }
+            refused.is_none()
+        })?;
+        if let Some(reason) = refused {
+            return Err(NotSet::Refused(reason, self.undo(modules)?));
+        }
+        self.each(&mut |_, changes, _| {
+            changes.iter().for_each(|change| change.state.set(change.value));
+            true
+        })?;
+        Ok(set)
+    }
+
+    /// Has the sites of so many modules go by the values that the switches still have; how many do not.
+    #[cold]
+    fn undo(&self, mut modules: u32) -> Result<u32, NotSet> {
+        let mut torn = 0;
+        self.each(&mut |module, changes, _| {
+            let back = changes.back();
+            if exchange(module, &back).is_err() {
+                torn += exchange(module, changes).map_or_else(|(_, bound)| bound, |counted| counted.bound);
+            }
+            modules -= 1;
+            modules > 0
+        })?;
+        Ok(torn)
+    }
+
+    fn each(&self, visit: &mut Visit<'_>) -> Result<(), NotSet> {
+        let mut result = Ok(true);
+        module::each(|module| {
+            if result == Ok(true) {
+                result = self.changes(module).map(|(changes, settings)| settings == 0 || visit(module, &changes, settings));
+            }
+        });
+        result.map(|_| ())
+    }
+
+    /// The switches of a module that are to be set, and the settings that are for them.
+    fn changes<'a>(&self, module: &Module<'a>) -> Result<(Changes<'a>, u64), NotSet> {
+        let (mut changes, mut settings) = (Changes::default(), 0);
+        for key in module.keys().filter(is_switch) {
+            let mut wanted = None;
+            for (at, setting) in self.settings.iter().enumerate() {
+                if self.names[at % MOST] == key.name() {
+                    settings |= 1 << at;
+                    // The last one counts.
+                    wanted = Some(setting);
+                }
+            }
+            if let Some(setting) = wanted {
+                let value = setting.value_of(&key).ok_or(NotSet::NoValue)?;
+                let is_new = changes.push(Change { state: key.state, value, values: key.values });
+                is_new.then_some(()).ok_or(NotSet::TooMany)?;
+            }
+        }
+        Ok((changes, settings))
+    }
+}
+
+/// The name of the switch with this state.
+fn name_of(state: &State) -> Option<&'static [u8]> {
+    let state = core::ptr::from_ref(state) as usize;
+    // SAFETY: a module in which a static of the caller's lies.
+    let module = unsafe { module::find(|module| module.key_at(state).is_some()) };
+    Some(module?.key_at(state)?.name())
+}
+
+/// Whether it is a switch that can be set: where a key is not decided, its module will adopt what others have.
+fn is_switch(key: &ModuleKey<'_>) -> bool {
+    key.flags & flags::SWITCH != 0 && key.state.decided()
+}
+
+/// Has the sites of a module go by these values, if its constructor has bound them. While that is at it, nobody else is here, and it
+/// looks at the values last (`load.rs`).
+fn exchange(module: &Module<'_>, changes: &Changes<'_>) -> Result<Counted, (Reason, u32)> {
+    if !arch::PATCHES || module.rewritten || !module.outcome.loaded() {
+        return Ok(Counted::default());
+    }
+    // SAFETY: the loader has this module, and does not unload it meanwhile; the caller has the process's lock.
+    unsafe { bind::change(module, changes) }
+}
+
+/// Has the switches of a module that is about to be bound have the values that others have by now. The caller has the process's lock.
+#[cold]
+pub(crate) fn catch_up(own: &Module<'_>) {
+    module::each(|other| {
+        if other.base == own.base || !other.outcome.loaded() {
+            return;
+        }
+        for ours in own.keys().filter(is_switch) {
+            let same = |theirs: &ModuleKey<'_>| is_switch(theirs) && ours.same_as(theirs);
+            if let Some((_, theirs)) = other.find_key(ours.name(), 0, &same)
+                && theirs.state.value() != ours.state.value()
+            {
+                ours.state.set(theirs.state.value());
+            }
+        }
+    });
+}
+
+/// Whether a module has switches, so that what others do to them matters to it.
+pub(crate) fn has_any(module: &Module<'_>) -> bool {
+    module.keys().any(|key| key.flags & flags::SWITCH != 0)
+}
