@@ -149,40 +149,30 @@ pub fn set(settings: &[Setting<'_>]) -> Result<Set, NotSet> {
 }
 
 /// What is to be set. The caller has the process's lock.
-struct Job<'s> {
-    settings: &'s [Setting<'s>],
-    /// The switches' names, in the same order.
-    names: [&'s [u8]; MOST],
+struct Job {
+    /// Of each setting, the names of the switch and of its values, and the number of the value.
+    wanted: [(&'static [u8], u8); MOST],
+    count: usize,
 }
 
-/// Takes a module, its switches that are to be set, and the settings that these are for, as bits; and says whether to go on.
-type Visit<'v> = dyn FnMut(&Module<'_>, &Changes<'_>, u64) -> bool + 'v;
+/// Takes a module and its switches that are to be set, and says whether to go on.
+type Visit<'v> = dyn FnMut(&Module<'_>, &Changes<'_>) -> bool + 'v;
 
-impl<'s> Job<'s> {
-    fn of(settings: &'s [Setting<'s>]) -> Result<Self, NotSet> {
-        let mut job = Self { settings, names: [b""; MOST] };
-        let names = job.names.get_mut(..settings.len()).ok_or(NotSet::TooMany)?;
-        for (setting, name) in settings.iter().zip(names) {
-            *name = match setting.switch {
-                Which::Name(name) => name,
-                Which::State(state) => name_of(state).ok_or(NotSet::Unknown)?,
-            };
+impl Job {
+    fn of(settings: &[Setting<'_>]) -> Result<Self, NotSet> {
+        let mut job = Self { wanted: [(b"", 0); MOST], count: settings.len() };
+        let wanted = job.wanted.get_mut(..settings.len()).ok_or(NotSet::TooMany)?;
+        for (setting, wanted) in settings.iter().zip(wanted) {
+            // SAFETY: the loader unloads nothing meanwhile.
+            let switch = unsafe { setting.switch.find() }.ok_or(NotSet::Unknown)?;
+            *wanted = (switch.names(), setting.value_of(&switch).ok_or(NotSet::NoValue)?);
         }
         Ok(job)
     }
 
     fn run(&self) -> Result<Set, NotSet> {
-        // Nothing is changed where something is wrong with one of them.
-        let mut found = 0_u64;
-        self.each(&mut |_, _, settings| {
-            found |= settings;
-            true
-        })?;
-        if found.count_ones() as usize != self.settings.len() {
-            return Err(NotSet::Unknown);
-        }
         let (mut set, mut modules, mut refused) = (Set { bound: 0, checked: 0 }, 0, None);
-        self.each(&mut |module, changes, _| {
+        self.each(&mut |module, changes| {
             modules += 1;
             match exchange(module, changes) {
                 Ok(counted) => (set.bound, set.checked) = (set.bound + counted.bound, set.checked + counted.checked),
@@ -193,7 +183,7 @@ impl<'s> Job<'s> {
         if let Some(reason) = refused {
             return Err(NotSet::Refused(reason, self.undo(modules)?));
         }
-        self.each(&mut |_, changes, _| {
+        self.each(&mut |_, changes| {
             changes.iter().for_each(|change| change.state.set(change.value));
             true
         })?;
@@ -204,7 +194,7 @@ impl<'s> Job<'s> {
     #[cold]
     fn undo(&self, mut modules: u32) -> Result<u32, NotSet> {
         let mut torn = 0;
-        self.each(&mut |module, changes, _| {
+        self.each(&mut |module, changes| {
             let back = changes.back();
             if exchange(module, &back).is_err() {
                 torn += exchange(module, changes).map_or_else(|(_, bound)| bound, |counted| counted.bound);
@@ -219,40 +209,46 @@ impl<'s> Job<'s> {
         let mut result = Ok(true);
         module::each(|module| {
             if result == Ok(true) {
-                result = self.changes(module).map(|(changes, settings)| settings == 0 || visit(module, &changes, settings));
+                result = self.changes(module).map(|changes| changes.is_empty() || visit(module, &changes));
             }
         });
         result.map(|_| ())
     }
 
-    /// The switches of a module that are to be set, and the settings that are for them.
-    fn changes<'a>(&self, module: &Module<'a>) -> Result<(Changes<'a>, u64), NotSet> {
-        let (mut changes, mut settings) = (Changes::default(), 0);
+    /// The switches of a module that are to be set.
+    fn changes<'a>(&self, module: &Module<'a>) -> Result<Changes<'a>, NotSet> {
+        let mut changes = Changes::default();
         for key in module.keys().filter(is_switch) {
-            let mut wanted = None;
-            for (at, setting) in self.settings.iter().enumerate() {
-                if self.names[at % MOST] == key.name() {
-                    settings |= 1 << at;
-                    // The last one counts.
-                    wanted = Some(setting);
-                }
-            }
-            if let Some(setting) = wanted {
-                let value = setting.value_of(&key).ok_or(NotSet::NoValue)?;
-                let is_new = changes.push(Change { state: key.state, value, values: key.values });
-                is_new.then_some(()).ok_or(NotSet::TooMany)?;
+            // The last one counts.
+            let wanted = self.wanted.iter().take(self.count).rfind(|(names, _)| key.names() == *names);
+            if let Some(&(_, value)) = wanted
+                && !changes.push(Change { state: key.state, value, values: key.values })
+            {
+                return Err(NotSet::TooMany);
             }
         }
-        Ok((changes, settings))
+        Ok(changes)
     }
 }
 
-/// The name of the switch with this state.
-fn name_of(state: &State) -> Option<&'static [u8]> {
-    let state = core::ptr::from_ref(state) as usize;
-    // SAFETY: a module in which a static of the caller's lies.
-    let module = unsafe { module::find(|module| module.key_at(state).is_some()) };
-    Some(module?.key_at(state)?.name())
+impl Which<'_> {
+    /// The switch, in the first module that has it.
+    ///
+    /// # Safety
+    ///
+    /// The module must stay loaded as long as the result is used.
+    unsafe fn find(self) -> Option<ModuleKey<'static>> {
+        let mut found = None;
+        module::each(|module| {
+            let here = match self {
+                Self::State(state) => module.key_at(core::ptr::from_ref(state) as usize).filter(is_switch),
+                Self::Name(name) => module.find_key(name, 0, &is_switch).map(|(_, key)| key),
+            };
+            // SAFETY: all that it borrows lies in the module, as the caller vouches.
+            found = found.or(here.map(|key| unsafe { core::mem::transmute::<ModuleKey<'_>, ModuleKey<'static>>(key) }));
+        });
+        found
+    }
 }
 
 /// Whether it is a switch that can be set: where a key is not decided, its module will adopt what others have.

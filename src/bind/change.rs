@@ -46,6 +46,10 @@ impl<'a> Changes<'a> {
         free.map(|free| *free = Some(change)).is_some()
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0[0].is_none()
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Change<'a>> {
         self.0.iter().map_while(Option::as_ref)
     }

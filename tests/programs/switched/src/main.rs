@@ -1,0 +1,392 @@
+//! A program that sets switches, in the ways that its arguments ask for.
+//!
+//! ```text
+//! switched story                     set each switch to each value, one by one and together
+//! switched beside SETS [LIBRARY]     the same from one thread while others execute the sites, and open and close the library
+//! switched crowd SETS                from several threads at once
+//! switched wrong                     what cannot be set
+//! switched refused [mdwe] [memfd] [mremap]    these are refused once all is bound
+//! switched handler                   from a signal's handler, and while handlers execute the sites
+//! switched child                     in a child of fork
+//! switched library LIBRARY           with a library that has the same switches
+//! ```
+
+use std::ffi::{CString, c_void};
+use std::hint::black_box;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+use witness::result;
+
+invar::values! {
+    pub enum Level { Quiet, Error, Info, Debug }
+}
+invar::switch! {
+    #[name = "switched.level"]
+    static LEVEL: Level = |evidence| { evidence.text("the program's"); Ok(Level::Error) };
+}
+invar::switch! {
+    #[name = "switched.trace"]
+    static TRACE: bool = |_| {
+        // No switch can be set before it is decided.
+        EARLY.store(TRACE.set(true) == Err(invar::NotSet::Unknown), Relaxed);
+        Ok(false)
+    };
+}
+invar::switch! {
+    #[name = "switched.broken"]
+    static BROKEN: bool = |_| Err("on purpose");
+}
+invar::switch! {
+    #[name = "switched.disputed"]
+    static DISPUTED: Level = |_| Ok(Level::Quiet);
+}
+invar::key! {
+    #[name = "switched.fixed"]
+    static FIXED: bool = |_| Ok(true);
+}
+static EARLY: AtomicBool = AtomicBool::new(false);
+
+const LEVELS: [Level; 4] = [Level::Quiet, Level::Error, Level::Info, Level::Debug];
+
+/// What eight sites of LEVEL say, in bits 0 to 3 a set of levels, and eight of TRACE in bits 4 and 5.
+macro_rules! sites {
+    ($($name:ident),*) => {
+        /// On pages of their own.
+        $(#[inline(never)]
+        fn $name() -> u32 {
+            let mut seen = if invar::branch!(LEVEL == Level::Quiet) {
+                1
+            } else if invar::branch!(LEVEL == Level::Error) {
+                2
+            } else if invar::branch!(LEVEL == Level::Info) {
+                4
+            } else {
+                8
+            };
+            seen |= if invar::branch!(TRACE) { 32 } else { 16 };
+            black_box(seen)
+        })*
+        fn seen() -> u32 {
+            let mut seen = 0;
+            $(seen |= $name();)*
+            seen
+        }
+    };
+}
+sites!(a, b, c, d, e, f, g, h);
+
+fn is_for(level: Level, trace: bool) -> u32 {
+    1 << level as u32 | if trace { 32 } else { 16 }
+}
+
+/// What sites and keys say is the same.
+fn agrees() -> bool {
+    seen() == is_for(LEVEL.get(), TRACE.get())
+}
+
+fn main() {
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    let number = |at: usize| arguments[at].parse().expect("a number");
+    assert!(agrees() && invar::branch!(FIXED));
+    match arguments[0].as_str() {
+        "story" => story(),
+        "beside" => beside(number(1), arguments.get(2).map(String::as_str)),
+        "crowd" => crowd(number(1)),
+        "wrong" => wrong(),
+        "refused" => refused(&arguments[1..]),
+        "handler" => handler(),
+        "child" => child(),
+        "library" => library(&arguments[1]),
+        other => panic!("{other}?"),
+    }
+    witness::tell();
+}
+
+fn story() {
+    result("before", format!("{:?} {}", LEVEL.get(), TRACE.get()));
+    let all = LEVELS.iter().flat_map(|&from| LEVELS.map(|to| (from, to)));
+    let mut last = None;
+    for (from, to) in all {
+        for level in [from, to] {
+            let set = LEVEL.set(level).expect("set");
+            assert_eq!(seen(), is_for(level, TRACE.get()));
+            assert_eq!(LEVEL.get(), level);
+            assert!(last.is_none_or(|last| last == (set.bound, set.checked)), "{set:?} {last:?}");
+            last = Some((set.bound, set.checked));
+        }
+    }
+    let (bound, checked) = last.unwrap();
+    result("level", format!("{bound} {checked}"));
+    for round in 0..4 {
+        let (level, trace) = (LEVELS[round], round % 2 == 1);
+        invar::set(&[LEVEL.to(level), invar::Setting::named("switched.trace", if trace { "on" } else { "off" })])
+            .expect("set");
+        assert_eq!((seen(), LEVEL.get(), TRACE.get()), (is_for(level, trace), level, trace));
+    }
+    // The last one counts.
+    invar::set(&[TRACE.to(true), TRACE.to(false), LEVEL.to(Level::Info)]).expect("set");
+    assert_eq!(seen(), is_for(Level::Info, false));
+    let verdict = LEVEL.verdict().expect("decided");
+    result("after", format!("{} {}", verdict.origin().name(), verdict.evidence()));
+    assert!(BROKEN.set(true).is_ok() && BROKEN.get());
+}
+
+/// Even while nothing is being set: then the sites say what `VALUE` says.
+static TURN: AtomicU64 = AtomicU64::new(0);
+static VALUE: AtomicU32 = AtomicU32::new(0);
+static ENDED: AtomicBool = AtomicBool::new(false);
+
+/// Sets and says so.
+fn set_in_turn(level: Level, trace: bool) {
+    TURN.fetch_add(1, Relaxed);
+    invar::set(&[LEVEL.to(level), TRACE.to(trace)]).expect("set");
+    VALUE.store(is_for(level, trace), Relaxed);
+    TURN.fetch_add(1, Release);
+}
+
+/// Executes the sites until all is over; how often, and how often nothing was set meanwhile.
+fn look() -> (u64, u64) {
+    let (mut looked, mut quiet) = (0, 0);
+    while !ENDED.load(Relaxed) {
+        let (turn, value) = (TURN.load(Acquire), VALUE.load(Relaxed));
+        let seen = seen();
+        assert!(seen & 15 != 0 && seen & 48 != 0, "a site says nothing");
+        if turn % 2 == 0 && turn == TURN.load(Acquire) {
+            assert_eq!(seen, value, "{looked}");
+            quiet += 1;
+        }
+        looked += 1;
+    }
+    (looked, quiet)
+}
+
+fn beside(sets: usize, library: Option<&str>) {
+    VALUE.store(seen(), Relaxed);
+    let threads: Vec<_> = (0..3).map(|_| std::thread::spawn(look)).collect();
+    let opener = library.map(|path| {
+        let path = path.to_owned();
+        std::thread::spawn(move || {
+            let mut opened = 0;
+            while !ENDED.load(Relaxed) {
+                let library = Library::open(&path);
+                let (says, has) = (library.call(c"library_says"), library.call(c"library_has"));
+                // Others set meanwhile: each site had its value at one time.
+                assert!(says / 100 < 4 && has / 100 < 4);
+                library.close();
+                opened += 1;
+            }
+            opened
+        })
+    });
+    for number in 0..sets {
+        set_in_turn(LEVELS[number % 4], number % 3 == 0);
+    }
+    // Each thread has seen what is there now.
+    ENDED.store(true, Relaxed);
+    let looked: Vec<_> = threads.into_iter().map(|thread| thread.join().expect("no wrong site")).collect();
+    result("looked", looked.iter().map(|(looked, _)| looked).sum::<u64>());
+    result("quiet", looked.iter().map(|(_, quiet)| quiet).sum::<u64>());
+    if let Some(opener) = opener {
+        result("opened", opener.join().expect("opened and closed"));
+    }
+    assert!(agrees());
+}
+
+fn crowd(sets: usize) {
+    let setters: Vec<_> = (0..4)
+        .map(|thread| {
+            std::thread::spawn(move || {
+                for number in 0..sets {
+                    if thread % 2 == 0 {
+                        LEVEL.set(LEVELS[(thread + number) % 4]).expect("set");
+                    } else {
+                        TRACE.set(number % 2 == 0).expect("set");
+                    }
+                    seen();
+                }
+            })
+        })
+        .collect();
+    setters.into_iter().for_each(|setter| setter.join().expect("set"));
+    result("agrees", agrees());
+}
+
+fn wrong() {
+    use invar::{NotSet, Setting, set};
+    let before = seen();
+    result("early", EARLY.load(Relaxed));
+    let named = |name: &str, value: &str| set(&[LEVEL.to(Level::Debug), Setting::named(name, value)]);
+    assert_eq!(named("switched.none", "on"), Err(NotSet::Unknown));
+    assert_eq!(named("switched.fixed", "off"), Err(NotSet::Unknown), "it is no switch");
+    assert_eq!(named("switched.trace", "loud"), Err(NotSet::NoValue));
+    assert_eq!(named("switched.trace", ""), Err(NotSet::NoValue));
+    assert_eq!(set(&vec![TRACE.to(true); 65]), Err(NotSet::TooMany));
+    assert!(set(&vec![TRACE.to(false); 64]).is_ok() && set(&[]).is_ok());
+    assert_eq!(seen(), before, "where one is wrong, none is set");
+    result("agrees", agrees());
+}
+
+fn refused(what: &[String]) {
+    let all = |wanted: &str| what.iter().any(|what| what == wanted);
+    if all("mdwe") {
+        // Linux 6.3, include/uapi/linux/prctl.h.
+        const PR_SET_MDWE: i32 = 65;
+        // SAFETY: numbers alone.
+        assert_eq!(unsafe { libc::prctl(PR_SET_MDWE, 1, 0, 0, 0) }, 0, "{}", std::io::Error::last_os_error());
+    }
+    for (name, number) in [("memfd", libc::SYS_memfd_create), ("mremap", libc::SYS_mremap)] {
+        if all(name) {
+            forbid(number);
+        }
+    }
+    if all("threads") {
+        std::thread::spawn(std::thread::park);
+    }
+    let (level, trace) = (LEVEL.get(), TRACE.get());
+    match invar::set(&[LEVEL.to(Level::Debug), TRACE.to(!trace)]) {
+        Ok(set) => {
+            assert_eq!((seen(), LEVEL.get(), TRACE.get()), (is_for(Level::Debug, !trace), Level::Debug, !trace));
+            result("set", format!("{} {}", set.bound, set.checked));
+        }
+        Err(why) => {
+            assert_eq!((seen(), LEVEL.get(), TRACE.get()), (is_for(level, trace), level, trace), "all is as it was");
+            result("set", format!("{why:?}"));
+        }
+    }
+}
+
+/// This system call fails from now on: EPERM.
+fn forbid(number: libc::c_long) {
+    let code = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
+    let mut filter = [
+        code((libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16, 0, 0, 0),
+        code((libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16, 0, 1, number as u32),
+        code((libc::BPF_RET | libc::BPF_K) as u16, 0, 0, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32),
+        code((libc::BPF_RET | libc::BPF_K) as u16, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
+    // SAFETY: the kernel copies the filter.
+    unsafe {
+        assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+        assert_eq!(libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program), 0);
+    }
+}
+
+static HANDLED: AtomicU64 = AtomicU64::new(0);
+static REFUSED: AtomicBool = AtomicBool::new(true);
+
+fn handler() {
+    extern "C" fn sees(_: i32) {
+        let seen = seen();
+        assert!(seen & 15 != 0 && seen & 48 != 0, "a site says nothing");
+        HANDLED.fetch_add(1, Relaxed);
+    }
+    extern "C" fn sets(_: i32) {
+        REFUSED.fetch_and(TRACE.set(true) == Err(invar::NotSet::InSignalHandler), Relaxed);
+        HANDLED.fetch_add(1, Relaxed);
+    }
+    // SAFETY: the handlers are functions of one number; the stack stays.
+    unsafe {
+        let stack = Box::leak(vec![0_u8; 1 << 16].into_boxed_slice());
+        let stack = libc::stack_t { ss_sp: stack.as_mut_ptr().cast(), ss_flags: 0, ss_size: stack.len() };
+        assert_eq!(libc::sigaltstack(&raw const stack, std::ptr::null_mut()), 0);
+        for (signal, handler, flags) in [
+            (libc::SIGUSR1, sets as extern "C" fn(i32) as usize, libc::SA_ONSTACK),
+            (libc::SIGALRM, sees as extern "C" fn(i32) as usize, libc::SA_RESTART),
+        ] {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            (action.sa_sigaction, action.sa_flags) = (handler, flags);
+            assert_eq!(libc::sigaction(signal, &raw const action, std::ptr::null_mut()), 0);
+        }
+        libc::raise(libc::SIGUSR1);
+        result("refused", REFUSED.load(Relaxed) && HANDLED.load(Relaxed) == 1);
+        assert!(!TRACE.get());
+        let every = libc::timeval { tv_sec: 0, tv_usec: 200 };
+        let timer = libc::itimerval { it_interval: every, it_value: every };
+        assert_eq!(libc::setitimer(libc::ITIMER_REAL, &raw const timer, std::ptr::null_mut()), 0);
+        while HANDLED.load(Relaxed) < 500 {
+            let number = HANDLED.load(Relaxed) as usize;
+            LEVEL.set(LEVELS[number % 4]).expect("set");
+            assert!(agrees());
+        }
+        let never = libc::timeval { tv_sec: 0, tv_usec: 0 };
+        let timer = libc::itimerval { it_interval: never, it_value: never };
+        assert_eq!(libc::setitimer(libc::ITIMER_REAL, &raw const timer, std::ptr::null_mut()), 0);
+    }
+    result("handled", HANDLED.load(Relaxed));
+}
+
+fn child() {
+    TRACE.set(true).expect("set");
+    // SAFETY: the child has one thread, as its parent.
+    let child = unsafe { libc::fork() };
+    assert!(child >= 0);
+    if child == 0 {
+        let right = agrees() && TRACE.get() && TRACE.set(false).is_ok() && agrees() && !TRACE.get();
+        // SAFETY: ends the child.
+        unsafe { libc::_exit(if right { 0 } else { 1 }) };
+    }
+    let mut status = 0;
+    // SAFETY: the child above.
+    assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+    result("child", status);
+    result("parent", agrees() && TRACE.get());
+}
+
+fn library(path: &str) {
+    LEVEL.set(Level::Info).expect("set");
+    TRACE.set(true).expect("set");
+    let library = Library::open(path);
+    // It adopts what was set, not what was decided.
+    result("opened", library.call(c"library_says"));
+    assert_eq!(library.call(c"library_has"), 210);
+    for (number, level) in LEVELS.into_iter().enumerate() {
+        let set = LEVEL.set(level).expect("set");
+        assert_eq!(library.call(c"library_says"), 100 * number as u32 + 10, "{set:?}");
+        assert_eq!(library.call(c"library_has"), 100 * number as u32 + 10);
+        assert!(agrees());
+    }
+    invar::set(&[invar::Setting::named("switched.library", "on"), TRACE.to(false)]).expect("set");
+    assert_eq!((library.call(c"library_says"), library.call(c"library_has")), (301, 301));
+    assert!(library.flag(c"library_sets") && agrees());
+    // It is no switch of the library's, whose values are others.
+    assert!(DISPUTED.set(Level::Debug).is_ok() && library.flag(c"library_sets"));
+    let two = LEVEL.set(Level::Quiet).expect("set");
+    library.close();
+    let one = LEVEL.set(Level::Error).expect("set");
+    result("sites", format!("{} {}", two.bound, one.bound));
+    assert!(agrees());
+    let library = Library::open(path);
+    result("again", library.call(c"library_says"));
+}
+
+/// A dlopened library.
+struct Library(*mut c_void);
+
+impl Library {
+    fn open(path: &str) -> Self {
+        let path = CString::new(path).expect("a path");
+        // SAFETY: runs the library's constructors, which is what is wanted.
+        let handle = unsafe { libc::dlopen(path.as_ptr(), libc::RTLD_NOW | libc::RTLD_LOCAL) };
+        assert!(!handle.is_null(), "{path:?}");
+        Self(handle)
+    }
+
+    fn call(&self, name: &std::ffi::CStr) -> u32 {
+        // SAFETY: all functions of the library that are called so have this type.
+        unsafe {
+            let function = libc::dlsym(self.0, name.as_ptr());
+            assert!(!function.is_null());
+            std::mem::transmute::<*mut c_void, extern "C" fn() -> u32>(function)()
+        }
+    }
+
+    fn flag(&self, name: &std::ffi::CStr) -> bool {
+        self.call(name) & 255 == 1
+    }
+
+    fn close(self) {
+        // SAFETY: an open handle, not used again.
+        assert_eq!(unsafe { libc::dlclose(self.0) }, 0);
+    }
+}
