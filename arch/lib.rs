@@ -57,7 +57,8 @@ pub use cpu::{FEATURE_SOURCE, FEATURES, cpu_features, cpu_features_for_resolvers
 pub use machine::{
     EXCHANGE_LENGTH, IFUNC, NAME, Observer, PATCHES, PRCTL, RSEQ_SIGNATURE, SYS_RSEQ, area, bound, checked, exchange,
     exchange_by, exchange_code, holds_area, is_glibc, libc_area, near_branch, observe, own_area_offset, print, stands,
-    stands_under_breakpoint, start, store, synchronise, syscall, syscall_for_resolvers, take_back, thread_pointer, ticks,
+    stands_under_breakpoint, start, store, synchronise, syscall, syscall_for_resolvers, take_back, thread_pointer,
+    ticks,
 };
 #[doc(hidden)]
 pub use message::Message;

@@ -8,6 +8,7 @@ use crate::load;
 use crate::module;
 use crate::report::text::{print, print_others};
 use crate::report::{copy, of};
+use crate::switch::Setting;
 use crate::sys::{self, File};
 use crate::text::Buffered;
 
@@ -37,6 +38,11 @@ pub fn verdict(name: &[u8]) -> Option<Verdict> {
         }
     });
     found
+}
+
+/// A switch and a value, by names that need not be UTF-8.
+pub fn setting<'a>(name: &'a [u8], value: &'a [u8]) -> Setting<'a> {
+    Setting::by_names(name, value)
 }
 
 /// Writes the report to a descriptor, which stays open; `false` if not all of it was taken.

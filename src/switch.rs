@@ -110,6 +110,7 @@ impl<'a> Setting<'a> {
         Self::by_names(switch.as_bytes(), value.as_bytes())
     }
 
+    /// The same, of any bytes.
     pub(crate) fn by_names(switch: &'a [u8], value: &'a [u8]) -> Self {
         Self { switch: Which::Name(switch), value: Wanted::Name(value) }
     }

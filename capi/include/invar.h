@@ -74,7 +74,8 @@ enum {
 	INVAR_ORIGIN_FAILED = 1,	/* the probe could not tell; the key has its first value */
 	INVAR_ORIGIN_ADOPTED = 2,	/* another module had decided a key of this name */
 	INVAR_ORIGIN_SETTING = 3,	/* INVAR or INVAR_KEYS chose a value that needs no more than the probe allows */
-	INVAR_ORIGIN_FORCED = 4		/* INVAR_KEYS=slice=force */
+	INVAR_ORIGIN_FORCED = 4,	/* INVAR_KEYS=slice=force */
+	INVAR_ORIGIN_SET = 5		/* a switch that was set since it was decided */
 };
 
 /* Decides a key. Runs once, in a constructor, before those of ordinary priority. A probe that asks by __builtin_cpu_supports
@@ -95,13 +96,21 @@ INVAR_INLINE_ void invar_evidence(struct invar_verdict *verdict, const char *tex
  * must be declared before. */
 #define INVAR_KEY(name, probe) \
 	INVAR_NOT_RESERVED_(INVAR_RESERVED_##name, 0, 0); \
-	INVAR_KEY_(invar_key_##name, #name "\0off\0on", probe, 2)
+	INVAR_KEY_(invar_key_##name, #name "\0off\0on", probe, 2, 0)
 
 /* The same for a key with other values, 2 to 64: VALUES are their names with \0 between, from the one that needs
  * nothing to the most demanding. */
 #define INVAR_KEY_VALUES(name, probe, values, count) \
 	INVAR_NOT_RESERVED_(INVAR_RESERVED_##name, 0, 0); \
-	INVAR_KEY_(invar_key_##name, #name "\0" values, probe, count)
+	INVAR_KEY_(invar_key_##name, #name "\0" values, probe, count, 0)
+
+/* The same for a switch: a key that can be set again, by invar_set. Its probe says with which value it begins. */
+#define INVAR_SWITCH(name, probe) \
+	INVAR_NOT_RESERVED_(INVAR_RESERVED_##name, 0, 0); \
+	INVAR_KEY_(invar_key_##name, #name "\0off\0on", probe, 2, 32)
+#define INVAR_SWITCH_VALUES(name, probe, values, count) \
+	INVAR_NOT_RESERVED_(INVAR_RESERVED_##name, 0, 0); \
+	INVAR_KEY_(invar_key_##name, #name "\0" values, probe, count, 32)
 
 /* Declares a key that another object file of this module defines. */
 #define INVAR_EXTERN_KEY(name) INVAR_DECLARE_(invar_key_##name)
@@ -143,7 +152,9 @@ enum {
 	INVAR_NOT_COUNTED = 6,		/* nothing is counted */
 	INVAR_OTHER_FILTERS = 7,	/* another thread has other seccomp filters */
 	INVAR_KILLED = 8,		/* a seccomp filter kills a process that installs another */
-	INVAR_ENDING = 9		/* the thread is about to end, and has given its area back */
+	INVAR_ENDING = 9,		/* the thread is about to end, and has given its area back */
+	INVAR_IN_HANDLER = 10,		/* the caller runs on an alternate signal stack */
+	INVAR_NOT_SET = 11		/* the code of a module cannot be exchanged: the report says why */
 };
 
 /* The meaning of a code, of any number: constant text. */
@@ -155,6 +166,20 @@ INVAR_API unsigned invar_version(void);
 /* Copies at most `size` bytes of the verdict of the key of this name, the first in the loader's order. INVAR_NO_KEY,
  * INVAR_INVALID. */
 INVAR_API int invar_key(const char *name, struct invar_verdict *verdict, size_t size);
+
+/* A switch and one of its values, by their names. */
+struct invar_setting {
+	const char *name, *value;
+};
+
+/* Sets switches, up to 64 at once, in all modules of the process, while other threads run. When it returns, all code goes by the
+ * new values, or, with another code than INVAR_OK, by the old ones. It takes locks, the loader's too, and needs 32 KiB of stack:
+ * call it from no signal's handler, which is refused where it is seen. INVAR_NO_KEY: no module has decided a switch of this name;
+ * INVAR_INVALID: it has no such value, or they are too many; INVAR_IN_HANDLER; INVAR_NOT_SET, or negative. */
+INVAR_API int invar_set_all(const struct invar_setting *settings, size_t count);
+
+/* The same for one. */
+INVAR_API int invar_set(const char *name, const char *value);
 
 /* Makes the calling thread one that can be granted slices. The thread that loads libinvar is one. Makes no system call where
  * the thread is one already; else prctl, and rseq before it where libc registers no areas. INVAR_ABSENT, INVAR_NO_AREA,
@@ -226,10 +251,10 @@ INVAR_API int invar_report(int descriptor);
 /* In a module, clang takes `struct invar_verdict` for another one. */
 typedef struct invar_verdict invar_verdict_;
 
-#define INVAR_KEY_(key, names, probe, count) \
+#define INVAR_KEY_(key, names, probe, count, flags) \
 	INVAR_ASSERT_((count) >= 2 && (count) <= 64, "a key has 2 to 64 values"); \
 	INVAR_STATE_ invar_verdict_ key; \
-	INVAR_KEY_RECORD_(INVAR_HIDDEN, key, names, probe, count, 0) \
+	INVAR_KEY_RECORD_(INVAR_HIDDEN, key, names, probe, count, flags) \
 	INVAR_SEMICOLON_
 
 /* Where -mcmodel=medium can reach it without a pointer. */

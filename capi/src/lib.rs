@@ -4,6 +4,7 @@
 
 use core::ffi::{CStr, c_char, c_int, c_void};
 use invar::timeslice::{self, Area, NotEnrolled, NotGuarded};
+use invar::{NotSet, Reason};
 
 /// The runtime does not panic; what the compiler cannot know of that ends here.
 #[panic_handler]
@@ -26,10 +27,12 @@ enum Code {
     OtherFilters = 7,
     Killed = 8,
     Ending = 9,
+    InHandler = 10,
+    NotSet = 11,
 }
 
 impl Code {
-    const ALL: [(Self, &CStr); 10] = [
+    const ALL: [(Self, &CStr); 12] = [
         (Self::Ok, c"success"),
         (Self::Absent, c"the slice extension is absent"),
         (Self::NoArea, c"the C library registers areas, and has registered none for this thread"),
@@ -40,6 +43,8 @@ impl Code {
         (Self::OtherFilters, c"another thread has other seccomp filters"),
         (Self::Killed, c"a seccomp filter kills who installs another"),
         (Self::Ending, c"the thread is about to end, and has given its area back"),
+        (Self::InHandler, c"not on an alternate signal stack: a handler may have interrupted the loader"),
+        (Self::NotSet, c"the code of a module cannot be exchanged"),
     ];
 }
 
@@ -146,6 +151,56 @@ unsafe extern "C" fn invar_key(name: *const c_char, verdict: *mut u8, size: usiz
     // SAFETY: as the caller vouches; a verdict is plain data.
     unsafe { verdict.copy_from_nonoverlapping((&raw const found).cast(), size) };
     Code::Ok as c_int
+}
+
+/// `struct invar_setting`.
+#[repr(C)]
+struct Setting {
+    name: *const c_char,
+    value: *const c_char,
+}
+
+/// `invar_set_all`: sets switches.
+///
+/// # Safety
+///
+/// There must be so many settings, whose names and values end in NUL.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn invar_set_all(settings: *const Setting, count: usize) -> c_int {
+    const MOST: usize = 64;
+    if count > MOST || count > 0 && settings.is_null() {
+        return Code::Invalid as c_int;
+    }
+    let mut wanted = [invar::Setting::named("", ""); MOST];
+    for (at, wanted) in wanted.iter_mut().take(count).enumerate() {
+        // SAFETY: as the caller vouches.
+        let Setting { name, value } = unsafe { settings.add(at).read() };
+        if name.is_null() || value.is_null() {
+            return Code::Invalid as c_int;
+        }
+        // SAFETY: as the caller vouches.
+        let [name, value] = [name, value].map(|text| unsafe { CStr::from_ptr(text) }.to_bytes());
+        *wanted = invar::__capi::setting(name, value);
+    }
+    match invar::set(&wanted[..count]) {
+        Ok(_) => Code::Ok as c_int,
+        Err(NotSet::Unknown) => Code::NoKey as c_int,
+        Err(NotSet::NoValue | NotSet::TooMany) => Code::Invalid as c_int,
+        Err(NotSet::InSignalHandler) => Code::InHandler as c_int,
+        Err(NotSet::Refused(Reason::Refused(errno), _)) => -errno,
+        Err(_) => Code::NotSet as c_int,
+    }
+}
+
+/// `invar_set`: sets a switch.
+///
+/// # Safety
+///
+/// Name and value must end in NUL.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn invar_set(name: *const c_char, value: *const c_char) -> c_int {
+    // SAFETY: as the caller vouches.
+    unsafe { invar_set_all(&Setting { name, value }, 1) }
 }
 
 /// `invar_slice_enrol`: makes the calling thread one that can be granted slices.

@@ -109,7 +109,8 @@ pub(crate) unsafe fn change(module: &Module<'_>, changes: &Changes<'_>) -> Resul
 /// As for [`change`].
 unsafe fn exchange(module: &Module<'_>, resolver: &mut Resolver<'_>) -> Result<(), Refusal> {
     let changes = resolver.changes;
-    let is_changed = |record: &&SiteRecord| changes.is_some_and(|changes| changes.iter().any(|change| change.is_of(record)));
+    let is_changed =
+        |record: &&SiteRecord| changes.is_some_and(|changes| changes.iter().any(|change| change.is_of(record)));
     for text in module.texts() {
         let mut start = text.range.start;
         while start < text.range.end {
@@ -190,7 +191,6 @@ impl<'a> Resolver<'a> {
         }
         counted
     }
-
 }
 
 /// Binds the sites of the switches in memory that lies `delta` bytes behind the text.

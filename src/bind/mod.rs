@@ -17,9 +17,9 @@ pub(crate) mod writer;
 
 use crate::module::Module;
 use crate::sys;
+pub(crate) use change::{Change, Changes, Counted, MOST, change};
 use core::sync::atomic::Ordering::{Relaxed, Release};
 use invar_arch as arch;
-pub(crate) use change::{Change, Changes, Counted, MOST, change};
 use resolve::{Filled, Work};
 pub(crate) use resolve::{Resolver, inspect};
 pub use status::{Reason, SiteStatus};

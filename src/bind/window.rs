@@ -65,11 +65,7 @@ impl<'a> Window<'a> {
     }
 
     #[inline(always)] // called once for each sort of records
-    fn of<'r>(
-        records: impl Iterator<Item = &'r SiteRecord> + Clone,
-        text: &'a TextSegment,
-        start: usize,
-    ) -> Self {
+    fn of<'r>(records: impl Iterator<Item = &'r SiteRecord> + Clone, text: &'a TextSegment, start: usize) -> Self {
         let shift = sys::page_size().trailing_zeros();
         let mut window = Self::blank(text, start, shift, MOST);
         // No site lies in two windows: a page that is exchanged twice would be taken for changed the second time.
@@ -110,7 +106,19 @@ impl<'a> Window<'a> {
         let end = (start + (pages << shift)).min(text.range.end);
         let begin = end - sites.start;
         let inside = begin.min(sites.len().saturating_sub(Code::LONGEST - 1));
-        Self { text, start, end, sites, begin, inside, shift, gap: GAP, unreadable: false, is_sparse: false, map: [0; WORDS] }
+        Self {
+            text,
+            start,
+            end,
+            sites,
+            begin,
+            inside,
+            shift,
+            gap: GAP,
+            unreadable: false,
+            is_sparse: false,
+            map: [0; WORDS],
+        }
     }
 
     /// Whether a record's site begins in the window, and ends behind it.

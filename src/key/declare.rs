@@ -1,8 +1,8 @@
 //! How a key is declared: what the macros expand to, and the macros.
 #![allow(unsafe_code)]
 
-use crate::key::handle::{CPU, Key, Value};
 pub use crate::key::handle::SWITCH;
+use crate::key::handle::{CPU, Key, Value};
 use crate::key::state::{Verdict, is_reserved};
 use crate::symbol::features;
 use crate::text::Evidence;

@@ -1,0 +1,212 @@
+//! Switches: keys that are set again while threads run. Sites and keys go by the new value in all modules, or by the old one where
+//! that cannot be had.
+
+mod common;
+
+use common::c::{LINK, compiler, libinvar, must};
+use common::refuse::{Refused, cannot_refuse};
+use common::{ANYWHERE, Build, Tale, command, output, run, scratch, sites, tale, test};
+use libtest_mimic::Trial;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+
+/// What is refused when the switches are set, and what comes of it: the writer, or the reason.
+const REFUSED: [(&str, Result<&str, &str>); 7] = [
+    ("", Ok("swap")),
+    ("mdwe", Ok("swap+memfd")),
+    ("mdwe memfd", Err("Refused(13)")),
+    ("mremap", Ok("swap+mprotect")),
+    ("mremap threads", Err("Refused(1)")),
+    ("mdwe mremap", Err("Refused(13)")),
+    ("mdwe memfd threads", Err("Refused(13)")),
+];
+
+fn main() -> ExitCode {
+    let builds = [("debug", Build::debug as fn() -> Build), ("release", Build::release)];
+    let mut trials: Vec<Trial> = Vec::new();
+    for (mode, build) in builds {
+        let mut add = |name: &str, missing, body: fn(&Build)| {
+            trials.push(test(&format!("{name}, {mode}"), missing, move || body(&build())));
+        };
+        add("each value follows each other one", ANYWHERE, each_value);
+        add("sites are set beside threads that execute them", ANYWHERE, beside_threads);
+        add("a library has the same switches", ANYWHERE, a_library);
+    }
+    for (refused, outcome) in REFUSED {
+        let missing = sites().or_else(|| missing(refused));
+        let refused_words = if refused.is_empty() { "nothing" } else { refused };
+        trials.push(test(&format!("refused when set: {refused_words}"), missing, move || refuse(refused, outcome)));
+    }
+    for (name, missing, body) in [
+        ("several threads set", ANYWHERE, several_threads as fn()),
+        ("what is wrong is set by nobody", ANYWHERE, what_is_wrong),
+        ("signals' handlers execute sites and set none", ANYWHERE, handlers),
+        ("a child sets its own", ANYWHERE, a_child),
+        ("sites that were never bound follow", ANYWHERE, never_bound),
+        ("a setting says with what a switch begins", ANYWHERE, a_setting),
+        ("switches in C", sites(), in_c),
+        ("switches in C without libinvar", ANYWHERE, in_c_alone),
+    ] {
+        trials.push(test(name, missing, body));
+    }
+    run(trials)
+}
+
+fn switched(build: &Build, arguments: &str) -> Command {
+    let mut command = command(build.program("switched"));
+    command.args(arguments.split_ascii_whitespace());
+    command
+}
+
+fn release(arguments: &str) -> Tale {
+    tale(&mut switched(&Build::release(), arguments))
+}
+
+/// A result with several numbers in it.
+fn numbers(tale: &Tale, name: &str) -> Vec<u64> {
+    tale.results[name].split(' ').map(|number| number.parse().unwrap()).collect()
+}
+
+fn each_value(build: &Build) {
+    let tale = tale(&mut switched(build, "story"));
+    assert_eq!(tale.results["before"], "Error false");
+    assert_eq!(tale.results["after"], "set the program's");
+    let [bound, checked] = numbers(&tale, "level")[..] else { panic!("{tale:?}") };
+    // Each of eight functions has three sites of it.
+    let expected = if invar_arch::PATCHES { (bound.max(24), 0) } else { (0, 0) };
+    assert_eq!((bound, checked), expected);
+    tale.program().assert_bound();
+    assert_eq!(tale.program().key("switched.broken").origin, "set");
+}
+
+fn beside_threads(build: &Build) {
+    let library = build.library("switching");
+    let tale = tale(switched(build, "beside 300").arg(library));
+    let number = |name| numbers(&tale, name)[0];
+    assert!(number("quiet") > 0 && number("looked") > number("quiet") && number("opened") > 0, "{:?}", tale.results);
+    tale.program().assert_bound();
+}
+
+fn a_library(build: &Build) {
+    let tale = tale(switched(build, "library").arg(build.library("switching")));
+    assert_eq!((&*tale.results["opened"], &*tale.results["again"]), ("210", "100"));
+    let [with, without] = numbers(&tale, "sites")[..] else { panic!("{tale:?}") };
+    if invar_arch::PATCHES {
+        assert!(with > without && without > 0, "sites of both modules, then of one: {with} {without}");
+    }
+    for module in &tale.modules {
+        module.assert_bound();
+    }
+    let library = tale.modules.iter().find(|module| module.path.ends_with("libswitching.so")).unwrap();
+    assert_eq!(library.key("switched.level").origin, "adopted");
+    assert_eq!(library.key("switched.disputed").origin, "failed");
+}
+
+/// Why this cannot be refused here.
+fn missing(refused: &str) -> Option<String> {
+    const MDWE: &[Refused] = &[Refused::ExecGain];
+    if refused.contains("mdwe") { cannot_refuse(MDWE) } else { None }
+}
+
+fn refuse(refused: &str, outcome: Result<&str, &str>) {
+    let tale = release(&format!("refused {refused}"));
+    let set = &tale.results["set"];
+    match outcome {
+        Ok(writers) => {
+            assert!(set.split(' ').next().unwrap().parse::<u32>().unwrap() > 0, "{set}");
+            assert_eq!(tale.program().writers, writers);
+        }
+        // No site was left with another value.
+        Err(reason) => assert_eq!(*set, format!("Refused({reason}, 0)")),
+    }
+    tale.program().assert_bound();
+}
+
+fn several_threads() {
+    let tale = release("crowd 200");
+    assert_eq!(tale.results["agrees"], "true");
+    tale.program().assert_bound();
+}
+
+fn what_is_wrong() {
+    let tale = release("wrong");
+    assert_eq!((&*tale.results["early"], &*tale.results["agrees"]), ("true", "true"));
+}
+
+fn handlers() {
+    let tale = release("handler");
+    assert_eq!(tale.results["refused"], "true");
+    assert!(numbers(&tale, "handled")[0] >= 500);
+    tale.program().assert_bound();
+}
+
+fn a_child() {
+    let tale = release("child");
+    assert_eq!((&*tale.results["child"], &*tale.results["parent"]), ("0", "true"));
+}
+
+/// Where no writer was to be asked, and where all were refused.
+fn never_bound() {
+    for (setting, value) in [("INVAR_WRITER", "off"), ("INVAR", "off")] {
+        for arguments in ["beside 50", "wrong", "child"] {
+            let tale = tale(switched(&Build::release(), arguments).env(setting, value));
+            tale.program().assert_checked();
+        }
+    }
+}
+
+fn a_setting() {
+    let begins = |entry: &str| {
+        let tale = tale(switched(&Build::release(), "child").env("INVAR_KEYS", entry));
+        let key = tale.program().key("switched.level").clone();
+        (key.value, key.origin)
+    };
+    assert_eq!(begins("switched.level=quiet"), ("quiet".into(), "setting".into()));
+    assert_eq!(begins("switched.level=debug"), ("error".into(), "probe".into()), "settings lower");
+}
+
+fn build_in_c(name: &str, options: &[&str]) -> PathBuf {
+    let out = scratch().join(name);
+    let source = |name: &str| format!("{}/tests/programs/c/{name}.c", env!("CARGO_MANIFEST_DIR"));
+    let source = if name.ends_with(".so") { source("switching") } else { source("switched") };
+    must(compiler("cc -O2 -Wall -Wextra -Werror").arg(source).arg("-o").arg(&out).args(options));
+    out
+}
+
+const IN_C: &str = "\
+start: 0, level 1 (1), trace 0 (0)
+quiet: 0, level 0 (0), trace 0 (0)
+error: 0, level 1 (1), trace 0 (0)
+debug: 0, level 2 (2), trace 0 (0)
+both: 0, level 2 (2), trace 1 (1)
+library: 2
+no value: 5, level 2 (2), trace 1 (1)
+no switch: 4, level 2 (2), trace 1 (1)
+nothing: 4, level 2 (2), trace 1 (1)
+null: 5, level 2 (2), trace 1 (1)
+one of two: 5, level 2 (2), trace 1 (1)
+too many: 5, level 2 (2), trace 1 (1)
+verdict: 1 by 5, the program's
+off: 0, level 2 (2), trace 0 (0)
+library: 0
+";
+
+fn in_c() {
+    let folder = format!("-L{}", libinvar().display());
+    let link: Vec<_> = [&*folder].into_iter().chain(LINK).collect();
+    let program = build_in_c("switched", &link);
+    let library = build_in_c("libswitching_in_c.so", &[&["-shared", "-fPIC"], &link[..]].concat());
+    for settings in [&[][..], &[("INVAR_WRITER", "off")], &[("INVAR_WRITER", "memfd")]] {
+        let mut command = command(&program);
+        command.arg(&library).env("LD_LIBRARY_PATH", libinvar()).envs(settings.iter().copied());
+        let output = output(&mut command);
+        assert_eq!(String::from_utf8_lossy(&output.stdout), IN_C, "{settings:?}");
+        assert!(output.status.success());
+    }
+}
+
+fn in_c_alone() {
+    let program = build_in_c("switched_alone", &[]);
+    let output = output(&mut command(program));
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "without libinvar: 0, level 1 (1), trace 0 (0)\n");
+}
