@@ -29,6 +29,7 @@
 //! | term | meaning |
 //! |---|---|
 //! | key | a named value that cannot change after the start, [`key!`]: undecided, then decided once, then sealed |
+//! | switch | a key that may be set again later, [`switch!`] |
 //! | probe | the function that decides a key |
 //! | verdict | what was decided: the value, where it comes from, and the *evidence*, which says why: [`Verdict`] |
 //! | site | a place in the code that depends on a key, recorded in its module's table |
@@ -63,7 +64,7 @@
 //!
 //! # Cargo features
 //!
-//! Every module carries its own copy of the runtime, and pays for what it has. Three features are on by default:
+//! Every module carries its own copy of the runtime, and pays for what it has. Four features are on by default:
 //!
 //! - `timeslice`: the time slice key and [`timeslice::enter`]. A library that only branches on other keys does without the probes of
 //!   the kernel.
@@ -71,6 +72,8 @@
 //!   says what is misspelt in them, and why `INVAR=require` ends the process. [`report()`] is there as well.
 //! - `profile`: `INVAR_SLICE`, and [`timeslice::counts`]. A module without it binds all sites whatever `INVAR_SLICE` says, and its
 //!   critical sections are not counted.
+//! - `switch`: keys that can be set again, [`switch!`]. In a module without it the sites of switches that C code declares stay in
+//!   checked form.
 //!
 //! Two are not:
 //!
@@ -109,6 +112,7 @@ mod module;
 mod report;
 mod settings;
 mod site;
+#[cfg(feature = "switch")]
 mod switch;
 mod symbol;
 mod sys;
@@ -123,6 +127,7 @@ pub use key::handle::{Key, Value};
 pub use key::state::Verdict;
 pub use report::{Binding, KeyReport, ModuleReport, Report, kind_name, report};
 pub use settings::{EXIT_REQUIRED, SETTINGS};
+#[cfg(feature = "switch")]
 pub use switch::{NotSet, Set, Setting, Switch, set};
 pub use text::{Evidence, Text};
 

@@ -15,8 +15,10 @@ use crate::module::{self, Module, ModuleKey};
 #[cfg(feature = "report")]
 use crate::report;
 use crate::settings::{EXIT_REQUIRED, Mode, Settings};
+#[cfg(feature = "switch")]
+use crate::switch;
 use crate::text::decimal;
-use crate::{bind, switch, sys, timeslice};
+use crate::{bind, sys, timeslice};
 use core::sync::atomic::Ordering::Relaxed;
 use invar_abi::header::Fault;
 
@@ -78,15 +80,10 @@ fn load_module(own: &Module<'_>, settings: &Settings) {
     let request_offset = timeslice::request_offset(own);
     // SAFETY: our own module, its keys sealed.
     let bind = || unsafe { bind::bind(own, wish, request_offset) };
-    if switch::has_any(own) {
-        // Others set switches one after the other, and look only at modules that are bound.
-        module::exclusively(&mut || {
-            switch::catch_up(own);
-            bind();
-        });
-    } else {
-        bind();
-    }
+    #[cfg(feature = "switch")]
+    switch::load(own, bind);
+    #[cfg(not(feature = "switch"))]
+    bind();
 
     #[cfg(feature = "report")]
     if let Some(destination) = settings.report {

@@ -267,9 +267,21 @@ fn exchange(module: &Module<'_>, changes: &Changes<'_>) -> Result<Counted, (Reas
     unsafe { bind::change(module, changes) }
 }
 
-/// Has the switches of a module that is about to be bound have the values that others have by now. The caller has the process's lock.
+/// Has a module bound. If it has switches, others set none meanwhile, and those that they have set since it was decided have these
+/// values in it too.
+pub(crate) fn load(own: &Module<'_>, bind: impl Fn()) {
+    if own.keys().any(|key| key.flags & flags::SWITCH != 0) {
+        module::exclusively(&mut || {
+            catch_up(own);
+            bind();
+        });
+    } else {
+        bind();
+    }
+}
+
 #[cold]
-pub(crate) fn catch_up(own: &Module<'_>) {
+fn catch_up(own: &Module<'_>) {
     module::each(|other| {
         if other.base == own.base || !other.outcome.loaded() {
             return;
@@ -283,9 +295,4 @@ pub(crate) fn catch_up(own: &Module<'_>) {
             }
         }
     });
-}
-
-/// Whether a module has switches, so that what others do to them matters to it.
-pub(crate) fn has_any(module: &Module<'_>) -> bool {
-    module.keys().any(|key| key.flags & flags::SWITCH != 0)
 }

@@ -6,59 +6,16 @@
 //!
 //! A module is changed wholly or not at all: where one site cannot follow, nothing is exchanged.
 
+use super::changes::{Change, Changes};
 use super::resolve::{self, Filled, Resolver, Work};
 use super::status::Reason;
 use super::window::Window;
 use super::write;
 use super::writer::{Refusal, Wish};
-use crate::key::state::State;
 use crate::module::Module;
 use core::sync::atomic::Ordering::Relaxed;
 use invar_abi::{Code, Site, SiteRecord};
 use invar_arch as arch;
-
-/// A switch of a module, and the value that its sites are to have.
-#[derive(Clone, Copy)]
-pub(crate) struct Change<'a> {
-    pub(crate) state: &'a State,
-    pub(crate) value: u8,
-    /// How many values it has.
-    pub(crate) values: u8,
-}
-
-/// As many switches of one module can be set at once.
-pub(crate) const MOST: usize = 64;
-
-/// The switches of a module that are to have other values.
-#[derive(Clone, Copy)]
-pub(crate) struct Changes<'a>([Option<Change<'a>>; MOST]);
-
-impl Default for Changes<'_> {
-    fn default() -> Self {
-        Self([None; MOST])
-    }
-}
-
-impl<'a> Changes<'a> {
-    /// `false` if they are too many.
-    pub(crate) fn push(&mut self, change: Change<'a>) -> bool {
-        let free = self.0.iter_mut().find(|change| change.is_none());
-        free.map(|free| *free = Some(change)).is_some()
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0[0].is_none()
-    }
-
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Change<'a>> {
-        self.0.iter().map_while(Option::as_ref)
-    }
-
-    /// The same switches with the values that they have.
-    pub(crate) fn back(&self) -> Self {
-        Self(self.0.map(|change| change.map(|change| Change { value: change.state.value(), ..change })))
-    }
-}
 
 /// The sites of switches.
 #[derive(Clone, Copy, Debug, Default)]
@@ -127,10 +84,6 @@ unsafe fn exchange(module: &Module<'_>, resolver: &mut Resolver<'_>) -> Result<(
 }
 
 impl Change<'_> {
-    fn is_of(&self, record: &SiteRecord) -> bool {
-        core::ptr::from_ref(self.state) as usize == record.state.here()
-    }
-
     /// What stands here at a site of the switch, of which at least as many bytes as it has can be read; and the bound form that is to
     /// stand there.
     ///

@@ -8,7 +8,10 @@
 //! code itself says whether it is bound, and [`inspect`] reads it again when a report is wanted.
 #![allow(unsafe_code)]
 
+#[cfg(feature = "switch")]
 mod change;
+#[cfg(feature = "switch")]
+mod changes;
 mod resolve;
 mod status;
 mod window;
@@ -17,7 +20,10 @@ pub(crate) mod writer;
 
 use crate::module::Module;
 use crate::sys;
-pub(crate) use change::{Change, Changes, Counted, MOST, change};
+#[cfg(feature = "switch")]
+pub(crate) use change::{Counted, change};
+#[cfg(feature = "switch")]
+pub(crate) use changes::{Change, Changes, MOST};
 use core::sync::atomic::Ordering::{Relaxed, Release};
 use invar_arch as arch;
 use resolve::{Filled, Work};

@@ -1,7 +1,8 @@
 //! Site records worked out, and what stands at their sites.
 #![allow(unsafe_code)]
 
-use super::change::Changes;
+#[cfg(feature = "switch")]
+use super::changes::Changes;
 use super::status::SiteStatus;
 use super::window::Window;
 use crate::key::state::State;
@@ -9,7 +10,7 @@ use crate::module::Module;
 use crate::sys;
 use core::ops::Range;
 use invar_abi::judge::{self, Fault, Memory, Standing};
-use invar_abi::{Code, Kind, Site, SiteRecord};
+use invar_abi::{Code, Kind, Site, SiteRecord, flags};
 use invar_arch as arch;
 
 /// What stands at a record's site, and the site itself if the record describes one.
@@ -162,6 +163,7 @@ pub(crate) struct Resolver<'a> {
     /// The same of those that are sealed.
     values: [Sealed; SLOTS],
     /// The switches that are to have other values.
+    #[cfg(feature = "switch")]
     pub(super) changes: Option<&'a Changes<'a>>,
 }
 
@@ -179,7 +181,15 @@ impl<'a> Resolver<'a> {
         let near = module.texts().next().filter(|_| is_near).map_or(0..0, |text| text.range);
         let mut values = [Sealed { state: 0, value: 0 }; SLOTS];
         values[0].state = size_of::<State>();
-        Self { module, text: Text::of(module), near, keys: [(None, 0); SLOTS], values, changes: None }
+        Self {
+            module,
+            text: Text::of(module),
+            near,
+            keys: [(None, 0); SLOTS],
+            values,
+            #[cfg(feature = "switch")]
+            changes: None,
+        }
     }
 
     /// The site of this record of the module's table, and its key's state.
@@ -277,7 +287,17 @@ impl<'a> Resolver<'a> {
         let (value, request) = (key.value(), self.module.outcome.request());
         // Without memory for requests there is no form that makes one.
         let has_form = site.kind == Kind::Branch || value == site.value || request.is_some() || !arch::PATCHES;
-        if key.decided() && has_form { arch::bound(site, value, request.unwrap_or(0)) } else { None }
+        if key.decided() && has_form && self.may_bind(key) {
+            arch::bound(site, value, request.unwrap_or(0))
+        } else {
+            None
+        }
+    }
+
+    /// Whether sites of a key that was looked up may be bound: not those of a switch, where nobody sees to it that they follow.
+    fn may_bind(&self, key: &State) -> bool {
+        let slot = core::ptr::from_ref(key) as usize / size_of::<State>() % SLOTS;
+        cfg!(feature = "switch") || self.keys[slot].1 & flags::SWITCH == 0
     }
 
     /// The key whose state has this address, and its flags.
@@ -294,7 +314,7 @@ impl<'a> Resolver<'a> {
     fn look_up(&mut self, slot: usize, state: usize) -> Option<(&'a State, u8)> {
         let key = self.module.key_at(state)?;
         self.keys[slot] = (Some(key.state), key.flags);
-        let sealed = if key.state.decided() { state } else { state ^ size_of::<State>() };
+        let sealed = if key.state.decided() && self.may_bind(key.state) { state } else { state ^ size_of::<State>() };
         self.values[slot] = Sealed { state: sealed, value: key.state.value() };
         Some((key.state, key.flags))
     }

@@ -47,6 +47,7 @@ impl<'a> Window<'a> {
     }
 
     /// The same, with the pages only in which the sites of some records lie, or which are exchanged together with these.
+    #[cfg(feature = "switch")]
     #[cold]
     pub(super) fn with<'r>(
         records: impl Iterator<Item = &'r SiteRecord> + Clone,

@@ -310,6 +310,7 @@ macro_rules! key {
 ///
 /// Everything that [`key!`](crate::key!) says of names, values, probes and settings holds for switches, but that no
 /// `#[requires(...)]` may stand there: a variant that needs features of the CPU needs a key that cannot change.
+#[cfg(feature = "switch")]
 #[macro_export]
 macro_rules! switch {
     ($($declaration:tt)*) => {

@@ -71,6 +71,7 @@ impl<T: Value, const PROVES: u64> Key<T, PROVES> {
     }
 
     /// What stands behind it.
+    #[cfg(any(feature = "timeslice", feature = "switch"))]
     pub(crate) fn state(&self) -> &State {
         &self.state
     }

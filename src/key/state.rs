@@ -243,6 +243,7 @@ impl State {
     }
 }
 
+#[cfg(feature = "switch")]
 impl State {
     /// Gives a sealed switch another value. Its evidence stays: it says why the first value was chosen.
     #[cold]

@@ -331,6 +331,7 @@ impl<'a> Module<'a> {
         self.keys.iter().filter(|record| record.state_address() == state).find_map(|record| self.key(record))
     }
 
+    /// The key of a record, if it leads to one.
     #[cold]
     #[inline(never)]
     fn key(&self, record: &'a KeyRecord) -> Option<ModuleKey<'a>> {

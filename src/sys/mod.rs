@@ -37,7 +37,9 @@ pub(crate) use process::{program_path, thread_time};
 #[cfg(feature = "timeslice")]
 pub(crate) use raw::call;
 pub(crate) use raw::{Errno, Result};
-pub(crate) use signals::{Silence, is_on_signal_stack};
+pub(crate) use signals::Silence;
+#[cfg(feature = "switch")]
+pub(crate) use signals::is_on_signal_stack;
 #[cfg(feature = "timeslice")]
 pub(crate) use time::{REST, sleep};
 pub(crate) use time::{now, wait_until};

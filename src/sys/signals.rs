@@ -4,6 +4,7 @@
 use super::raw::{Result, call};
 
 /// Whether the calling thread runs on an alternate signal stack.
+#[cfg(feature = "switch")]
 #[cold]
 pub(crate) fn is_on_signal_stack() -> bool {
     let mut stack = libc::stack_t { ss_sp: core::ptr::null_mut(), ss_flags: 0, ss_size: 0 };
