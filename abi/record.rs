@@ -111,6 +111,12 @@ pub mod flags {
     pub const SWITCH: u8 = 32;
     /// All that this version knows to handle. A record with another one is left alone.
     pub const ALL: u8 = PROVES | SLICE | SYMBOL | TIMESLICE | OWN | SWITCH;
+
+    /// Whether a key can have these. A switch has no other one: what is proved stays, and a slice leave of one value must not become
+    /// one of another.
+    pub const fn are_valid(flags: u8) -> bool {
+        flags & !ALL == 0 && (flags & SWITCH == 0 || flags == SWITCH)
+    }
 }
 
 const _: () = assert!(size_of::<SiteRecord>() == SiteRecord::LENGTH && size_of::<KeyRecord>() == KeyRecord::LENGTH);

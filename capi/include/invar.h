@@ -63,7 +63,8 @@ struct invar_verdict {
 	uint8_t value;			/* position among the key's values; 0 until decided */
 	uint8_t status;			/* libinvar's: 0 undecided, 1 being decided, 2 sealed; probes leave it */
 	uint8_t origin;			/* an INVAR_ORIGIN_; a probe that cannot tell sets INVAR_ORIGIN_FAILED */
-	uint8_t reserved[5];
+	uint8_t reserved;
+	uint32_t sets;			/* libinvar's: how often a switch was set */
 	uint64_t data;			/* libinvar's, of the slice key */
 	uint16_t evidence_length;	/* of evidence, which is not NUL-terminated */
 	char evidence[238];

@@ -317,12 +317,13 @@ impl Serialize for Outcome {
 
 impl Serialize for Key {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut fields = serializer.serialize_struct("Key", 5)?;
+        let mut fields = serializer.serialize_struct("Key", 6)?;
         fields.serialize_field("name", &self.name)?;
         fields.serialize_field("values", &self.values)?;
         fields.serialize_field("value", &self.decided().map(|value| self.value_name(value)))?;
         fields.serialize_field("origin", &self.verdict.as_ref().map(|verdict| verdict.origin.name()))?;
         fields.serialize_field("evidence", &self.verdict.as_ref().map(|verdict| &verdict.evidence))?;
+        fields.serialize_field("switch", &self.switch)?;
         fields.end()
     }
 }

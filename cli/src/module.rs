@@ -55,6 +55,8 @@ pub struct Key {
     pub state: u64,
     /// Whether slice sites may depend on it.
     pub slices: bool,
+    /// It can be set again.
+    pub switch: bool,
     /// What was decided, if something was.
     pub verdict: Option<Verdict>,
 }
@@ -342,11 +344,8 @@ impl<'a> Module<'a> {
         if !KeyRecord::VALUES.contains(&values) {
             return Err("a key has 2 to 64 values");
         }
-        if record.flags & flags::SWITCH != 0 {
-            return Err("a switch, which this version leaves alone");
-        }
-        if record.flags & !flags::ALL != 0 {
-            return Err("its flags are of a later version");
+        if !flags::are_valid(record.flags) {
+            return Err("its flags are of a later version, or do not go together");
         }
         if !self.is_writable(state, state::LENGTH as u64) {
             return Err("its state is not in writable memory");
@@ -364,8 +363,9 @@ impl<'a> Module<'a> {
             return Err("it has not as many names as values");
         }
         let verdict = Verdict::read(&self.variable(state).ok_or("its state cannot be read")?);
-        let slices = record.flags & flags::SLICE != 0;
-        Ok(Key { values: names.split_off(1), name: names.swap_remove(0), state, slices, verdict })
+        let has = |flag| record.flags & flag != 0;
+        let (slices, switch) = (has(flags::SLICE), has(flags::SWITCH));
+        Ok(Key { values: names.split_off(1), name: names.swap_remove(0), state, slices, switch, verdict })
     }
 }
 
@@ -377,7 +377,7 @@ impl Key {
 
     /// Whether another key is described as this one is: its names, its values, and what its sites may do.
     pub fn describes(&self, other: &Self) -> bool {
-        (&self.name, &self.values, self.slices) == (&other.name, &other.values, other.slices)
+        (&self.name, &self.values, self.slices, self.switch) == (&other.name, &other.values, other.slices, other.switch)
     }
 
     /// The value that its state has been sealed with.

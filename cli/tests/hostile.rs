@@ -554,7 +554,7 @@ fn wrong_key_records_are_listed_as_such() {
         (with_at(first, [0; 4]), "its state is not in writable memory"),
         (with_at(first + 8, [0; 4]), "its probe is not in the module's text"),
         (with_at(first, [0; 16]), "a key has 2 to 64 values"),
-        (with_at(first + 15, [32]), "a switch, which this version leaves alone"),
+        (with_at(first + 15, [34]), "its flags are of a later version, or do not go together"),
         (with_at(first + 15, [64]), "its flags are of a later version"),
     ] {
         let text = listed(&file);

@@ -20,7 +20,8 @@ pub struct Verdict {
     pub(crate) value: u8,
     status: u8,
     pub(crate) origin: u8,
-    reserved: [u8; 5],
+    reserved: u8,
+    sets: u32,
     /// What bound code needs beside the value: of the slice key, where each thread's area lies (`docs/site-abi.md`).
     pub(crate) data: u64,
     pub(crate) evidence: Evidence,
@@ -28,7 +29,7 @@ pub struct Verdict {
 
 impl Verdict {
     pub(crate) const fn undecided() -> Self {
-        Self { value: 0, status: 0, origin: 0, reserved: [0; 5], data: 0, evidence: Evidence::new() }
+        Self { value: 0, status: 0, origin: 0, reserved: 0, sets: 0, data: 0, evidence: Evidence::new() }
     }
 
     /// Begins anew, without evidence, and without what a probe may have left in the rest of it.
@@ -36,6 +37,11 @@ impl Verdict {
     pub(crate) fn start(&mut self, value: u8, origin: Origin) {
         *self = Self::undecided();
         (self.value, self.origin) = (value, origin as u8);
+    }
+
+    /// How often a switch was set since it was decided; the count begins anew after 2^32.
+    pub fn sets(&self) -> u32 {
+        self.sets
     }
 
     /// Position of the value among its type's names.
@@ -156,6 +162,7 @@ impl State {
         if sealed {
             verdict.value = self.value();
             verdict.data = self.data.load(Ordering::Relaxed);
+            verdict.sets = self.order.load(Ordering::Relaxed);
             verdict.origin = self.origin.load(Ordering::Relaxed);
             // SAFETY: sealed, so nobody writes.
             verdict.evidence.clone_from(unsafe { &*self.evidence.get() });
@@ -297,9 +304,9 @@ mod tests {
         assert!(SITE_ABI.contains(&std::format!("4-byte aligned, {} bytes a record. A", size_of::<KeyRecord>())));
 
         let text = offset_of!(Verdict, evidence);
-        let [value, status, origin, data] = fields!(Verdict: value status origin data);
+        let [value, status, origin, sets, data] = fields!(Verdict: value status origin sets data);
         let evidence = [("evidence_length", text, 2), ("evidence", text + 2, 238)];
-        let verdict = [&[value, status, origin, data][..], &evidence].concat();
+        let verdict = [&[value, status, origin, sets, data][..], &evidence].concat();
         assert_layout(SITE_ABI, "### State and verdict", &verdict, size_of::<Verdict>());
         assert_eq!(text + size_of::<Evidence>(), size_of::<Verdict>());
         // A state is a verdict in the making.

@@ -348,7 +348,7 @@ impl<'a> Module<'a> {
         let whole = ends == record.values as u32 + 1
             && names.last() == Some(&0)
             && KeyRecord::VALUES.contains(&record.values)
-            && record.flags & !flags::ALL == 0
+            && flags::are_valid(record.flags)
             && self.segments.contain(probe, 1, libc::PF_X);
         if !whole {
             return None;
@@ -768,7 +768,7 @@ mod tests {
             ("one value", |image| (image.keys[0].values, image.keys[0].names_length) = (1, 8)),
             ("a space", |image| image.names[0][1] = b' '),
             ("no ASCII", |image| image.names[0][1] = 0x7f),
-            ("a switch", |image| image.keys[0].flags = flags::SWITCH),
+            ("a switch for slices", |image| image.keys[0].flags = flags::SWITCH | flags::SLICE),
             ("a probe in data", |image| image.keys[0].probe = further(image.keys[0].probe, 64)),
             ("a state that is read-only", |image| image.keys[0].state = further(image.keys[0].state, -512)),
             ("a state between two", |image| image.keys[0].state = further(image.keys[0].state, 4)),
@@ -788,7 +788,8 @@ mod tests {
         }
         let mut image = Image::new();
         (0..65).for_each(|at| image.names[0][2 * at..][..2].copy_from_slice(b"a\0"));
-        (image.keys[0].values, image.keys[0].names_length, image.keys[0].flags) = (64, 130, flags::ALL);
+        (image.keys[0].values, image.keys[0].names_length, image.keys[0].flags) =
+            (64, 130, flags::ALL & !flags::SWITCH);
         assert_eq!((image.module().keys().count(), image.module().invalid_keys()), (2, 0), "64 are not too many");
     }
 

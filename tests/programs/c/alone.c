@@ -37,7 +37,7 @@ PROBE(a_odd, verdict->value = 1; verdict->origin = INVAR_ORIGIN_SETTING;)
 INVAR_KEY(a_odd, probe_a_odd);
 PROBE(a_lost, verdict->value = 1; verdict->origin = INVAR_ORIGIN_FAILED; invar_evidence(verdict, "cannot tell");)
 INVAR_KEY(a_lost, probe_a_lost);
-PROBE(a_long, verdict->value = 1; verdict->status = 9; verdict->reserved[2] = 1; verdict->evidence_length = 65535;)
+PROBE(a_long, verdict->value = 1; verdict->status = 9; verdict->sets = 1; verdict->evidence_length = 65535;)
 INVAR_KEY(a_long, probe_a_long);
 PROBE(a_last, verdict->value = 1; invar_evidence(verdict, "is");)
 INVAR_KEY(a_last, probe_a_last);
@@ -50,7 +50,7 @@ __attribute__((used, section(".preinit_array"))) static void (*const look)(void)
 static void say(const char *name, const struct invar_verdict *verdict, int runs, int branch)
 {
 	printf("%s\t%d %d %d %d%s\t%.*s\n", name, verdict->value, verdict->origin, runs, branch,
-	       verdict->status == 2 && !verdict->reserved[0] && !verdict->reserved[2] ? "" : " not sealed",
+	       verdict->status == 2 && !verdict->reserved && !verdict->sets ? "" : " not sealed",
 	       verdict->evidence_length < 60 ? verdict->evidence_length : 0, verdict->evidence);
 }
 #define SAY(name, position) say(#name, &invar_key_##name, runs_##name, invar_branch_is(name, position))

@@ -27,7 +27,8 @@ static void probe_long(struct invar_verdict *verdict)
 	memset(verdict->evidence, 'x', sizeof verdict->evidence);
 	verdict->evidence_length = 65535;
 	verdict->status = 77;
-	memset(verdict->reserved, 1, sizeof verdict->reserved);
+	verdict->reserved = 1;
+	verdict->sets = 1;
 	verdict->value = 1;
 }
 INVAR_KEY(c_long, probe_long);
@@ -95,7 +96,7 @@ static void keys(void)
 		CHECK(bytes[sizeof bytes - 1] == 0xa5);
 	}
 	CHECK(invar_key("c_long", &verdict, sizeof verdict) == INVAR_OK);
-	CHECK(verdict.status == 2 && verdict.reserved[0] == 0 && verdict.origin == INVAR_ORIGIN_PROBE);
+	CHECK(verdict.status == 2 && verdict.reserved == 0 && verdict.sets == 0 && verdict.origin == INVAR_ORIGIN_PROBE);
 	CHECK(verdict.evidence_length == sizeof verdict.evidence);
 	CHECK(invar_key("c_after", &verdict, sizeof verdict) == INVAR_OK);
 	CHECK(verdict.value == 1 && verdict.evidence_length == sizeof verdict.evidence);
