@@ -8,9 +8,11 @@ use crate::load;
 use crate::module;
 use crate::report::text::{print, print_others};
 use crate::report::{copy, of};
+use crate::serve::serve_by;
 use crate::switch::Setting;
 use crate::sys::{self, File};
 use crate::text::Buffered;
+use core::ffi::CStr;
 
 /// Decides and binds for the module whose header this is; `false` if it is none.
 pub fn load(header: usize) -> bool {
@@ -43,6 +45,11 @@ pub fn verdict(name: &[u8]) -> Option<Verdict> {
 /// A switch and a value, by names that need not be UTF-8.
 pub fn setting<'a>(name: &'a [u8], value: &'a [u8]) -> Setting<'a> {
     Setting::by_names(name, value)
+}
+
+/// Lets others set switches that `allow` allows.
+pub fn serve(mut allow: impl FnMut(&CStr, &CStr) -> bool) -> Result<core::convert::Infallible, i32> {
+    serve_by(&mut allow)
 }
 
 /// Writes the report to a descriptor, which stays open; `false` if not all of it was taken.

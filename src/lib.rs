@@ -110,6 +110,8 @@ mod key;
 mod load;
 mod module;
 mod report;
+#[cfg(feature = "switch")]
+mod serve;
 mod settings;
 mod site;
 #[cfg(feature = "switch")]
@@ -126,6 +128,8 @@ pub use invar_abi::{Kind, Origin, Site};
 pub use key::handle::{Key, Value};
 pub use key::state::Verdict;
 pub use report::{Binding, KeyReport, ModuleReport, Report, kind_name, report};
+#[cfg(feature = "switch")]
+pub use serve::serve;
 pub use settings::{EXIT_REQUIRED, SETTINGS};
 #[cfg(feature = "switch")]
 pub use switch::{NotSet, Set, Setting, Switch, set};

@@ -7,8 +7,15 @@ use common::c::{LINK, compiler, libinvar, must};
 use common::refuse::{Refused, cannot_refuse};
 use common::{ANYWHERE, Build, Tale, command, output, run, scratch, sites, tale, test};
 use libtest_mimic::Trial;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::Shutdown;
+use std::os::fd::AsRawFd;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixStream};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Command, ExitCode};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::Duration;
 
 /// What is refused when the switches are set, and what comes of it: the writer, or the reason.
 const REFUSED: [(&str, Result<&str, &str>); 7] = [
@@ -44,7 +51,9 @@ fn main() -> ExitCode {
         ("a child sets its own", ANYWHERE, a_child),
         ("sites that were never bound follow", ANYWHERE, never_bound),
         ("a setting says with what a switch begins", ANYWHERE, a_setting),
+        ("others set switches where the program allows it", ANYWHERE, others_set),
         ("switches in C", sites(), in_c),
+        ("others set switches of a program in C", sites(), others_set_in_c),
         ("switches in C without libinvar", ANYWHERE, in_c_alone),
     ] {
         trials.push(test(name, missing, body));
@@ -163,6 +172,112 @@ fn a_setting() {
     };
     assert_eq!(begins("switched.level=quiet"), ("quiet".into(), "setting".into()));
     assert_eq!(begins("switched.level=debug"), ("error".into(), "probe".into()), "settings lower");
+}
+
+/// A process that lets others set its switches, and ends with this.
+struct Serving(Child, SocketAddr);
+
+impl Serving {
+    fn start(command: &mut Command) -> Self {
+        let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let begin = format!("@invar/{}/", process.id());
+        for _ in 0..1000 {
+            let unix = std::fs::read_to_string("/proc/self/net/unix").unwrap();
+            if let Some(name) = unix.split_ascii_whitespace().find(|word| word.starts_with(&begin)) {
+                return Self(process, SocketAddr::from_abstract_name(&name[1..]).unwrap());
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        process.kill().unwrap();
+        panic!("it does not serve: {:?}", process.wait());
+    }
+
+    /// What it answers to these bytes.
+    fn ask(&self, request: &[u8]) -> String {
+        let mut stream = UnixStream::connect_addr(&self.1).unwrap();
+        stream.write_all(request).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.0.kill().and_then(|()| self.0.wait());
+    }
+}
+
+fn others_set() {
+    let mut serving = Serving::start(&mut switched(&Build::release(), "serve"));
+    let (mut stdin, stdout) = (serving.0.stdin.take().unwrap(), serving.0.stdout.take().unwrap());
+    let mut said = BufReader::new(stdout).lines().map(Result::unwrap);
+    assert_eq!(said.next().unwrap(), "ready");
+    let mut state = || {
+        stdin.write_all(b"\n").unwrap();
+        said.next().unwrap()
+    };
+    assert_eq!(state(), "Error false true");
+    let set = serving.ask(b"switched.level\0info\0switched.trace\0on\0");
+    assert!(set.starts_with("set ") && set.ends_with(" 0"), "{set}");
+    assert_eq!(state(), "Info true true");
+    let none = b"switched.trace\0off\0".repeat(65);
+    for (request, answer) in [
+        (&b"switched.trace\0off\0switched.none\0on\0"[..], "unknown"),
+        (b"switched.trace\0off\0switched.level\0loud\0", "value"),
+        (b"switched.trace\0off\0switched.level\0debug\0", "denied"),
+        (b"switched.trace\0off\0switched.broken\0on\0", "denied"),
+        (b"switched.trace\0off", "denied"),
+        (b"switched.trace\0off\0more", "denied"),
+        (b"switched.trace\0", "denied"),
+        (b"", "denied"),
+        (b"\xff\0\xff\0", "denied"),
+        (&none, "denied"),
+        (&vec![b'a'; 5000], "denied"),
+    ] {
+        let said = serving.ask(request);
+        assert_eq!(said.split(' ').next(), Some(answer), "{said}");
+        assert!(said.len() > answer.len() + 10, "and why: {said}");
+        assert_eq!(state(), "Info true true", "{request:?}");
+    }
+    // Whoever connects and says nothing keeps the others waiting for a moment only.
+    let _silent = UnixStream::connect_addr(&serving.1).unwrap();
+    assert!(serving.ask(b"switched.trace\0off\0").starts_with("set "));
+    assert_eq!(state(), "Info false true");
+    another_user(&serving);
+}
+
+/// Another user's process is not heard: `test` is executed by a child that connects after it has become somebody else.
+fn another_user(serving: &Serving) {
+    // SAFETY: no arguments, no effects.
+    if unsafe { libc::geteuid() } != 0 {
+        return;
+    }
+    let address = serving.1.clone();
+    let mut child = Command::new("cat");
+    // SAFETY: in a child of one thread, system calls alone: the socket becomes the standard input.
+    unsafe {
+        child.pre_exec(move || {
+            if libc::setuid(65534) != 0 {
+                return Err(std::io::Error::last_os_error());
+            }
+            let stream = UnixStream::connect_addr(&address)?;
+            libc::shutdown(stream.as_raw_fd(), libc::SHUT_WR);
+            if libc::dup2(stream.as_raw_fd(), 0) == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+        });
+    }
+    let said = child.output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&said.stdout), "denied for other users than its own");
+}
+
+fn others_set_in_c() {
+    let folder = format!("-L{}", libinvar().display());
+    let program = build_in_c("switched_serving", &[&*folder].into_iter().chain(LINK).collect::<Vec<_>>());
+    let serving = Serving::start(command(&program).arg("serve").env("LD_LIBRARY_PATH", libinvar()));
+    assert!(serving.ask(b"switched_level\0debug\0").starts_with("set "));
+    assert!(serving.ask(b"switched_level\0error\0").starts_with("denied "));
+    assert!(serving.ask(b"switched_trace\0on\0").starts_with("denied "));
 }
 
 fn build_in_c(name: &str, options: &[&str]) -> PathBuf {

@@ -182,6 +182,10 @@ INVAR_API int invar_set_all(const struct invar_setting *settings, size_t count);
 /* The same for one. */
 INVAR_API int invar_set(const char *name, const char *value);
 
+/* Lets other processes of the same user, and root, set switches of this process by `invar set PID NAME=VALUE`; the man page tells more.
+ * Asks `allow` for each, which returns nonzero if it may be set to this value. Returns only if the kernel refuses: negative. */
+INVAR_API int invar_serve(int (*allow)(const char *name, const char *value, void *argument), void *argument);
+
 /* Makes the calling thread one that can be granted slices. The thread that loads libinvar is one. Makes no system call where
  * the thread is one already; else prctl, and rseq before it where libc registers no areas. INVAR_ABSENT, INVAR_NO_AREA,
  * INVAR_OTHER_AREA, INVAR_ENDING, or negative. */

@@ -203,6 +203,24 @@ unsafe extern "C" fn invar_set(name: *const c_char, value: *const c_char) -> c_i
     unsafe { invar_set_all(&Setting { name, value }, 1) }
 }
 
+/// `invar_serve`: lets others set switches.
+///
+/// # Safety
+///
+/// `allow` must be callable with two strings and the argument.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn invar_serve(
+    allow: Option<unsafe extern "C" fn(*const c_char, *const c_char, *mut c_void) -> c_int>,
+    argument: *mut c_void,
+) -> c_int {
+    let Some(allow) = allow else { return Code::Invalid as c_int };
+    let result = invar::__capi::serve(|name, value| {
+        // SAFETY: as the caller vouches.
+        unsafe { allow(name.as_ptr(), value.as_ptr(), argument) != 0 }
+    });
+    result.map_or_else(|errno| -errno, |never| match never {})
+}
+
 /// `invar_slice_enrol`: makes the calling thread one that can be granted slices.
 #[unsafe(no_mangle)]
 extern "C" fn invar_slice_enrol() -> c_int {

@@ -30,6 +30,7 @@ mod own;
 pub mod probe;
 pub mod process;
 pub mod profile;
+pub mod set;
 pub mod sites;
 pub mod stress;
 pub mod symbols;

@@ -4,7 +4,7 @@
 use clap::{Parser, Subcommand};
 use invar_tool::error::{Error, Result};
 use invar_tool::text::Format;
-use invar_tool::{demo, manifest, probe, profile, sites, stress, verify};
+use invar_tool::{demo, manifest, probe, profile, set, sites, stress, verify};
 use std::ffi::OsString;
 use std::io::{BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -113,9 +113,28 @@ enum Command {
         #[arg(long, hide = true)]
         here: Option<u32>,
     },
+    /// Set switches of a process that lets others do so
+    ///
+    /// The process calls invar::serve, in C invar_serve, and may refuse. It must be the user's own.
+    #[command(verbatim_doc_comment, after_help = SET_EXIT_CODES)]
+    Set {
+        /// The number of a process
+        #[arg(value_name = "PID")]
+        pid: u32,
+        /// Switches and the values that they are to have: all of them are set, or none
+        #[arg(value_name = "NAME=VALUE", required = true)]
+        settings: Vec<String>,
+        /// Print JSON (schema invar.set/1)
+        #[arg(long)]
+        json: bool,
+    },
     /// Say "ready" and wait for the end of standard input: a process with sites, to look at
     #[command(hide = true)]
-    Wait,
+    Wait {
+        /// Let others set the switch `tool.waiting`.
+        #[arg(long)]
+        serve: bool,
+    },
 }
 
 const EXIT_CODES: &str = "Exit code 1: the output cannot be written. 2: the arguments or the input cannot be used.";
@@ -124,6 +143,9 @@ const STRESS_EXIT_CODES: &str = "Exit code 1: something is wrong, which is said,
 const VERIFY_EXIT_CODES: &str =
     "Exit code 1: something differs and is not explained, or cannot be compared; or the output cannot be written.
 2: the arguments cannot be used, or the process cannot be read.";
+const SET_EXIT_CODES: &str =
+    "Exit code 1: the process has not set them, for the reason that is said; or the output cannot be written.
+2: the arguments cannot be used, or the process cannot be asked.";
 const PROFILE_EXIT_CODES: &str =
     "Exit code: CMD's, 128 and its number if a signal ended it. 127: there is no CMD; 126: it cannot be run.
 1: the output cannot be written. 2: the arguments or a FILE cannot be used.";
@@ -197,12 +219,22 @@ fn run(command: Option<Command>, out: &mut dyn Write) -> Result<u8> {
                 None => stress::run(&options, Format::new(json), out),
             };
         }
-        Some(Command::Wait) => wait(out)?,
+        Some(Command::Set { pid, settings, json }) => return set::run(pid, &settings, Format::new(json), out),
+        Some(Command::Wait { serve }) => wait(serve, out)?,
     }
     Ok(0)
 }
 
-fn wait(out: &mut dyn Write) -> Result<()> {
+invar::switch! {
+    #[name = "tool.waiting"]
+    static WAITING: bool = |_| Ok(false);
+}
+
+fn wait(serve: bool, out: &mut dyn Write) -> Result<()> {
+    if serve {
+        std::thread::spawn(|| invar::serve(|switch, _| switch.starts_with("tool.")));
+        std::hint::black_box(invar::branch!(WAITING));
+    }
     writeln!(out, "ready")?;
     out.flush()?;
     std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink()).map(drop).map_err(Error::Output)

@@ -9,6 +9,8 @@ mod print;
 mod process;
 mod raw;
 mod signals;
+#[cfg(feature = "switch")]
+mod socket;
 #[cfg(all(test, feature = "profile"))]
 mod tests;
 mod time;
@@ -27,7 +29,7 @@ pub(crate) use memory::{blank_after_fork, keep};
 pub(crate) use print::complain;
 #[cfg(feature = "report")]
 pub(crate) use print::print;
-#[cfg(any(feature = "report", feature = "profile"))]
+#[cfg(any(feature = "report", feature = "profile", feature = "switch"))]
 pub(crate) use process::process_id;
 #[cfg(feature = "timeslice")]
 pub(crate) use process::{asleep, each_thread, number, open_of_thread};
@@ -40,6 +42,8 @@ pub(crate) use raw::{Errno, Result};
 pub(crate) use signals::Silence;
 #[cfg(feature = "switch")]
 pub(crate) use signals::is_on_signal_stack;
+#[cfg(feature = "switch")]
+pub(crate) use socket::{Listener, Peer};
 #[cfg(feature = "timeslice")]
 pub(crate) use time::{REST, sleep};
 pub(crate) use time::{now, wait_until};

@@ -32,14 +32,21 @@ static void say(const char *what, int code)
 	       invar_value(switched_trace));
 }
 
+static int allow(const char *name, const char *value, void *argument)
+{
+	return argument == levels && !strcmp(name, "switched_level") && strcmp(value, "error");
+}
+
 int main(int count, char **arguments)
 {
 	struct invar_setting both[2] = { { "switched_level", "debug" }, { "switched_trace", "on" } };
 	struct invar_verdict verdict;
-	void *library = count > 1 ? dlopen(arguments[1], RTLD_NOW) : 0;
+	void *library = count > 1 && strcmp(arguments[1], "serve") ? dlopen(arguments[1], RTLD_NOW) : 0;
 	int (*in_library)(void) = library ? (int (*)(void))(uintptr_t)dlsym(library, "traced") : 0;
 	int i;
 
+	if (count > 1 && !strcmp(arguments[1], "serve"))
+		return -invar_serve(allow, (void *)levels);
 	if (!invar_set) {
 		say("without libinvar", 0);
 		return 0;

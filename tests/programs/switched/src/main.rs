@@ -9,6 +9,7 @@
 //! switched handler                   from a signal's handler, and while handlers execute the sites
 //! switched child                     in a child of fork
 //! switched library LIBRARY           with a library that has the same switches
+//! switched serve                     what others ask for, until standard input ends: a line for each change of LEVEL or TRACE
 //! ```
 
 use std::ffi::{CString, c_void};
@@ -98,9 +99,23 @@ fn main() {
         "handler" => handler(),
         "child" => child(),
         "library" => library(&arguments[1]),
+        "serve" => return serve(),
         other => panic!("{other}?"),
     }
     witness::tell();
+}
+
+fn serve() {
+    std::thread::spawn(|| {
+        let errno = invar::serve(|switch, value| switch != "switched.broken" && value != "debug").unwrap_err();
+        println!("errno {errno}");
+    });
+    println!("ready");
+    // It is looked for by what it has open.
+    std::io::stdin().lines().for_each(|line| {
+        line.expect("a line");
+        println!("{:?} {} {}", LEVEL.get(), TRACE.get(), agrees());
+    });
 }
 
 fn story() {
@@ -135,6 +150,8 @@ fn story() {
 /// Even while nothing is being set: then the sites say what `VALUE` says.
 static TURN: AtomicU64 = AtomicU64::new(0);
 static VALUE: AtomicU32 = AtomicU32::new(0);
+/// How often a thread looked while nothing was set.
+static QUIET: AtomicU64 = AtomicU64::new(0);
 static ENDED: AtomicBool = AtomicBool::new(false);
 
 /// Sets and says so.
@@ -145,20 +162,20 @@ fn set_in_turn(level: Level, trace: bool) {
     TURN.fetch_add(1, Release);
 }
 
-/// Executes the sites until all is over; how often, and how often nothing was set meanwhile.
-fn look() -> (u64, u64) {
-    let (mut looked, mut quiet) = (0, 0);
+/// Executes the sites until all is over; how often.
+fn look() -> u64 {
+    let mut looked = 0;
     while !ENDED.load(Relaxed) {
         let (turn, value) = (TURN.load(Acquire), VALUE.load(Relaxed));
         let seen = seen();
         assert!(seen & 15 != 0 && seen & 48 != 0, "a site says nothing");
         if turn % 2 == 0 && turn == TURN.load(Acquire) {
             assert_eq!(seen, value, "{looked}");
-            quiet += 1;
+            QUIET.fetch_add(1, Relaxed);
         }
         looked += 1;
     }
-    (looked, quiet)
+    looked
 }
 
 fn beside(sets: usize, library: Option<&str>) {
@@ -181,12 +198,16 @@ fn beside(sets: usize, library: Option<&str>) {
     });
     for number in 0..sets {
         set_in_turn(LEVELS[number % 4], number % 3 == 0);
+        let quiet = QUIET.load(Relaxed);
+        // Somebody has seen what is there now.
+        while QUIET.load(Relaxed) == quiet {
+            std::thread::yield_now();
+        }
     }
-    // Each thread has seen what is there now.
     ENDED.store(true, Relaxed);
     let looked: Vec<_> = threads.into_iter().map(|thread| thread.join().expect("no wrong site")).collect();
-    result("looked", looked.iter().map(|(looked, _)| looked).sum::<u64>());
-    result("quiet", looked.iter().map(|(_, quiet)| quiet).sum::<u64>());
+    result("looked", looked.iter().sum::<u64>());
+    result("quiet", QUIET.load(Relaxed));
     if let Some(opener) = opener {
         result("opened", opener.join().expect("opened and closed"));
     }
