@@ -5,7 +5,7 @@ mod common;
 
 use common::c::{LINK, compiler, libinvar, must};
 use common::refuse::{Refused, cannot_refuse};
-use common::{ANYWHERE, Build, Tale, command, output, run, scratch, sites, tale, test};
+use common::{ANYWHERE, Build, Tale, command, output, run, scratch, sites, tale, test, with_either_binder};
 use libtest_mimic::Trial;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::Shutdown;
@@ -32,10 +32,11 @@ fn main() -> ExitCode {
     let builds = [("debug", Build::debug as fn() -> Build), ("release", Build::release)];
     let mut trials: Vec<Trial> = Vec::new();
     for (mode, build) in builds {
+        let name = format!("each value follows each other one, {mode}");
+        trials.extend(with_either_binder(&name, ANYWHERE, move || each_value(&build())));
         let mut add = |name: &str, missing, body: fn(&Build)| {
             trials.push(test(&format!("{name}, {mode}"), missing, move || body(&build())));
         };
-        add("each value follows each other one", ANYWHERE, each_value);
         add("sites are set beside threads that execute them", ANYWHERE, beside_threads);
         add("a library has the same switches", ANYWHERE, a_library);
     }

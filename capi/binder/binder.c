@@ -11,7 +11,7 @@ struct tables { const struct own *own; const struct site_record *sites; const st
 typedef volatile uint64_t __attribute__((may_alias)) word;
 __extension__ typedef unsigned __int128 code;	/* the first byte of a site is the lowest */
 static const struct invar_verdict blank;
-enum { PT_LOAD = 1, PT_NOTE = 4, PT_GNU_STACK = 0x6474e551, PT_GNU_RELRO = 0x6474e552, PF_X = 1, PF_W = 2, PF_R = 4, SEALED = 2, PROVES = 1, SLICE = 2, SYMBOL = 4, TIMESLICE = 8, OWN = 16 };
+enum { PT_LOAD = 1, PT_NOTE = 4, PT_GNU_STACK = 0x6474e551, PT_GNU_RELRO = 0x6474e552, PF_X = 1, PF_W = 2, PF_R = 4, SEALED = 2, PROVES = 1, SLICE = 2, SYMBOL = 4, TIMESLICE = 8, OWN = 16, SWITCH = 32 };
 enum { BRANCH = 1, SLICE_ENTER = 2, SLICE_LEAVE = 3, EIO = 5, EINTR = 4, EFAULT = 14, EINVAL = 22, EFBIG = 27 };
 enum { SETTING = 1, THREADS = 3, THREADS_UNKNOWN = 4, REFUSED = 5, WRITABLE = 6, REWRITTEN = 7, UNREADABLE = 8, OTHER_FILE = 10, CHANGED = 11 };
 #define WHY(reason, detail) (-((long)(reason) << 32 | (long)(detail)))	/* what writers give in the place of a negative error number */
@@ -122,7 +122,7 @@ static int is_key(const struct invar_module *m, const struct invar_key_record *k
 {
 	const char *names = names_of(k);
 	unsigned at, ends = 0;
-	if (k->flags & ~(PROVES | SLICE | SYMBOL | TIMESLICE | OWN) || k->values < 2 || k->values > 64 || !k->names_length || !holds(m, (uintptr_t)names, k->names_length, PF_R) ||
+	if (k->flags & ~(PROVES | SLICE | SYMBOL | TIMESLICE | OWN | SWITCH) || (k->flags & SWITCH && k->flags != SWITCH) || k->values < 2 || k->values > 64 || !k->names_length || !holds(m, (uintptr_t)names, k->names_length, PF_R) ||
 	    !holds(m, invar_at(&k->probe), 1, PF_X) || invar_at(&k->state) % 8 || !holds(m, invar_at(&k->state), 256, PF_R | PF_W))
 		return 0;
 	for (at = 0; at < k->names_length; ends += names[at++] == 0)
@@ -178,7 +178,7 @@ static const char *adopt(struct invar_verdict *to, const struct invar_key_record
 	if ((k->flags ^ from->flags) & ~PROVES) return "a key of this name and another sort has been decided";
 	if (k->names_length != from->names_length || !same(names_of(k), names_of(from), k->names_length) || theirs->value >= k->values)
 		return "a key of this name with other values has been decided";
-	if (theirs->origin > INVAR_ORIGIN_FORCED || (theirs->origin == INVAR_ORIGIN_FAILED && theirs->value) || (theirs->origin == INVAR_ORIGIN_FORCED && !(k->flags & TIMESLICE)))
+	if (theirs->origin > INVAR_ORIGIN_SET || (theirs->origin == INVAR_ORIGIN_FAILED && theirs->value) || (theirs->origin == INVAR_ORIGIN_FORCED && !(k->flags & TIMESLICE)))
 		return "another module's verdict is none";
 	copy(to, theirs, 0);
 	if (!ours && theirs->origin != INVAR_ORIGIN_FORCED) to->origin = INVAR_ORIGIN_ADOPTED;

@@ -6,7 +6,7 @@
 #include "invar.h"
 
 /* A key's record; distances count from their own fields. flags: 1 a fact of safety, 2 slice sites may depend on it, 4 a symbol's,
- * 8 the time slice key, 16 the runtime's own. */
+ * 8 the time slice key, 16 the runtime's own, 32 a switch. */
 struct invar_key_record { int32_t state, names, probe; uint16_t names_length; uint8_t values, flags; };
 /* Decides a key: fills in value, origin, data and evidence of a verdict that is zero. */
 typedef void (*invar_decider)(struct invar_verdict *, const struct invar_key_record *);
