@@ -16,6 +16,8 @@ mod lock;
 mod program;
 #[cfg(bound_sites)]
 mod slice;
+#[cfg(bound_sites)]
+mod switch;
 mod trace;
 
 use std::io;
@@ -31,6 +33,7 @@ const BENCHES: &[Bench] = &[
     ("bind", bind::run),
     ("load", load::run),
     ("guard", guard::run),
+    ("switch", switch::run),
 ];
 /// Elsewhere no site is bound, and there is nothing to compare.
 #[cfg(not(bound_sites))]
