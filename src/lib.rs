@@ -109,6 +109,8 @@ mod documents;
 mod key;
 mod load;
 mod module;
+#[cfg(feature = "switch")]
+mod rebind;
 mod report;
 #[cfg(feature = "switch")]
 mod serve;
@@ -127,6 +129,8 @@ pub use invar_abi::judge::Fault;
 pub use invar_abi::{Kind, Origin, Site};
 pub use key::handle::{Key, Value};
 pub use key::state::Verdict;
+#[cfg(feature = "switch")]
+pub use rebind::rebind;
 pub use report::{Binding, KeyReport, ModuleReport, Report, kind_name, report};
 #[cfg(feature = "switch")]
 pub use serve::serve;

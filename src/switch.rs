@@ -10,7 +10,7 @@ use crate::key::handle::{Key, SWITCH, Value};
 use crate::key::state::State;
 use crate::module::{self, Module, ModuleKey};
 use crate::sys;
-use invar_abi::flags;
+use invar_abi::{Origin, flags};
 use invar_arch as arch;
 
 /// What stands behind a switch that [`switch!`](crate::switch!) declares: a [`Key`] that may be set again.
@@ -21,6 +21,8 @@ pub type Switch<T> = Key<T, SWITCH>;
 pub struct Setting<'a> {
     switch: Which<'a>,
     value: Wanted<'a>,
+    /// What the verdict says of it.
+    origin: Origin,
 }
 
 #[derive(Clone, Copy)]
@@ -100,7 +102,7 @@ impl<T: Value> Key<T, SWITCH> {
 
     /// This switch with this value, for [`set`].
     pub fn to(&self, value: T) -> Setting<'_> {
-        Setting { switch: Which::State(self.state()), value: Wanted::Number(value.to_byte()) }
+        Setting { switch: Which::State(self.state()), value: Wanted::Number(value.to_byte()), origin: Origin::Set }
     }
 }
 
@@ -112,7 +114,12 @@ impl<'a> Setting<'a> {
 
     /// The same, of any bytes.
     pub(crate) fn by_names(switch: &'a [u8], value: &'a [u8]) -> Self {
-        Self { switch: Which::Name(switch), value: Wanted::Name(value) }
+        Self { switch: Which::Name(switch), value: Wanted::Name(value), origin: Origin::Set }
+    }
+
+    /// The same, where the switch's probe says so.
+    pub(crate) fn by_probe(switch: &'a [u8], value: &'a [u8]) -> Self {
+        Self { origin: Origin::Probe, ..Self::by_names(switch, value) }
     }
 
     /// The number of the value that the switch is to have.
@@ -151,8 +158,8 @@ pub fn set(settings: &[Setting<'_>]) -> Result<Set, NotSet> {
 
 /// What is to be set. The caller has the process's lock.
 struct Job {
-    /// Of each setting, the names of the switch and of its values, and the number of the value.
-    wanted: [(&'static [u8], u8); MOST],
+    /// Of each setting, the names of the switch and of its values, the number of the value, and the origin.
+    wanted: [(&'static [u8], u8, Origin); MOST],
     count: usize,
 }
 
@@ -161,12 +168,12 @@ type Visit<'v> = dyn FnMut(&Module<'_>, &Changes<'_>) -> bool + 'v;
 
 impl Job {
     fn of(settings: &[Setting<'_>]) -> Result<Self, NotSet> {
-        let mut job = Self { wanted: [(b"", 0); MOST], count: settings.len() };
+        let mut job = Self { wanted: [(b"", 0, Origin::Set); MOST], count: settings.len() };
         let wanted = job.wanted.get_mut(..settings.len()).ok_or(NotSet::TooMany)?;
         for (setting, wanted) in settings.iter().zip(wanted) {
             // SAFETY: the loader unloads nothing meanwhile.
             let switch = unsafe { setting.switch.find() }.ok_or(NotSet::Unknown)?;
-            *wanted = (switch.names(), setting.value_of(&switch).ok_or(NotSet::NoValue)?);
+            *wanted = (switch.names(), setting.value_of(&switch).ok_or(NotSet::NoValue)?, setting.origin);
         }
         Ok(job)
     }
@@ -185,7 +192,7 @@ impl Job {
             return Err(NotSet::Refused(reason, self.undo(modules)?));
         }
         self.each(&mut |_, changes| {
-            changes.iter().for_each(|change| change.state.set(change.value));
+            changes.iter().for_each(|change| change.state.set(change.value, change.origin));
             true
         })?;
         Ok(set)
@@ -221,9 +228,9 @@ impl Job {
         let mut changes = Changes::default();
         for key in module.keys().filter(is_switch) {
             // The last one counts.
-            let wanted = self.wanted.iter().take(self.count).rfind(|(names, _)| key.names() == *names);
-            if let Some(&(_, value)) = wanted
-                && !changes.push(Change { state: key.state, value, values: key.values })
+            let wanted = self.wanted.iter().take(self.count).rfind(|(names, ..)| key.names() == *names);
+            if let Some(&(_, value, origin)) = wanted
+                && !changes.push(Change { state: key.state, value, values: key.values, origin })
             {
                 return Err(NotSet::TooMany);
             }
@@ -291,7 +298,7 @@ fn catch_up(own: &Module<'_>) {
             if let Some((_, theirs)) = other.find_key(ours.name(), 0, &same)
                 && theirs.state.value() != ours.state.value()
             {
-                ours.state.set(theirs.state.value());
+                ours.state.set(theirs.state.value(), Origin::Set);
             }
         }
     });

@@ -52,6 +52,7 @@ fn main() -> ExitCode {
         ("a child sets its own", ANYWHERE, a_child),
         ("sites that were never bound follow", ANYWHERE, never_bound),
         ("a setting says with what a switch begins", ANYWHERE, a_setting),
+        ("probes are asked again", ANYWHERE, asked_again),
         ("others set switches where the program allows it", ANYWHERE, others_set),
         ("switches in C", sites(), in_c),
         ("others set switches of a program in C", sites(), others_set_in_c),
@@ -173,6 +174,14 @@ fn a_setting() {
     };
     assert_eq!(begins("switched.level=quiet"), ("quiet".into(), "setting".into()));
     assert_eq!(begins("switched.level=debug"), ("error".into(), "probe".into()), "settings lower");
+}
+
+fn asked_again() {
+    let tale = release("rebind");
+    assert_eq!(tale.results["differ"], "switched.stays off on");
+    let sites = if invar_arch::PATCHES { "2 0" } else { "0 0" };
+    assert_eq!(tale.results["rebound"], sites);
+    tale.program().assert_bound();
 }
 
 /// A process that lets others set its switches, and ends with this.

@@ -1,7 +1,7 @@
 //! Which switches of a module are to have other values.
 
 use crate::key::state::State;
-use invar_abi::SiteRecord;
+use invar_abi::{Origin, SiteRecord};
 
 /// A switch of a module, and the value that its sites are to have.
 #[derive(Clone, Copy)]
@@ -10,6 +10,8 @@ pub(crate) struct Change<'a> {
     pub(crate) value: u8,
     /// How many values it has.
     pub(crate) values: u8,
+    /// Who wants it.
+    pub(crate) origin: Origin,
 }
 
 /// As many switches of one module can be set at once.

@@ -442,8 +442,9 @@ fn probe_by_program(own: &Module<'_>, key: &ModuleKey<'_>, verdict: &mut Verdict
     probe(key, verdict);
 }
 
+/// What a key's probe says.
 #[cold]
-fn probe(key: &ModuleKey<'_>, verdict: &mut Verdict) {
+pub(crate) fn probe(key: &ModuleKey<'_>, verdict: &mut Verdict) {
     let Some(probe) = key.probe else {
         return fail(verdict, "a tool has moved the module's code after it was linked, and with it the probe");
     };

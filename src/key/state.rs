@@ -254,9 +254,9 @@ impl State {
 impl State {
     /// Gives a sealed switch another value. Its evidence stays: it says why the first value was chosen.
     #[cold]
-    pub(crate) fn set(&self, value: u8) {
+    pub(crate) fn set(&self, value: u8, origin: Origin) {
         self.value.store(value, Ordering::Release);
-        self.origin.store(Origin::Set as u8, Ordering::Relaxed);
+        self.origin.store(origin as u8, Ordering::Relaxed);
         self.order.fetch_add(1, Ordering::Relaxed);
     }
 }

@@ -261,7 +261,7 @@ pub(crate) unsafe fn at(header: usize) -> Result<Module<'static>, Fault> {
 }
 
 /// This module, if its header can be used.
-#[cfg(any(feature = "timeslice", test))]
+#[cfg(any(feature = "timeslice", feature = "switch", test))]
 pub(crate) fn own() -> Option<Module<'static>> {
     // SAFETY: this code is the module's, and gone with it.
     unsafe { at(own_header()) }.ok()

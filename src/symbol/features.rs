@@ -24,10 +24,18 @@ fn are_there(features: u64, there: u64, evidence: &mut Evidence) -> bool {
     false
 }
 
+/// What [`detected`] found; 0 if it has not asked.
+static FEATURES: AtomicU64 = AtomicU64::new(0);
+
+/// Has the CPU asked again: the process may run on another one by now.
+#[cfg(feature = "switch")]
+pub(crate) fn forget() {
+    FEATURES.store(0, Ordering::Relaxed);
+}
+
 /// Asks the CPU once in each module: every question is an exit to the hypervisor in a virtual machine.
 fn detected() -> u64 {
     const ASKED: u64 = 1 << 63;
-    static FEATURES: AtomicU64 = AtomicU64::new(0);
     let mut features = FEATURES.load(Ordering::Relaxed);
     if features == 0 {
         features = arch::cpu_features() | ASKED;

@@ -9,6 +9,7 @@
 //! switched handler                   from a signal's handler, and while handlers execute the sites
 //! switched child                     in a child of fork
 //! switched library LIBRARY           with a library that has the same switches
+//! switched rebind                    after the environment of the probes has changed
 //! switched serve                     what others ask for, until standard input ends: a line for each change of LEVEL or TRACE
 //! ```
 
@@ -99,10 +100,47 @@ fn main() {
         "handler" => handler(),
         "child" => child(),
         "library" => library(&arguments[1]),
+        "rebind" => rebind(),
         "serve" => return serve(),
         other => panic!("{other}?"),
     }
     witness::tell();
+}
+
+/// What the probes below say.
+static MACHINE: AtomicBool = AtomicBool::new(false);
+invar::switch! {
+    #[name = "switched.follows"]
+    static FOLLOWS: bool = |_| Ok(MACHINE.load(Relaxed));
+}
+invar::key! {
+    #[name = "switched.stays"]
+    static STAYS: bool = |_| if MACHINE.load(Relaxed) { Ok(true) } else { Err("not on this machine") };
+}
+invar::switch! {
+    /// What was set stays.
+    #[name = "switched.by_hand"]
+    static BY_HAND: bool = |_| Ok(MACHINE.load(Relaxed));
+}
+
+fn rebind() {
+    BY_HAND.set(false).expect("set");
+    let mut differ = Vec::new();
+    let mut again = |differ: &mut Vec<String>| {
+        invar::rebind(|key, has, is_now| differ.push(format!("{key} {has} {is_now}"))).expect("set")
+    };
+    let same = again(&mut differ);
+    assert!(differ.is_empty() && (same.bound, same.checked) == (0, 0), "{differ:?}");
+    MACHINE.store(true, Relaxed);
+    let set = again(&mut differ);
+    result("differ", differ.join(","));
+    result("rebound", format!("{} {}", set.bound, set.checked));
+    assert!(invar::branch!(FOLLOWS) && FOLLOWS.get() && !invar::branch!(STAYS) && !STAYS.get());
+    assert!(!invar::branch!(BY_HAND) && !BY_HAND.get());
+    // And back: nobody has set it but its probe.
+    MACHINE.store(false, Relaxed);
+    again(&mut differ);
+    assert!(!invar::branch!(FOLLOWS) && !FOLLOWS.get() && differ.len() == 1, "{differ:?}");
 }
 
 fn serve() {
