@@ -13,6 +13,8 @@ mod guard;
 mod load;
 #[cfg(bound_sites)]
 mod lock;
+#[cfg(bound_sites)]
+mod multiversion;
 mod program;
 #[cfg(bound_sites)]
 mod slice;
@@ -34,6 +36,7 @@ const BENCHES: &[Bench] = &[
     ("load", load::run),
     ("guard", guard::run),
     ("switch", switch::run),
+    ("multiversion", multiversion::run),
 ];
 /// Elsewhere no site is bound, and there is nothing to compare.
 #[cfg(not(bound_sites))]

@@ -75,8 +75,10 @@
 //! - `switch`: keys that can be set again, [`switch!`]. In a module without it the sites of switches that C code declares stay in
 //!   checked form.
 //!
-//! Two are not:
+//! Three are not:
 //!
+//! - `multiversion`: the attribute of this name. One body is compiled for several sets of CPU features, and dispatched as by
+//!   [`dispatch!`]. It needs syn while a program is built, and puts nothing of its own into it.
 //! - `hook`, for executables: defines `pthread_create` and `thrd_create`. Each thread that libc starts by these names, for the
 //!   program or for its libraries, is enrolled before its own code runs. See
 //!   [`timeslice`](mod@timeslice#threads).
@@ -127,6 +129,8 @@ pub use bind::writer::Writer;
 pub use bind::{Reason, SiteStatus};
 pub use invar_abi::judge::Fault;
 pub use invar_abi::{Kind, Origin, Site};
+#[cfg(feature = "multiversion")]
+pub use invar_macros::multiversion;
 pub use key::handle::{Key, Value};
 pub use key::state::Verdict;
 #[cfg(feature = "switch")]

@@ -84,7 +84,7 @@ fn sources() -> Vec<String> {
     }
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = vec!["README.md".to_owned(), "CONTRIBUTING.md".to_owned()];
-    for folder in ["src", "abi", "arch", "lock", "capi", "cli", "measure", "benches", "docs"] {
+    for folder in ["src", "abi", "arch", "macros", "lock", "capi", "cli", "measure", "benches", "docs"] {
         collect(root, &root.join(folder), &mut files);
     }
     files

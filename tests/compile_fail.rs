@@ -14,6 +14,7 @@ fn main() -> ExitCode {
     let mut tests = vec![
         test("a crate that forbids unsafe code has all but symbols", cpu(), || takes(SAFE)),
         test("symbols", cpu(), || takes(&format!("{PRELUDE}{SYMBOLS}"))),
+        test("versions, in a crate that forbids unsafe code and takes no warning", ANYWHERE, || takes(VERSIONS)),
         test("every stable feature is known", cpu(), every_stable_feature_is_known),
         test("a feature implies what the compiler takes it to imply", cpu(), features_imply_what_the_compiler_says),
     ];
@@ -26,6 +27,14 @@ fn main() -> ExitCode {
     }
     for (name, source, sentence) in REFUSED {
         tests.push(test(&format!("refused: {name}"), cpu(), move || refuses(&program(source), sentence)));
+    }
+    for (name, source, sentence) in VERSIONS_REFUSED {
+        let source = format!("#![allow(dead_code, unused)]\n{source}\nfn main() {{}}");
+        tests.push(test(&format!("multiversion refuses {name}"), ANYWHERE, move || refuses(&source, sentence)));
+    }
+    for (name, source, sentence) in VERSIONS_OF_A_CPU {
+        let source = format!("#![allow(dead_code, unused)]\n{source}\nfn main() {{}}");
+        tests.push(test(&format!("multiversion refuses {name}"), cpu(), move || refuses(&source, sentence)));
     }
     for (name, source, sentence) in FORBIDDEN {
         let source = format!("#![forbid(unsafe_code)]\n{source}\nfn main() {{}}");
@@ -308,6 +317,173 @@ const REFUSED: [(&str, &str, &str); 33] = [
     ),
 ];
 
+/// The same of functions with versions, on any machine.
+const VERSIONS_REFUSED: [(&str, &str, &str); 26] = [
+    (
+        "no version",
+        "#[invar::multiversion] fn f() {}",
+        "no version is named: write the CPU features, as #[invar::multiversion(avx512bw, avx2)]",
+    ),
+    (
+        "a feature that nobody knows",
+        "#[invar::multiversion(avx1024, avx2)] fn f() {}",
+        "invar knows no CPU feature `avx1024`",
+    ),
+    (
+        "a feature in a list that nobody knows",
+        r#"#[invar::multiversion("avx2,avx3")] fn f() {}"#,
+        "invar knows no CPU feature `avx3`",
+    ),
+    ("a feature of another machine", "#[invar::multiversion(sve)] fn f() {}", "invar knows no CPU feature `sve`"),
+    (
+        "a version that is never chosen",
+        "#[invar::multiversion(avx2, avx512bw)] fn f() {}",
+        "this version is never chosen: `avx2`, which stands before it, is there wherever it is",
+    ),
+    (
+        "a version twice",
+        "#[invar::multiversion(avx2+bmi2, bmi2+avx2)] fn f() {}",
+        "this version is never chosen: `avx2+bmi2`",
+    ),
+    (
+        "an attribute before a version",
+        "#[invar::multiversion(#[inline] avx2)] fn f() {}",
+        "before a version stands no attribute but #[cfg(...)]",
+    ),
+    ("what is no list", "#[invar::multiversion(avx2 = 1)] fn f() {}", "expected `,`"),
+    (
+        "an async function",
+        "#[invar::multiversion(avx2)] async fn f() {}",
+        "an async function has no versions, as its future runs after the call",
+    ),
+    (
+        "a const function",
+        "#[invar::multiversion(avx2)] const fn f() {}",
+        "a const function has no versions, as nothing is decided yet when it is evaluated",
+    ),
+    (
+        "a function for C",
+        r#"#[invar::multiversion(avx2)] extern "C" fn f() {}"#,
+        "a function with an ABI of its own has no versions: `invar::ifunc!` makes symbols for C",
+    ),
+    (
+        "a variadic function",
+        "#[invar::multiversion(avx2)] unsafe fn f(x: u8, ...) {}",
+        "a variadic function has no versions",
+    ),
+    (
+        "an opaque result",
+        "#[invar::multiversion(avx2)] fn f() -> Option<impl Iterator<Item = u8>> { Some(0..1) }",
+        "each version would return a type of its own",
+    ),
+    (
+        "an argument under a condition",
+        "#[invar::multiversion(avx2)] fn f(#[cfg(all())] x: u8) {}",
+        "an argument under a condition has no versions: put the condition before the function",
+    ),
+    (
+        "a function with features",
+        r#"#[invar::multiversion(avx2)] #[target_feature(enable = "sse3")] fn f() {}"#,
+        "the versions have the features that `multiversion` names",
+    ),
+    (
+        "a static",
+        "#[invar::multiversion(avx2)] fn f() { static COUNT: u8 = 1; }",
+        "each version would have a static of its own: put it before the function",
+    ),
+    (
+        "a static in a function inside",
+        "#[invar::multiversion(avx2)] fn f() { fn g() { static COUNT: u8 = 1; } }",
+        "each version would have a static of its own: put it before the function",
+    ),
+    (
+        "a thread's static",
+        "#[invar::multiversion(avx2)] fn f() { std::thread_local! { static COUNT: u8 = 1; } }",
+        "each version would have a static of its own: put it before the function",
+    ),
+    (
+        "what is no function",
+        "#[invar::multiversion(avx2)] struct S;",
+        "multiversion stands before a function with a body, or an `impl` block",
+    ),
+    (
+        "a function of a trait",
+        "#[invar::multiversion(avx2)] impl Clone for S { fn clone(&self) -> Self { S } } struct S;",
+        "functions of a trait have no versions, as the compiler takes no #[target_feature] there",
+    ),
+    (
+        "a function without a body",
+        "trait T { #[invar::multiversion(avx2)] fn f(&self); }",
+        "multiversion stands before a function with a body, or an `impl` block",
+    ),
+    (
+        "a function of a block that has none",
+        "struct S; #[invar::multiversion(avx2)] impl S { const fn f() {} fn g() {} }",
+        "a const function has no versions",
+    ),
+    (
+        "has! outside of a version",
+        "fn f() -> bool { invar::has!(avx2) }",
+        "`invar::has!` has a value in the body of a function with #[invar::multiversion], but not in items inside",
+    ),
+    (
+        "has! in an item inside",
+        "#[invar::multiversion(avx2)] fn f() { fn g() -> bool { invar::has!(avx2) } }",
+        "`invar::has!` has a value in the body of a function with #[invar::multiversion], but not in items inside",
+    ),
+    (
+        "version! outside of a version",
+        "fn f() -> &'static str { invar::version!() }",
+        "`invar::version!` has a value in the body of a function with #[invar::multiversion], but not in items inside",
+    ),
+    ("has! of nothing", "#[invar::multiversion(avx2)] fn f() -> bool { invar::has!() }", "unexpected end of input"),
+];
+
+/// And where the versions are there.
+const VERSIONS_OF_A_CPU: [(&str, &str, &str); 8] = [
+    (
+        "what a version has not, without has!",
+        "#[invar::multiversion(avx2)] fn f() { let x = std::arch::x86_64::_mm256_setzero_si256(); }",
+        "call to function `_mm256_setzero_si256` with `#[target_feature]` is unsafe",
+    ),
+    (
+        "more than has! asked for",
+        "#[invar::multiversion(avx)] fn f() { if invar::has!(avx) { let x = std::arch::x86_64::_mm256_abs_epi8(g()); } }
+            #[invar::multiversion(avx)] fn g<T>() -> T { loop {} }",
+        "call to function `_mm256_abs_epi8` with `#[target_feature]` is unsafe",
+    ),
+    (
+        "unsafe code without the word, in a safe function",
+        "#[invar::multiversion(avx2)] fn f(x: *const u8) -> u8 { *x }",
+        "dereference of raw pointer is unsafe",
+    ),
+    (
+        "an unsafe function that is called as if it were not",
+        "#[invar::multiversion(avx2)] unsafe fn f() {} fn g() { f() }",
+        "call to unsafe function `f` is unsafe",
+    ),
+    (
+        "a method of a trait, which shows as one only to the compiler",
+        "struct S; impl Clone for S { #[invar::multiversion(avx2)] fn clone(&self) -> Self { S } }",
+        "method `__invar_clone_avx2` is not a member of trait `Clone`",
+    ),
+    (
+        "a trait's own function",
+        "trait T { #[invar::multiversion(avx2)] fn f(&self) {} }",
+        "cannot be applied to safe trait method",
+    ),
+    (
+        "a block's parameter, where nothing shows the block",
+        "struct S<T>(T); impl<T> S<T> { #[invar::multiversion(avx2)] fn f(x: T) {} }",
+        "can't use generic parameters from outer item",
+    ),
+    (
+        "a feature that is not stable",
+        "#[invar::multiversion(xsave+xsaves+avx10)] fn f() {}",
+        "invar knows no CPU feature `avx10`",
+    ),
+];
+
 /// In a crate with `#![forbid(unsafe_code)]`.
 const FORBIDDEN: [(&str, &str, &str); 2] = [
     (
@@ -349,6 +525,50 @@ fn main() {
     if invar::branch!(WISH) && invar::branch!(WIDTH == Width::Wide) && invar::branch!(::invar::cpu::SHA512) {
         chosen(b"");
     }
+}
+"#;
+
+/// Without a word `unsafe`, also of the expansion's.
+const VERSIONS: &str = r#"
+#![forbid(unsafe_code)]
+#![deny(warnings, missing_docs, unused_qualifications, unused_unsafe, unsafe_op_in_unsafe_fn)]
+//! Documented.
+/// Documented.
+#[invar::multiversion(avx512bw, avx2)]
+#[must_use]
+#[inline]
+pub fn spaces(text: &[u8]) -> usize { text.iter().filter(|&&byte| byte == b' ').count() }
+/// Documented.
+pub struct Text<'a, T>(pub &'a [T]);
+impl<'a, T: PartialEq> Text<'a, T> {
+    /// Documented.
+    #[invar::multiversion(avx2)]
+    pub fn count(&self, one: &T) -> usize { self.0.iter().filter(|&other| other == one).count() }
+    /// Documented, and with what one version alone uses.
+    #[invar::multiversion(#[cfg(all())] avx2)]
+    pub fn first(&self, or: &'a T) -> &'a T {
+        let mut first = or;
+        if invar::has!(avx2) { first = self.0.first().unwrap_or(or); }
+        if invar::has!(neon) && invar::has!(avx512f) { 1 } else { 2 };
+        first
+    }
+}
+/// Documented.
+#[invar::multiversion(avx2)]
+impl<T> Text<'_, T> {
+    /// Documented.
+    pub fn length(&self) -> usize { self.0.len() }
+}
+/// An argument that is called like a version is none.
+#[invar::multiversion(avx2)]
+fn captured(__invar_captured_avx2: unsafe fn() -> u8, __invar_captured_plain: unsafe fn() -> u8) -> bool {
+    std::ptr::fn_addr_eq(__invar_captured_avx2, __invar_captured_plain)
+}
+fn none() -> u8 { 0 }
+fn main() {
+    let text = Text(b"a b");
+    assert!(captured(none, none));
+    assert_eq!(spaces(text.0) + text.count(&b' ') + text.length() + usize::from(*text.first(&0)), 5);
 }
 "#;
 
@@ -422,12 +642,19 @@ fn compile(source: &str) -> Output {
     rustc.arg(&file.0).output().expect("rustc")
 }
 
-/// The runtime, as far as a compiler that only checks needs it.
+/// The runtime with all macros, as far as a compiler that only checks needs it.
 fn library() -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     let build = || {
         let mut cargo = cargo();
-        cargo.args(["check", "--quiet", "--locked", "--package=invar-rt", "--message-format=json", "--target-dir"]);
+        cargo.args([
+            "check",
+            "--quiet",
+            "--locked",
+            "--package=multiversioned",
+            "--message-format=json",
+            "--target-dir",
+        ]);
         cargo.arg(scratch().join("checked"));
         if cfg!(invar_portable) {
             cargo.env("RUSTFLAGS", "--cfg=invar_portable");

@@ -15,6 +15,11 @@ fn main() -> ExitCode {
     common::run([
         test("the README's example does what it says", sites().or_else(no_avx2), example_in_the_readme),
         test("the README's symbol compiles", sites(), symbol_in_the_readme),
+        test(
+            "the README's versions compile, and its figures are of the crate that is compared",
+            ANYWHERE,
+            versions_in_the_readme,
+        ),
         test("the README's example in C compiles", missing_tool("cc"), example_in_c),
         test("links lead to files", ANYWHERE, links_lead_to_files),
         test("links in the crates' documentation lead to headings", ANYWHERE, links_lead_to_headings),
@@ -58,7 +63,9 @@ fn library() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
         let mut cargo = cargo();
-        cargo.args(["build", "--release", "--quiet", "--locked", "--package=invar-rt", "--message-format=json"]);
+        // The other has a feature of the runtime's that the README shows.
+        cargo.args(["build", "--release", "--quiet", "--locked", "--package=invar-rt", "--package=multiversioned"]);
+        cargo.arg("--message-format=json");
         let said = String::from_utf8(must(cargo.arg("--target-dir").arg(scratch().join("documents"))).stdout).unwrap();
         let is_it = |path: &&str| path.ends_with("/libinvar.rlib");
         said.split('"').find(is_it).expect("the library's path").into()
@@ -129,6 +136,17 @@ fn symbol_in_the_readme() {
     must(compiler(&source.0, &result.0).args(["--crate-type=lib", "--emit=metadata"]));
 }
 
+fn versions_in_the_readme() {
+    let readme = read("README.md");
+    let function = between(&readme, "```rust\n#[invar::multiversion", "\n```");
+    let (source, result) = (Temporary::path("versions.rs"), Temporary::path("libversions.rmeta"));
+    std::fs::write(&source.0, format!("#[invar::multiversion{function}\n")).unwrap();
+    must(compiler(&source.0, &result.0).args(["--crate-type=lib", "--emit=metadata"]));
+    let version = between(&readme, "compares it with the crate\n`multiversion` (", ")").to_owned();
+    assert!(read("benches/Cargo.toml").contains(&format!("\nmultiversion = \"{version}\"\n")), "{version}");
+    assert!(read("Cargo.lock").contains(&format!("name = \"multiversion\"\nversion = \"{version}\"\n")), "{version}");
+}
+
 fn example_in_c() {
     let readme = read("README.md");
     let source = between(&readme, "```c\n", "\n```");
@@ -146,7 +164,7 @@ fn example_in_c() {
     must(cc.arg(concat!("-I", env!("CARGO_MANIFEST_DIR"), "/capi/include")).arg(&file.0));
 }
 
-const DOCUMENTS: [&str; 13] = [
+const DOCUMENTS: [&str; 14] = [
     "README.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
@@ -160,6 +178,7 @@ const DOCUMENTS: [&str; 13] = [
     "docs/sections.md",
     "docs/site-abi.md",
     "lock/README.md",
+    "macros/README.md",
 ];
 
 fn links_lead_to_files() {
@@ -594,7 +613,7 @@ fn terms_of_the_glossary() {
 fn names_of_the_glossary() {
     let text = read("docs/glossary.md");
     let header = ["invar.h", "invar-ifunc.h"].map(|name| read(&format!("capi/include/{name}"))).concat();
-    let code: Vec<_> = code_below(&["src", "abi"]).into_iter().map(|(_, text)| text).collect();
+    let code: Vec<_> = code_below(&["src", "abi", "macros/src"]).into_iter().map(|(_, text)| text).collect();
     let code = code.concat();
     let holds = |text: &str, before: &str, name: &str| {
         let whole = format!("{before}{name}");

@@ -654,7 +654,7 @@ fn built_by(name: &str, folder: &Path, is_package: bool, version: &str) {
     cargo.arg(if is_package { "--offline" } else { "--locked" });
     cargo.env_remove("RUSTC").env_remove("RUSTUP_TOOLCHAIN").current_dir(folder);
     if name == "invar-rt" {
-        cargo.args(["--features", "hook"]);
+        cargo.args(["--features", "hook,multiversion"]);
     }
     if name == "invar-capi" {
         cargo.arg("--release");

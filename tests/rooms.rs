@@ -6,8 +6,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The folders of the packages' sources, and how many imports are seen in each at least: as if the parser saw nothing.
-const PACKAGES: [(&str, usize); 7] =
-    [("abi", 10), ("arch", 10), ("src", 120), ("lock/src", 6), ("cli/src", 60), ("guest/src", 5), ("measure/src", 3)];
+const PACKAGES: [(&str, usize); 8] = [
+    ("abi", 10),
+    ("arch", 10),
+    ("macros/src", 6),
+    ("src", 120),
+    ("lock/src", 6),
+    ("cli/src", 60),
+    ("guest/src", 5),
+    ("measure/src", 3),
+];
 
 /// A package's files by their paths from its folder, each without comments, unit tests and quoted text.
 fn files(package: &str) -> BTreeMap<String, String> {

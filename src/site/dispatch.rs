@@ -23,7 +23,8 @@
 /// Each is a [`branch!`](crate::branch!), so the function is an ordinary one: safe, inlinable, with references,
 /// lifetimes, generics and `where` clauses. At `-O` a bound dispatch is a nop or a jump, and a jump to the variant.
 /// Arguments are plain names. Type parameters must follow from the arguments. Methods (`self`), `async`, `unsafe` and `extern`
-/// functions are not taken. A key's path does not begin with `::`.
+/// functions are not taken. A key's path does not begin with `::`. With the Cargo feature of this name, the attribute
+/// `multiversion` makes variants and dispatch of one body, also for methods.
 ///
 /// A variant with `#[target_feature]` has these features named in its arm, and the key must prove them. The built-in keys in
 /// [`cpu`](crate::cpu) do so, and a [`key!`](crate::key!) that requires them. A key proves the features as well on which its own
@@ -147,5 +148,47 @@ macro_rules! __dispatch {
             $($body)*
             $variant($($name),*)
         }
+    };
+}
+
+/// What [`multiversion`](macro@crate::multiversion) makes of one version: a call of it, if all these keys are on.
+#[cfg(feature = "multiversion")]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __version {
+    ([] $call:expr) => {
+        // SAFETY: the plain version has no features but those for which all of this is compiled. As below, if the function is an
+        // unsafe one.
+        unsafe { $call }
+    };
+    ([$($key:ident $features:literal)+] $call:expr) => {
+        if $($crate::branch!($crate::cpu::$key))&&+ {
+            $(const _: () = $crate::__private::prove(&raw const $crate::cpu::$key, 1, $features);)+
+            // SAFETY: the version needs no other features than these, which the keys prove where they are on. If the function
+            // is an unsafe one, its caller has promised what its body needs.
+            return unsafe { $call };
+        }
+    };
+}
+
+/// Whether the version of a function in which this stands has these CPU features: a constant. See
+/// [`multiversion`](macro@crate::multiversion), which gives it its value.
+#[cfg(feature = "multiversion")]
+#[macro_export]
+macro_rules! has {
+    ($($feature:tt)*) => {
+        ::core::compile_error!(
+            "`invar::has!` has a value in the body of a function with #[invar::multiversion], but not in items inside"
+        )
+    };
+}
+
+/// The name of the version of a function in which this stands, as `"avx2"`, or `"plain"`: a constant. See
+/// [`multiversion`](macro@crate::multiversion), which gives it its value.
+#[cfg(feature = "multiversion")]
+#[macro_export]
+macro_rules! version {
+    () => {
+        ::core::compile_error!("`invar::version!` has a value in the body of a function with #[invar::multiversion], but not in items inside")
     };
 }

@@ -1,7 +1,9 @@
 //! Clocks, and waiting.
 #![allow(unsafe_code)]
 
-use super::raw::{call, retry};
+use super::raw::call;
+#[cfg(target_pointer_width = "64")]
+use super::raw::retry;
 
 /// Nanoseconds on the monotonic clock.
 pub(crate) fn now() -> u64 {

@@ -172,6 +172,24 @@ mod by_cpu {
     }
 }
 
+/// Generic, in versions: each instance has its sites and its versions wherever it is compiled.
+#[invar::multiversion(avx2+bmi2, popcnt)]
+#[inline(never)]
+fn counted<T: Copy + Into<u64>>(words: &[T], mask: u64) -> u32 {
+    words.iter().map(|&word| (word.into() & mask).count_ones()).sum()
+}
+
+struct Masked<T>(T);
+
+impl<T: Copy + Into<u64>> Masked<T> {
+    #[invar::multiversion(popcnt)]
+    #[inline(never)]
+    fn count(&self, mask: T) -> u32 {
+        let both = |mask: T| self.0.into() & mask.into();
+        both(mask).count_ones()
+    }
+}
+
 /// What a fuzzer brings along, which is called from everywhere.
 #[cfg(fuzzing)]
 mod fuzzer {
@@ -219,6 +237,10 @@ fn main() {
     witness::result("dependency over u64", dependency::step(x));
     witness::result("dispatched", spaces("a b c").1);
     witness::result("by CPU", by_cpu::ones(&[x, x << 8]));
+
+    witness::result("in versions over u8", counted(&[x as u8, 7], 0xff));
+    witness::result("in versions over u64", counted(&[x, x << 8], !0));
+    witness::result("a method in versions", Masked(x as u32).count(6) + Masked(x).count(8));
 
     witness::chose("on", invar::branch!(ON), &ON);
     witness::chose("on is off", !invar::branch!(ON == false), &ON);
