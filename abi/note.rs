@@ -6,6 +6,9 @@ use core::ops::Range;
 /// The note's owner, with the NUL that its size counts.
 pub const OWNER: &[u8; 6] = b"invar\0";
 
+/// The owner as it stands in a note, with the zeros that it is padded with.
+pub const PADDED_OWNER: [u8; 8] = *b"invar\0\0\0";
+
 /// The version of the ABI: the note's type.
 pub const VERSION: u32 = 2;
 
@@ -54,8 +57,8 @@ impl Head {
 
 /// Head and owner of ours, in a process.
 const OURS: [u32; 5] = {
-    let [i, n, v, a, r, end] = *OWNER;
-    let owner = [u32::from_ne_bytes([i, n, v, a]), u32::from_ne_bytes([r, end, 0, 0])];
+    let [i, n, v, a, r, end, zero, other] = PADDED_OWNER;
+    let owner = [u32::from_ne_bytes([i, n, v, a]), u32::from_ne_bytes([r, end, zero, other])];
     [OWNER.len() as u32, DESCRIPTOR as u32, VERSION, owner[0], owner[1]]
 };
 

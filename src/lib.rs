@@ -104,6 +104,10 @@ extern crate std;
 #[doc(hidden)]
 #[path = "capi.rs"]
 pub mod __capi;
+#[cfg(feature = "fuzz")]
+#[doc(hidden)]
+#[path = "fuzz.rs"]
+pub mod __fuzz;
 mod bind;
 pub mod cpu;
 #[cfg(test)]

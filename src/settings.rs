@@ -19,13 +19,13 @@ use invar_arch as arch;
 
 /// What the environment says.
 #[derive(Clone, Copy)]
-pub(crate) struct Settings {
+pub(crate) struct Settings<'a> {
     pub(crate) mode: Mode,
     pub(crate) writer: Wish,
-    pub(crate) report: Option<&'static CStr>,
+    pub(crate) report: Option<&'a CStr>,
     pub(crate) help: bool,
     pub(crate) guard: bool,
-    keys: &'static [u8],
+    keys: &'a [u8],
     voice: Voice,
 }
 
@@ -97,31 +97,44 @@ const COUNTING: &[u8] = b"off count profile";
 #[cfg(feature = "profile")]
 const PROFILE: u8 = 2;
 
-impl Settings {
+impl Settings<'static> {
     /// What the environment says; while a module is loaded also what is misspelt in it.
     #[cold]
     pub(crate) fn from_environment(loud: bool) -> Self {
-        let voice = if loud { Voice::Asks } else { Voice::Silent };
-        let mut settings =
-            Self { mode: Mode::Auto, writer: Wish::Any, report: None, help: false, guard: false, keys: b"", voice };
+        let mut settings = Self { voice: if loud { Voice::Asks } else { Voice::Silent }, ..Self::of_keys(b"") };
         if sys::auxiliary(libc::AT_SECURE) == 0 {
             for variable in environment() {
-                settings.take(variable);
+                settings.take(variable, &mut sys::complain);
             }
         }
         settings
     }
+}
 
-    /// As they are with this in `INVAR_KEYS`.
-    #[cfg(test)]
-    pub(crate) fn of_keys(keys: &'static [u8]) -> Self {
+impl<'a> Settings<'a> {
+    /// As they are with this in `INVAR_KEYS`, and with nothing else.
+    pub(crate) fn of_keys(keys: &'a [u8]) -> Self {
         let voice = Voice::Silent;
         Self { mode: Mode::Auto, writer: Wish::Any, report: None, help: false, guard: false, keys, voice }
     }
 
+    /// What these variables say; `say` gets what is misspelt in them.
+    #[cfg(feature = "fuzz")]
+    pub(crate) fn of_variables(variables: impl Iterator<Item = &'a CStr>, say: &mut impl FnMut(&[&[u8]])) -> Self {
+        let mut settings = Self { voice: Voice::Loud, ..Self::of_keys(b"") };
+        variables.for_each(|variable| settings.take(variable, say));
+        settings
+    }
+
+    /// Looks at each entry of `INVAR_KEYS`; `say` gets what is misspelt in them.
+    #[cfg(feature = "fuzz")]
+    pub(crate) fn check_keys(&self, say: &mut impl FnMut(&[&[u8]])) {
+        self.entries().for_each(|entry| check_key(entry, say));
+    }
+
     /// The value that `INVAR_KEYS` names for this key; the last one counts.
     #[cold]
-    pub(crate) fn key(&self, name: &[u8]) -> Option<&'static [u8]> {
+    pub(crate) fn key(&self, name: &[u8]) -> Option<&'a [u8]> {
         self.entries()
             .filter_map(|entry| {
                 let equals = name_length(entry)?;
@@ -130,12 +143,12 @@ impl Settings {
             .next_back()
     }
 
-    fn entries(&self) -> impl DoubleEndedIterator<Item = &'static [u8]> + use<> {
+    fn entries(&self) -> impl DoubleEndedIterator<Item = &'a [u8]> + use<'a> {
         self.keys.split(|&byte| byte == b',')
     }
 
     #[cold]
-    fn take(&mut self, variable: &'static CStr) {
+    fn take(&mut self, variable: &'a CStr, say: &mut impl FnMut(&[&[u8]])) {
         let bytes = variable.to_bytes();
         let Some(length) = name_length(bytes) else { return };
         let (name, value) = (&bytes[..length], &bytes[length + 1..]);
@@ -143,8 +156,12 @@ impl Settings {
             return;
         }
         let voice = &mut self.voice;
-        let mut among = |values| choose(voice, bytes, value, values);
-        let mut is_on = || place(value, OFF).is_none() && among(SWITCH) == Some(1);
+        let mut among = |values| choose(voice, say, bytes, value, values);
+        let mut switch = |on: &mut bool| {
+            if let Some(place) = place(value, OFF).map(|_| 0).or_else(|| among(SWITCH)) {
+                *on = place == 1;
+            }
+        };
         match place(name, NAMES) {
             Some(0) => match among(MODES) {
                 Some(0) => self.mode = Mode::Off,
@@ -163,12 +180,12 @@ impl Settings {
             },
             // A word alone is misspelt, or meant as a switch.
             Some(3) if value != b"stderr" && !value.iter().any(|byte| b"/.%".contains(byte)) => {
-                misspelt(&mut self.voice, bytes, b"a file of this name is ./", value);
+                misspelt(&mut self.voice, say, bytes, b"a file of this name is ./", value);
             }
             // SAFETY: behind `INVAR_REPORT=`, in the same string.
             Some(3) => self.report = Some(unsafe { CStr::from_ptr(value.as_ptr().cast()) }),
-            Some(4) => self.guard = is_on() && cfg!(feature = "timeslice"),
-            Some(5) => self.help = is_on(),
+            Some(4) => switch(&mut self.guard),
+            Some(5) => switch(&mut self.help),
             // Both are for the probe of their key.
             Some(6) => _ = among(COUNTING),
             Some(_) => {}
@@ -177,7 +194,7 @@ impl Settings {
             None => {
                 let others = [b"INVAR_TEST_" as &[u8], b"INVAR_GUEST_"];
                 if bytes.starts_with(b"INVAR_") && !others.iter().any(|prefix| bytes.starts_with(prefix)) {
-                    misspelt(&mut self.voice, name, b"there are only ", NAMES);
+                    misspelt(&mut self.voice, say, name, b"there are only ", NAMES);
                 }
             }
         }
@@ -196,7 +213,7 @@ impl Settings {
         }
         if !self.keys.is_empty() {
             if is_first_to_say(said::KEYS) {
-                self.entries().for_each(check_key);
+                self.entries().for_each(|entry| check_key(entry, &mut sys::complain));
             }
             own.outcome.said.fetch_or(said::KEYS, Relaxed);
         }
@@ -247,10 +264,16 @@ const fn write_table(text: &mut [u8]) -> usize {
 /// The place of a setting's value among those that it can have.
 #[cold]
 #[inline(never)]
-fn choose(voice: &mut Voice, setting: &[u8], value: &[u8], values: &[u8]) -> Option<usize> {
+fn choose(
+    voice: &mut Voice,
+    say: &mut impl FnMut(&[&[u8]]),
+    setting: &[u8],
+    value: &[u8],
+    values: &[u8],
+) -> Option<usize> {
     let chosen = place(value, values);
     if chosen.is_none() {
-        misspelt(voice, setting, VALUES, values);
+        misspelt(voice, say, setting, VALUES, values);
     }
     chosen
 }
@@ -258,18 +281,18 @@ fn choose(voice: &mut Voice, setting: &[u8], value: &[u8], values: &[u8]) -> Opt
 /// Says why a variable is ignored, if no other module of the process has.
 #[cold]
 #[inline(never)]
-fn misspelt(voice: &mut Voice, variable: &[u8], why: &[u8], values: &[u8]) {
+fn misspelt(voice: &mut Voice, say: &mut impl FnMut(&[&[u8]]), variable: &[u8], why: &[u8], values: &[u8]) {
     if *voice == Voice::Asks {
         *voice = if is_first_to_say(said::VARIABLES) { Voice::Loud } else { Voice::Silent };
     }
     if *voice == Voice::Loud {
-        sys::complain(&[variable, IGNORED, why, values]);
+        say(&[variable, IGNORED, why, values]);
     }
 }
 
 /// Looks at one `KEY=VALUE`. A key may belong to a module that is loaded later, so it can be said only that none has it so far.
 #[cold]
-fn check_key(entry: &[u8]) {
+fn check_key(entry: &[u8], say: &mut impl FnMut(&[&[u8]])) {
     if entry.is_empty() {
         return;
     }
@@ -308,7 +331,7 @@ fn check_key(entry: &[u8]) {
         () if !is_key => (b": ", b"no module that is loaded so far has such a key", b""),
         () => (IGNORED, wrong, values),
     };
-    sys::complain(&[KEYS_SETTING, entry, is_ignored, why, values]);
+    say(&[KEYS_SETTING, entry, is_ignored, why, values]);
 }
 
 /// What a key of the runtime's own may have, which this process may do without; nothing for another key.
@@ -458,9 +481,9 @@ mod tests {
     }
 
     /// What these variables make of the settings.
-    fn taken(variables: &[&'static CStr]) -> Settings {
+    fn taken(variables: &[&'static CStr]) -> Settings<'static> {
         let mut settings = Settings::of_keys(b"");
-        variables.iter().for_each(|variable| settings.take(variable));
+        variables.iter().for_each(|variable| settings.take(variable, &mut sys::complain));
         settings
     }
 
@@ -489,7 +512,12 @@ mod tests {
             assert_eq!(taken(&[variable]).report, path);
         }
         let guard = [c"INVAR_GUARD=0", c"INVAR_GUARD=1", c"INVAR_GUARD=2"].map(|variable| taken(&[variable]).guard);
-        assert_eq!(guard, [false, cfg!(feature = "timeslice"), false]);
+        assert_eq!(guard, [false, true, false]);
+        // What is misspelt is ignored.
+        assert!(
+            taken(&[c"INVAR_GUARD=1", c"INVAR_GUARD=2"]).guard && taken(&[c"INVAR_HELP=1", c"INVAR_HELP=yes"]).help
+        );
+        assert!(!taken(&[c"INVAR_GUARD=1", c"INVAR_GUARD=no"]).guard);
         let help = [c"INVAR_HELP=0", c"INVAR_HELP=1", c"INVAR_HELP="].map(|variable| taken(&[variable]).help);
         assert_eq!(help, [false, true, false]);
     }

@@ -70,7 +70,7 @@ static int is_own(const struct invar_module *m, uintptr_t at, struct tables *t)
 /* A note leads to the header. Where none begins there, a tool has moved the note, and the header is somewhere in the data. */
 static int find_own(const struct invar_module *m, uintptr_t at, struct tables *t)
 {
-	if (at % 8 == 0 && holds(m, at, 8, PF_R) && *(const word *)at == MAGIC)
+	if (at % 8 == 0 && holds(m, at, sizeof(struct own), PF_R) && *(const word *)at == MAGIC)
 		return is_own(m, at, t);
 	EACH_HEADER(h, m) {
 		uintptr_t start = (m->base + h->vaddr + 7) & ~7UL, end = m->base + h->vaddr + h->filesz;

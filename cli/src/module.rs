@@ -6,11 +6,12 @@
 use crate::elf::Headers;
 use crate::image::Image;
 use crate::text::lossy;
-use goblin::elf::program_header::{PF_R, PF_W, PF_X, PT_NOTE};
+use goblin::elf::program_header::{PF_R, PF_W, PF_X, PT_GNU_RELRO, PT_NOTE, ProgramHeader};
 use invar::{Origin, Reason, Writer};
 use invar_abi::header::Fault;
 use invar_abi::{Distance, Header, KeyRecord, SiteRecord, flags, header, machine, note, outcome, state};
 use std::collections::HashMap;
+use std::num::NonZero;
 use std::ops::Range;
 
 /// Reads `N` bytes.
@@ -33,6 +34,8 @@ pub struct Module<'a> {
     pub note_was_moved: bool,
     image: &'a dyn Image,
     segments: Vec<Segment>,
+    /// What is read-only once the loader is done with it.
+    relro: Vec<Range<u64>>,
     by_state: HashMap<u64, usize>,
     sites: Range<u64>,
     outcome_address: u64,
@@ -131,14 +134,16 @@ const MOST_NAMES: usize = 4 << 20;
 impl<'a> Module<'a> {
     /// The module with these headers, loaded at `base`; `None` if it carries no note.
     pub fn read(image: &'a dyn Image, base: u64, headers: &Headers) -> Result<Option<Self>, String> {
-        let segments = headers
-            .loads()
-            .map(|header| {
-                let start = base.wrapping_add(header.p_vaddr);
-                let range = start..start.saturating_add(header.p_memsz);
-                Segment { range, in_file: header.p_filesz.min(header.p_memsz), flags: header.p_flags }
-            })
-            .collect();
+        let range = |header: &ProgramHeader| {
+            let start = base.wrapping_add(header.p_vaddr);
+            start..start.saturating_add(header.p_memsz)
+        };
+        let segments = headers.loads().map(|header| Segment {
+            range: range(header),
+            in_file: header.p_filesz.min(header.p_memsz),
+            flags: header.p_flags,
+        });
+        let relro = headers.program.iter().filter(|header| header.p_type == PT_GNU_RELRO);
         let mut module = Self {
             base,
             keys: Vec::new(),
@@ -146,12 +151,13 @@ impl<'a> Module<'a> {
             outcome: Outcome::default(),
             note_was_moved: false,
             image,
-            segments,
+            segments: segments.collect(),
+            relro: relro.map(range).collect(),
             by_state: HashMap::new(),
             sites: 0..0,
             outcome_address: 0,
         };
-        let Some(leads_to) = find_note(image, base, headers)? else { return Ok(None) };
+        let Some(leads_to) = module.find_note(headers)? else { return Ok(None) };
         let (address, header) = module.find_header(leads_to, machine::number(headers.machine_number()))?;
         module.note_was_moved = address != leads_to;
         module.sites = module.table("site", header.sites(address))?;
@@ -162,15 +168,59 @@ impl<'a> Module<'a> {
         Ok(Some(module))
     }
 
+    /// Where the module's note leads.
+    fn find_note(&self, headers: &Headers) -> Result<Option<u64>, String> {
+        let image = self.image;
+        let mut left = MOST_NOTES;
+        let mut other = None;
+        for header in headers.program.iter().filter(|header| header.p_type == PT_NOTE) {
+            let start = self.base.wrapping_add(header.p_vaddr);
+            // What the loader does not map to be read, nobody finds in a process.
+            if !start.is_multiple_of(4) || !self.within(start, header.p_memsz & !3, PF_R) {
+                continue;
+            }
+            let mut at = 0_u64;
+            while at.saturating_add(note::Head::LENGTH as u64) <= header.p_memsz && left > 0 {
+                left -= 1;
+                let here = start.wrapping_add(at);
+                let Some(head) = bytes(image, here).map(|bytes| note::Head::decode(&bytes)) else { break };
+                let descriptor = head.descriptor();
+                let end = at.saturating_add(descriptor.end.next_multiple_of(4));
+                if end > header.p_memsz {
+                    break;
+                }
+                let owner = head.owner();
+                if owner.end - owner.start == note::OWNER.len() as u64
+                    && bytes(image, here.wrapping_add(owner.start)) == Some(note::PADDED_OWNER)
+                {
+                    if head.is_ours() {
+                        let at = here.wrapping_add(descriptor.start);
+                        let distance = bytes(image, at).ok_or("the note's descriptor cannot be read")?;
+                        return Ok(Some(Distance::new(i32::from_le_bytes(distance)).from(at)));
+                    }
+                    other = Some(head);
+                }
+                at = end;
+            }
+        }
+        match other {
+            Some(note::Head { kind, descriptor, .. }) => Err(format!(
+                "its note (type {kind}, {descriptor} bytes) is of an ABI version that this command does not know"
+            )),
+            None => Ok(None),
+        }
+    }
+
     /// The module's header, and where it is: where the note leads, if one begins there; else wherever in the data the first is that
     /// can be used.
     fn find_header(&self, leads_to: u64, machine: u16) -> Result<(u64, Header), String> {
-        let holds = |segment: &Segment| {
+        let is_filled = |segment: &Segment| {
             let from = leads_to.checked_sub(segment.range.start);
-            let is_filled = from.is_some_and(|from| segment.in_file.saturating_sub(from) >= header::MAGIC.len() as u64);
-            is_filled && segment.flags & PF_R != 0
+            from.is_some_and(|from| segment.in_file.saturating_sub(from) >= header::MAGIC.len() as u64)
         };
-        let may_begin = leads_to.is_multiple_of(header::ALIGNMENT as u64) && self.segments.iter().any(holds);
+        let may_begin = leads_to.is_multiple_of(header::ALIGNMENT as u64)
+            && self.within(leads_to, Header::LENGTH as u64, PF_R)
+            && self.segments.iter().any(is_filled);
         if may_begin && bytes(self.image, leads_to).ok_or("the module's header is cut off")? == header::MAGIC {
             let header = self.read_header(leads_to, machine).map_err(|fault| refusal(fault, machine))?;
             return self.check_places(leads_to, &header).map(|()| (leads_to, header));
@@ -282,7 +332,8 @@ impl<'a> Module<'a> {
 
     /// Whether this range may hold what the runtime writes.
     fn is_writable(&self, address: u64, length: u64) -> bool {
-        address.is_multiple_of(8) && self.within(address, length, PF_R | PF_W)
+        let overlaps = |range: &Range<u64>| address < range.end && range.start < address + length;
+        address.is_multiple_of(8) && self.within(address, length, PF_R | PF_W) && !self.relro.iter().any(overlaps)
     }
 
     /// Whether a segment with all of these flags holds this range whole.
@@ -306,11 +357,11 @@ impl<'a> Module<'a> {
 
     /// A table between two addresses: whole records, in readable memory, and really there to its last byte.
     fn table(&self, what: &str, range: Range<u64>) -> Result<Range<u64>, String> {
-        if range.start == range.end {
-            return Ok(0..0);
-        }
         let length = range.end.checked_sub(range.start).ok_or(format!("the {what} table ends before it starts"))?;
-        if !self.within(range.start, length, PF_R) || !range.start.is_multiple_of(4) {
+        // Nothing lies anywhere.
+        let Some(length) = NonZero::new(length - length % RECORD as u64) else { return Ok(0..0) };
+        let range = range.start..range.start + length.get();
+        if !self.within(range.start, length.get(), PF_R) || !range.start.is_multiple_of(4) {
             return Err(format!("the {what} table does not lie in the module's readable memory"));
         }
         if bytes::<1>(self.image, range.start).and(bytes::<1>(self.image, range.end - 1)).is_none() {
@@ -357,6 +408,9 @@ impl<'a> Module<'a> {
         let mut text = vec![0; length];
         if !self.within(names, length as u64, PF_R) || !self.image.read(names, &mut text) {
             return Err("its names are not in readable memory");
+        }
+        if !text.iter().all(|byte| matches!(byte, 0 | b'!'..=b'~')) {
+            return Err("its names are not visible ASCII");
         }
         let mut names = text.split(|&byte| byte == 0).map(lossy).collect::<Vec<_>>();
         if names.pop().is_none_or(|rest| !rest.is_empty()) || names.len() != usize::from(values) + 1 {
@@ -447,40 +501,3 @@ fn refusal(fault: Fault, machine: u16) -> String {
 
 /// Notes are few. A file of zeros reads as a great many empty ones.
 const MOST_NOTES: usize = 4096;
-
-/// Where the module's note leads.
-fn find_note(image: &dyn Image, base: u64, headers: &Headers) -> Result<Option<u64>, String> {
-    let mut left = MOST_NOTES;
-    let mut other = None;
-    for header in headers.program.iter().filter(|header| header.p_type == PT_NOTE) {
-        let start = base.wrapping_add(header.p_vaddr);
-        let mut at = 0_u64;
-        while at.saturating_add(note::Head::LENGTH as u64) <= header.p_memsz && left > 0 {
-            left -= 1;
-            let here = start.wrapping_add(at);
-            let Some(head) = bytes(image, here).map(|bytes| note::Head::decode(&bytes)) else { break };
-            let descriptor = head.descriptor();
-            if at.saturating_add(descriptor.end) > header.p_memsz {
-                break;
-            }
-            let owner = head.owner();
-            if owner.end - owner.start == note::OWNER.len() as u64
-                && bytes(image, here.wrapping_add(owner.start)) == Some(*note::OWNER)
-            {
-                if head.is_ours() {
-                    let at = here.wrapping_add(descriptor.start);
-                    let distance = bytes(image, at).ok_or("the note's descriptor cannot be read")?;
-                    return Ok(Some(Distance::new(i32::from_le_bytes(distance)).from(at)));
-                }
-                other = Some(head);
-            }
-            at = at.saturating_add(descriptor.end).saturating_add(3) & !3;
-        }
-    }
-    match other {
-        Some(note::Head { kind, descriptor, .. }) => Err(format!(
-            "its note (type {kind}, {descriptor} bytes) is of an ABI version that this command does not know"
-        )),
-        None => Ok(None),
-    }
-}

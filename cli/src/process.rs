@@ -30,15 +30,16 @@ pub struct Process {
 }
 
 /// A mapping of the process.
-#[derive(PartialEq)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Mapping {
     /// Where it is.
     pub range: Range<u64>,
     /// Where in the file it begins.
     pub offset: u64,
-    executable: bool,
+    /// Whether it may be executed.
+    pub executable: bool,
     /// The file's path; `None` for memory without a file.
-    path: Option<Vec<u8>>,
+    pub path: Option<Vec<u8>>,
 }
 
 struct Memory {
@@ -187,22 +188,7 @@ impl Process {
 
     /// How many KiB of each mapping are copies of its own and not its file's, by the address at which it begins.
     pub fn private(&self) -> std::io::Result<BTreeMap<u64, u64>> {
-        let smaps = std::fs::read(self.directory.join("smaps"))?;
-        let mut start = 0;
-        let mut counted: &[&[u8]] = &[];
-        let mut private = BTreeMap::new();
-        for line in smaps.split(|&byte| byte == b'\n') {
-            if let Some(Mapping { range, path, .. }) = Mapping::parse(line) {
-                start = range.start;
-                // Pages of a file that is memory only are copies all of them.
-                let is_memory = path.is_some_and(|path| path.starts_with(b"/memfd:"));
-                counted = if is_memory { &[b"Rss:"] } else { &[b"Anonymous:", b"Swap:"] };
-            } else if let Some(number) = counted.iter().find_map(|name| line.strip_prefix(*name)) {
-                let number = std::str::from_utf8(number).ok().and_then(|text| text.trim().strip_suffix(" kB"));
-                *private.entry(start).or_default() += number.and_then(|number| number.parse().ok()).unwrap_or(0);
-            }
-        }
-        Ok(private)
+        Ok(private(&std::fs::read(self.directory.join("smaps"))?))
     }
 
     /// Opens the file that `loaded` was loaded from, or says why that cannot be.
@@ -298,7 +284,7 @@ impl Mapping {
     }
 
     /// One line of `/proc/PID/maps`: range, permissions, offset, device, inode, path.
-    fn parse(line: &[u8]) -> Option<Self> {
+    pub fn parse(line: &[u8]) -> Option<Self> {
         let mut rest = line;
         let mut field = || {
             let end = rest.iter().position(|&byte| byte == b' ').unwrap_or(rest.len());
@@ -316,6 +302,26 @@ impl Mapping {
             path: (inode != "0").then(|| unescaped(rest)),
         })
     }
+}
+
+/// What [`Process::private`] tells, by the text of `/proc/PID/smaps`.
+pub fn private(smaps: &[u8]) -> BTreeMap<u64, u64> {
+    let mut start = 0;
+    let mut counted: &[&[u8]] = &[];
+    let mut private = BTreeMap::<_, u64>::new();
+    for line in smaps.split(|&byte| byte == b'\n') {
+        if let Some(Mapping { range, path, .. }) = Mapping::parse(line) {
+            start = range.start;
+            // Pages of a file that is memory only are copies all of them.
+            let is_memory = path.is_some_and(|path| path.starts_with(b"/memfd:"));
+            counted = if is_memory { &[b"Rss:"] } else { &[b"Anonymous:", b"Swap:"] };
+        } else if let Some(number) = counted.iter().find_map(|name| line.strip_prefix(*name)) {
+            let number = std::str::from_utf8(number).ok().and_then(|text| text.trim().strip_suffix(" kB"));
+            let sum = private.entry(start).or_default();
+            *sum = sum.saturating_add(number.and_then(|number| number.parse().ok()).unwrap_or(0));
+        }
+    }
+    private
 }
 
 /// A path as it is: the kernel writes a line feed in it as `\012`, and nothing else (`fs/proc/task_mmu.c`).

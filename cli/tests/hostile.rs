@@ -1,9 +1,9 @@
 //! `invar sites` on files that are not what they seem: it lists or refuses them, and neither panics nor takes more
-//! memory than the file gives reason for.
+//! memory than the file gives reason for. Each case is one that is known; `fuzz/` looks for others.
 
 mod common;
 
-use common::{ANYWHERE, HAS_SITES, INVAR, cases, run_singly, sites, test};
+use common::{ANYWHERE, HAS_SITES, INVAR, run_singly, sites, test};
 use goblin::elf::program_header::{PT_LOAD, PT_NOTE};
 use goblin::elf::section_header::SHT_SYMTAB;
 use invar_tool::error::Error;
@@ -11,9 +11,10 @@ use invar_tool::file::Bytes;
 use invar_tool::manifest;
 use invar_tool::sites::of_file;
 use invar_tool::text::Format;
-use proptest::prelude::*;
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::ffi::OsStr;
 use std::ops::Range;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::LazyLock;
@@ -23,9 +24,6 @@ fn main() -> ExitCode {
     // One after the other, since memory is counted.
     run_singly([
         test("any length of a file is listed or refused", ANYWHERE, any_length_is_listed_or_refused),
-        test("any byte of headers, notes and tables may be wrong", ANYWHERE, any_byte_may_be_wrong),
-        test("any number there may be wrong", ANYWHERE, any_number_may_be_wrong),
-        test("noise is listed or refused", ANYWHERE, noise_is_listed_or_refused),
         test("wrong headers are refused", ANYWHERE, wrong_headers_are_refused),
         test("what is never loaded is refused", ANYWHERE, what_is_never_loaded_is_refused),
         test("a short header is whole", ANYWHERE, a_short_header_is_whole),
@@ -206,43 +204,8 @@ fn any_length_is_listed_or_refused() {
     assert!(text.contains("the file is cut off"), "{text}");
 }
 
-/// A place in one of these ranges.
-fn place_in(ranges: Vec<Range<usize>>) -> impl Strategy<Value = usize> {
-    let ranges = ranges.into_iter().filter(|range| !range.is_empty()).collect::<Vec<_>>();
-    prop::sample::select(ranges).prop_flat_map(|range| range)
-}
-
-fn described() -> Vec<Range<usize>> {
-    let Places { program_headers, note, header, sites, keys, .. } = &*PLACES;
-    vec![0..64, program_headers.clone(), *note..note + 28, *header..header + HEADER, sites.clone(), keys.clone()]
-}
-
-/// Numbers at which something ends, numbers that lead somewhere in the file, any number.
-fn number() -> impl Strategy<Value = u32> {
-    let edges = [0, 1, 0xff, 0xffff, 0x10000, 0x7fff_ffff, 0x8000_0000, 0xffff_fff0, 0xffff_ffff];
-    let near = -0x40_0000..0x40_0000_i32;
-    prop_oneof![prop::sample::select(edges.to_vec()), near.prop_map(|near| near as u32), any::<u32>()]
-}
-
 fn write(file: &mut [u8], at: usize, number: u32) {
     file[at..at + 4].copy_from_slice(&number.to_le_bytes());
-}
-
-proptest! {
-    #![proptest_config(cases(200))]
-
-    fn any_byte_may_be_wrong(changes in prop::collection::vec((place_in(described()), any::<u8>()), 1..6)) {
-        survives(&with(|file| changes.into_iter().for_each(|(at, byte)| file[at] = byte)));
-    }
-
-    fn any_number_may_be_wrong(changes in prop::collection::vec((place_in(described()), number()), 1..4)) {
-        survives(&with(|file| changes.into_iter().for_each(|(at, number)| write(file, at & !3, number))));
-    }
-
-    fn noise_is_listed_or_refused(noise in prop::collection::vec(any::<u8>(), 64..4000), right in 0..8_usize) {
-        // The more of the header is right, the farther the noise gets.
-        survives(&[&FILE[..8 * right], &noise[8 * right..]].concat());
-    }
 }
 
 fn wrong_headers_are_refused() {
@@ -636,17 +599,18 @@ fn long_names_are_not_kept_without_end() {
 
 fn names_cannot_speak_to_the_terminal() {
     let name = FILE.windows(11).position(|bytes| bytes == b"invar.cpus\0").expect("the key's name");
-    let text = listed(&with_at(name, [0x1b, b'[', b'2', b'J', 0xff]));
-    assert!(text.contains("\\u{1b}[2J\u{fffd}.cpus"), "{text}");
-    // Right to left, and nothing at all.
-    let file = with_at(name, [0xe2, 0x80, 0xae, 0xe2, 0x80, 0x8b]);
-    let text = listed(&file);
-    assert!(text.contains("\\u{202e}\\u{200b}cpus") && !text.contains(['\u{202e}', '\u{200b}']), "{text}");
-    // JSON has escapes of its own.
-    let json = list(&file, Format::Json).unwrap();
-    let document: serde_json::Value = serde_json::from_str(&json).unwrap();
-    let keys = document["modules"][0]["keys"].as_array().unwrap();
-    assert!(keys.iter().any(|key| key["name"] == "\u{202e}\u{200b}cpus"), "{json}");
+    let mut out = Vec::new();
+    // No binder takes such a key. Right to left, and nothing at all, are no better than what turns a terminal over.
+    for bytes in [[0x1b, b'[', b'2', b'J', 0xff, b'i'], [0xe2, 0x80, 0xae, 0xe2, 0x80, 0x8b]] {
+        let file = with_at(name, bytes);
+        let text = listed(&file);
+        assert!(text.contains(": invalid: its names are not visible ASCII\n") && text.is_ascii(), "{text}");
+        out.clear();
+        of_file(Path::new(OsStr::from_bytes(&bytes)), &Bytes(&file), Format::Text, &mut out).unwrap();
+        let text = str::from_utf8(&out).unwrap();
+        assert!(!text.contains(['\u{1b}', '\u{202e}', '\u{200b}']), "{text}");
+        assert!(text.starts_with("\\u{1b}[2J\u{fffd}i: ") || text.starts_with("\\u{202e}\\u{200b}: "), "{text}");
+    }
 }
 
 fn another_machines_sites_are_not_checked() {

@@ -30,6 +30,8 @@ use resolve::{Filled, Work};
 pub(crate) use resolve::{Resolver, inspect};
 pub use status::{Reason, SiteStatus};
 use window::Window;
+#[cfg(feature = "fuzz")]
+pub(crate) use write::Line;
 use writer::{Refusal, Wish};
 
 /// Binds every site of `module` whose key is decided; the outcome is in the module's own record.

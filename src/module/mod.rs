@@ -199,6 +199,23 @@ fn with_lock(lock: &AtomicU8, in_vain: &AtomicBool, longest: u64, work: &mut dyn
     }
 }
 
+/// Calls `visit` with the module whose ELF header is at this address, as if the loader had listed it; not if there is none.
+///
+/// # Safety
+///
+/// Its segments must be mapped, as their flags say, and nobody may change them meanwhile.
+#[cfg(feature = "fuzz")]
+pub(crate) unsafe fn in_memory<F: FnMut(&Module<'_>)>(elf_header: usize, mut visit: F) {
+    unsafe fn call<F: FnMut(&Module<'_>)>(visit: *mut c_void, module: &Module<'_>) {
+        // SAFETY: the pointer below, while it is valid.
+        unsafe { (*visit.cast::<F>())(module) };
+    }
+    let Some(segments) = Segments::from_header(elf_header) else { return };
+    let Some(header) = segments.note() else { return };
+    let (call, visit) = (call::<F>, (&raw mut visit).cast());
+    Walk { known: 0, call, visit, first: false, met: Err(Fault::ElfHeader) }.meet(c"", segments, header);
+}
+
 /// Whether any module is wanted.
 #[cold]
 #[inline(never)]

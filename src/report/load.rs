@@ -13,7 +13,7 @@ use invar_abi::outcome::said;
 
 /// Writes one module's report to where `INVAR_REPORT` says.
 #[cold]
-pub(crate) fn write(module: &Module<'_>, destination: &'static CStr) {
+pub(crate) fn write(module: &Module<'_>, destination: &CStr) {
     let mut file = if destination == c"stderr" { None } else { open(destination) };
     // What the file does not take, and all that follows, goes to standard error.
     let mut out = Buffered::new(|text: &[u8]| {

@@ -190,8 +190,12 @@ impl Site {
         let [requests, grants, yields, lost, too_long, interrupted, nested, not_enrolled] =
             [8, 16, 24, 32, 40, 48, 56, 64].map(|at| record.number(at));
         let counts = Counts { requests, grants, yields, lost, too_long, interrupted, nested, not_enrolled };
-        let held = std::array::from_fn(|bucket| record.half(128 + 4 * bucket));
-        (address != 0).then(|| Self { address, counts, ticks: record.number(72), held })
+        (address != 0).then(|| Self {
+            address,
+            counts,
+            ticks: record.number(72),
+            held: std::array::from_fn(|bucket| record.half(128 + 4 * bucket)),
+        })
     }
 }
 

@@ -2,7 +2,6 @@
 #![allow(dead_code, unreachable_pub)] // each test file uses a part
 
 use libtest_mimic::{Arguments, Trial};
-use proptest::test_runner::{Config, RngSeed};
 use serde_json::Value;
 use std::fs::Permissions;
 use std::io::{BufRead, BufReader, ErrorKind};
@@ -195,16 +194,4 @@ impl Drop for Temporary {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.0);
     }
-}
-
-/// The same cases in every run, unless `PROPTEST_RNG_SEED` says otherwise; leaves no file in the source tree.
-pub fn cases(number: u32) -> Config {
-    let mut config = Config { failure_persistence: None, ..Config::default() };
-    if config.rng_seed == RngSeed::Random {
-        config.rng_seed = RngSeed::Fixed(1);
-    }
-    if std::env::var_os("PROPTEST_CASES").is_none() {
-        config.cases = number;
-    }
-    config
 }

@@ -66,17 +66,17 @@ fn protection_of(pages: &Range<usize>) -> Result<i32, Refusal> {
 
 /// One line of the maps, read byte by byte: `START-END rwxp ...`.
 #[derive(Default)]
-struct Line {
+pub(crate) struct Line {
     field: u8,
-    start: usize,
-    end: usize,
-    protection: i32,
-    shared: bool,
+    pub(crate) start: usize,
+    pub(crate) end: usize,
+    pub(crate) protection: i32,
+    pub(crate) shared: bool,
 }
 
 impl Line {
     /// Takes the line's next byte; true at its end.
-    fn take(&mut self, byte: u8) -> bool {
+    pub(crate) fn take(&mut self, byte: u8) -> bool {
         if self.field == 4 {
             *self = Self::default();
         }

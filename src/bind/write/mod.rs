@@ -17,6 +17,9 @@ use super::window::Window;
 use super::writer::{Ledger, Refusal, Wish, Writer};
 use core::sync::atomic::Ordering::Relaxed;
 
+#[cfg(feature = "fuzz")]
+pub(crate) use in_place::Line;
+
 /// Does some work to the sites of a window. An error is that of the first writer that was refused, since the others
 /// can do less; text that could not be exchanged is as it was.
 ///
