@@ -4,6 +4,8 @@ use crate::distance::{u16_at, u32_at, u64_at};
 
 /// In bytes.
 pub const LENGTH: usize = 40;
+/// Where the lock is.
+pub const LOCK: u64 = 3;
 
 /// Why sites stay checked, by numbers; 0 is no reason.
 pub mod reason {

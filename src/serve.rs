@@ -50,7 +50,16 @@ pub(crate) fn serve_by(allow: &mut Allow<'_>) -> Result<Infallible, i32> {
     let errno = |sys::Errno(errno)| errno;
     let listener = Listener::new(name().as_str().as_bytes()).map_err(errno)?;
     loop {
-        let peer = listener.accept().map_err(errno)?;
+        let peer = match listener.accept() {
+            Ok(peer) => peer,
+            Err(sys::Errno(why)) => {
+                if matches!(why, libc::EBADF | libc::ENOTSOCK | libc::EINVAL | libc::EOPNOTSUPP) {
+                    // The program has closed what was not its own. By now the number may be that of something else.
+                    core::mem::forget(listener);
+                }
+                return Err(why);
+            }
+        };
         let answer = answer(&peer, allow);
         peer.write(answer.as_str().as_bytes());
     }

@@ -73,10 +73,13 @@ impl<T: Value> Key<T, SWITCH> {
     /// meanwhile has the last value.
     ///
     /// It takes some ten microseconds for each page with sites of the switch, a few system calls, the loader's lock and a lock of
-    /// the process; it needs 32 KiB of stack. So it must not be called from a signal's handler, which may have interrupted the
-    /// loader: that is refused where it is seen, on an alternate signal stack. In a child that another thread's
-    /// [`fork`](https://man7.org/linux/man-pages/man2/fork.2.html) made while switches were set, the locks may be held for ever:
-    /// then it waits for a second first. Some sites of such a child may have the other value, until the switch is set again.
+    /// the process; it needs 32 KiB of stack, 48 without optimisation. So it must not be called from a signal's handler, which may
+    /// have interrupted the loader: that is refused where it is seen, on an alternate signal stack.
+    ///
+    /// In a child that another thread's [`fork`](https://man7.org/linux/man-pages/man2/fork.2.html) made while switches were set,
+    /// the locks are held for ever. With glibc's loader nobody there can set switches, nor open libraries: who tries never returns.
+    /// With musl's, it waits for a second first. Some sites of such a child may have the other value, until the switch is set
+    /// again. So a program that forks and goes on without `exec` sets no switches meanwhile.
     ///
     /// # Errors
     ///
@@ -203,9 +206,8 @@ impl Job {
     fn undo(&self, mut modules: u32) -> Result<u32, NotSet> {
         let mut torn = 0;
         self.each(&mut |module, changes| {
-            let back = changes.back();
-            if exchange(module, &back).is_err() {
-                torn += exchange(module, changes).map_or_else(|(_, bound)| bound, |counted| counted.bound);
+            if let Err((_, stale)) = exchange(module, &changes.back()) {
+                torn += stale;
             }
             modules -= 1;
             modules > 0
@@ -296,6 +298,7 @@ fn catch_up(own: &Module<'_>) {
         for ours in own.keys().filter(is_switch) {
             let same = |theirs: &ModuleKey<'_>| is_switch(theirs) && ours.same_as(theirs);
             if let Some((_, theirs)) = other.find_key(ours.name(), 0, &same)
+                && theirs.state.sets() > 0
                 && theirs.state.value() != ours.state.value()
             {
                 ours.state.set(theirs.state.value(), Origin::Set);

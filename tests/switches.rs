@@ -5,7 +5,10 @@ mod common;
 
 use common::c::{LINK, compiler, libinvar, must};
 use common::refuse::{Refused, cannot_refuse};
-use common::{ANYWHERE, Build, Tale, command, output, run, scratch, sites, tale, test, with_either_binder};
+use common::{
+    ANYWHERE, Build, Tale, Temporary, command, missing_target, output, run, scratch, sites, tale, test,
+    with_either_binder,
+};
 use libtest_mimic::Trial;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::Shutdown;
@@ -47,7 +50,11 @@ fn main() -> ExitCode {
     }
     for (name, missing, body) in [
         ("several threads set", ANYWHERE, several_threads as fn()),
+        ("several threads set, with a loader that does not exclude", missing_target(&musl()), several_threads_in_turn),
         ("what is wrong is set by nobody", ANYWHERE, what_is_wrong),
+        ("a site that somebody has changed", sites(), a_foreign_site),
+        ("a library's file is gone", sites(), || without_file("")),
+        ("a library's file is gone, and the others' pages are a memfd's", memfd_alone(), || without_file("mdwe")),
         ("signals' handlers execute sites and set none", ANYWHERE, handlers),
         ("a child sets its own", ANYWHERE, a_child),
         ("sites that were never bound follow", ANYWHERE, never_bound),
@@ -56,6 +63,7 @@ fn main() -> ExitCode {
         ("others set switches where the program allows it", ANYWHERE, others_set),
         ("switches in C", sites(), in_c),
         ("others set switches of a program in C", sites(), others_set_in_c),
+        ("sites of other keys lie in exchanged pages in part", memfd_alone(), in_part),
         ("switches in C without libinvar", ANYWHERE, in_c_alone),
     ] {
         trials.push(test(name, missing, body));
@@ -133,8 +141,36 @@ fn refuse(refused: &str, outcome: Result<&str, &str>) {
     tale.program().assert_bound();
 }
 
+/// Nothing is set then, and nothing is left with another value.
+fn a_foreign_site() {
+    assert_eq!(release("foreign").results["set"], "Err(Refused(Changed, 0))");
+}
+
+fn memfd_alone() -> Option<String> {
+    sites().or_else(|| missing("mdwe"))
+}
+
+/// The program's sites are set before it is seen that the library's cannot be, and taken back.
+fn without_file(refused: &str) {
+    let library = Temporary::executable("libswitching", &std::fs::read(Build::release().library("switching")).unwrap());
+    let tale = tale(switched(&Build::release(), &format!("refused threads {refused}")).arg(&library.0));
+    assert_eq!(tale.results["set"], "Refused(Refused(2), 0)");
+    tale.modules.iter().for_each(|module| module.assert_bound());
+}
+
 fn several_threads() {
     let tale = release("crowd 200");
+    assert_eq!(tale.results["agrees"], "true");
+    tale.program().assert_bound();
+}
+
+fn musl() -> String {
+    format!("{}-unknown-linux-musl", std::env::consts::ARCH)
+}
+
+/// There the lock of the process alone keeps them apart: nobody must be tired of waiting for it while others set.
+fn several_threads_in_turn() {
+    let tale = tale(&mut switched(&Build::release().target(&musl(), None), "crowd 10000"));
     assert_eq!(tale.results["agrees"], "true");
     tale.program().assert_bound();
 }
@@ -251,6 +287,13 @@ fn others_set() {
         assert!(said.len() > answer.len() + 10, "and why: {said}");
         assert_eq!(state(), "Info true true", "{request:?}");
     }
+    // Whoever does not say that this was all may have been about to say more.
+    let mut slow = UnixStream::connect_addr(&serving.1).unwrap();
+    slow.write_all(b"switched.trace\0off\0").unwrap();
+    let mut said = String::new();
+    slow.read_to_string(&mut said).unwrap();
+    assert!(said.starts_with("denied "), "{said}");
+    assert_eq!(state(), "Info true true");
     // Whoever connects and says nothing keeps the others waiting for a moment only.
     let _silent = UnixStream::connect_addr(&serving.1).unwrap();
     assert!(serving.ask(b"switched.trace\0off\0").starts_with("set "));
@@ -290,10 +333,22 @@ fn others_set_in_c() {
     assert!(serving.ask(b"switched_trace\0on\0").starts_with("denied "));
 }
 
+/// These are no change that somebody has made.
+fn in_part() {
+    let folder = format!("-L{}", libinvar().display());
+    let program = build_in_c("switched_dense", &[&*folder].into_iter().chain(LINK).collect::<Vec<_>>());
+    let said = output(command(&program).env("LD_LIBRARY_PATH", libinvar()));
+    assert_eq!(String::from_utf8_lossy(&said.stdout), "0 0 12048\n0 0 2048\n".repeat(2));
+}
+
 fn build_in_c(name: &str, options: &[&str]) -> PathBuf {
     let out = scratch().join(name);
     let source = |name: &str| format!("{}/tests/programs/c/{name}.c", env!("CARGO_MANIFEST_DIR"));
-    let source = if name.ends_with(".so") { source("switching") } else { source("switched") };
+    let source = match name {
+        "switched_dense" => source(name),
+        name if name.ends_with(".so") => source("switching"),
+        _ => source("switched"),
+    };
     must(compiler("cc -O2 -Wall -Wextra -Werror").arg(source).arg("-o").arg(&out).args(options));
     out
 }

@@ -175,7 +175,7 @@ struct invar_setting {
 
 /* Sets switches, up to 64 at once, in all modules of the process, while other threads run. When it returns, all code goes by the
  * new values, or, with another code than INVAR_OK, by the old ones. It takes locks, the loader's too, and needs 32 KiB of stack:
- * call it from no signal's handler, which is refused where it is seen. INVAR_NO_KEY: no module has decided a switch of this name;
+ * call it from no signal's handler, which is refused where it is seen. A child of fork that another thread makes meanwhile can set none. INVAR_NO_KEY: no module has decided a switch of this name;
  * INVAR_INVALID: it has no such value, or they are too many; INVAR_IN_HANDLER; INVAR_NOT_SET, or negative. */
 INVAR_API int invar_set_all(const struct invar_setting *settings, size_t count);
 

@@ -71,6 +71,8 @@ pub struct Verdict {
     pub value: u8,
     /// Who decided.
     pub origin: Origin,
+    /// How often a switch was set.
+    pub sets: u32,
     /// Why.
     pub evidence: String,
 }
@@ -306,7 +308,12 @@ impl<'a> Module<'a> {
 
     /// Whether what was read of it is true of one moment: nothing has changed since, nor was about to.
     pub fn is_settled(&self) -> bool {
-        self.is_as_read() && !self.is_being_bound()
+        self.is_as_read() && !self.is_being_bound() && !self.is_being_set()
+    }
+
+    /// Whether somebody is setting switches now, or sealing a key: the first module says so for all.
+    fn is_being_set(&self) -> bool {
+        self.variable(self.outcome_address.wrapping_add(outcome::LOCK)) != Some([0])
     }
 
     /// Whether the module's constructor was at work when this was read: keys decided, and not all of it done.
@@ -443,7 +450,8 @@ impl Key {
 impl Verdict {
     fn read(state: &[u8; state::LENGTH]) -> Option<Self> {
         let sealed = state::Sealed::decode(state)?;
-        Some(Self { value: sealed.value, origin: sealed.origin, evidence: lossy(sealed.evidence) })
+        let sets = u32::from_ne_bytes(state[state::SETS..][..4].try_into().ok()?);
+        Some(Self { value: sealed.value, origin: sealed.origin, sets, evidence: lossy(sealed.evidence) })
     }
 }
 

@@ -90,18 +90,23 @@ fn ask(pid: u32, request: &[u8]) -> Result<String> {
 }
 
 /// The abstract name of the socket on which a process lets others set its switches. That it is the process's own is seen by its
-/// number among the open files.
+/// number among the open files, and by the process's number in the name: a child has its parent's open.
 fn socket(pid: u32) -> std::result::Result<String, String> {
     let open = std::fs::read_dir(format!("/proc/{pid}/fd")).map_err(|error| error.to_string())?;
     let links =
         open.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok()?.into_os_string().into_string().ok());
     let own: BTreeSet<_> = links.collect();
+    // proc_pid_status(5): its number as its own PID namespace has it is the last one.
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).map_err(|error| error.to_string())?;
+    let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:")).unwrap_or_default();
+    let number = numbers.split_ascii_whitespace().last().map_or_else(|| pid.to_string(), str::to_owned);
+    let begin = format!("invar/{number}/");
     // proc_pid_net(5), /proc/net/unix: the seventh field is the inode, the eighth the name, with @ for its first NUL.
     let sockets = std::fs::read_to_string(format!("/proc/{pid}/net/unix")).map_err(|error| error.to_string())?;
     let found = sockets.lines().find_map(|line| {
         let mut fields = line.split_ascii_whitespace().skip(6);
         let (inode, name) = (fields.next()?, fields.next()?.strip_prefix('@')?);
-        (name.starts_with("invar/") && own.contains(&format!("socket:[{inode}]"))).then(|| name.to_owned())
+        (name.starts_with(&begin) && own.contains(&format!("socket:[{inode}]"))).then(|| name.to_owned())
     });
     found.ok_or_else(|| "lets nobody set its switches (invar::serve)".to_owned())
 }

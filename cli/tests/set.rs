@@ -4,6 +4,8 @@ mod common;
 
 use common::{HAS_SITES, INVAR, Waiting, command, invar, modules, needs, run, site_list, test};
 use serde_json::Value;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -83,6 +85,11 @@ fn what_is_wrong_is_not_set() {
 fn who_does_not_serve() {
     let process = Waiting::start(INVAR);
     let why = invar(["set", &process.pid(), "tool.waiting=on"]).refusal();
+    assert!(why.trim_end().ends_with("lets nobody set its switches (invar::serve)"), "{why}");
+    // A child has its parent's socket open, and is not the one that is asked by it.
+    let name = format!("invar/{}/1", std::process::id() + 1);
+    let _parents = UnixListener::bind_addr(&SocketAddr::from_abstract_name(name).unwrap()).unwrap();
+    let why = invar(["set", &std::process::id().to_string(), "tool.waiting=on"]).refusal();
     assert!(why.trim_end().ends_with("lets nobody set its switches (invar::serve)"), "{why}");
     assert!(invar(["set", "999999999", "a=b"]).refusal().contains("process 999999999"));
 }

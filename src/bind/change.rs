@@ -31,7 +31,7 @@ pub(crate) struct Counted {
 }
 
 /// Binds all sites of these switches to the values that they are to have, if any are bound to others. An error says why, and how
-/// many are bound all the same.
+/// many still are.
 ///
 /// # Safety
 ///
@@ -46,13 +46,13 @@ pub(crate) unsafe fn change(module: &Module<'_>, changes: &Changes<'_>) -> Resul
         return Ok(before);
     }
     if before.foreign > 0 {
-        return Err((Reason::Changed, before.bound));
+        return Err((Reason::Changed, before.stale));
     }
     // SAFETY: as the caller vouches.
     let result = unsafe { exchange(module, &mut resolver) };
     let after = resolver.counted();
     if after.stale > 0 || after.foreign > 0 {
-        return Err((result.err().map_or(Reason::Unreadable, Reason::from), after.bound));
+        return Err((result.err().map_or(Reason::Unreadable, Reason::from), after.stale));
     }
     let (bound, left) = (&module.outcome.bound, &module.outcome.left);
     let more = before.checked - after.checked;
@@ -74,7 +74,7 @@ unsafe fn exchange(module: &Module<'_>, resolver: &mut Resolver<'_>) -> Result<(
             let window = Window::with(module.sites.iter().filter(is_changed), &text, start);
             start = window.end();
             if !window.is_empty() {
-                let work = Work { before: Some(resolve::fill), fill };
+                let work = Work { before: Some(before), fill };
                 // SAFETY: as the caller vouches.
                 unsafe { write::window(&window, resolver, Wish::Any, work) }?;
             }
@@ -93,15 +93,19 @@ impl Change<'_> {
     unsafe fn look(&self, site: &Site, place: *const u8) -> (Standing, Option<Code>) {
         // SAFETY: as the caller vouches.
         let stands = |code: Code| unsafe { arch::stands_under_breakpoint(code, place) };
-        let bound = |value| arch::bound(site, value, 0);
-        let new = bound(self.value);
+        let new = arch::bound(site, self.value, 0);
         let standing = match () {
             () if new.is_some_and(stands) => Standing::New,
             () if arch::checked(site).is_some_and(stands) => Standing::Checked,
-            () if (0..self.values).filter_map(bound).any(stands) => Standing::Stale,
+            () if self.forms(site).any(stands) => Standing::Stale,
             () => Standing::Foreign,
         };
         (standing, new)
+    }
+
+    /// All that may stand at a site of the switch.
+    fn forms(&self, site: &Site) -> impl Iterator<Item = Code> {
+        arch::checked(site).into_iter().chain((0..self.values).filter_map(|value| arch::bound(site, value, 0)))
     }
 }
 
@@ -144,6 +148,41 @@ impl<'a> Resolver<'a> {
         }
         counted
     }
+}
+
+/// Makes of the file's pages what stands in the text, but for what others have changed there. Sites of the switches may go by other
+/// values than these have: when they are taken back, or where a child was made while they were set.
+///
+/// # Safety
+///
+/// As for [`resolve::fill`].
+unsafe fn before(resolver: &mut Resolver<'_>, window: &Window<'_>, delta: usize) -> Filled {
+    // SAFETY: as the caller vouches.
+    unsafe { resolve::fill(resolver, window, delta) };
+    for record in resolver.module.sites {
+        let (text, length) = (record.address(), usize::from(record.length));
+        if let Some(part) = window.part(text, length) {
+            if resolver.is_bound(record) {
+                // SAFETY: the part lies in the window's runs, which can be read, and so in their copy.
+                unsafe { libc::memcpy(part.start.wrapping_add(delta) as _, part.start as _, part.len()) };
+            }
+            continue;
+        }
+        if !window.holds(text, length) {
+            continue;
+        }
+        let Some((change, site)) = resolver.changed(record) else { continue };
+        let place = text.wrapping_add(delta) as *mut u8;
+        // SAFETY: a site of the window lies whole in its runs, which can be read, and so in their copy.
+        unsafe {
+            if let Some(code) = change.forms(&site).find(|&code| arch::stands_under_breakpoint(code, text as *const u8))
+                && change.look(&site, place).0 != Standing::Foreign
+            {
+                arch::store(code, place);
+            }
+        }
+    }
+    Filled::default()
 }
 
 /// Binds the sites of the switches in memory that lies `delta` bytes behind the text.

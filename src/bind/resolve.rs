@@ -199,6 +199,16 @@ impl<'a> Resolver<'a> {
         judge::site(record, places, self)
     }
 
+    /// Whether a record's site stands in the bound form for its key's value.
+    #[cfg(feature = "switch")]
+    #[cold]
+    pub(super) fn is_bound(&mut self, record: &SiteRecord) -> bool {
+        self.site(record).is_ok_and(|(site, key)| {
+            self.text.can_be_read(site.address as usize, site.length.into())
+                && self.bound(&site, key).is_some_and(|code| reads(&site, code))
+        })
+    }
+
     /// Counts the sites one by one that have a form to bind; whether there are some that cannot be read.
     #[cold]
     pub(super) fn count(&mut self, total: &mut Filled) -> bool {

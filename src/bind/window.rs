@@ -55,14 +55,28 @@ impl<'a> Window<'a> {
         start: usize,
     ) -> Self {
         let mut window = Self::of(records, text, start);
-        let mut map = [0; WORDS];
-        for run in window.runs() {
-            for page in run.step_by(1 << window.shift).map(|address| window.page(address)) {
-                map[page / 64 % WORDS] |= 1 << (page % 64);
-            }
+        (window.inside, window.is_sparse) = (0, true);
+        let mut at = 0;
+        while let Some(run) = (Stretches { window: &window, at, gap: window.gap }).next() {
+            at = window.page(run.end);
+            run.step_by(1 << window.shift).for_each(|address| window.mark(address));
         }
-        (window.map, window.inside, window.is_sparse) = (map, 0, true);
         window
+    }
+
+    /// The bytes of a site, of these, that lie in the pages of such a window, where not all of them do.
+    #[cfg(feature = "switch")]
+    pub(super) fn part(&self, address: usize, length: usize) -> Option<Range<usize>> {
+        let begins = self.text.range.start.max(self.start) <= address && address < self.end;
+        if !begins || !(1..=Code::LONGEST).contains(&length) || self.end - address < length {
+            return None;
+        }
+        let (end, last) = (address + length, self.page(address + length - 1));
+        match [self.page(address), last].map(|page| self.has_sites(page)) {
+            [true, false] => Some(address..self.address(last)),
+            [false, true] => Some(self.address(last)..end),
+            _ => None,
+        }
     }
 
     #[inline(always)] // called once for each sort of records

@@ -252,6 +252,11 @@ impl State {
 
 #[cfg(feature = "switch")]
 impl State {
+    /// How often a sealed switch was set.
+    pub(crate) fn sets(&self) -> u32 {
+        self.order.load(Ordering::Relaxed)
+    }
+
     /// Gives a sealed switch another value. Its evidence stays: it says why the first value was chosen.
     #[cold]
     pub(crate) fn set(&self, value: u8, origin: Origin) {

@@ -15,7 +15,7 @@ use crate::key::state::{RawProbe, State};
 use crate::sys::{self, File};
 use core::ffi::{CStr, c_char, c_int, c_void};
 use core::ops::Range;
-use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use invar_abi as abi;
 use invar_abi::header::Fault;
 use invar_abi::{Header, KeyRecord, SiteRecord, flags};
@@ -178,7 +178,22 @@ pub(crate) fn exclusively(work: &mut dyn FnMut()) {
         if let Some(work) = work.take() {
             /// The lock was waited for in vain.
             static IN_VAIN: AtomicBool = AtomicBool::new(false);
-            with_lock(&first.outcome.lock, &IN_VAIN, 1_000_000_000, work);
+            /// The process that had it last, by way of this copy.
+            static TAKEN_IN: AtomicU32 = AtomicU32::new(0);
+            const SECOND: u64 = 1_000_000_000;
+            // Nobody waits long but for who sets switches.
+            let process = if cfg!(feature = "switch") { sys::process_id() as u32 } else { 0 };
+            // Who has it in this process gives it back, however many others want it first. In a child, that may be a thread
+            // of its parent's.
+            let longest = if cfg!(feature = "switch") && TAKEN_IN.load(Ordering::Relaxed) == process {
+                60 * SECOND
+            } else {
+                SECOND
+            };
+            let is_ours = with_lock(&first.outcome.lock, &IN_VAIN, longest, work);
+            if cfg!(feature = "switch") && is_ours {
+                TAKEN_IN.store(process, Ordering::Relaxed);
+            }
         }
     });
     // Where the loader lists none, nobody else is there either.
@@ -188,8 +203,8 @@ pub(crate) fn exclusively(work: &mut dyn FnMut()) {
 }
 
 /// Runs `work` with the lock. In a child of `fork` nobody may be there to give it back: after as many nanoseconds it goes on
-/// without it, leaves it as it is, and does not wait for it again.
-fn with_lock(lock: &AtomicU8, in_vain: &AtomicBool, longest: u64, work: &mut dyn FnMut()) {
+/// without it, leaves it as it is, and does not wait for it again. Whether it had the lock.
+fn with_lock(lock: &AtomicU8, in_vain: &AtomicBool, longest: u64, work: &mut dyn FnMut()) -> bool {
     let longest = if in_vain.load(Ordering::Relaxed) { 0 } else { longest };
     let is_ours = sys::wait_until(longest, &mut || lock.swap(1, Ordering::Acquire) == 0);
     in_vain.store(!is_ours, Ordering::Relaxed);
@@ -197,6 +212,7 @@ fn with_lock(lock: &AtomicU8, in_vain: &AtomicBool, longest: u64, work: &mut dyn
     if is_ours {
         lock.store(0, Ordering::Release);
     }
+    is_ours
 }
 
 /// Calls `visit` with the module whose ELF header is at this address, as if the loader had listed it; not if there is none.

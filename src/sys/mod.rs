@@ -29,7 +29,6 @@ pub(crate) use memory::{blank_after_fork, keep};
 pub(crate) use print::complain;
 #[cfg(feature = "report")]
 pub(crate) use print::print;
-#[cfg(any(feature = "report", feature = "profile", feature = "switch"))]
 pub(crate) use process::process_id;
 #[cfg(feature = "timeslice")]
 pub(crate) use process::{asleep, each_thread, number, open_of_thread};

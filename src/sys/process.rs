@@ -58,7 +58,6 @@ pub(crate) fn auxiliary(entry: libc::c_ulong) -> u64 {
     unsafe { libc::getauxval(entry) as u64 }
 }
 
-#[cfg(any(feature = "report", feature = "profile", feature = "switch"))]
 pub(crate) fn process_id() -> u64 {
     // SAFETY: no arguments, no effects.
     unsafe { call(libc::SYS_getpid, [0; 6]) }.unwrap_or(0) as u64

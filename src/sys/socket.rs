@@ -73,7 +73,7 @@ impl Peer {
         asked.is_ok() && own.is_ok_and(|own| [0, own as libc::uid_t].contains(&credentials.uid))
     }
 
-    /// Reads what it sends, to the end, for some two seconds at most; `None` if there is no room for it.
+    /// Reads what it sends, to the end, for some two seconds at most; `None` if there is no end or no room for it.
     pub(crate) fn read<'b>(&self, buffer: &'b mut [u8]) -> Option<&'b [u8]> {
         let second = libc::timeval { tv_sec: 1, tv_usec: 0 };
         let args = [
@@ -88,16 +88,17 @@ impl Peer {
         let _ = unsafe { call(libc::SYS_setsockopt, args) };
         let (begun, mut length, mut rest) = (now(), 0, [0; 256]);
         while now() - begun < 1_000_000_000 {
-            // What is not read would take the answer with it.
+            // Bytes that are not read would have the kernel take the answer back.
             let rest = if length < buffer.len() { &mut buffer[length..] } else { &mut rest[..] };
             let args = [self.0.0, rest.as_mut_ptr() as usize, rest.len(), 0, 0, 0];
             // SAFETY: the kernel writes as many bytes as there is room.
             match retry(|| unsafe { call(libc::SYS_read, args) }) {
-                Ok(read @ 1..) => length += read,
-                _ => break,
+                Ok(0) => return buffer.get(..length),
+                Ok(read) => length += read,
+                Err(_) => break,
             }
         }
-        buffer.get(..length)
+        None
     }
 
     /// Sends a few bytes, if it is still there.

@@ -45,20 +45,32 @@ pub(super) unsafe fn write(window: &Window<'_>, resolver: &mut Resolver<'_>, fil
     Ok(filled)
 }
 
-/// The protection of the one private mapping that holds `pages` whole, from `/proc/self/maps`.
+/// The protection of the private mappings that hold `pages` whole, from `/proc/self/maps`. They are more than one where some pages
+/// were exchanged before.
 #[cold]
 fn protection_of(pages: &Range<usize>) -> Result<i32, Refusal> {
     let file = File::open(b"/proc/self/maps\0", libc::O_RDONLY)?;
     let mut line = Line::default();
     let mut buffer = [0; 1024];
+    let (mut known, mut protection) = (pages.start, None);
     loop {
         let read = file.read(&mut buffer)?;
         if read == 0 {
             return Err(Errno(libc::ENOMEM).into());
         }
         for &byte in buffer.iter().take(read) {
-            if line.take(byte) && line.start <= pages.start && pages.end <= line.end {
-                return if line.shared { Err(Refusal::Shared) } else { Ok(line.protection) };
+            if !(line.take(byte) && line.start <= known && known < line.end) {
+                continue;
+            }
+            if line.shared {
+                return Err(Refusal::Shared);
+            }
+            if *protection.get_or_insert(line.protection) != line.protection {
+                return Err(Refusal::Changed);
+            }
+            known = line.end;
+            if pages.end <= known {
+                return Ok(line.protection);
             }
         }
     }

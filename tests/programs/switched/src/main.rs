@@ -5,7 +5,8 @@
 //! switched beside SETS [LIBRARY]     the same from one thread while others execute the sites, and open and close the library
 //! switched crowd SETS                from several threads at once
 //! switched wrong                     what cannot be set
-//! switched refused [mdwe] [memfd] [mremap]    these are refused once all is bound
+//! switched refused [mdwe] [memfd] [mremap] [LIBRARY]    these are refused once all is bound, and the library's file is gone
+//! switched foreign                   where one site is not as it was
 //! switched handler                   from a signal's handler, and while handlers execute the sites
 //! switched child                     in a child of fork
 //! switched library LIBRARY           with a library that has the same switches
@@ -97,6 +98,7 @@ fn main() {
         "crowd" => crowd(number(1)),
         "wrong" => wrong(),
         "refused" => refused(&arguments[1..]),
+        "foreign" => foreign(),
         "handler" => handler(),
         "child" => child(),
         "library" => library(&arguments[1]),
@@ -288,6 +290,11 @@ fn wrong() {
 
 fn refused(what: &[String]) {
     let all = |wanted: &str| what.iter().any(|what| what == wanted);
+    let library = what.iter().find(|what| what.starts_with('/')).map(|path| {
+        let library = Library::open(path);
+        std::fs::remove_file(path).expect("the test's own");
+        library
+    });
     if all("mdwe") {
         // Linux 6.3, include/uapi/linux/prctl.h.
         const PR_SET_MDWE: i32 = 65;
@@ -310,9 +317,35 @@ fn refused(what: &[String]) {
         }
         Err(why) => {
             assert_eq!((seen(), LEVEL.get(), TRACE.get()), (is_for(level, trace), level, trace), "all is as it was");
+            if let Some(library) = library {
+                let says = 100 * level as u32 + 10 * u32::from(trace);
+                assert_eq!((library.call(c"library_says"), library.call(c"library_has")), (says, says));
+            }
             result("set", format!("{why:?}"));
         }
     }
+}
+
+/// One site's last instruction becomes another one that does nothing.
+fn foreign() {
+    let page = |address: usize| (address & !4095) as *mut c_void;
+    let protect = |address, protection| {
+        // SAFETY: this thread alone is there, and goes on executing.
+        assert_eq!(unsafe { libc::mprotect(page(address), 8192, protection) }, 0);
+    };
+    let start = a as fn() -> u32 as usize;
+    // SAFETY: the function's code, and what follows it.
+    let code = unsafe { std::slice::from_raw_parts(start as *const u8, 256) };
+    let nops = [0x40, 0x0f, 0x1f, 0x80, 0, 0, 0, 0, 0x66, 0x90];
+    let at = start + code.windows(10).position(|code| code == nops).expect("LEVEL == Level::Error") + 8;
+    protect(at, libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC);
+    // SAFETY: the second byte of a nop of two, which becomes one of one.
+    unsafe { (at as *mut u8).write_volatile(0x90) };
+    protect(at, libc::PROT_READ | libc::PROT_EXEC);
+    let before = seen();
+    let set = invar::set(&[LEVEL.to(Level::Debug), TRACE.to(TRACE.get())]);
+    assert!(seen() == before && agrees(), "all is as it was");
+    result("set", format!("{set:?}"));
 }
 
 /// This system call fails from now on: EPERM.
