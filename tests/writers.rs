@@ -3,7 +3,9 @@
 
 mod common;
 
-use common::hole::{no_holes, output_with_holes};
+use common::elf::Image;
+use common::hole::{no_holes, output_with_breakpoint, output_with_holes};
+use common::probed::function_of;
 use common::refuse::{Refused, cannot_refuse, refuse};
 use common::{Build, Tale, bound_in_c, command, output, run, sites, tale, test, with_either_binder};
 use libtest_mimic::Trial;
@@ -75,8 +77,10 @@ fn main() -> ExitCode {
         let name = format!("{writer}, mremap leaves a hole");
         with_either_binder(&name, sites().or_else(no_holes), move || a_hole_is_closed(writer))
     });
+    let late = sites().or_else(no_holes);
+    let late = with_either_binder("a breakpoint that goes at the last moment", late, a_breakpoint_that_goes);
     run(cases
-        .chain([many, unknown, kept, traced, limited].into_iter().flatten())
+        .chain([late, many, unknown, kept, traced, limited].into_iter().flatten())
         .chain(holes.into_iter().flatten())
         .chain(refusals))
 }
@@ -126,6 +130,21 @@ fn a_hole_is_closed(writer: &str) {
     tale.program().assert_checked();
     assert!(tale.differs.is_empty(), "{:?}", tale.differs);
     assert_eq!(tale.program().reason, "every writer was refused, the first with errno 12");
+}
+
+/// It does not come back with the pages that are exchanged, where nobody would know it.
+fn a_breakpoint_that_goes() {
+    let program = Build::release().program("story");
+    let plain = tale(&mut command(&program));
+    let image = Image::read(&program);
+    let site = image.site_records().into_iter().find(|record| record.kind == 2).expect("a section");
+    let (said, [at_end, in_file]) = output_with_breakpoint(&mut command(&program), function_of(&image, site.site));
+    assert_eq!(at_end, in_file);
+    let tale = Tale::read(&said, String::new());
+    assert!(tale.ended);
+    tale.assert_consistent();
+    assert_eq!(tale.results, plain.results);
+    tale.assert_only_sites_differ(&image);
 }
 
 /// Why nobody can be traced here, from a try.

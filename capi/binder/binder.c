@@ -51,8 +51,7 @@ static const void *table(const struct invar_module *m, const int32_t *field, siz
 {
 	uintptr_t start = invar_at(field), stop = invar_at(field + 1);
 	*count = (stop - start) / 16;
-	int wrong = stop < start || (*count && (start % 4 || !holds(m, start, *count * 16, PF_R)));
-	return wrong ? 0 : *count ? (const void *)start : m;
+	return stop < start || (*count && (start % 4 || !holds(m, start, *count * 16, PF_R))) ? 0 : *count ? (const void *)start : m;
 }
 
 /* Whether a header that can be used is here; then also what it leads to. */
@@ -275,8 +274,7 @@ static void each_site(const struct invar_module *m, const struct tables *t, stru
 /* Whether the file has the module's program headers, and the whole segment: pages that a file lacks kill who touches them. */
 static int is_from(const struct invar_module *m, const struct header *segment, long file)
 {
-	struct header there[32];
-	uint64_t elf[8];	/* e_phoff is the fifth, and the last begins with e_phnum */
+	struct header there[32]; uint64_t elf[8];	/* e_phoff is the fifth, and the last begins with e_phnum */
 	long size = m->count > 32 ? 0 : (long)(m->count * sizeof *there);
 	return call(17 /* pread64 */, file, (long)elf, 64, 0, 0, 0) == 64 && (uint16_t)elf[7] == m->count &&
 	       call(17, file, (long)there, size, (long)elf[4], 0, 0) == size && size && same(m->headers, there, (size_t)size) &&
@@ -326,18 +324,20 @@ static long take_place(const struct run *run, long from, long file)
 /* The writers swap and memfd: the sites are bound in a private copy of the file's pages, which takes the text's place, or a memfd does. */
 static long exchange(const struct invar_module *m, const struct tables *t, struct run *run, int is_swap)
 {
+	uint64_t now, print = 0;	/* 0 in the end if the text has stayed as it was */
 	if (call(28 /* madvise */, (long)run->first, run->size, 22 /* POPULATE_READ, Linux 5.14 */, 0, 0, 0) == -EFAULT) return WHY(UNREADABLE, 0);
 	long file = call(257 /* openat */, -100 /* AT_FDCWD */, (long)m->path, 02004000 /* CLOEXEC | NONBLOCK */, 0, 0, 0), is_changed = 0;
 	long copy = file < 0 ? file : run->segment->flags & PF_W ? WHY(CHANGED, 0) : !is_from(m, run->segment, file) ? WHY(OTHER_FILE, 0) :
 		    call(9, 0, run->size, 3 /* READ | WRITE */, 0x4002 /* PRIVATE | NORESERVE */, file, run->offset), pages = copy;
 	if (copy > 0) {
 		each_site(m, t, run, TOUCH, (uintptr_t)copy - run->first);	/* before they are read: the kernel would have to tell all CPUs */
-		for (word *text = (word *)run->first, *ours = (word *)copy; text < (word *)run->last; text++, ours++)
-			if (*ours != *text) *ours = *text, is_changed = 1;	/* a uprobe or a debugger did; in a memfd, a uprobe would kill */
+		for (word *text = (word *)run->first, *ours = (word *)copy; text < (word *)run->last; print += now * ((uintptr_t)text | 1), text++, ours++)
+			if (*ours != (now = *text)) *ours = now, is_changed = 1;	/* a uprobe or a debugger did; in a memfd, a uprobe would kill */
 		each_site(m, t, run, STORE, (uintptr_t)copy - run->first);
 		pages = !is_swap ? is_changed ? WHY(CHANGED, 0) : memfd(copy, run->size) : call(10 /* mprotect */, copy, run->size, 5, 0, 0, 0);
-		if (!is_swap || pages) call(11, copy, run->size, 0, 0, 0, 0);
-		pages = pages < 0 ? pages : take_place(run, is_swap ? copy : pages, file);
+		for (word *text = (word *)run->first; is_changed && text < (word *)run->last; text++) print -= *text * ((uintptr_t)text | 1);
+		if (!is_swap || pages || (is_changed && print)) call(11, copy, run->size, 0, 0, 0, 0);
+		pages = pages < 0 ? pages : is_changed && print ? WHY(CHANGED, 0) : take_place(run, is_swap ? copy : pages, file);	/* what is gone does not come back */
 	}
 	call(3, file, 0, 0, 0, 0, 0);
 	return pages;

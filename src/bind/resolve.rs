@@ -144,7 +144,7 @@ pub(super) unsafe fn fill(resolver: &mut Resolver<'_>, window: &Window<'_>, delt
 
 /// The print of one site more: no two changes cancel each other that are not made for it.
 #[inline(always)]
-fn mixed(prints: u64, print: u64) -> u64 {
+pub(super) fn mixed(prints: u64, print: u64) -> u64 {
     // 2 to the power of 64 by the golden ratio, as in Knuth, The Art of Computer Programming, 6.4.
     (prints ^ print).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }

@@ -1,8 +1,11 @@
-//! A kernel that has no memory for the last step of `mremap`: it has unmapped what stood at the target by then.
+//! What can happen while pages are exchanged, by a tracer: a kernel that has no memory for the last step of `mremap`, as it has
+//! unmapped what stood at the target by then; a debugger that takes a breakpoint away.
 
 use super::Temporary;
 use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// Why nothing can be traced here, from a try.
@@ -75,6 +78,63 @@ pub fn output_with_holes(command: &mut Command) -> (String, usize) {
             assert_eq!(libc::ptrace(libc::PTRACE_SETREGS, pid, 0, &raw mut registers), 0);
         }
     }
+}
+
+/// Runs a program to its end, which must be a good one. There is a breakpoint at this address of its file until a copy of its text
+/// becomes executable, which is to take the place of the text. Returns what the program says, and the byte that is there at the end
+/// in memory, and in the file.
+#[cfg(target_arch = "x86_64")]
+pub fn output_with_breakpoint(command: &mut Command, address: u64) -> (String, [u8; 2]) {
+    const BREAKPOINT: u8 = 0xcc;
+    let said = Temporary::path("breakpoint");
+    let pid = begin(command, File::create(&said.0).unwrap().into()).unwrap();
+    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+    let program = std::fs::canonicalize(Path::new(command.get_program())).unwrap();
+    let base = maps.lines().find(|line| line.ends_with(program.to_str().unwrap())).expect("its mapping");
+    let base = u64::from_str_radix(base.split('-').next().unwrap(), 16).unwrap();
+    let memory = File::options().read(true).write(true).open(format!("/proc/{pid}/mem")).unwrap();
+    let byte = || {
+        let mut byte = [0];
+        memory.read_exact_at(&mut byte, base + address).unwrap();
+        byte[0]
+    };
+    let in_file = byte();
+    memory.write_all_at(&[BREAKPOINT], base + address).unwrap();
+    let (mut is_there, mut at_end, mut signal) = (true, BREAKPOINT, 0);
+    loop {
+        let mut status = 0;
+        // SAFETY: a child of this thread that stops for it; the kernel fills in what is given.
+        unsafe {
+            libc::ptrace(libc::PTRACE_SYSCALL, pid, 0, signal);
+            assert_eq!(libc::waitpid(pid, &mut status, 0), pid);
+        }
+        if !libc::WIFSTOPPED(status) {
+            assert!(!is_there, "nothing was to be exchanged");
+            assert_eq!(status, 0, "{command:?}: its end");
+            return (std::fs::read_to_string(&said.0).unwrap(), [at_end, in_file]);
+        }
+        signal = libc::WSTOPSIG(status);
+        if signal != libc::SIGTRAP | 0x80 {
+            continue;
+        }
+        (signal, at_end) = (0, byte());
+        // SAFETY: as above; the registers are numbers.
+        let registers = unsafe {
+            let mut registers: libc::user_regs_struct = std::mem::zeroed();
+            assert_eq!(libc::ptrace(libc::PTRACE_GETREGS, pid, 0, &raw mut registers), 0);
+            registers
+        };
+        let executable = registers.rdx & libc::PROT_EXEC as u64 != 0;
+        if is_there && registers.orig_rax == libc::SYS_mprotect as u64 && executable {
+            memory.write_all_at(&[in_file], base + address).unwrap();
+            is_there = false;
+        }
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+pub fn output_with_breakpoint(_: &mut Command, _: u64) -> (String, [u8; 2]) {
+    unreachable!("there are no sites here")
 }
 
 #[cfg(not(target_arch = "x86_64"))]

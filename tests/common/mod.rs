@@ -13,6 +13,7 @@ pub mod probed;
 pub mod refuse;
 pub mod rewrite;
 pub mod trace;
+pub mod uprobe;
 
 use libtest_mimic::{Arguments, Trial};
 use std::collections::BTreeMap;
@@ -615,6 +616,20 @@ impl Tale {
         assert!(!self.chose.is_empty(), "no site chose anything");
         for (name, site, key) in &self.chose {
             assert_eq!(site, key, "`{name}`: site and key disagree");
+        }
+    }
+
+    /// Fails unless all that is not as in the file, or in copies of it, lies in a site that the compiler left.
+    pub fn assert_only_sites_differ(&self, image: &elf::Image) {
+        let place = |record: &elf::SiteRecord| {
+            let offset = image.offset(record.site);
+            offset..offset + usize::from(record.length)
+        };
+        let sites: Vec<_> = image.site_records().iter().map(place).collect();
+        for (path, first, last) in &self.differs {
+            // Sites may stand side by side.
+            let outside = (*first..=*last).find(|at| !sites.iter().any(|site| site.contains(at)));
+            assert_eq!(outside, None, "{} was written to, where no site is", path.display());
         }
     }
 
