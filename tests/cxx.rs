@@ -42,7 +42,7 @@ fn is_possible(way: &Way) -> bool {
 }
 
 /// What moves code, or puts some into it, that sites are to survive.
-const OPTIONS: [&str; 33] = [
+const OPTIONS: [&str; 35] = [
     "gcc -O3",
     "gcc -Os -fcf-protection=full",
     "gcc -O2 -Wa,-mbranches-within-32B-boundaries",
@@ -76,6 +76,8 @@ const OPTIONS: [&str; 33] = [
     "clang -O0 -fsanitize=memory",
     "clang -O2 -fsanitize=safe-stack",
     "clang -O2 -fsanitize=undefined,integer",
+    "clang -O2 -fsanitize=thread",
+    "clang -O2 -fsanitize=cfi -flto -fvisibility=hidden -fuse-ld=lld",
 ];
 
 /// Where there are no sites, and keys all the same: branches are ordinary loads, or libinvar is not found (DataFlowSanitizer gives

@@ -29,6 +29,7 @@ fn main() -> ExitCode {
         test("the README's sentences on slices are what its tables say", ANYWHERE, worth_of_slices),
         test("limits are the code's", ANYWHERE, limits),
         test("the binder makes the calls that its README lists", ANYWHERE, calls_of_the_binder),
+        test("each place has a test, and each test its place", ANYWHERE, places_and_their_tests),
         test("all tell one version", ANYWHERE, one_version),
         test("the site ABI's numbers are the header's and the runtime's", ANYWHERE, numbers_of_the_abi),
         test("the site ABI's tables are the structures in C", missing_tool("cc"), structures_in_c),
@@ -164,7 +165,7 @@ fn example_in_c() {
     must(cc.arg(concat!("-I", env!("CARGO_MANIFEST_DIR"), "/capi/include")).arg(&file.0));
 }
 
-const DOCUMENTS: [&str; 14] = [
+const DOCUMENTS: [&str; 15] = [
     "README.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
@@ -174,6 +175,7 @@ const DOCUMENTS: [&str; 14] = [
     "capi/binder/README.md",
     "cli/README.md",
     "docs/json.md",
+    "docs/places.md",
     "docs/profile.md",
     "docs/sections.md",
     "docs/site-abi.md",
@@ -335,7 +337,7 @@ fn calls_of_the_binder() {
     let (readme, binder) = (read("capi/binder/README.md"), read("capi/binder/binder.c"));
     let listed = between(&readme, "System calls: ", "where the first writer is refused");
     let listed: BTreeSet<_> = listed.split('`').skip(1).step_by(2).collect();
-    // Each by its number, with its name beside the first; two are made in assembler.
+    // Each by its number, with its name beside the first; three are made in assembler.
     let mut names = BTreeMap::new();
     let in_assembler = binder.split("%%eax\\n\\tsyscall").map(|before| before.rsplit("movl $").next().unwrap());
     let in_assembler: Vec<_> = in_assembler.take(binder.matches("%%eax\\n\\tsyscall").count()).collect();
@@ -350,7 +352,40 @@ fn calls_of_the_binder() {
     assert_eq!(made, listed);
     // One instruction for all others.
     let instructions = binder.replace("syscalls/syscall_64.tbl", "").matches("syscall").count();
-    assert_eq!((in_assembler.len(), instructions), (2, 3), "there is another way to make calls");
+    assert_eq!((in_assembler.len(), instructions), (3, 4), "there is another way to make calls");
+}
+
+/// The last cell of each row names tests, by what stands in their files.
+fn places_and_their_tests() {
+    let page = read("docs/places.md");
+    let mut named = BTreeSet::new();
+    for row in table(&page, "# Where it binds") {
+        let [_, _, tests] = row[..] else { panic!("{row:?}") };
+        let (file, names) = tests.split_once(" : ").unwrap_or_else(|| panic!("{row:?}"));
+        let file = file.trim_matches('`');
+        for name in names.split('`').skip(1).step_by(2) {
+            let is_there = if name.contains('"') { name.to_owned() } else { format!("\"{name}\"") };
+            assert!(read(file).contains(&is_there), "{file} has no {name:?}");
+            if file == "tests/places.rs" {
+                named.insert(name.to_owned());
+            }
+        }
+    }
+    // What makes the tests there has their names as its first argument.
+    let source = read("tests/places.rs");
+    let makers = ["test(", "with_either_binder(", "rules(", "scripts(", "mounted(", "with_memfd(", "by("];
+    let mut made = BTreeSet::new();
+    for maker in makers {
+        for (at, _) in source.match_indices(maker) {
+            let is_whole =
+                !source[..at].ends_with(|before: char| before.is_alphanumeric() || before == '_' || before == '.');
+            if let Some(rest) = source[at + maker.len()..].trim_start().strip_prefix('"').filter(|_| is_whole) {
+                made.insert(rest.split('"').next().unwrap().to_owned());
+            }
+        }
+    }
+    assert!(made.len() > 40, "{made:?}");
+    assert_eq!(made, named);
 }
 
 /// Numbers that stand in several places.
@@ -673,13 +708,14 @@ fn words(text: &str) -> Vec<String> {
 }
 
 /// The pages that keep to the glossary's words. Others speak of ELF sections by their names, or of what had other names.
-const PAGES: [&str; 8] = [
+const PAGES: [&str; 9] = [
     "README.md",
     "CONTRIBUTING.md",
     "capi/binder/README.md",
     "docs/adding.md",
     "docs/how-it-works.md",
     "docs/json.md",
+    "docs/places.md",
     "docs/profile.md",
     "docs/sections.md",
 ];

@@ -6,7 +6,7 @@ use core::arch::{asm, naked_asm};
 ///
 /// The kernel unmaps the pages at `to` before the last step that can fail. If it fails then, and a second time, `file` is mapped
 /// there, from `offset` on, to be read and executed. Where the pages are still mapped, that changes nothing (`MAP_FIXED_NOREPLACE`, Linux
-/// 4.17; an older kernel maps the file somewhere else). Where the file cannot be mapped either, both are tried again and again: the
+/// 4.17; an older kernel maps the file somewhere else, which is undone). Where the file cannot be mapped either, both are tried again and again: the
 /// caller cannot go on without its text, and the kernel may have been short of memory for a moment.
 ///
 /// The code can be executed at any address, so that a second mapping of it serves where its own pages are exchanged. It is
@@ -59,12 +59,23 @@ pub unsafe extern "C" fn exchange(from: usize, length: usize, to: usize, file: u
         "mov rcx, rax",
         "pop rax",
         ".cfi_adjust_cfa_offset -8",
-        "cmp rcx, -4095", // it is mapped
-        "jb 4f",
+        "cmp rcx, r8", // it is mapped there
+        "je 4f",
         "cmp rcx, -{exists}", // something is
         "je 4f",
+        "cmp rcx, -4095", // or somewhere else
+        "jb 6f",
         "dec r12d",
         "jnz 3b",
+        "jmp 4f",
+        "6:",
+        "push rax",
+        ".cfi_adjust_cfa_offset 8",
+        "mov rdi, rcx",
+        "mov eax, {munmap}", // (somewhere, length)
+        "syscall",
+        "pop rax",
+        ".cfi_adjust_cfa_offset -8",
         "4:",
         "pop r12",
         ".cfi_adjust_cfa_offset -8",
@@ -80,6 +91,7 @@ pub unsafe extern "C" fn exchange(from: usize, length: usize, to: usize, file: u
         most = const EXCHANGE_LENGTH,
         mremap = const libc::SYS_mremap,
         mmap = const libc::SYS_mmap,
+        munmap = const libc::SYS_munmap,
     )
 }
 
@@ -124,7 +136,7 @@ pub unsafe fn exchange_by(code: usize, from: usize, length: usize, to: usize, fi
 }
 
 /// How long the code of [`exchange`] is, in bytes.
-pub const EXCHANGE_LENGTH: usize = 128;
+pub const EXCHANGE_LENGTH: usize = 144;
 
 /// A filter may refuse both calls, with the text as it was: so often they cost little.
 const TRIES: u32 = 100;

@@ -12,7 +12,7 @@ typedef volatile uint64_t __attribute__((may_alias)) word;
 __extension__ typedef unsigned __int128 code;	/* the first byte of a site is the lowest */
 static const struct invar_verdict blank;
 enum { PT_LOAD = 1, PT_NOTE = 4, PT_GNU_STACK = 0x6474e551, PT_GNU_RELRO = 0x6474e552, PF_X = 1, PF_W = 2, PF_R = 4, SEALED = 2, PROVES = 1, SLICE = 2, SYMBOL = 4, TIMESLICE = 8, OWN = 16, SWITCH = 32 };
-enum { BRANCH = 1, SLICE_ENTER = 2, SLICE_LEAVE = 3, EIO = 5, EINTR = 4, EFAULT = 14, EINVAL = 22, EFBIG = 27 };
+enum { BRANCH = 1, SLICE_ENTER = 2, SLICE_LEAVE = 3, EIO = 5, EINTR = 4, EFAULT = 14, EBUSY = 16, EINVAL = 22, EFBIG = 27 };
 enum { SETTING = 1, THREADS = 3, THREADS_UNKNOWN = 4, REFUSED = 5, WRITABLE = 6, REWRITTEN = 7, UNREADABLE = 8, OTHER_FILE = 10, CHANGED = 11 };
 #define WHY(reason, detail) (-((long)(reason) << 32 | (long)(detail)))	/* what writers give in the place of a negative error number */
 #define MAGIC 0x0a0d7261766e6989	/* 89, invar, CR, LF */
@@ -296,7 +296,7 @@ static long memfd(long bytes, long size)
 }
 
 /* Has executable pages take the place of a run, or unmaps them. mremap unmaps the text before its last step that can fail; then the file is
- * mapped there again, unless text is there; if it cannot be, both are tried again, as nobody can go on without the text. So that code in the
+ * mapped there again, unless text is there (before Linux 4.17: and unmapped from elsewhere); if it cannot be, both are tried again, as nobody can go on without the text. So that code in the
  * run can do all this, it is 256 bytes for any address, executed elsewhere. */
 static long take_place(const struct run *run, long from, long file)
 {
@@ -306,19 +306,19 @@ static long take_place(const struct run *run, long from, long file)
 		"movl $3 /* MAYMOVE | FIXED */, %%r10d\n\tmovl $25 /* mremap */, %%eax\n\tsyscall\n\tcmpq %%r8, %%rax\n\tje 3f\n\tcmpl $100, %%r12d\n\tjne 4f\n\tdecl %%r12d\n\tjmp 2b\n4:\t"
 		"pushq %%rax\n\tmovq %%r8, %%rdi\n\tmovl $5 /* READ | EXEC */, %%edx\n\tmovl $0x100002 /* PRIVATE | FIXED_NOREPLACE */, %%r10d\n\t"
 		"movq %%rbx, %%r8\n\tmovl $9 /* mmap */, %%eax\n\tsyscall\n\tmovq %%rdi, %%r8\n\tmovq %%rax, %%rcx\n\tpopq %%rax\n\t"
-		"cmpq $-4095 /* mapped */, %%rcx\n\tjb 3f\n\tcmpq $-17 /* EEXIST */, %%rcx\n\tje 3f\n\tdecl %%r12d\n\tjnz 2b\n3:\tpopq %%r12\n\t"
-		"popq %%rbp\n\tpopq %%rbx\n\tret\n\t.org 1b + 256, 0xcc\n5:" : "=r"(at));
+		"cmpq %%r8, %%rcx\n\tje 3f\n\tcmpq $-17 /* EEXIST */, %%rcx\n\tje 3f\n\tcmpq $-4095, %%rcx\n\tjb 6f\n\tdecl %%r12d\n\tjnz 2b\n\tjmp 3f\n6:\tpushq %%rax\n\t"
+		"movq %%rcx, %%rdi\n\tmovl $11 /* munmap */, %%eax\n\tsyscall\n\tpopq %%rax\n3:\tpopq %%r12\n\tpopq %%rbp\n\tpopq %%rbx\n\tret\n\t.org 1b + 256, 0xcc\n5:" : "=r"(at));
 	long page = at & ~4095L, is_inside = page >= first && page < (long)run->last;
 	long there = is_inside ? call(9, 0, 4096, 5, 2, file, run->offset + page - first) : page, here = there + at - page, result = there;
-	if (there > 0 && !same((void *)here, (void *)at, 256)) result = WHY(CHANGED, 0);
+	long locked = call(26 /* msync */, first, run->size, 2 /* INVALIDATE */, 0, 0, 0) == -EBUSY ? call(149 /* mlock */, from, run->size, 0, 0, 0, 0) : 0;	/* what was locked in memory stays so */
+	if (there > 0 && (locked || !same((void *)here, (void *)at, 256))) result = locked ? locked : WHY(CHANGED, 0);
 	else if (there > 0) {	/* below the red zone, and by no pointer, of which control-flow integrity would ask */
 		long to = first, by = file, what = from;
 		register long r8 __asm__("r8") = run->offset;
 		__asm__ volatile("addq $-128, %%rsp\n\tcall *%%rax\n\tsubq $-128, %%rsp" : "=a"(result), "+D"(what), "+d"(to), "+c"(by), "+r"(r8) : "0"(here), "S"(run->size) : "r9", "r10", "r11", "memory");
 	}
 	if (there > 0 && is_inside) call(11 /* munmap */, there, 4096, 0, 0, 0, 0);
-	if (result != first) call(11, from, run->size, 0, 0, 0, 0);
-	return result == first ? 0 : result;
+	return result == first ? 0 : (call(11, from, run->size, 0, 0, 0, 0), result);
 }
 
 /* The writers swap and memfd: the sites are bound in a private copy of the file's pages, which takes the text's place, or a memfd does. */

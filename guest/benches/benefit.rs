@@ -140,7 +140,7 @@ fn main() -> ExitCode {
 
 fn measure() -> Result<()> {
     let kernel = Cache::of_this_user().kernel().ok_or_else(|| format!("no kernel that grants; to have one: {HOW}"))?;
-    let machine = Machine { kernel, line: String::new(), time: Time::Instructions, limit: LIMIT };
+    let machine = Machine { kernel, line: String::new(), time: Time::Instructions, limit: LIMIT, share: None };
     let ways = || SPINNING.iter().chain(&SLEEPING);
     let jobs: Vec<_> = ways().flat_map(|way| THREADS.map(|threads| way.job(threads))).collect();
     let run = machine.run(&programs::image()?, &jobs)?;

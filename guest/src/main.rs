@@ -58,7 +58,7 @@ fn main() -> ExitCode {
         Command::Run { line, icount, limit, show_output, tree, programs } => {
             let time = if icount { Time::Instructions } else { Time::Host };
             let limit = Duration::from_secs(limit);
-            run(&programs, &tree, show_output, |kernel| Machine { kernel, line, time, limit })
+            run(&programs, &tree, show_output, |kernel| Machine { kernel, line, time, limit, share: None })
         }
     };
     done.unwrap_or_else(|error| {

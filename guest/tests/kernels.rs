@@ -1,7 +1,7 @@
 //! The kernels, and one boot of each with all that is to be run there.
 
 use crate::programs::image;
-use crate::{binder, c, calls, ends, enrol, grants, guard, inside, matrix, preload, profile, seccomp, strict};
+use crate::{binder, c, calls, ends, enrol, grants, guard, inside, matrix, places, preload, profile, seccomp, strict};
 use invar_guest::Result;
 use invar_guest::cache::Cache;
 use invar_guest::console::Job;
@@ -68,7 +68,7 @@ impl Kernel {
         let line = if matches!(self, Self::On | Self::CompiledOut) { "" } else { self.name() };
         // Where nothing is granted there is nothing to count, and the host's time is faster.
         let time = if self.grants() { Time::Instructions } else { Time::Host };
-        Machine { kernel: self.file().expect("a kernel"), line: line.into(), time, limit: LIMIT }
+        Machine { kernel: self.file().expect("a kernel"), line: line.into(), time, limit: LIMIT, share: None }
     }
 
     /// What came of all jobs on this kernel; the first who asks boots it.
@@ -86,7 +86,7 @@ impl Kernel {
         let ends = [ends::jobs(self, &mut image)?, calls::jobs(self, &mut image)?].concat();
         let sections = [strict::jobs(self), inside::jobs(self), preload::jobs(self), seccomp::jobs(self)].concat();
         let counts = [profile::jobs(self), grants::jobs(self)].concat();
-        let binder = binder::jobs(&mut image)?;
+        let binder = [binder::jobs(&mut image)?, places::jobs(self, &mut image)?].concat();
         let jobs = [matrix, enrol, c, ends, sections, guard, counts, binder].concat();
         self.machine().run(&image, &jobs)
     }

@@ -17,6 +17,7 @@ mod kernels;
 mod libcs;
 mod machine;
 mod matrix;
+mod places;
 mod preload;
 mod profile;
 mod programs;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         preload::tests(),
         profile::tests(),
         binder::tests(),
+        places::tests(),
         seccomp::tests(),
         guard::tests(),
         grants::tests(),

@@ -9,7 +9,8 @@ use std::sync::OnceLock;
 /// An image with the programs in `/bin`.
 pub fn image() -> Result<Image> {
     let mut image = Image::new(Path::new(env!("CARGO_BIN_EXE_invar-guest")))?;
-    for name in ["sections", "calls", "confine", "contend", "enrol", "guard", "inside", "violate", "watched"] {
+    for name in ["sections", "calls", "confine", "contend", "enrol", "guard", "inside", "places", "violate", "watched"]
+    {
         image.program(&program(name)?)?;
     }
     if no_make().is_none() {

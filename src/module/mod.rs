@@ -447,33 +447,31 @@ impl<'a> Module<'a> {
         self.segments.texts()
     }
 
-    /// Whether a file has the program headers that the module was loaded by.
-    pub(crate) fn is_loaded_from(&self, file: &File) -> bool {
-        self.segments.are_of(file)
-    }
-
-    /// Opens the file that it was loaded from: by the loader's path, which need not lead there any more.
+    /// Opens the file that it was loaded from: by the loader's path, which need not lead there any more. None if another one is there.
     #[cold]
-    pub(crate) fn open(&self) -> sys::Result<File> {
+    pub(crate) fn open(&self) -> sys::Result<Option<File>> {
         // What is no file, as a FIFO, is not to be waited for.
         const FLAGS: i32 = libc::O_RDONLY | libc::O_NONBLOCK;
+        let open = |path: &[u8]| {
+            let file = File::open(path, FLAGS)?;
+            Ok(self.segments.are_of(&file).then_some(file))
+        };
         if self.path == UNLISTED {
             return Err(sys::Errno(libc::ENOENT));
         }
         if !self.is_program() {
-            return File::open(self.path.to_bytes_with_nul(), FLAGS);
+            return open(self.path.to_bytes_with_nul());
         }
-        let by_kernel = File::open(b"/proc/self/exe\0", FLAGS);
+        let by_kernel = open(b"/proc/self/exe\0");
         // The other path is one that whoever started the program chose, and may lead elsewhere by now: not where privileges were
-        // raised.
-        if sys::auxiliary(libc::AT_SECURE) != 0 {
+        // raised. Where the loader was executed, and told to run the program, the kernel knows the loader alone; glibc's then gives
+        // the program's path here.
+        let path = sys::auxiliary(libc::AT_EXECFN) as *const c_char;
+        if matches!(by_kernel, Ok(Some(_))) || sys::auxiliary(libc::AT_SECURE) != 0 || path.is_null() {
             return by_kernel;
         }
-        by_kernel.or_else(|error| match sys::auxiliary(libc::AT_EXECFN) as *const c_char {
-            path if path.is_null() => Err(error),
-            // SAFETY: the kernel's string, which a program that changes it has to end as well.
-            path => File::open(unsafe { CStr::from_ptr(path) }.to_bytes_with_nul(), FLAGS),
-        })
+        // SAFETY: the kernel's or the loader's string, which a program that changes it has to end as well.
+        open(unsafe { CStr::from_ptr(path) }.to_bytes_with_nul()).or(by_kernel)
     }
 
     /// The part of the module's text that holds this range whole: what may be executed, and perhaps not read.

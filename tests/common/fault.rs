@@ -18,6 +18,8 @@ pub enum Fault {
     Hole(i32),
     /// The third argument, a length, is no more than this.
     Short(u64),
+    /// The fourth argument, flags, is without these: an older kernel does not know them.
+    Unknown(u64),
 }
 
 /// A call of the runtime.
@@ -256,6 +258,10 @@ mod tracer {
                 }
                 Fault::Short(length) => {
                     change(thread, |registers| registers.rdx = registers.rdx.min(length));
+                    None
+                }
+                Fault::Unknown(flags) => {
+                    change(thread, |registers| registers.r10 &= !flags);
                     None
                 }
             };

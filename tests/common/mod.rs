@@ -79,7 +79,7 @@ thread_local! {
 }
 
 /// The binder in C, as a library to be preloaded (`tests/programs/c/front.c`).
-fn front() -> &'static Path {
+pub fn front() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/programs/c");

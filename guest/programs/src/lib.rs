@@ -191,12 +191,50 @@ pub fn open(library: &str, function: &CStr) -> *mut c_void {
     }
 }
 
+fn refuse_exec_gain() {
+    const PR_SET_MDWE: libc::c_int = 65;
+    const PR_MDWE_REFUSE_EXEC_GAIN: libc::c_ulong = 1;
+    // SAFETY: numbers only.
+    let set = unsafe { libc::prctl(PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0) };
+    assert_eq!(set, 0, "{}", std::io::Error::last_os_error());
+}
+
+/// A file system that lies on another machine.
+fn mount_share(folder: &str) {
+    std::fs::create_dir_all(folder).expect("a folder");
+    mount(c"host", folder, c"9p", c"trans=virtio,version=9p2000.L");
+}
+
+fn enforce(policy: &str) {
+    const FOLDER: &str = "/sys/fs/selinux";
+    if !std::fs::exists(format!("{FOLDER}/load")).expect("a folder") {
+        mount(c"selinuxfs", FOLDER, c"selinuxfs", c"");
+    }
+    let policy = std::fs::read(policy).expect("a policy");
+    std::fs::write(format!("{FOLDER}/load"), policy).expect("the kernel takes the policy");
+    std::fs::write(format!("{FOLDER}/enforce"), "1").expect("the kernel enforces it");
+}
+
+fn mount(what: &CStr, place: &str, kind: &CStr, options: &CStr) {
+    let place = CString::new(place).expect("a path");
+    // SAFETY: strings that the kernel copies.
+    let mounted = unsafe { libc::mount(what.as_ptr(), place.as_ptr(), kind.as_ptr(), 0, options.as_ptr().cast()) };
+    assert_eq!(mounted, 0, "{}", std::io::Error::last_os_error());
+}
+
 /// Installs a seccomp filter for the calling process, for good, as `RULE` says: what is stopped, and how.
 ///
 /// `prctl=` stops `prctl` with option 79, `yield=` system call 471, `sched_yield=` and `seccomp=` these calls; `...=kill` kills, and
-/// `...=NUMBER` refuses with this error.
+/// `...=NUMBER` refuses with this error. `mdwe=set` is `PR_SET_MDWE`, without a filter; `share=FOLDER` mounts there what the host
+/// shares. `selinux=FILE` has SELinux enforce that policy from now on.
 pub fn confine(rule: &str) {
     let (what, how) = rule.split_once('=').expect("WHAT=HOW");
+    match what {
+        "mdwe" => return refuse_exec_gain(),
+        "share" => return mount_share(how),
+        "selinux" => return enforce(how),
+        _ => {}
+    }
     let action = match how {
         "kill" => SeccompAction::KillProcess,
         errno => SeccompAction::Errno(errno.parse().expect("an error number")),

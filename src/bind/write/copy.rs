@@ -35,7 +35,8 @@ pub(super) unsafe fn exchange(
             }
         }
     };
-    let file = resolver.module.open().map_err(Refusal::from).inspect_err(|&why| refuse_both(ledger, why))?;
+    let file = resolver.module.open().map_err(Refusal::from).and_then(|file| file.ok_or(Refusal::OtherFile));
+    let file = file.inspect_err(|&why| refuse_both(ledger, why))?;
     let copy = Copy::new(window, &file, resolver, work).inspect_err(|&why| refuse_both(ledger, why))?;
     // SAFETY: the copy is the window's, and its own; the tables are the module's, as the caller vouches.
     let filled = unsafe { (work.fill)(resolver, window, copy.delta()) };
@@ -66,7 +67,6 @@ impl<'a> Copy<'a> {
             // The program itself may change it at any time.
             return Err(Refusal::Changed);
         }
-        resolver.module.is_loaded_from(file).then_some(()).ok_or(Refusal::OtherFile)?;
         if file.length()? < text.offset + text.range.len() {
             // Pages that the file does not have kill who touches them.
             return Err(Refusal::OtherFile);

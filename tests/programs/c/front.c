@@ -74,8 +74,11 @@ static int list(struct dl_phdr_info *info, size_t size, void *unused)
 	module->base = info->dlpi_addr;
 	module->headers = info->dlpi_phdr;
 	module->count = info->dlpi_phnum;
-	/* The program has no name in the loader's list. */
+	/* The program has no name in the loader's list. Where there is no /proc, or the loader was executed and told to run the program, its path
+	 * is with the auxiliary vector; but not for one with raised privileges, whose caller chose it. */
 	module->path = *info->dlpi_name ? info->dlpi_name : "/proc/self/exe";
+	if (!*info->dlpi_name && !getauxval(AT_SECURE) && (!getauxval(AT_BASE) || access(module->path, F_OK)))
+		module->path = (const char *)getauxval(AT_EXECFN);
 	if (count++)
 		module[-1].next = module;
 	return 0;
