@@ -16,6 +16,12 @@ pub trait Memory {
     /// The key whose state is at this address, and the flags of its record.
     fn key(&mut self, state: u64) -> Option<(Self::Key, u8)>;
 
+    /// Whether a slot of this length can be here: an aligned word, in a segment that is writable as it is linked, and not executable.
+    fn is_slot(&mut self, address: u64, length: u8) -> bool;
+
+    /// Whether this address lies in a segment of the module.
+    fn is_loaded(&mut self, address: u64) -> bool;
+
     /// Reads text; `false` if it cannot be read.
     fn read(&mut self, address: u64, bytes: &mut [u8]) -> bool;
 }
@@ -31,12 +37,17 @@ pub enum Fault {
     OutsideText,
     /// No key of the module has its state where the record says.
     NoKey,
-    /// A slice site that depends on a key of another sort, or on another value than the first.
+    /// A slice site that depends on a key of another sort, or on another value than the first; or a pointer that depends on a key
+    /// which is not decided as those of pointers are.
     WrongKey,
     /// No site of this kind has this length, or its target is out of reach.
     Length,
     /// The site's text may be executed, but not read, so that it cannot be verified.
     Unreadable,
+    /// A pointer's slot is no aligned word of the module's data, or its target lies outside the module.
+    NoSlot,
+    /// No record says where the pointer leads as it is linked.
+    NoFallback,
 }
 
 impl Fault {
@@ -46,18 +57,26 @@ impl Fault {
             Self::Kind => "unknown kind or flags",
             Self::OutsideText => "site or target outside the module's text",
             Self::NoKey => "no key has its state there",
-            Self::WrongKey => "no slice site can depend on this key",
+            Self::WrongKey => "no site of this kind can depend on this key",
             Self::Length => "no site of this kind has this length",
             Self::Unreadable => "its text cannot be read",
+            Self::NoSlot => "slot outside the module's data, or target outside the module",
+            Self::NoFallback => "no record for its first value",
         }
     }
 }
 
 /// The site that a record describes, whose distances lead to these places (site, target and state), and its key.
 pub fn site<M: Memory>(record: &SiteRecord, places: [u64; 3], memory: &mut M) -> Result<(Site, M::Key), Fault> {
+    if record.kind == Kind::Pointer as u8 { pointer(record, places, memory) } else { code(record, places, memory) }
+}
+
+/// The same, where it is no pointer.
+pub fn code<M: Memory>(record: &SiteRecord, places: [u64; 3], memory: &mut M) -> Result<(Site, M::Key), Fault> {
     let [address, target, state] = places;
     let (length, value) = (record.length, record.value);
-    let kind = Kind::from_byte(record.kind).filter(|_| record.flags == 0).ok_or(Fault::Kind)?;
+    let is_known = |kind: &Kind| record.flags == 0 && *kind != Kind::Pointer;
+    let kind = Kind::from_byte(record.kind).filter(is_known).ok_or(Fault::Kind)?;
     if !memory.is_text(target, 1) || !memory.is_text(address, length) {
         return Err(Fault::OutsideText);
     }
@@ -67,6 +86,21 @@ pub fn site<M: Memory>(record: &SiteRecord, places: [u64; 3], memory: &mut M) ->
         return Err(Fault::WrongKey);
     }
     Ok((Site { address, target, state, length, kind, value }, key))
+}
+
+/// The slot that a pointer's record describes.
+pub fn pointer<M: Memory>(record: &SiteRecord, places: [u64; 3], memory: &mut M) -> Result<(Site, M::Key), Fault> {
+    let [address, target, state] = places;
+    let (length, value, kind) = (record.length, record.value, Kind::Pointer);
+    if record.kind != kind as u8 || record.flags != 0 {
+        return Err(Fault::Kind);
+    }
+    if !memory.is_slot(address, length) || !memory.is_loaded(target) {
+        return Err(Fault::NoSlot);
+    }
+    let (key, key_flags) = memory.key(state).ok_or(Fault::NoKey)?;
+    let site = Site { address, target, state, length, kind, value };
+    if key_flags & flags::SYMBOL != 0 { Ok((site, key)) } else { Err(Fault::WrongKey) }
 }
 
 /// What stands at a site.

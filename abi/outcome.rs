@@ -31,6 +31,8 @@ pub mod reason {
     pub const OTHER_FILE: u8 = 10;
     /// The text is not as in its file.
     pub const CHANGED: u8 = 11;
+    /// Pages with pointers could not be made writable, or read-only again: errno.
+    pub const POINTERS: u8 = 12;
 }
 
 /// The writers that were used, by bits.

@@ -16,16 +16,13 @@ pub struct SiteRecord {
     pub state: Distance,
     /// Of the site, in bytes.
     pub length: u8,
-    /// The number of its [`Kind`], or [`POINTER`], or [`CONSTANT`].
+    /// The number of its [`Kind`], or [`CONSTANT`].
     pub kind: u8,
-    /// The value for which the site falls through.
+    /// The value for which the site falls through; of a pointer, that for which it leads to the target.
     pub value: u8,
     /// None in this version.
     pub flags: u8,
 }
-
-/// The kind of a site in data that holds an address. This version binds none.
-pub const POINTER: u8 = 4;
 
 /// The kind of an instruction that holds a number. This version binds none.
 pub const CONSTANT: u8 = 5;
@@ -101,7 +98,8 @@ pub mod flags {
     pub const PROVES: u8 = 1;
     /// Slice sites may depend on this key.
     pub const SLICE: u8 = 2;
-    /// The loader has bound a symbol by this key: the probe alone decides, after all keys without this flag.
+    /// The loader has bound a symbol by this key, or pointers depend on it: the probe alone decides, after all keys without this
+    /// flag.
     pub const SYMBOL: u8 = 4;
     /// This is *the* time slice key, whose verdict says where requests go. `NAME=force` is a setting for it.
     pub const TIMESLICE: u8 = 8;

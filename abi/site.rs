@@ -10,6 +10,8 @@ pub enum Kind {
     SliceEnter = 2,
     /// Slice leave: bound to taking the request back and testing what it was, or to nothing.
     SliceLeave = 3,
+    /// A pointer: a word of data that leads to the target of the record for the key's value. It is no code.
+    Pointer = 4,
 }
 
 impl Kind {
@@ -19,6 +21,7 @@ impl Kind {
             1 => Some(Self::Branch),
             2 => Some(Self::SliceEnter),
             3 => Some(Self::SliceLeave),
+            4 => Some(Self::Pointer),
             _ => None,
         }
     }

@@ -34,6 +34,7 @@ pub fn checked(site: &Site) -> Option<Code> {
 pub fn bound(site: &Site, value: u8, request_offset: i32) -> Option<Code> {
     let request = u64::from(request_offset as u32);
     match (site.kind, value == site.value) {
+        (Kind::Pointer, _) => None,
         (Kind::Branch, true) => build(site, 0, BRANCH_NOP, Second::Nop),
         (Kind::SliceEnter | Kind::SliceLeave, true) => build(site, 0x6666, 0x84_1f0f, Second::Nop),
         (Kind::Branch, false) => {
@@ -78,7 +79,7 @@ const JMP_FAR: u64 = 0xe940;
 /// How many bytes the first instruction has beside the last eight of them, which are prefixes.
 const fn extra(kind: Kind) -> u8 {
     match kind {
-        Kind::Branch => 0,
+        Kind::Branch | Kind::Pointer => 0,
         Kind::SliceLeave => 1,
         Kind::SliceEnter => 2,
     }
@@ -106,6 +107,9 @@ enum Second {
 /// A first instruction whose last eight bytes are these, with prefixes before them as the kind wants them, and a second one.
 #[inline(never)]
 fn build(site: &Site, prefixes: u64, tail: u64, second: Second) -> Option<Code> {
+    if site.kind == Kind::Pointer {
+        return None;
+    }
     let extra = extra(site.kind);
     let length = site.length.wrapping_sub(8 + extra);
     let bytes = match (second, length) {

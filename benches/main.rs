@@ -15,6 +15,7 @@ mod load;
 mod lock;
 #[cfg(bound_sites)]
 mod multiversion;
+mod pointer;
 mod program;
 #[cfg(bound_sites)]
 mod slice;
@@ -32,6 +33,7 @@ const BENCHES: &[Bench] = &[
     ("slice", slice::run),
     ("lock", lock::run),
     ("branch", branch::run),
+    ("pointer", pointer::run),
     ("bind", bind::run),
     ("load", load::run),
     ("guard", guard::run),
@@ -40,7 +42,7 @@ const BENCHES: &[Bench] = &[
 ];
 /// Elsewhere no site is bound, and there is nothing to compare.
 #[cfg(not(bound_sites))]
-const BENCHES: &[Bench] = &[("load", load::run)];
+const BENCHES: &[Bench] = &[("pointer", pointer::run), ("load", load::run)];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

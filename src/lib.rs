@@ -35,6 +35,7 @@
 //! | site | a place in the code that depends on a key, recorded in its module's table |
 //! | static branch | a site of the form `if key`, [`branch!`]; [`dispatch!`] makes whole functions of them |
 //! | critical section | what stands between a time slice request and its end: [`timeslice::CriticalSection`] |
+//! | pointer | a word of data that leads to one of several functions, [`pointer!`]; [`pointers!`] makes a table |
 //! | module | one linked object, executable or shared library, with its own copy of this runtime |
 //! | bind | to write a key's value into its sites: [`report()`] lists them |
 //! | checked form | what the compiler leaves at a site, correct without binding |
@@ -87,7 +88,7 @@
 //!
 //! # Limits
 //!
-//! - Sites are bound on x86-64 Linux; elsewhere they stay in checked form.
+//! - Sites are bound on x86-64 Linux; elsewhere they stay in checked form. Pointers are bound on every machine.
 //! - Pages of code are exchanged, also while other threads run in them. Where the system refuses that, code is changed in place,
 //!   but only while the process has one thread.
 //! - A Rust `dylib` cannot export a key for the sites of another object, nor a symbol of [`ifunc!`] by its path. A program that
@@ -115,6 +116,7 @@ mod documents;
 mod key;
 mod load;
 mod module;
+mod pointer;
 #[cfg(feature = "switch")]
 mod rebind;
 mod report;
@@ -137,6 +139,7 @@ pub use invar_abi::{Kind, Origin, Site};
 pub use invar_macros::multiversion;
 pub use key::handle::{Key, Value};
 pub use key::state::Verdict;
+pub use pointer::Pointer;
 #[cfg(feature = "switch")]
 pub use rebind::rebind;
 pub use report::{Binding, KeyReport, ModuleReport, Report, kind_name, report};
@@ -152,6 +155,7 @@ pub use text::{Evidence, Text};
 pub mod __private {
     pub use crate::key::declare::*;
     pub use crate::key::handle::ByMacro;
+    pub use crate::pointer::expansion::*;
     pub use crate::symbol::expansion::*;
     pub use invar_arch::{__address_of, __protected, __site, __symbol, __symbol_link_name, IFUNC, feature_mask};
 }

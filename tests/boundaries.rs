@@ -302,6 +302,7 @@ mod stepping {
             Kind::SliceLeave if falls_through => request == asked,
             // No request is left, and who had none any more gives way; the code at the target sees to both.
             Kind::SliceLeave => exit == Exit::Target || request == 0,
+            Kind::Pointer => unreachable!("no code"),
         }
     }
 

@@ -20,7 +20,9 @@ fn main() -> ExitCode {
     ];
     let program = |source: &str| format!("{PRELUDE}{source}");
     for (name, arms, sentence) in EITHER {
-        for (of, declaration) in [("dispatch!", DISPATCH), ("ifunc!", IFUNC)] {
+        let macros =
+            [("dispatch!", DISPATCH), ("ifunc!", IFUNC), ("pointer!", POINTER), ("dispatch! by a pointer", BY_POINTER)];
+        for (of, declaration) in macros {
             let source = program(&declaration.replace("ARMS", arms));
             tests.push(test(&format!("{of} refuses {name}"), cpu(), move || refuses(&source, sentence)));
         }
@@ -68,6 +70,8 @@ fn main() {}
 "#;
 
 const DISPATCH: &str = "invar::dispatch! { fn chosen(x: u64) -> u64 { ARMS } }";
+const POINTER: &str = "invar::pointer! { static CHOSEN: fn(u64) -> u64 = { ARMS }; }";
+const BY_POINTER: &str = "invar::dispatch! { #[pointer] fn chosen(x: u64) -> u64 { ARMS } }";
 const IFUNC: &str = "invar::ifunc! { #[unsafe(no_mangle)] extern \"C\" fn chosen(x: u64) -> u64 { ARMS } }";
 
 /// What functions that are chosen by keys refuse, of either sort: the same rule. Name, arms, and what is said.

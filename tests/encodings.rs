@@ -250,6 +250,7 @@ fn lengths(kind: Kind) -> [u8; 2] {
         Kind::Branch => [10, 14],
         Kind::SliceEnter => [12, 16],
         Kind::SliceLeave => [11, 15],
+        Kind::Pointer => unreachable!("no code"),
     }
 }
 

@@ -4,8 +4,8 @@
 mod common;
 
 use common::{
-    ANYWHERE, Build, CROSS_CC, EMULATOR, Temporary, command, missing_emulator, missing_target, missing_tool, run,
-    scratch, tale, test,
+    ANYWHERE, Binding, Build, CROSS_CC, EMULATOR, Tale, Temporary, command, missing_emulator, missing_target,
+    missing_tool, run, scratch, tale, test,
 };
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -23,6 +23,16 @@ fn main() -> ExitCode {
             missing_tool(NARROW_EMULATOR).or_else(|| missing_target(NARROW)),
             a_program_does_the_same_on_a_32_bit_machine,
         ),
+        test(
+            "pointers are bound on AArch64",
+            missing_emulator().or_else(|| missing_target(TARGET)),
+            pointers_are_bound_on_aarch64,
+        ),
+        test(
+            "pointers are bound on a 32-bit machine",
+            missing_tool(NARROW_EMULATOR).or_else(|| missing_target(NARROW)),
+            pointers_are_bound_on_a_32_bit_machine,
+        ),
         test("only arch knows a machine", ANYWHERE, only_arch_knows_a_machine),
     ])
 }
@@ -37,6 +47,37 @@ const TARGET: &str = "aarch64-unknown-linux-gnu";
 fn a_program_does_the_same_on_aarch64() {
     let program = Build::release().target(TARGET, Some(CROSS_CC)).program("story");
     does_the_same(command(EMULATOR[0]).args(&EMULATOR[1..]).arg(program));
+}
+
+/// Runs the program with pointers, which are bound on any machine.
+fn pointers_are_bound(there: &mut Command) {
+    let here = tale(&mut command(Build::release().program("pointers")));
+    let there = tale(there);
+    let of_all = |tale: &Tale| {
+        let mut results = tale.results.clone();
+        // Only here; and who seals.
+        results.retain(|name, _| !name.ends_with(": features"));
+        results.values_mut().for_each(|value| *value = value.trim_end_matches(" sealed").into());
+        results
+    };
+    assert_eq!(of_all(&there), of_all(&here));
+    let module = there.program();
+    assert!(module.sites >= 24 && module.bound == module.sites, "{module:#?}");
+    let is_bound = |binding: &Binding| {
+        let kind = binding.site.as_ref().map(|site| site.kind.as_str());
+        (binding.status.as_str(), kind) == ("Bound", Some("pointer"))
+    };
+    assert!(module.bindings.iter().all(is_bound), "{module:#?}");
+}
+
+fn pointers_are_bound_on_aarch64() {
+    let program = Build::release().target(TARGET, Some(CROSS_CC)).program("pointers");
+    pointers_are_bound(command(EMULATOR[0]).args(&EMULATOR[1..]).arg(program));
+}
+
+fn pointers_are_bound_on_a_32_bit_machine() {
+    let program = Build::release().target(NARROW, None).program("pointers");
+    pointers_are_bound(command(NARROW_EMULATOR).arg(program));
 }
 
 const NARROW: &str = "i686-unknown-linux-musl";

@@ -133,6 +133,27 @@ INVAR_INLINE_ void invar_evidence(struct invar_verdict *verdict, const char *tex
 	INVAR_PASTE_(INVAR_DISPATCH_, INVAR_NINTH_(__VA_ARGS__, 4, ?, 3, ?, 2, ?, 1, ?, ?)) \
 	(storage, type, function, parameters, arguments, invar_key_##__VA_ARGS__)
 
+/* Defines a pointer, in one object file of a module and for that module, so that count(text) is one indirect call:
+ * INVAR_POINTER(int, count, (const char *text), wide, count_wide, count_narrow);
+ * As it is linked it leads to the last function, the fallback; when the keys are decided, to that of the first key that is on, of up
+ * to four: (..., widest, count_widest, wide, count_wide, count_narrow). The functions have this type, and are the module's own:
+ * static or hidden. Where there is nobody to store it, as without libinvar, the fallback stays. Reports have a key of the pointer's
+ * name, with the values fallback and the keys' names. */
+#define INVAR_POINTER(type, name, parameters, key, ...) \
+	typedef type (*INVAR_READ_ invar_type_##name) parameters; \
+	INVAR_CHOICE_(invar_type_##name, name, INVAR_ONE_, (), #name, #key, invar_key_##key, __VA_ARGS__)
+
+/* The same for a table, whose type is a struct of up to sixteen such pointers and nothing else; all lead to the functions of one key:
+ * struct dsp { int (*add)(int, int), (*sub)(int, int); };
+ * INVAR_TABLE(struct dsp, dsp, (add, sub), wide, (add_wide, sub_wide), (add_narrow, sub_narrow)); */
+#define INVAR_TABLE(type, name, fields, key, ...) \
+	typedef INVAR_READ_ type invar_type_##name; \
+	INVAR_CHOICE_(invar_type_##name, name, INVAR_FIELDS_, fields, #name, #key, invar_key_##key, __VA_ARGS__)
+
+/* Declares a pointer, or a table, that another object file of this module defines. */
+#define INVAR_EXTERN_POINTER(type, name, parameters) extern INVAR_HIDDEN type (*INVAR_READ_ name) parameters INVAR_SYMBOL_(name)
+#define INVAR_EXTERN_TABLE(type, name) extern INVAR_HIDDEN INVAR_READ_ type name INVAR_SYMBOL_(name)
+
 /* Begins a critical section, which should not be preempted, and ends it. A lock enters before its attempt to take the lock, and
  * leaves after it has let go; a failed attempt leaves. Keep it short; make no system call in it, do not nest it, and
  * begin another after any sleep. Else only the benefit is lost. Both are compiler barriers. */
@@ -298,6 +319,110 @@ typedef struct invar_verdict invar_verdict_;
 #define INVAR_LEVEL_(key, variant, arguments) \
 	if (INVAR_BRANCH_(&key, 1)) \
 		return variant arguments;
+
+/* Keys and functions of a pointer, or lists of functions of a table. An arm's value is the number of arms from it on. */
+#define INVAR_CHOICE_(...) INVAR_CHOICES_(__VA_ARGS__, 4, ?, 3, ?, 2, ?, 1, ?, ?)
+#define INVAR_CHOICES_(type, name, each, fields, text, t1, k1, v1, k2, v2, k3, v3, k4, v4, last, count, ...) \
+	INVAR_PASTE_(INVAR_CHOICE_, count)(type, name, each, fields, text, t1, k1, v1, k2, v2, k3, v3, k4, v4, last)
+#define INVAR_CHOICE_1(type, name, each, fields, text, t1, k1, v1, last, ...) \
+	INVAR_CHOOSE_(type, name, INVAR_IF_ON_(name, each, fields, 1, t1, k1, v1)) \
+	INVAR_SLOTS_(type, name, each, fields, text "\0fallback\0" t1, 2, last, \
+		     INVAR_RECORDS_(each, name, fields, v1, 1))
+#define INVAR_CHOICE_2(type, name, each, fields, text, t1, k1, v1, k2, v2, last, ...) \
+	INVAR_CHOOSE_(type, name, INVAR_IF_ON_(name, each, fields, 2, t1, k1, v1) \
+		      INVAR_IF_ON_(name, each, fields, 1, #k2, invar_key_##k2, v2)) \
+	INVAR_SLOTS_(type, name, each, fields, text "\0fallback\0" #k2 "\0" t1, 3, last, \
+		     INVAR_RECORDS_(each, name, fields, v1, 2) \
+		     INVAR_RECORDS_(each, name, fields, v2, 1))
+#define INVAR_CHOICE_3(type, name, each, fields, text, t1, k1, v1, k2, v2, k3, v3, last, ...) \
+	INVAR_CHOOSE_(type, name, INVAR_IF_ON_(name, each, fields, 3, t1, k1, v1) \
+		      INVAR_IF_ON_(name, each, fields, 2, #k2, invar_key_##k2, v2) \
+		      INVAR_IF_ON_(name, each, fields, 1, #k3, invar_key_##k3, v3)) \
+	INVAR_SLOTS_(type, name, each, fields, text "\0fallback\0" #k3 "\0" #k2 "\0" t1, 4, last, \
+		     INVAR_RECORDS_(each, name, fields, v1, 3) \
+		     INVAR_RECORDS_(each, name, fields, v2, 2) \
+		     INVAR_RECORDS_(each, name, fields, v3, 1))
+#define INVAR_CHOICE_4(type, name, each, fields, text, t1, k1, v1, k2, v2, k3, v3, k4, v4, last) \
+	INVAR_CHOOSE_(type, name, INVAR_IF_ON_(name, each, fields, 4, t1, k1, v1) \
+		      INVAR_IF_ON_(name, each, fields, 3, #k2, invar_key_##k2, v2) \
+		      INVAR_IF_ON_(name, each, fields, 2, #k3, invar_key_##k3, v3) \
+		      INVAR_IF_ON_(name, each, fields, 1, #k4, invar_key_##k4, v4)) \
+	INVAR_SLOTS_(type, name, each, fields, text "\0fallback\0" #k4 "\0" #k3 "\0" #k2 "\0" t1, 5, last, \
+		     INVAR_RECORDS_(each, name, fields, v1, 4) \
+		     INVAR_RECORDS_(each, name, fields, v2, 3) \
+		     INVAR_RECORDS_(each, name, fields, v3, 2) \
+		     INVAR_RECORDS_(each, name, fields, v4, 1))
+#define INVAR_CHOOSE_(type, name, arms) \
+	extern INVAR_HIDDEN type name INVAR_SYMBOL_(name); \
+	static void invar_choose_##name(invar_verdict_ *verdict_) \
+	{ \
+		arms \
+		invar_evidence(verdict_, "no key is on"); \
+	}
+#define INVAR_IF_ON_(name, each, fields, position, text, key, variants) \
+	if (INVAR_VALUE_(key) == 1) { \
+		verdict_->value = position; \
+		invar_evidence(verdict_, text); \
+		INVAR_STORES_(each, name, fields, variants) \
+		return; \
+	}
+
+/* What is to be done with each slot and its function; where the slot is in its table, and how many there are from it on. */
+#define INVAR_ONE_(what, name, fields, variant, ...) what(name, variant, 0, 1, __VA_ARGS__)
+#define INVAR_FIELDS_(what, name, fields, variants, ...) \
+	INVAR_PASTE_(INVAR_EACH_, INVAR_COUNT_ fields)(what, name, fields, variants, __VA_ARGS__)
+#define INVAR_COUNT_(...) INVAR_COUNTED_(__VA_ARGS__, 16, 15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, ?)
+#define INVAR_COUNTED_(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, count, ...) count
+#define INVAR_HEAD_(...) INVAR_HEAD_OF_(__VA_ARGS__, ?)
+#define INVAR_HEAD_OF_(head, ...) head
+#define INVAR_OFFSET_(name, field) __builtin_offsetof(__typeof__(name), field)
+#define INVAR_TAIL_(head, ...) __VA_ARGS__
+#define INVAR_EACH_1(what, name, fields, variants, ...) what(name.INVAR_HEAD_ fields, INVAR_HEAD_ variants, INVAR_OFFSET_(name, INVAR_HEAD_ fields), 1, __VA_ARGS__)
+#define INVAR_EACH_2(what, name, fields, variants, ...) \
+	what(name.INVAR_HEAD_ fields, INVAR_HEAD_ variants, INVAR_OFFSET_(name, INVAR_HEAD_ fields), 2, __VA_ARGS__) \
+	INVAR_EACH_1(what, name, (INVAR_TAIL_ fields), (INVAR_TAIL_ variants), __VA_ARGS__)
+#define INVAR_EACH_3(what, name, fields, variants, ...) \
+	what(name.INVAR_HEAD_ fields, INVAR_HEAD_ variants, INVAR_OFFSET_(name, INVAR_HEAD_ fields), 3, __VA_ARGS__) \
+	INVAR_EACH_2(what, name, (INVAR_TAIL_ fields), (INVAR_TAIL_ variants), __VA_ARGS__)
+#define INVAR_EACH_4(what, name, fields, variants, ...) \
+	what(name.INVAR_HEAD_ fields, INVAR_HEAD_ variants, INVAR_OFFSET_(name, INVAR_HEAD_ fields), 4, __VA_ARGS__) \
+	INVAR_EACH_3(what, name, (INVAR_TAIL_ fields), (INVAR_TAIL_ variants), __VA_ARGS__)
+#define INVAR_EACH_5(what, name, fields, variants, ...) \
+	what(name.INVAR_HEAD_ fields, INVAR_HEAD_ variants, INVAR_OFFSET_(name, INVAR_HEAD_ fields), 5, __VA_ARGS__) \
+	INVAR_EACH_4(what, name, (INVAR_TAIL_ fields), (INVAR_TAIL_ variants), __VA_ARGS__)
+#define INVAR_EACH_6(what, name, fields, variants, ...) \
+	what(name.INVAR_HEAD_ fields, INVAR_HEAD_ variants, INVAR_OFFSET_(name, INVAR_HEAD_ fields), 6, __VA_ARGS__) \
+	INVAR_EACH_5(what, name, (INVAR_TAIL_ fields), (INVAR_TAIL_ variants), __VA_ARGS__)
+#define INVAR_EACH_7(what, name, fields, variants, ...) \
+	what(name.INVAR_HEAD_ fields, INVAR_HEAD_ variants, INVAR_OFFSET_(name, INVAR_HEAD_ fields), 7, __VA_ARGS__) \
+	INVAR_EACH_6(what, name, (INVAR_TAIL_ fields), (INVAR_TAIL_ variants), __VA_ARGS__)
+#define INVAR_EACH_8(what, name, fields, variants, ...) \
+	what(name.INVAR_HEAD_ fields, INVAR_HEAD_ variants, INVAR_OFFSET_(name, INVAR_HEAD_ fields), 8, __VA_ARGS__) \
+	INVAR_EACH_7(what, name, (INVAR_TAIL_ fields), (INVAR_TAIL_ variants), __VA_ARGS__)
+#define INVAR_EACH_9(what, name, fields, variants, ...) \
+	what(name.INVAR_HEAD_ fields, INVAR_HEAD_ variants, INVAR_OFFSET_(name, INVAR_HEAD_ fields), 9, __VA_ARGS__) \
+	INVAR_EACH_8(what, name, (INVAR_TAIL_ fields), (INVAR_TAIL_ variants), __VA_ARGS__)
+#define INVAR_EACH_10(what, name, fields, variants, ...) \
+	what(name.INVAR_HEAD_ fields, INVAR_HEAD_ variants, INVAR_OFFSET_(name, INVAR_HEAD_ fields), 10, __VA_ARGS__) \
+	INVAR_EACH_9(what, name, (INVAR_TAIL_ fields), (INVAR_TAIL_ variants), __VA_ARGS__)
+#define INVAR_EACH_11(what, name, fields, variants, ...) \
+	what(name.INVAR_HEAD_ fields, INVAR_HEAD_ variants, INVAR_OFFSET_(name, INVAR_HEAD_ fields), 11, __VA_ARGS__) \
+	INVAR_EACH_10(what, name, (INVAR_TAIL_ fields), (INVAR_TAIL_ variants), __VA_ARGS__)
+#define INVAR_EACH_12(what, name, fields, variants, ...) \
+	what(name.INVAR_HEAD_ fields, INVAR_HEAD_ variants, INVAR_OFFSET_(name, INVAR_HEAD_ fields), 12, __VA_ARGS__) \
+	INVAR_EACH_11(what, name, (INVAR_TAIL_ fields), (INVAR_TAIL_ variants), __VA_ARGS__)
+#define INVAR_EACH_13(what, name, fields, variants, ...) \
+	what(name.INVAR_HEAD_ fields, INVAR_HEAD_ variants, INVAR_OFFSET_(name, INVAR_HEAD_ fields), 13, __VA_ARGS__) \
+	INVAR_EACH_12(what, name, (INVAR_TAIL_ fields), (INVAR_TAIL_ variants), __VA_ARGS__)
+#define INVAR_EACH_14(what, name, fields, variants, ...) \
+	what(name.INVAR_HEAD_ fields, INVAR_HEAD_ variants, INVAR_OFFSET_(name, INVAR_HEAD_ fields), 14, __VA_ARGS__) \
+	INVAR_EACH_13(what, name, (INVAR_TAIL_ fields), (INVAR_TAIL_ variants), __VA_ARGS__)
+#define INVAR_EACH_15(what, name, fields, variants, ...) \
+	what(name.INVAR_HEAD_ fields, INVAR_HEAD_ variants, INVAR_OFFSET_(name, INVAR_HEAD_ fields), 15, __VA_ARGS__) \
+	INVAR_EACH_14(what, name, (INVAR_TAIL_ fields), (INVAR_TAIL_ variants), __VA_ARGS__)
+#define INVAR_EACH_16(what, name, fields, variants, ...) \
+	what(name.INVAR_HEAD_ fields, INVAR_HEAD_ variants, INVAR_OFFSET_(name, INVAR_HEAD_ fields), 16, __VA_ARGS__) \
+	INVAR_EACH_15(what, name, (INVAR_TAIL_ fields), (INVAR_TAIL_ variants), __VA_ARGS__)
 
 #ifdef __cplusplus
 #define INVAR_COLD_ __attribute__((cold, noinline, unused, no_instrument_function)) INVAR_HIDDEN inline
@@ -621,6 +746,55 @@ INVAR_INLINE_ uint8_t invar2_value_(struct invar_verdict *state)
 			    [load] "i"(invar2_load_this_module_)); \
 	}
 
+/* The slots, in memory that the loader makes read-only, with their fallbacks; and the records by which they are stored to. Compilers
+ * see no definition, and so no value. */
+#define INVAR_READ_ const
+#define INVAR_SYMBOL_(name) __asm__("invar_pointer_" #name)
+#define INVAR_STORES_(each, name, fields, variants)
+#define INVAR_SLOTS_(type, name, each, fields, names, count, last, records) \
+	INVAR_STATE_ invar_verdict_ invar_chosen_##name; \
+	INVAR_KEY_RECORD_(INVAR_HIDDEN, invar_chosen_##name, names, invar_choose_##name, count, 4) \
+	INVAR_HIDDEN void invar_slots_##name(void); \
+	__attribute__((used)) void invar_slots_##name(void) \
+	{ \
+		__asm__ volatile( \
+			".pushsection .data.rel.ro.invar_pointers, \"aw\", @progbits\n" \
+			".balign 8\n" \
+			".globl invar_pointer_" #name "\n" \
+			".hidden invar_pointer_" #name "\n" \
+			".type invar_pointer_" #name ", @object\n" \
+			".size invar_pointer_" #name ", %c[size]\n" \
+			"invar_pointer_" #name ":\n" \
+			".popsection\n" \
+			: : [size] "i"(sizeof(type))); \
+		each(INVAR_FALLBACK_, name, fields, last, name, type) \
+		INVAR_RECORDS_(each, name, fields, last, 0) \
+		records \
+	} \
+	INVAR_SEMICOLON_
+#define INVAR_FALLBACK_(slot, function, offset, left, name, type) \
+	INVAR_ASSERT_(offset + 8 * left == sizeof(type), "a table has pointers and nothing else, and each is listed in its place"); \
+	__asm__ volatile( \
+		".pushsection .data.rel.ro.invar_pointers, \"aw\", @progbits\n" \
+		".quad %c[f]\n" \
+		".popsection\n" \
+		: : [f] "i"(function));
+#define INVAR_RECORDS_(each, name, fields, variants, position) \
+	each(INVAR_RECORD_, name, fields, variants, invar_chosen_##name, position)
+#define INVAR_RECORD_(slot, function, offset, left, state, position) \
+	{ \
+		__typeof__(slot) invar_function = function; \
+		(void)invar_function; \
+		__asm__ volatile( \
+			".Linvar_slot%=:\n" \
+			".pushsection invar2_sites, \"ao?\", @progbits, .Linvar_slot%=\n" \
+			".balign 4\n" \
+			".long %c[s] - ., %c[f] - ., %c[k] - .\n" \
+			".byte 8, 4, %c[v], 0\n" \
+			".popsection\n" \
+			: : [s] "i"(&slot), [f] "i"(function), [k] "i"(&state), [v] "i"(position)); \
+	}
+
 /* Speculative load hardening leaves functions with an `asm goto` alone: none for it. */
 #ifdef __has_feature
 #if __has_feature(speculative_load_hardening)
@@ -791,6 +965,19 @@ INVAR_INLINE_ uint8_t invar2_value_(struct invar_verdict *state, void (*decide)(
 }
 #define INVAR_BRANCH_(key, position) INVAR_LOADED_(key, position)
 #define INVAR_SLICE_SITE_(prefixes, kind, cold) __extension__({ __asm__ volatile("" : : : "memory"); })
+
+/* Pointers are variables, to which the probe of their key stores. */
+#define INVAR_READ_
+#define INVAR_SYMBOL_(name)
+#define INVAR_STORES_(each, name, fields, variants) each(INVAR_STORE_, name, fields, variants, 0)
+#define INVAR_STORE_(slot, function, offset, left, nothing) slot = function;
+#define INVAR_SLOTS_(type, name, each, fields, names, count, last, records) \
+	INVAR_HIDDEN type name = { each(INVAR_FALLBACK_, name, fields, last, 0) }; \
+	INVAR_STATE_ invar_verdict_ invar_chosen_##name; \
+	INVAR_KEY_RECORD_(INVAR_HIDDEN, invar_chosen_##name, names, invar_choose_##name, count, 4) \
+	INVAR_SEMICOLON_
+#define INVAR_FALLBACK_(slot, function, offset, left, nothing) function,
+#define INVAR_RECORDS_(each, name, fields, variants, position)
 
 #endif
 

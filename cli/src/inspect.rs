@@ -5,7 +5,7 @@ use crate::module::{Key, Module, Record};
 use crate::text::clean;
 use invar::{Kind, Site};
 use invar_abi::judge::{self, Memory};
-use invar_abi::record::{CONSTANT, POINTER, flags};
+use invar_abi::record::{CONSTANT, flags};
 use std::fmt;
 
 /// What was found where a site record leads.
@@ -122,9 +122,9 @@ pub fn inspect<'a>(module: &'a Module<'_>, record: &Record, checkable: bool) -> 
         judge::site(&record.record, [record.address, record.target, record.state], &mut memory),
     ) {
         _ if record.blank => Standing::Invalid("blank record, dangling"),
-        (0, POINTER, _) => Standing::Unverified(Some("a pointer, which this version leaves alone")),
         (0, CONSTANT, _) => Standing::Unverified(Some("a constant, which this version leaves alone")),
         (.., Err(fault)) => Standing::Invalid(fault.describe()),
+        (.., Ok((site, key))) if site.kind == Kind::Pointer => pointer(module, record, key),
         _ if code.is_none() => Standing::Invalid("its bytes are cut off"),
         _ if !checkable => Standing::Unverified(None),
         (.., Ok((site, key))) => match judge::standing(&site, module.outcome.request(), &mut memory) {
@@ -133,6 +133,21 @@ pub fn inspect<'a>(module: &'a Module<'_>, record: &Record, checkable: bool) -> 
         },
     };
     Found { standing, kind, key: module.key(record.state), code }
+}
+
+/// Where a pointer leads.
+fn pointer(module: &Module<'_>, record: &Record, key: &Key) -> Standing {
+    let target = |value| module.pointer_target(record, value);
+    let Some(fallback) = target(0) else { return Standing::Invalid(judge::Fault::NoFallback.describe()) };
+    let Some(holds) = module.word(record.address, record.length) else {
+        return Standing::Invalid(judge::Fault::Unreadable.describe());
+    };
+    match key.decided() {
+        Some(value) if target(value) == Some(holds) => Standing::Bound(key.value_name(value)),
+        _ if holds == fallback => Standing::Checked,
+        None if holds == 0 && !module.outcome.loaded => Standing::Unverified(Some("the loader fills it in")),
+        _ => Standing::Foreign("it leads elsewhere than its key's value and its fallback"),
+    }
 }
 
 /// What a site's form means for its key.
@@ -167,7 +182,18 @@ impl<'a> Memory for &'a Module<'_> {
 
     fn key(&mut self, state: u64) -> Option<(&'a Key, u8)> {
         let module: &'a Module<'_> = self;
-        module.key(state).map(|key| (key, if key.slices { flags::SLICE } else { 0 }))
+        let flags = |key: &Key| {
+            [(key.slices, flags::SLICE), (key.is_symbol, flags::SYMBOL)].map(|(is, flag)| u8::from(is) * flag)
+        };
+        module.key(state).map(|key| (key, flags(key).into_iter().sum()))
+    }
+
+    fn is_slot(&mut self, address: u64, length: u8) -> bool {
+        Module::is_slot(self, address, length.into())
+    }
+
+    fn is_loaded(&mut self, address: u64) -> bool {
+        Module::is_loaded(self, address)
     }
 
     fn read(&mut self, address: u64, bytes: &mut [u8]) -> bool {

@@ -99,15 +99,19 @@ impl<'a> Listing<'a> {
             Standing::Bound(_) | Standing::Unverified(Some(_)) => true,
             Standing::Foreign(_) | Standing::Unverified(None) | Standing::Invalid(_) => false,
         };
-        let is_known = may_be_bound || found.standing == Standing::Checked;
-        let last = found.kind.map(|kind| Hex(address.wrapping_add(last_instruction(kind))));
+        let is_code = found.kind != Some(Kind::Pointer);
+        let is_known = is_code && (may_be_bound || found.standing == Standing::Checked);
+        let last = found.kind.and_then(last_instruction).map(|last| Hex(address.wrapping_add(last)));
         Row {
             index: record.index,
             address: Hex(address),
             symbol: code.and_then(|_| self.symbols.find(address)),
             kind: found.kind.map(kind_name),
             key: found.key.map(|key| key.name.clone()),
-            value: found.key.filter(|_| found.kind == Some(Kind::Branch)).map(|key| key.value_name(record.value)),
+            value: found
+                .key
+                .filter(|_| matches!(found.kind, Some(Kind::Branch | Kind::Pointer)))
+                .map(|key| key.value_name(record.value)),
             length: record.length,
             standing: found.standing,
             uprobe: is_known.then_some(Hex(address)),
@@ -119,11 +123,12 @@ impl<'a> Listing<'a> {
 }
 
 /// Where in a site its last instruction stands, in checked and in bound form: the table of `docs/site-abi.md`, "x86-64".
-fn last_instruction(kind: Kind) -> u64 {
+fn last_instruction(kind: Kind) -> Option<u64> {
     match kind {
-        Kind::Branch => 8,
-        Kind::SliceEnter => 10,
-        Kind::SliceLeave => 9,
+        Kind::Branch => Some(8),
+        Kind::SliceEnter => Some(10),
+        Kind::SliceLeave => Some(9),
+        Kind::Pointer => None,
     }
 }
 
@@ -250,7 +255,8 @@ pub fn describe(module: &Module<'_>) -> String {
             let others = others.map_or(String::new(), |reason| format!("; the others stay checked: {reason}"));
             let refused: Vec<_> = outcome.refusals.iter().map(|(writer, why)| format!("{writer} ({why})")).collect();
             let refused = if refused.is_empty() { String::new() } else { format!("; refused: {}", refused.join(", ")) };
-            format!("{bound} bound by {writers} in {time:.1} us{others}{refused}")
+            let by = if writers.is_empty() { "" } else { " by " };
+            format!("{bound} bound{by}{writers} in {time:.1} us{others}{refused}")
         }
     }
 }

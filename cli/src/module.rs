@@ -7,9 +7,10 @@ use crate::elf::Headers;
 use crate::image::Image;
 use crate::text::lossy;
 use goblin::elf::program_header::{PF_R, PF_W, PF_X, PT_GNU_RELRO, PT_NOTE, ProgramHeader};
-use invar::{Origin, Reason, Writer};
+use invar::{Kind, Origin, Reason, Writer};
 use invar_abi::header::Fault;
 use invar_abi::{Distance, Header, KeyRecord, SiteRecord, flags, header, machine, note, outcome, state};
+use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::num::NonZero;
 use std::ops::Range;
@@ -37,6 +38,8 @@ pub struct Module<'a> {
     /// What is read-only once the loader is done with it.
     relro: Vec<Range<u64>>,
     by_state: HashMap<u64, usize>,
+    /// Where pointers lead, by slot, state and value; worked out when there are some.
+    pointer_targets: OnceCell<HashMap<(u64, u64, u8), u64>>,
     sites: Range<u64>,
     outcome_address: u64,
 }
@@ -60,6 +63,8 @@ pub struct Key {
     pub slices: bool,
     /// It can be set again.
     pub switch: bool,
+    /// Whether it is a symbol's, or pointers depend on it.
+    pub is_symbol: bool,
     /// What was decided, if something was.
     pub verdict: Option<Verdict>,
 }
@@ -156,6 +161,7 @@ impl<'a> Module<'a> {
             segments: segments.collect(),
             relro: relro.map(range).collect(),
             by_state: HashMap::new(),
+            pointer_targets: OnceCell::new(),
             sites: 0..0,
             outcome_address: 0,
         };
@@ -337,6 +343,40 @@ impl<'a> Module<'a> {
         self.image.read(address, &mut code).then_some(code)
     }
 
+    /// Whether a pointer's slot can be here.
+    pub fn is_slot(&self, address: u64, length: u64) -> bool {
+        matches!(length, 4 | 8)
+            && address.is_multiple_of(length)
+            && self.within(address, length, PF_R | PF_W)
+            && !self.within(address, length, PF_X)
+    }
+
+    /// Whether this address lies in one of its segments.
+    pub fn is_loaded(&self, address: u64) -> bool {
+        self.within(address, 1, 0)
+    }
+
+    /// What a word of its data holds.
+    pub fn word(&self, address: u64, length: u8) -> Option<u64> {
+        let mut word = [0; 8];
+        self.image.read(address, word.get_mut(..length.into())?).then(|| u64::from_le_bytes(word))
+    }
+
+    /// Where a pointer's slot leads for this value, by the records of the slot that a record is of.
+    pub fn pointer_target(&self, record: &Record, value: u8) -> Option<u64> {
+        let targets = self.pointer_targets.get_or_init(|| {
+            let is_one = |record: &Record| {
+                record.kind == Kind::Pointer as u8 && record.flags == 0 && self.is_loaded(record.target)
+            };
+            let mut targets = HashMap::new();
+            for record in self.records().filter(is_one) {
+                targets.entry((record.address, record.state, record.value)).or_insert(record.target);
+            }
+            targets
+        });
+        targets.get(&(record.address, record.state, value)).copied()
+    }
+
     /// Whether this range may hold what the runtime writes.
     fn is_writable(&self, address: u64, length: u64) -> bool {
         let overlaps = |range: &Range<u64>| address < range.end && range.start < address + length;
@@ -425,8 +465,8 @@ impl<'a> Module<'a> {
         }
         let verdict = Verdict::read(&self.variable(state).ok_or("its state cannot be read")?);
         let has = |flag| record.flags & flag != 0;
-        let (slices, switch) = (has(flags::SLICE), has(flags::SWITCH));
-        Ok(Key { values: names.split_off(1), name: names.swap_remove(0), state, slices, switch, verdict })
+        let (slices, switch, is_symbol) = (has(flags::SLICE), has(flags::SWITCH), has(flags::SYMBOL));
+        Ok(Key { values: names.split_off(1), name: names.swap_remove(0), state, slices, switch, is_symbol, verdict })
     }
 }
 

@@ -43,6 +43,7 @@ fn main() -> ExitCode {
         test("a form for another value is foreign", sites(), a_form_for_another_value_is_foreign),
         test("a breakpoint is foreign", sites(), a_breakpoint_is_foreign),
         test("tools are told where uprobes can be", sites(), tools_are_told_where_uprobes_can_be),
+        test("pointers are listed, in a file and in a process", needs("/proc/self/mem"), pointers_are_listed),
         test("a number is a file if there is one", needs("/bin/true"), a_number_is_a_file_if_there_is_one),
         test("a process that starts is not judged too early", sites(), a_process_that_starts_is_not_judged_too_early),
         test("a process that is being bound is no snapshot", sites(), a_process_that_is_being_bound_is_no_snapshot),
@@ -166,6 +167,47 @@ fn its_own_process_is_bound() {
     let text = invar(["sites", &process.pid()]).text();
     let tally = format!("\n{0} sites: {0} bound\n", in_memory.len());
     assert_eq!(text.ends_with(&tally), HAS_SITES, "{text}");
+}
+
+invar::key! { #[name = "pointers.on"] static ON: bool = |_| Ok(true); }
+fn one() -> u32 {
+    1
+}
+fn two() -> u32 {
+    2
+}
+invar::pointer! { #[name = "pointers.two"] static TWO: fn() -> u32 = { ON => two, _ => one }; }
+invar::pointer! { #[name = "pointers.one"] static ONE: fn() -> u32 = { ON == false => two, _ => one }; }
+
+/// Those of this program itself.
+fn pointers_are_listed() {
+    assert_eq!((TWO(), ONE()), (2, 1));
+    let file = std::env::current_exe().unwrap();
+    let list = |what: &str, bound: [&str; 2]| {
+        let document = invar(["sites", "--json", what]).json();
+        let sites: Vec<_> = site_list(&document).iter().filter(|site| site["kind"] == "pointer").collect();
+        assert_eq!(sites.len(), 4, "{document:#}");
+        for site in sites {
+            let is_two = site["key"] == "pointers.two";
+            assert_eq!((&site["length"], &site["uprobe"], &site["no_uprobe"]), (&8.into(), &Value::Null, &Value::Null));
+            assert!(["one", "two"].contains(&site["value"].as_str().unwrap()), "{site:#}");
+            let (status, why, to) = match bound[usize::from(is_two)] {
+                "" => ("unverified", "the loader fills it in".into(), Value::Null),
+                to => ("bound", Value::Null, to.into()),
+            };
+            assert_eq!((&site["status"], &site["why"], &site["bound_to"]), (&status.into(), &why, &to), "{site:#}");
+        }
+        invar(["sites", what]).text()
+    };
+    let text = list(file.to_str().unwrap(), ["", ""]);
+    assert!(text.contains(" pointer pointers.two == two "), "{text}");
+    let text = list(&std::process::id().to_string(), ["one", "two"]);
+    assert!(text.contains("  bound to two\n"), "{text}");
+    let manifest = invar(["sites", "--manifest", file.to_str().unwrap()]);
+    if HAS_SITES {
+        // They are no text, which tools would compare.
+        assert_eq!(manifest.json()["others"], 4);
+    }
 }
 
 fn a_process_that_is_told_to_stay_checked_is() {

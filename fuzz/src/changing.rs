@@ -150,6 +150,14 @@ fn judged(bytes: &[u8], input: &mut Input<'_>) {
             self.input.byte() < 0xf0
         }
 
+        fn is_slot(&mut self, _: u64, _: u8) -> bool {
+            self.input.byte() < 0xf0
+        }
+
+        fn is_loaded(&mut self, _: u64) -> bool {
+            self.input.byte() < 0xf0
+        }
+
         fn key(&mut self, _: u64) -> Option<((), u8)> {
             let answer = self.input.byte();
             (answer < 0xf0).then_some(((), answer))
@@ -183,6 +191,10 @@ fn judged(bytes: &[u8], input: &mut Input<'_>) {
         let request = [None, Some(-0x64), Some(i32::from(input.byte()))][number % 3];
         let mut answers = Answers { bytes, input, last: Vec::new() };
         let Ok((site, ())) = judge::site(&record, record.places(address as u64), &mut answers) else { continue };
+        if site.kind == Kind::Pointer {
+            // What its slot leads to is no code.
+            continue;
+        }
         let Ok(standing) = judge::standing(&site, request, &mut answers) else { continue };
         // What is told is what was read last.
         let seen = &answers.last[..];

@@ -12,6 +12,7 @@
 mod change;
 #[cfg(feature = "switch")]
 mod changes;
+mod pointers;
 mod resolve;
 mod status;
 mod window;
@@ -25,9 +26,10 @@ pub(crate) use change::{Counted, change};
 #[cfg(feature = "switch")]
 pub(crate) use changes::{Change, Changes, MOST};
 use core::sync::atomic::Ordering::{Relaxed, Release};
+use invar_abi::{Kind, Site, SiteRecord};
 use invar_arch as arch;
+pub(crate) use resolve::Resolver;
 use resolve::{Filled, Work};
-pub(crate) use resolve::{Resolver, inspect};
 pub use status::{Reason, SiteStatus};
 use window::Window;
 #[cfg(feature = "fuzz")]
@@ -51,6 +53,8 @@ pub(crate) unsafe fn bind(module: &Module<'_>, wish: Wish, request: Option<i32>)
         // SAFETY: as the caller vouches.
         unsafe { commit(module, wish) }
     };
+    // SAFETY: as the caller vouches.
+    let reason = reason.or(unsafe { pointers::bind_declared(module, wish) });
     if let Some(reason) = reason {
         let (number, detail) = reason.to_numbers();
         outcome.reason.store(number, Relaxed);
@@ -58,6 +62,12 @@ pub(crate) unsafe fn bind(module: &Module<'_>, wish: Wish, request: Option<i32>)
     }
     outcome.nanoseconds.store(sys::now().saturating_sub(started), Relaxed);
     outcome.phase.store(1, Release);
+}
+
+/// What stands at a record's site, and the site itself if the record describes one.
+pub(crate) fn inspect(resolver: &mut Resolver<'_>, record: &SiteRecord) -> (SiteStatus, Option<Site>) {
+    let inspect = if record.kind == Kind::Pointer as u8 { pointers::inspect } else { resolve::inspect };
+    inspect(resolver, record)
 }
 
 /// Why the module's sites stay in checked form, if they do.

@@ -195,8 +195,16 @@ impl<'a> Resolver<'a> {
     /// The site of this record of the module's table, and its key's state.
     #[inline(never)]
     pub(super) fn site(&mut self, record: &SiteRecord) -> Result<(Site, &'a State), Fault> {
-        let places = [record.address(), record.target.here(), record.state.here()].map(|place| place as u64);
-        judge::site(record, places, self)
+        judge::code(record, Self::places(record), self)
+    }
+
+    /// The slot of this record of the module's table, and its key's state.
+    pub(super) fn slot(&mut self, record: &SiteRecord) -> Result<(Site, &'a State), Fault> {
+        judge::pointer(record, Self::places(record), self)
+    }
+
+    fn places(record: &SiteRecord) -> [u64; 3] {
+        [record.address(), record.target.here(), record.state.here()].map(|place| place as u64)
     }
 
     /// Whether a record's site stands in the bound form for its key's value.
@@ -340,6 +348,14 @@ impl<'a> Memory for Resolver<'a> {
 
     fn key(&mut self, state: u64) -> Option<(&'a State, u8)> {
         self.key_at(state as usize)
+    }
+
+    fn is_slot(&mut self, address: u64, length: u8) -> bool {
+        usize::from(length) == size_of::<usize>() && self.module.is_slot(address as usize)
+    }
+
+    fn is_loaded(&mut self, address: u64) -> bool {
+        self.module.is_loaded(address as usize)
     }
 
     fn read(&mut self, address: u64, bytes: &mut [u8]) -> bool {

@@ -56,6 +56,9 @@ pub enum Reason {
     OtherFile,
     /// The text is not as in its file, and the writer `memfd`, which would lose that, was the only one to be asked.
     Changed,
+    /// The kernel refused, with this errno, to make pages with pointers writable for a moment, or read-only again. The pointers of those
+    /// that it did not make writable lead to their fallbacks.
+    Pointers(i32),
 }
 
 impl Reason {
@@ -80,13 +83,14 @@ impl Reason {
             Self::Shared => "the text is mapped shared, and other processes would execute what is written there",
             Self::OtherFile => "the file at its path is not the one that it was loaded from",
             Self::Changed => "its text is not as in its file, and what could take that over was refused",
+            Self::Pointers(_) => "pages with pointers were refused with errno",
         }
     }
 
     /// The number that goes with the reason: an errno, or a number of threads.
     pub fn detail(self) -> Option<u32> {
         match self {
-            Self::Threads(_) | Self::ThreadsUnknown(_) | Self::Refused(_) | Self::Writable(_) => {
+            Self::Threads(_) | Self::ThreadsUnknown(_) | Self::Refused(_) | Self::Writable(_) | Self::Pointers(_) => {
                 Some(self.to_numbers().1)
             }
             _ => None,
@@ -106,6 +110,7 @@ impl Reason {
             Self::Shared => (reason::SHARED, 0),
             Self::OtherFile => (reason::OTHER_FILE, 0),
             Self::Changed => (reason::CHANGED, 0),
+            Self::Pointers(errno) => (reason::POINTERS, errno as u32),
         }
     }
 
@@ -154,6 +159,7 @@ impl Reason {
             reason::SHARED => Some(Self::Shared),
             reason::OTHER_FILE => Some(Self::OtherFile),
             reason::CHANGED => Some(Self::Changed),
+            reason::POINTERS => Some(Self::Pointers(detail as i32)),
             _ => None,
         }
     }
@@ -182,6 +188,7 @@ mod tests {
             (Shared, "the text is mapped shared"),
             (OtherFile, "another file is at its path"),
             (Changed, "its text is not as in its file"),
+            (Pointers(0), "pages with pointers"),
         ];
         for (reason, words) in words {
             let (number, _) = reason.to_numbers();
@@ -191,7 +198,7 @@ mod tests {
         assert!(row("reason").ends_with("; or 6: they are bound, and the text stays writable"));
         assert_eq!(row("writers"), "those that were used: bit 0 swap, bit 1 memfd, bit 2 mprotect");
         assert_eq!([Writer::Swap, Writer::Memfd, Writer::Mprotect].map(|writer| writer as u8), [1, 2, 4]);
-        assert_eq!(row("detail"), "number of threads (reason 3) or error number (4, 5, 6)");
+        assert_eq!(row("detail"), "number of threads (reason 3) or error number (4, 5, 6, 12)");
         let reasons = [
             Setting,
             Architecture,
@@ -204,9 +211,10 @@ mod tests {
             Shared,
             OtherFile,
             Changed,
+            Pointers(7),
         ];
         for (number, reason) in (1..).zip(reasons) {
-            let has_detail = (3..=6).contains(&number);
+            let has_detail = (3..=6).contains(&number) || number == 12;
             assert_eq!(reason.to_numbers(), (number, if has_detail { 7 } else { 0 }));
             assert_eq!(reason.detail(), has_detail.then_some(7));
             assert_eq!(Reason::from_numbers(number, 7), Some(reason));
@@ -214,6 +222,6 @@ mod tests {
             assert_eq!(refusal.to_numbers().0, number);
             assert_eq!(refusal.brief().is_empty(), reason == Refused(7));
         }
-        assert_eq!([0, 12, 255].map(|number| Reason::from_numbers(number, 7)), [None; 3]);
+        assert_eq!([0, 13, 255].map(|number| Reason::from_numbers(number, 7)), [None; 3]);
     }
 }

@@ -18,7 +18,7 @@ use core::ops::Range;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use invar_abi as abi;
 use invar_abi::header::Fault;
-use invar_abi::{Header, KeyRecord, SiteRecord, flags};
+use invar_abi::{Header, KeyRecord, Kind, SiteRecord, flags};
 pub(crate) use note::{note, own_header};
 pub(crate) use outcome::{Outcome, outcome};
 use segments::Segments;
@@ -429,7 +429,40 @@ impl<'a> Module<'a> {
     pub(crate) fn is_live(&self, record: &SiteRecord) -> bool {
         let address = record.address();
         let was_removed = record.kind == 0;
-        was_removed || record.site.bytes() != 0 && address != self.base && self.segments.contain(address, 1, libc::PF_X)
+        let right = if record.kind == Kind::Pointer as u8 { libc::PF_W } else { libc::PF_X };
+        was_removed || record.site.bytes() != 0 && address != self.base && self.segments.contain(address, 1, right)
+    }
+
+    /// Whether there are keys that are decided as those of symbols are: pointers depend on no others.
+    pub(crate) fn has_symbols(&self) -> bool {
+        self.keys.iter().any(|record| record.flags & flags::SYMBOL != 0)
+    }
+
+    /// Whether a pointer's slot can be at this address.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn is_slot(&self, address: usize) -> bool {
+        let length = size_of::<usize>();
+        address.is_multiple_of(length)
+            && self.segments.contain(address, length, libc::PF_R | libc::PF_W)
+            && !self.segments.contain(address, length, libc::PF_X)
+    }
+
+    /// Whether this address lies in one of its segments.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn is_loaded(&self, address: usize) -> bool {
+        self.segments.contain(address, 1, 0)
+    }
+
+    /// Whether the loader makes all of this read-only, once it has relocated it: it leaves the last page alone if that is no
+    /// whole one.
+    #[cold]
+    pub(crate) fn is_relro(&self, start: usize, length: usize) -> bool {
+        let page = sys::page_size();
+        let whole = |range: Range<usize>| (range.start & !(page - 1))..(range.end & !(page - 1));
+        let relro = self.segments.of_type(libc::PT_GNU_RELRO).map(|(range, _)| whole(range));
+        relro.into_iter().any(|range| range.start <= start && start + length <= range.end)
     }
 
     /// Its path, for people.

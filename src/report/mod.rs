@@ -181,6 +181,7 @@ pub fn kind_name(kind: Kind) -> &'static str {
         Kind::Branch => "branch",
         Kind::SliceEnter => "slice enter",
         Kind::SliceLeave => "slice leave",
+        Kind::Pointer => "pointer",
     }
 }
 

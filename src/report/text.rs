@@ -196,7 +196,7 @@ fn print_site(binding: &Binding<'_>, base: usize, out: &mut dyn Sink) {
             out.put(kind_name(site.kind).as_bytes());
             out.put(b" ");
             out.put(key.name_bytes());
-            if site.kind == Kind::Branch {
+            if matches!(site.kind, Kind::Branch | Kind::Pointer) {
                 out.put(b" == ");
                 out.put(key.value_name(site.value));
             }
@@ -269,6 +269,7 @@ mod tests {
             Kind::Branch => format!("branch {} == {}", key.name(), if site.value == 0 { "off" } else { "on" }),
             Kind::SliceEnter => format!("slice enter {}", key.name()),
             Kind::SliceLeave => format!("slice leave {}", key.name()),
+            Kind::Pointer => format!("pointer {}", key.name()),
         };
         let status = str::from_utf8(binding.status().describe()).expect("words");
         let value = if binding.status() == SiteStatus::Bound { key.value() } else { "" };

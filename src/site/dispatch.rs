@@ -26,6 +26,25 @@
 /// functions are not taken. A key's path does not begin with `::`. With the Cargo feature of this name, the attribute
 /// `multiversion` makes variants and dispatch of one body, also for methods.
 ///
+/// With `#[pointer]` among its attributes, the function has no branches: it calls by a [`pointer!`](crate::pointer!) of its own, which is
+/// bound on every machine, and where code cannot be changed. Such a function has no generics. Where its pointer is not
+/// bound, the last variant is called.
+///
+/// ```
+/// invar::dispatch! {
+///     #[pointer]
+///     fn count(text: &[u8]) -> usize {
+///         invar::cpu::AVX2 => #[target_feature(enable = "avx2")] count_avx2,
+///         _ => count_anywhere,
+///     }
+/// }
+/// # #[cfg(target_arch = "x86_64")]
+/// # #[target_feature(enable = "avx2")]
+/// # fn count_avx2(text: &[u8]) -> usize { text.len() }
+/// # fn count_anywhere(text: &[u8]) -> usize { text.len() }
+/// assert_eq!(count(b"a b c"), 5);
+/// ```
+///
 /// A variant with `#[target_feature]` has these features named in its arm, and the key must prove them. The built-in keys in
 /// [`cpu`](crate::cpu) do so, and a [`key!`](crate::key!) that requires them. A key proves the features as well on which its own
 /// build: `AVX512BW` proves `avx512bw,avx512f,fma`. Any other key does not compile:
@@ -60,9 +79,7 @@
 /// ```
 #[macro_export]
 macro_rules! dispatch {
-    ($(#[$meta:meta])* $vis:vis fn $name:ident $($rest:tt)+) => {
-        $crate::__dispatch! { @generics { [$(#[$meta])*] [$vis] $name } [] [] $($rest)+ }
-    };
+    ($($declaration:tt)+) => { $crate::__dispatch! { @attributes [] $($declaration)+ } };
 }
 
 /// Takes a [`dispatch!`](crate::dispatch!) apart from left to right: generics (by counting angle brackets),
@@ -70,6 +87,27 @@ macro_rules! dispatch {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __dispatch {
+    (@attributes [$($meta:tt)*] #[pointer] $($rest:tt)+) => { $crate::__dispatch! { @pointer [$($meta)*] $($rest)+ } };
+    (@attributes [$($meta:tt)*] #[$other:meta] $($rest:tt)+) => {
+        $crate::__dispatch! { @attributes [$($meta)* #[$other]] $($rest)+ }
+    };
+    (@attributes $meta:tt $vis:vis fn $name:ident $($rest:tt)+) => {
+        $crate::__dispatch! { @generics { $meta [$vis] $name } [] [] $($rest)+ }
+    };
+
+    // An ordinary function that calls what a pointer leads to.
+    (@pointer [$($meta:tt)*] #[$other:meta] $($rest:tt)+) => { $crate::__dispatch! { @pointer [$($meta)* #[$other]] $($rest)+ } };
+    (@pointer [$($meta:tt)*] $vis:vis fn $name:ident($($argument:ident: $type:ty),* $(,)?) $(-> $result:ty)? { $($arms:tt)+ }) => {
+        $($meta)*
+        $vis fn $name($($argument: $type),*) $(-> $result)? {
+            $crate::pointer! { #[allow(non_upper_case_globals)] static $name: fn($($argument: $type),*) $(-> $result)? = { $($arms)+ }; }
+            $name.get()($($argument),*)
+        }
+    };
+    (@pointer $($rest:tt)*) => {
+        ::core::compile_error!("dispatch! with #[pointer] takes functions without generics: a pointer has one type")
+    };
+
     (@generics $head:tt $generics:tt [] ($($arguments:tt)*) $($rest:tt)+) => {
         $crate::__dispatch! { @result $head $generics ($($arguments)*) $($rest)+ }
     };

@@ -22,7 +22,7 @@ pub(crate) use file::File;
 pub(crate) use file::remove;
 pub(crate) use memory::{
     Mapping, Scratch, can_be_read, is_locked, is_readable, is_writable, lock, map_file, page_size,
-    populate_for_writing, protect, unmap,
+    populate_for_writing, protect, seal, unmap,
 };
 #[cfg(feature = "profile")]
 pub(crate) use memory::{blank_after_fork, keep};

@@ -15,6 +15,11 @@ pub enum Refused {
     /// A seccomp filter against `mprotect` with `PROT_EXEC` and without `PROT_WRITE` (`EPERM`): who makes text writable cannot
     /// take that back.
     MprotectBack,
+    /// A seccomp filter against `mprotect` with `PROT_WRITE` (`EPERM`): what is read-only stays that.
+    MprotectWrite,
+    /// A seccomp filter against `mprotect` with `PROT_READ` and without `PROT_WRITE` (`EPERM`), which loaders need: for static programs
+    /// of a libc that protects nothing.
+    MprotectRead,
     /// A seccomp filter against `mremap` (`EPERM`).
     Mremap,
     /// A seccomp filter against `memfd_create` (`EPERM`).
@@ -72,6 +77,11 @@ impl Refused {
             Self::MprotectBack => {
                 let rule = Rule::new(libc::SYS_mprotect, REFUSE);
                 allowing(&[rule.when([(2, Is::Any(libc::PROT_EXEC as u32)), (2, Is::None(libc::PROT_WRITE as u32))])])
+            }
+            Self::MprotectWrite => one(libc::SYS_mprotect, Some((2, libc::PROT_WRITE))),
+            Self::MprotectRead => {
+                let rule = Rule::new(libc::SYS_mprotect, REFUSE);
+                allowing(&[rule.when([(2, Is::Any(libc::PROT_READ as u32)), (2, Is::None(libc::PROT_WRITE as u32))])])
             }
             Self::Mremap => one(libc::SYS_mremap, None),
             Self::Memfd => one(libc::SYS_memfd_create, None),

@@ -70,6 +70,7 @@ fn first_length(kind: Kind) -> u8 {
         Kind::Branch => 8,
         Kind::SliceEnter => 10,
         Kind::SliceLeave => 9,
+        Kind::Pointer => unreachable!("no code"),
     }
 }
 
@@ -155,6 +156,7 @@ impl Text {
             Kind::Branch => "branch",
             Kind::SliceEnter => "slice enter",
             Kind::SliceLeave => "slice leave",
+            Kind::Pointer => "pointer",
         };
         let place = match [PAGE, LINE].map(|size| self.is_across(site, size)) {
             [true, _] => "across two pages",

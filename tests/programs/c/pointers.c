@@ -1,0 +1,47 @@
+/* Pointers and a table of them, in two object files: what each leads to, and the report. */
+
+#include <invar.h>
+#include <stdio.h>
+#include <unistd.h>
+
+static void probe_on(struct invar_verdict *verdict) { verdict->value = 1; }
+static void probe_off(struct invar_verdict *verdict) { (void)verdict; }
+INVAR_KEY(wide, probe_on);
+INVAR_KEY(first, probe_off);
+INVAR_KEY(second, probe_off);
+INVAR_KEY(third, probe_on);
+
+static int add_one(const char *text) { return text[0] + 1; }
+static int add_two(const char *text) { return text[0] + 2; }
+static int add_three(const char *text) { return text[0] + 3; }
+static int add_four(const char *text) { return text[0] + 4; }
+static int add_five(const char *text) { return text[0] + 5; }
+INVAR_POINTER(int, one, (const char *text), wide, add_two, add_one);
+INVAR_POINTER(int, four, (const char *text), first, add_two, second, add_three, third, add_four, wide, add_five, add_one);
+
+struct table {
+	int (*add)(int, int), (*sub)(int, int);
+	void (*last)(int *);
+};
+static int add(int a, int b) { return a + b; }
+static int add_wide(int a, int b) { return a + b + 1000; }
+static int sub(int a, int b) { return a - b; }
+static int sub_wide(int a, int b) { return a - b + 1000; }
+static void last(int *number) { *number = 6; }
+static void last_wide(int *number) { *number = 7; }
+INVAR_TABLE(struct table, table, (add, sub, last), wide, (add_wide, sub_wide, last_wide), (add, sub, last));
+
+int elsewhere(const char *text);
+
+int main(void)
+{
+	int number = 0;
+
+	table.last(&number);
+	printf("one %d\nfour %d\nelsewhere %d\n", one("d"), four("d"), elsewhere("d"));
+	printf("add %d\nsub %d\nlast %d\n--\n", table.add(1, 2), table.sub(1, 2), number);
+	fflush(stdout);
+	if (invar_report)
+		invar_report(STDOUT_FILENO);
+	return 0;
+}
