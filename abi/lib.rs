@@ -23,5 +23,5 @@ pub use distance::Distance;
 pub use header::Header;
 pub use note::VERSION;
 pub use record::{KeyRecord, SiteRecord, flags};
-pub use site::{Code, Kind, NearBranch, Site};
+pub use site::{Code, Kind, NearBranch, ORDERED, Site};
 pub use state::Origin;

@@ -2,7 +2,8 @@
 
 use crate::distance::Distance;
 use crate::distance::u16_at;
-use crate::site::{Kind, NearBranch};
+use crate::site::{Kind, NearBranch, ORDERED};
+use crate::state;
 
 /// One site of a module's site table.
 #[repr(C)]
@@ -10,22 +11,19 @@ use crate::site::{Kind, NearBranch};
 pub struct SiteRecord {
     /// To the first byte of the site.
     pub site: Distance,
-    /// To where the checked form jumps.
+    /// To where the checked form jumps; of a constant, to its number.
     pub target: Distance,
     /// To the state of the site's key.
     pub state: Distance,
     /// Of the site, in bytes.
     pub length: u8,
-    /// The number of its [`Kind`], or [`CONSTANT`].
+    /// The number of its [`Kind`].
     pub kind: u8,
-    /// The value for which the site falls through; of a pointer, that for which it leads to the target.
+    /// As in [`Site`](crate::Site).
     pub value: u8,
-    /// None in this version.
+    /// 0, or [`ORDERED`](crate::ORDERED).
     pub flags: u8,
 }
-
-/// The kind of an instruction that holds a number. This version binds none.
-pub const CONSTANT: u8 = 5;
 
 impl SiteRecord {
     /// In bytes.
@@ -59,18 +57,19 @@ impl SiteRecord {
     /// What it says of a branch, if it is one, in a module that is smaller than 2 GiB.
     #[inline(always)]
     pub fn near_branch(&self) -> Option<NearBranch> {
-        (self.kind == Kind::Branch as u8 && self.flags == 0).then(|| NearBranch {
+        (self.kind == Kind::Branch as u8 && self.flags & !ORDERED == 0).then(|| NearBranch {
             // Each distance counts from its own field.
             to_target: self.target.bytes().wrapping_sub(self.site.bytes()).wrapping_add(4),
             to_state: self.state.bytes().wrapping_sub(self.site.bytes()).wrapping_add(8),
             length: self.length,
             value: self.value,
+            ordered: self.flags != 0,
         })
     }
 
     /// Whether it is a slice site, of the key whose state has this address; by a record in its place.
     pub fn is_slice_of(&self, key: usize) -> bool {
-        matches!(Kind::from_byte(self.kind), Some(Kind::SliceEnter | Kind::SliceLeave)) && self.state.here() == key
+        Kind::of(self.kind, 0).is_some_and(Kind::is_slice) && self.state.here() == key
     }
 }
 
@@ -107,8 +106,10 @@ pub mod flags {
     pub const OWN: u8 = 16;
     /// A switch: its value may change after it was decided.
     pub const SWITCH: u8 = 32;
+    /// A number: the key's verdict has it as its data, and it stands in eight bytes behind the state.
+    pub const NUMBER: u8 = 64;
     /// All that this version knows to handle. A record with another one is left alone.
-    pub const ALL: u8 = PROVES | SLICE | SYMBOL | TIMESLICE | OWN | SWITCH;
+    pub const ALL: u8 = PROVES | SLICE | SYMBOL | TIMESLICE | OWN | SWITCH | NUMBER;
 
     /// Whether a key can have these. A switch has no other one: what is proved stays, and a slice leave of one value must not become
     /// one of another.
@@ -142,6 +143,18 @@ impl KeyRecord {
     /// Where state, names and probe are, if the record is at this address.
     pub const fn places(&self, address: u64) -> [u64; 3] {
         [self.state.from(address), self.names.from(address.wrapping_add(4)), self.probe.from(address.wrapping_add(8))]
+    }
+
+    /// How many bytes its state has, with the number behind it; `None` if what stands beside `flags` is no key's. `names` are all of
+    /// its names.
+    pub fn state_length(&self, names: &[u8]) -> Option<usize> {
+        let sort = self.flags & flags::ALL;
+        if sort & flags::NUMBER == 0 {
+            return Some(state::LENGTH);
+        }
+        // By its names as well: who takes another key for one would write behind its state.
+        let is_number = sort == flags::NUMBER && self.values == 2 && state::number_width(names).is_some();
+        is_number.then_some(state::LENGTH + state::NUMBER_LENGTH)
     }
 
     /// The address of the key's state, by a record in its place.

@@ -1,5 +1,8 @@
 //! Sites, of any machine: what a record says of one, and the bytes that can stand there.
 
+/// In the flags of a branch's record: it falls through for higher values as well.
+pub const ORDERED: u8 = 1;
+
 /// What stands at a site. The numbers are part of the ABI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -12,18 +15,38 @@ pub enum Kind {
     SliceLeave = 3,
     /// A pointer: a word of data that leads to the target of the record for the key's value. It is no code.
     Pointer = 4,
+    /// A constant: an instruction that loads the key's number, bound to one that holds it.
+    Constant = 5,
+    /// A select: goes to the target if the key has the record's value. There is one record for each value.
+    Select = 6,
+    /// An ordered branch: falls through if the key has the record's value or a higher one. A record has the number of a branch
+    /// for it, and the flag [`ORDERED`].
+    Ordered = 0x81,
 }
 
 impl Kind {
-    /// The kind with this number, if there is one.
-    pub const fn from_byte(byte: u8) -> Option<Self> {
-        match byte {
-            1 => Some(Self::Branch),
-            2 => Some(Self::SliceEnter),
-            3 => Some(Self::SliceLeave),
-            4 => Some(Self::Pointer),
+    /// The kind with this number in a record, and these flags beside it; if there is one.
+    pub const fn of(byte: u8, flags: u8) -> Option<Self> {
+        match (byte, flags) {
+            (1, 0) => Some(Self::Branch),
+            (1, ORDERED) => Some(Self::Ordered),
+            (2, 0) => Some(Self::SliceEnter),
+            (3, 0) => Some(Self::SliceLeave),
+            (4, 0) => Some(Self::Pointer),
+            (5, 0) => Some(Self::Constant),
+            (6, 0) => Some(Self::Select),
             _ => None,
         }
+    }
+
+    /// The number that a record has for it.
+    pub const fn number(self) -> u8 {
+        self as u8 & !0x80
+    }
+
+    /// Whether it belongs to a critical section.
+    pub const fn is_slice(self) -> bool {
+        matches!(self, Self::SliceEnter | Self::SliceLeave)
     }
 }
 
@@ -32,7 +55,8 @@ impl Kind {
 pub struct Site {
     /// Address of the first instruction.
     pub address: u64,
-    /// Where the checked form jumps if the key's value is not `value`.
+    /// Where the checked form jumps if the key's value is not `value`; of a select, where the bound form jumps if it is; of a
+    /// constant, where the number is.
     pub target: u64,
     /// Address of the key's state byte.
     pub state: u64,
@@ -40,8 +64,21 @@ pub struct Site {
     pub length: u8,
     /// What stands there.
     pub kind: Kind,
-    /// The value for which the site falls through.
+    /// The value for which the site falls through; of a select, for which it goes to the target. Of a constant, the number of the
+    /// register, and 32 more for one of 64 bits.
     pub value: u8,
+}
+
+impl Site {
+    /// Whether its bound form for this value is the one that does not go to the target.
+    pub const fn falls_through(&self, value: u8) -> bool {
+        match self.kind {
+            Kind::Branch | Kind::SliceEnter | Kind::SliceLeave => value == self.value,
+            Kind::Ordered => value >= self.value,
+            Kind::Select => value != self.value,
+            Kind::Constant | Kind::Pointer => true,
+        }
+    }
 }
 
 /// A branch, by what its record says, in a module that is smaller than 2 GiB.
@@ -55,12 +92,14 @@ pub struct NearBranch {
     pub length: u8,
     /// As in [`Site`].
     pub value: u8,
+    /// It falls through for higher values as well.
+    pub ordered: bool,
 }
 
 /// The bytes of one site: of one instruction of a machine whose instructions have four, or of up to three of x86-64's.
 ///
 /// Kept as the first eight and the last eight, which overlap where there are fewer than sixteen: two moves store or compare
-/// a long site whole, and touch nothing beside it.
+/// a long site whole, and touch nothing beside it. Fewer than eight are moved as the first four and the last four.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Code {
     first: u64,
@@ -72,6 +111,12 @@ pub struct Code {
 impl Code {
     /// The longest site of any machine.
     pub const LONGEST: usize = 16;
+
+    /// Of 4 to 8 bytes, the first of all lowest, and nothing behind the last.
+    pub(crate) const fn short(bytes: u64, length: u8) -> Self {
+        debug_assert!(length >= 4 && length <= 8 && (length == 8 || bytes >> (8 * length) == 0));
+        Self { first: bytes, last: 0, length }
+    }
 
     /// Of 9 to 16 bytes, by the first eight and the last eight.
     pub(crate) const fn long(first: u64, last: u64, length: u8) -> Self {
@@ -98,10 +143,14 @@ impl Code {
         self.last
     }
 
+    /// By how much the last eight bytes are rotated in [`print`](Self::print): by no whole bytes, so that those which are among the
+    /// first eight as well are not in one place, and do not cancel each other.
+    pub const ROTATED: u32 = 29;
+
     /// A number that other bytes would seldom give.
     #[inline(always)]
     pub const fn print(&self) -> u64 {
-        self.first ^ self.last.rotate_left(32)
+        self.first ^ self.last.rotate_left(Self::ROTATED)
     }
 
     /// Copies the bytes to the front of `bytes`, and returns those.

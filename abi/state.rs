@@ -20,6 +20,27 @@ pub const EVIDENCE_LENGTH: usize = 16;
 /// Where the evidence is.
 pub const EVIDENCE: usize = 18;
 
+/// Where the number stands that a constant's sites load, if the key is one: behind the state.
+pub const NUMBER: usize = LENGTH;
+/// How many bytes it has.
+pub const NUMBER_LENGTH: usize = 8;
+
+/// The names of a constant's values: the first, which is that of a number which nobody decided, and one of the others, which say
+/// how many bits it has.
+pub const NUMBER_NAMES: [&str; 5] = ["default", "u8", "u16", "u32", "u64"];
+
+/// How many bits the number has of a key with these names, all of them with a NUL behind each; `None` if it is no constant.
+pub fn number_width(names: &[u8]) -> Option<u32> {
+    let (bits, rest) = match names {
+        [rest @ .., b'8', 0] => (8, rest),
+        [rest @ .., b'1', b'6', 0] => (16, rest),
+        [rest @ .., b'3', b'2', 0] => (32, rest),
+        [rest @ .., b'6', b'4', 0] => (64, rest),
+        _ => return None,
+    };
+    rest.ends_with(b"\0default\0u").then_some(bits)
+}
+
 /// Status: nobody has begun to decide.
 pub const UNDECIDED: u8 = 0;
 /// Status: somebody is at it.
@@ -66,7 +87,7 @@ pub struct Sealed<'a> {
     pub value: u8,
     /// Who decided.
     pub origin: Origin,
-    /// What bound code needs beside the value.
+    /// What bound code needs beside the value; a constant's number.
     pub data: u64,
     /// Why, in words; no longer than there is room, whatever is said.
     pub evidence: &'a [u8],
@@ -88,6 +109,26 @@ impl<'a> Sealed<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_constant_is_known_by_its_names() {
+        let names = |type_name: &str| {
+            [&b"a.name\0"[..], NUMBER_NAMES[0].as_bytes(), b"\0", type_name.as_bytes(), b"\0"].concat()
+        };
+        let widths = NUMBER_NAMES.map(|name| number_width(&names(name)));
+        assert_eq!(widths, [None, Some(8), Some(16), Some(32), Some(64)]);
+        for other in [
+            &b""[..],
+            b"u8\0",
+            b"a\0off\0u8\0",
+            b"a\0default\0u8",
+            b"adefault\0u8\0",
+            b"a\0default\0u128\0",
+            b"a\0default\0u24\0",
+        ] {
+            assert_eq!(number_width(other), None, "{other:?}");
+        }
+    }
 
     #[test]
     fn origins_have_numbers_and_names() {

@@ -6,6 +6,20 @@
 //! | branch | 10, 14 | `40 80 3d disp32 value`, jne | `40 0f 1f 80 00000000`, n | `40 e9 rel32 66 90`, j |
 //! | enter | 12, 16 | `66 66 40 80 3d disp32 00`, jne | `66 66 0f 1f 84 00 00000000`, n | `66 64 c6 04 25 request 01`, n |
 //! | leave | 11, 15 | `66 40 80 3d disp32 00`, jne | `66 0f 1f 84 00 00000000`, n | `66 64 d0 2c 25 request`, jnc |
+//! | select | 9 | `40 0f 1f 84 00 00000000` | `40 e9 rel32 0f 1f 00` | that of the record for that value |
+//!
+//! An ordered branch is a branch with jb in the place of jne, and a higher value is as good as the record's.
+//!
+//! | constant | length | checked | bound, number below 2^32 | bound, any other |
+//! |---|---|---|---|---|
+//! | 32 bits, to r7 | 7 | `40 8b /r disp32` | `40 c7 /0 number` | |
+//! | 32 bits, from r8 | 7 | `44 8b /r disp32` | `44 8d /r number - end` | |
+//! | 64 bits | 11 | `66 66 66 66 REX.W 8b /r disp32` | `66 0f 1f 00 REX c7 /0 number` | `66 REX.W b8+r number` |
+//!
+//! From r8 on `REX` has R where the register is in the ModRM's middle, else B. A uprobe on an instruction that goes by RIP has the
+//! kernel clear B in its copy, of which it puts the first byte back (arch/x86/kernel/uprobes.c, `riprel_analyze`): so that byte has no
+//! B, and the form of 32 bits is an `lea`, which has R. `66` before an immediate of two bytes would cost many CPUs some cycles, since it
+//! makes four of them two; before one of eight, with REX.W, it makes nothing of it.
 //!
 //! What the prefixes buy, which mean nothing to these instructions (an empty REX; operand size on byte operations):
 //!
@@ -23,27 +37,117 @@ use crate::site::{Code, Kind, NearBranch, Site};
 /// The bytes that the compiler left at `site`; `None` if no site of its kind has its length, or if a distance
 /// does not fit.
 pub fn checked(site: &Site) -> Option<Code> {
+    let jump = match site.kind {
+        Kind::Select => return (site.length == SELECT).then(|| Code::long(SELECT_NOP, SELECT_NOP >> 8, SELECT)),
+        Kind::Constant => return load(site),
+        Kind::Ordered => Second::Jump(0x72, 0x820f),
+        _ => Second::Jump(0x75, 0x850f),
+    };
     let first = 8 + extra(site.kind);
     // The displacement counts from the end of the compare.
     let state = distance(site.address.wrapping_add(first.into()), site.state)?;
-    build(site, 0x6666, compare(state, site.value), Second::Jump(0x75, 0x850f))
+    build(site, 0x6666, compare(state, site.value), jump)
 }
 
 /// The bytes that bind `site` to a key whose value is `value`, where the request byte of every thread lies
-/// `request_offset` bytes from its thread pointer; `None` as for [`checked`].
+/// `request_offset` bytes from its thread pointer; `None` as for [`checked`], for a constant, and for a select's record that is not
+/// the one for this value.
 pub fn bound(site: &Site, value: u8, request_offset: i32) -> Option<Code> {
+    if site.falls_through(value) { falls_through(site) } else { goes(site, request_offset) }
+}
+
+/// The same where the site falls through.
+pub fn falls_through(site: &Site) -> Option<Code> {
+    match site.kind {
+        Kind::Branch | Kind::Ordered => build(site, 0, BRANCH_NOP, Second::Nop),
+        Kind::SliceEnter | Kind::SliceLeave => build(site, 0x6666, 0x84_1f0f, Second::Nop),
+        Kind::Select | Kind::Constant | Kind::Pointer => None,
+    }
+}
+
+/// The same where it does not.
+pub fn goes(site: &Site, request_offset: i32) -> Option<Code> {
     let request = u64::from(request_offset as u32);
-    match (site.kind, value == site.value) {
-        (Kind::Pointer, _) => None,
-        (Kind::Branch, true) => build(site, 0, BRANCH_NOP, Second::Nop),
-        (Kind::SliceEnter | Kind::SliceLeave, true) => build(site, 0x6666, 0x84_1f0f, Second::Nop),
-        (Kind::Branch, false) => {
+    match site.kind {
+        Kind::Branch | Kind::Ordered => {
             let target = distance(site.address.wrapping_add(6), site.target)?;
             build(site, 0, jump_and_nop(target), Second::Jump(JMP_NEAR, JMP_FAR))
         }
-        (Kind::SliceEnter, false) => build(site, 0x6466, 0x25_04c6 | request << 24 | 0x01 << 56, Second::Nop),
-        (Kind::SliceLeave, false) => build(site, 0x66, 0x252c_d064 | request << 32, Second::Jump(0x73, 0x830f)),
+        Kind::SliceEnter => build(site, 0x6466, 0x25_04c6 | request << 24 | 0x01 << 56, Second::Nop),
+        Kind::SliceLeave => build(site, 0x66, 0x252c_d064 | request << 32, Second::Jump(0x73, 0x830f)),
+        Kind::Select => {
+            let target = distance(site.address.wrapping_add(6), site.target)?;
+            let first = JMP_FAR | u64::from(target) << 16;
+            // A nop of three bytes: `0f 1f 00`.
+            (site.length == SELECT).then(|| Code::long(first | 0x1f0f << 48, first >> 8 | 0x1f0f << 40, SELECT))
+        }
+        Kind::Constant | Kind::Pointer => None,
     }
+}
+
+/// The bytes that bind a constant to its number; `None` as for [`checked`], and for a site that is none. One of 32 bits holds as
+/// many of the number's.
+pub fn constant(site: &Site, number: u64) -> Option<Code> {
+    let Register { low, high, wide } = register(site)?;
+    // mov r/m32, imm32: the upper half becomes 0.
+    let mov = u64::from(0x40 | high) | 0xc7 << 8 | u64::from(0xc0 | low) << 16 | (number & 0xffff_ffff) << 24;
+    Some(match wide {
+        false if high == 0 => Code::short(mov, 7),
+        false => {
+            // lea r32, [rip + disp32]: of the address, the lower half.
+            let end = site.address.wrapping_add(7);
+            Code::short(by_rip(0x44, 0x8d, low, number.wrapping_sub(end) as u32), 7)
+        }
+        true if number >> 32 == 0 => Code::long(0x1f_0f66 | mov << 32, mov << 8, 11),
+        true => Code::long(0x66 | u64::from(0x48 | high) << 8 | u64::from(0xb8 | low) << 16 | number << 24, number, 11),
+    })
+}
+
+/// Where the link of a select's chain for this record stands, and its bytes: `40 80 3d disp32 value`, `0f 84 rel32` to the target.
+/// The chain is behind the site, and has a link for each value, from 0 on.
+pub fn link(site: &Site) -> Option<(u64, Code)> {
+    let address = site.address.wrapping_add(u64::from(site.length) + 14 * u64::from(site.value));
+    let state = distance(address.wrapping_add(8), site.state)?;
+    let target = distance(address.wrapping_add(14), site.target)?;
+    let is_select = site.kind == Kind::Select && site.length == SELECT;
+    let first = compare(state, site.value);
+    is_select.then(|| (address, behind(first, first, 6, 0x840f | u64::from(target) << 16, 14)))
+}
+
+/// What a constant loads its number by: `mov`.
+fn load(site: &Site) -> Option<Code> {
+    let Register { low, high, wide } = register(site)?;
+    let number = distance(site.address.wrapping_add(site.length.into()), site.target)?;
+    let mov = |rex: u8| by_rip(rex | high << 2, 0x8b, low, number);
+    Some(if wide {
+        Code::long(0x6666_6666 | mov(0x48) << 32, 0x66 | mov(0x48) << 8, 11)
+    } else {
+        Code::short(mov(0x40), 7)
+    })
+}
+
+/// An instruction with a register and a place by RIP: mod 0 and r/m 5.
+fn by_rip(rex: u8, opcode: u8, low: u8, displacement: u32) -> u64 {
+    u64::from(rex) | u64::from(opcode) << 8 | u64::from(low << 3 | 5) << 16 | u64::from(displacement) << 24
+}
+
+/// The register that a constant is loaded to.
+struct Register {
+    /// Its three lower bits.
+    low: u8,
+    /// The fourth.
+    high: u8,
+    wide: bool,
+}
+
+fn register(site: &Site) -> Option<Register> {
+    let wide = match (site.value >> 5, site.length) {
+        (0, 7) => false,
+        (1, 11) => true,
+        _ => return None,
+    };
+    let number = site.value & 31;
+    (site.kind == Kind::Constant && number < 16).then_some(Register { low: number & 7, high: number >> 3, wide })
 }
 
 /// Gives `then` what [`checked`] and [`bound`] give for a branch of this length and value, whose target and state lie so far from its
@@ -51,19 +155,21 @@ pub fn bound(site: &Site, value: u8, request_offset: i32) -> Option<Code> {
 #[inline(always)]
 pub fn near_branch<R>(branch: NearBranch, value: u8, then: impl FnOnce(Code, Code) -> R) -> Option<R> {
     let compare = compare(branch.to_state.wrapping_sub(8) as u32, branch.value);
-    let is_value = value == branch.value;
+    let is_value = value == branch.value || branch.ordered && value > branch.value;
+    // jb in the place of jne: the opcodes of both lengths are three apart.
+    let jb = if branch.ordered { 3 } else { 0 };
     let first = if is_value { BRANCH_NOP } else { jump_and_nop(branch.to_target.wrapping_sub(6) as u32) };
     match branch.length {
         10 => {
             let to = i8::try_from(branch.to_target.wrapping_sub(10)).ok()?;
             let to = u64::from(to as u8) << 8;
             let second = if is_value { SHORT_NOP } else { JMP_NEAR | to };
-            Some(then(behind(compare, compare, 2, 0x75 | to, 10), behind(first, first, 2, second, 10)))
+            Some(then(behind(compare, compare, 2, (0x75 - jb) | to, 10), behind(first, first, 2, second, 10)))
         }
         14 => {
             let to = u64::from(branch.to_target.wrapping_sub(14) as u32) << 16;
             let second = if is_value { LONG_NOP } else { JMP_FAR | to };
-            Some(then(behind(compare, compare, 6, 0x850f | to, 14), behind(first, first, 6, second, 14)))
+            Some(then(behind(compare, compare, 6, (0x850f - (jb << 8)) | to, 14), behind(first, first, 6, second, 14)))
         }
         _ => None,
     }
@@ -73,15 +179,18 @@ pub fn near_branch<R>(branch: NearBranch, value: u8, then: impl FnOnce(Code, Cod
 const BRANCH_NOP: u64 = 0x801f_0f40;
 const SHORT_NOP: u64 = 0x9066;
 const LONG_NOP: u64 = 0x0000_441f_0f66;
+/// Of a select, and its first eight bytes.
+const SELECT: u8 = 9;
+const SELECT_NOP: u64 = 0x841f_0f40;
 const JMP_NEAR: u64 = 0xeb;
 const JMP_FAR: u64 = 0xe940;
 
 /// How many bytes the first instruction has beside the last eight of them, which are prefixes.
 const fn extra(kind: Kind) -> u8 {
     match kind {
-        Kind::Branch | Kind::Pointer => 0,
         Kind::SliceLeave => 1,
         Kind::SliceEnter => 2,
+        _ => 0,
     }
 }
 

@@ -8,7 +8,8 @@
 //! |---|---|
 //! | `NAME`, `PATCHES` | the folder's name; whether its sites can be bound at all |
 //! | `__site!` | emits one checked site and its record |
-//! | [`checked`], [`bound`], [`near_branch`] | the bytes of a site before and after binding |
+//! | `__select!`, `__number!` | the same for the sites of a select and of a constant |
+//! | [`checked`], [`bound`], [`constant`], [`near_branch`] | the bytes of a site before and after binding |
 //! | [`store`], [`stands`], [`stands_under_breakpoint`], [`print`] | puts them to their place, looks whether they are there, and what is |
 //! | [`exchange`], [`exchange_by`], [`exchange_code`] | exchanges pages of code, also those that it is called from |
 //! | [`synchronise`] | makes this CPU see the code that was just written |
@@ -55,10 +56,10 @@ mod message;
 pub use cpu::cpu_features_of;
 pub use cpu::{FEATURE_SOURCE, FEATURES, cpu_features, cpu_features_for_resolvers, level};
 pub use machine::{
-    EXCHANGE_LENGTH, IFUNC, NAME, Observer, PATCHES, PRCTL, RSEQ_SIGNATURE, SYS_RSEQ, area, bound, checked, exchange,
-    exchange_by, exchange_code, holds_area, is_glibc, libc_area, near_branch, observe, own_area_offset, print, stands,
-    stands_under_breakpoint, start, store, synchronise, syscall, syscall_for_resolvers, take_back, thread_pointer,
-    ticks,
+    EXCHANGE_LENGTH, IFUNC, NAME, Observer, PATCHES, PRCTL, RSEQ_SIGNATURE, SYS_RSEQ, area, bound, checked, constant,
+    exchange, exchange_by, exchange_code, holds_area, is_glibc, libc_area, near_branch, observe, own_area_offset,
+    print, stands, stands_under_breakpoint, start, store, synchronise, syscall, syscall_for_resolvers, take_back,
+    thread_pointer, ticks,
 };
 #[doc(hidden)]
 pub use message::Message;

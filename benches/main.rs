@@ -15,6 +15,7 @@ mod load;
 mod lock;
 #[cfg(bound_sites)]
 mod multiversion;
+mod numbers;
 mod pointer;
 mod program;
 #[cfg(bound_sites)]
@@ -35,6 +36,7 @@ const BENCHES: &[Bench] = &[
     ("branch", branch::run),
     ("pointer", pointer::run),
     ("bind", bind::run),
+    ("numbers", numbers::run),
     ("load", load::run),
     ("guard", guard::run),
     ("switch", switch::run),

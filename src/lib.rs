@@ -137,12 +137,13 @@ pub use invar_abi::judge::Fault;
 pub use invar_abi::{Kind, Origin, Site};
 #[cfg(feature = "multiversion")]
 pub use invar_macros::multiversion;
+pub use key::constant::{Constant, Number};
 pub use key::handle::{Key, Value};
 pub use key::state::Verdict;
 pub use pointer::Pointer;
 #[cfg(feature = "switch")]
 pub use rebind::rebind;
-pub use report::{Binding, KeyReport, ModuleReport, Report, kind_name, report};
+pub use report::{Binding, KeyReport, ModuleReport, Report, kind_name, relation, report};
 #[cfg(feature = "switch")]
 pub use serve::serve;
 pub use settings::{EXIT_REQUIRED, SETTINGS};
@@ -153,9 +154,13 @@ pub use text::{Evidence, Text};
 /// What the macros expand to. Not part of the interface.
 #[doc(hidden)]
 pub mod __private {
+    pub use crate::key::constant::expansion::*;
     pub use crate::key::declare::*;
     pub use crate::key::handle::ByMacro;
     pub use crate::pointer::expansion::*;
+    pub use crate::site::select::expansion::*;
     pub use crate::symbol::expansion::*;
-    pub use invar_arch::{__address_of, __protected, __site, __symbol, __symbol_link_name, IFUNC, feature_mask};
+    pub use invar_arch::{
+        __address_of, __number, __protected, __select, __site, __symbol, __symbol_link_name, IFUNC, feature_mask,
+    };
 }

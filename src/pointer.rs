@@ -396,7 +396,7 @@ macro_rules! __pointers {
     };
     (@proof $key:tt $value:tt []) => {};
     (@proof ($($key:ident)::+) ($value:expr) [$features:literal]) => {
-        const _: () = $crate::__private::prove(&raw const $($key)::+, $value as u8, $features);
+        const _: () = $crate::__private::prove(&[$crate::__private::proof(&raw const $($key)::+, $value as u8)], $features);
     };
     // A safe call among equals: does not compile if the variant needs more than the arm names.
     (@variant [$($features:literal)?] [$($abi:tt)*] ($($argument:ident: $type:ty),*) [$result:ty] $variant:path) => {

@@ -10,10 +10,12 @@
 use crate::bind::writer::{Wish, Writer};
 use crate::module::{self, Module};
 use crate::sys;
+use crate::text::number;
 #[cfg(any(feature = "report", feature = "profile"))]
 use crate::text::{Sink, Text};
 use core::ffi::{CStr, c_char};
 use core::sync::atomic::Ordering::Relaxed;
+use invar_abi::flags;
 use invar_abi::outcome::said;
 use invar_arch as arch;
 
@@ -58,7 +60,7 @@ pub const SETTINGS: &[(&str, &str, &str)] = &[
     (
         "INVAR_KEYS",
         "KEY=VALUE,...",
-        "choose a value that the key's probe allows, as slice=off; slice=force binds it for measurements",
+        "choose a value that the key's probe allows, as slice=off, or a lower number; slice=force binds it for measurements",
     ),
     ("INVAR_WRITER", "auto|swap|memfd|mprotect|off", "how code is written; off: sites stay in checked form [auto]"),
     (
@@ -309,9 +311,13 @@ fn check_key(entry: &[u8], say: &mut impl FnMut(&[&[u8]])) {
         is_key = true;
         // The values' names stand behind the key's, each with a NUL behind it.
         let names = key.names.get(name.len() + 1..).unwrap_or_default();
-        fine |= place_between(value, names, 0).is_some();
+        let is_number = key.flags & flags::NUMBER != 0;
+        fine |= if is_number { number(value).is_some() } else { place_between(value, names, 0).is_some() };
         #[cfg(feature = "report")]
-        {
+        if is_number {
+            values = Text::new();
+            values.put(b"numbers, in decimal");
+        } else {
             values = Text::new();
             names.iter().for_each(|&byte| values.put(&[if byte == 0 { b' ' } else { byte }]));
         }

@@ -97,6 +97,18 @@ pub(crate) fn decimal(mut number: u32, digits: &mut [u8; 10]) -> &[u8] {
     &digits[first..]
 }
 
+/// The number that these digits are, and nothing else.
+#[cold]
+#[inline(never)]
+pub(crate) fn number(digits: &[u8]) -> Option<u64> {
+    let mut number = 0_u64;
+    for byte in digits {
+        let digit = byte.checked_sub(b'0').filter(|&digit| digit < 10)?;
+        number = number.checked_mul(10)?.checked_add(digit.into())?;
+    }
+    (!digits.is_empty()).then_some(number)
+}
+
 /// Puts a number's digits.
 #[cold]
 fn digits(out: &mut dyn Sink, number: u64, base: u64) {

@@ -9,7 +9,7 @@ mod common;
 use common::refuse::{Refused, refuse};
 use common::trace::no_tracing;
 use common::{command, must, run, sites, test};
-use invar_abi::x86_64::{bound, checked};
+use invar_abi::x86_64::{bound, checked, constant};
 use invar_abi::{Kind, Site};
 use std::process::ExitCode;
 
@@ -19,6 +19,8 @@ fn main() -> ExitCode {
         test("where the system refuses, the tests are skipped", missing(), refusals_are_shown),
         test("every form at every boundary of every other", missing(), every_form_at_every_boundary),
         test("every value at every boundary of every other", missing(), every_value_at_every_boundary),
+        test("every select at every boundary", missing(), every_select_at_every_boundary),
+        test("every constant at every boundary", missing(), every_constant_at_every_boundary),
         test("forms that do not keep the boundary are seen", missing(), wrong_forms_are_seen),
     ])
 }
@@ -45,18 +47,25 @@ fn refusals_are_shown() {
         let said = must(this.arg("--list"));
         let said = String::from_utf8_lossy(&said.stdout);
         let (tests, skipped) = (said.lines().count(), format!("[skipped: {reason}: "));
-        assert!(tests >= 4 && said.matches(&skipped).count() == tests, "{refused:?}: {said}");
+        assert!(tests >= 6 && said.matches(&skipped).count() == tests, "{refused:?}: {said}");
     }
 }
 
 #[cfg(not(target_arch = "x86_64"))]
+use elsewhere as every_constant_at_every_boundary;
+#[cfg(not(target_arch = "x86_64"))]
 use elsewhere as every_form_at_every_boundary;
+#[cfg(not(target_arch = "x86_64"))]
+use elsewhere as every_select_at_every_boundary;
 #[cfg(not(target_arch = "x86_64"))]
 use elsewhere as every_value_at_every_boundary;
 #[cfg(not(target_arch = "x86_64"))]
 use elsewhere as wrong_forms_are_seen;
 #[cfg(target_arch = "x86_64")]
-use stepping::{every_form_at_every_boundary, every_value_at_every_boundary, wrong_forms_are_seen};
+use stepping::{
+    every_constant_at_every_boundary, every_form_at_every_boundary, every_select_at_every_boundary,
+    every_value_at_every_boundary, wrong_forms_are_seen,
+};
 /// Not called: [`sites`] are missing.
 #[cfg(not(target_arch = "x86_64"))]
 fn elsewhere() {}
@@ -76,6 +85,7 @@ mod stepping {
     /// In the data.
     const STATE: usize = 0;
     const REQUEST: usize = 256;
+    const NUMBER: usize = 512;
 
     /// Intel SDM volume 1, 3.4.3: carry, parity, adjust, zero, sign, overflow.
     const FLAGS: [u64; 6] = [1 << 0, 1 << 2, 1 << 4, 1 << 6, 1 << 7, 1 << 11];
@@ -98,6 +108,8 @@ mod stepping {
         writable: *mut u8,
         text: u64,
         steps: usize,
+        /// The register that a constant is loaded to, as the machine counts them, and what it is to have then.
+        loaded: Option<(u8, u64)>,
     }
 
     impl Stepped {
@@ -128,7 +140,7 @@ mod stepping {
                     libc::raise(libc::SIGSTOP);
                     libc::_exit(0);
                 }
-                let mut stepped = Self { child, start: zeroed(), writable, text: text as u64, steps: 0 };
+                let mut stepped = Self { child, start: zeroed(), writable, text: text as u64, steps: 0, loaded: None };
                 stepped.wait()?;
                 assert_eq!(libc::ptrace(libc::PTRACE_SETOPTIONS, child, 0, libc::PTRACE_O_EXITKILL), 0);
                 stepped.start = stepped.registers();
@@ -241,6 +253,12 @@ mod stepping {
             for _ in 0..4 {
                 if at == end || at == site.target {
                     let mut now = self.registers();
+                    if let Some((number, value)) = self.loaded {
+                        if now.eflags != registers.eflags {
+                            return Err("the flags are others".into());
+                        }
+                        *register(&mut registers, number) = value;
+                    }
                     // The flags are the site's.
                     (now.rip, now.eflags) = (registers.rip, registers.eflags);
                     if format!("{now:?}") != format!("{registers:?}") {
@@ -289,11 +307,35 @@ mod stepping {
         }
     }
 
+    /// Intel SDM volume 2, 3.1.1.1, table 3-1.
+    fn register(of: &mut Registers, number: u8) -> &mut u64 {
+        match number {
+            0 => &mut of.rax,
+            1 => &mut of.rcx,
+            2 => &mut of.rdx,
+            3 => &mut of.rbx,
+            4 => &mut of.rsp,
+            5 => &mut of.rbp,
+            6 => &mut of.rsi,
+            7 => &mut of.rdi,
+            8 => &mut of.r8,
+            9 => &mut of.r9,
+            10 => &mut of.r10,
+            11 => &mut of.r11,
+            12 => &mut of.r12,
+            13 => &mut of.r13,
+            14 => &mut of.r14,
+            15 => &mut of.r15,
+            other => panic!("register {other}"),
+        }
+    }
+
     /// Whether a thread may leave a site so, with this request before and behind; `whole` if it executed one form alone.
     fn is_right(site: &Site, value: u8, [asked, request]: [u8; 2], exit: Exit, whole: bool) -> bool {
-        let falls_through = value == site.value;
+        let falls_through = site.falls_through(value);
         match site.kind {
-            Kind::Branch => request == asked && (exit == Exit::Through) == falls_through,
+            Kind::Branch | Kind::Ordered => request == asked && (exit == Exit::Through) == falls_through,
+            Kind::Select | Kind::Constant => unreachable!("their forms have no second instruction"),
             // The code at the target does nothing where there is no area; it asks again where there is one. Who has not asked
             // has no benefit, and who has asked twice has asked.
             Kind::SliceEnter if falls_through => request == asked,
@@ -311,18 +353,21 @@ mod stepping {
         let request = stepped.request_offset();
         let lengths = [
             (Kind::Branch, [10, 14], &[0_u8, 1, 63][..]),
+            (Kind::Ordered, [10, 14], &[1, 2, 63]),
             (Kind::SliceEnter, [12, 16], &[0]),
             (Kind::SliceLeave, [11, 15], &[0]),
         ];
         let sites = lengths.into_iter().flat_map(|(kind, lengths, values)| {
             lengths.into_iter().flat_map(move |length| values.iter().map(move |&value| (kind, length, value)))
         });
-        let both = sites.flat_map(|(kind, length, value)| {
+        let all = sites.flat_map(|(kind, length, value)| {
             let site = stepped.site(kind, length, value);
-            [value, value ^ 1].map(|value| (site, value))
+            // Of an ordered one, the values on both sides of its own.
+            let others = if kind == Kind::Ordered { vec![value - 1, value + 1] } else { vec![value ^ 1] };
+            [value].into_iter().chain(others).map(move |value| (site, value))
         });
         let bytes = |code: Option<invar_abi::Code>| code.expect("a form").write_to(&mut [0; 16]).to_vec();
-        both.map(|(site, value)| (site, value, vec![bytes(checked(&site)), bytes(bound(&site, value, request))]))
+        all.map(|(site, value)| (site, value, vec![bytes(checked(&site)), bytes(bound(&site, value, request))]))
             .collect()
     }
 
@@ -333,7 +378,8 @@ mod stepping {
             for [first, second] in [[0, 0], [0, 1], [1, 1], [1, 0]] {
                 let pair = [&*forms[first], &forms[second]];
                 let done = stepped.exchanges(&site, pair, value);
-                if [first, second] == [1, 0] && site.kind == Kind::Branch && value == site.value {
+                let is_branch = !site.kind.is_slice();
+                if [first, second] == [1, 0] && is_branch && site.falls_through(value) {
                     // The one pair that the forms do not promise (docs/site-abi.md).
                     assert!(done.is_err_and(|fault| fault.starts_with("Target at 8,")));
                     continue;
@@ -341,7 +387,7 @@ mod stepping {
                 let done = done.unwrap_or_else(|fault| panic!("{fault}: {site:?} = {value}, {pair:x?}"));
                 // At its begin, and behind its first instruction unless that is a jump; with each set of flags, and with a request
                 // or without.
-                let jumps = first == 1 && site.kind == Kind::Branch && value != site.value;
+                let jumps = first == 1 && is_branch && !site.falls_through(value);
                 assert_eq!(done, (if jumps { 1 } else { 2 }) * (2 << FLAGS.len()), "{site:?}");
                 (exchanges, pairs) = (exchanges + done, pairs + 1);
             }
@@ -355,7 +401,10 @@ mod stepping {
         for (site, value, forms) in cases(&stepped) {
             let request = stepped.request_offset();
             let mut bytes = [0; 16];
-            let other = bound(&site, value ^ 1, request).expect("a form").write_to(&mut bytes);
+            // One of which the site goes the other way.
+            let other = if site.falls_through(value) == (value == site.value) { value ^ 1 } else { site.value };
+            let other = if site.kind == Kind::Ordered && site.falls_through(value) { site.value - 1 } else { other };
+            let other = bound(&site, other, request).expect("a form").write_to(&mut bytes);
             for boundary in 0..u64::from(site.length) {
                 for flags in [0, FLAGS.iter().sum()] {
                     let pair = [&*forms[1], other];
@@ -363,6 +412,56 @@ mod stepping {
                 }
             }
         }
+    }
+
+    /// A form that no thread comes to stand in, and another in its place.
+    fn exchanged(stepped: &mut Stepped, site: &Site, forms: [&[u8]; 2], expected: Exit) {
+        for boundary in 0..u64::from(site.length) {
+            for set in 0..1 << FLAGS.len() {
+                let flags = (0..).zip(FLAGS).filter(|(bit, _)| set >> bit & 1 == 1).map(|(_, flag)| flag).sum();
+                let exit = stepped.exchange(site, forms, boundary, flags);
+                let exit = exit.unwrap_or_else(|fault| panic!("{fault} at {boundary}: {site:x?} {forms:x?}"));
+                // Inside, nobody stands but behind the nop of a constant that is bound: there the checked form loads as well.
+                assert!(boundary == 0 || exit.is_none() || exit == Some(expected), "{site:x?} at {boundary}");
+                assert!(boundary != 0 || exit == Some(expected), "{site:x?}: {exit:?}");
+            }
+        }
+    }
+
+    pub(super) fn every_select_at_every_boundary() {
+        let mut stepped = Stepped::new();
+        let bytes = |code: Option<invar_abi::Code>| code.expect("a form").write_to(&mut [0; 16]).to_vec();
+        let site = stepped.site(Kind::Select, 9, 2);
+        let [unbound, bound] = [bytes(checked(&site)), bytes(bound(&site, 2, 0))];
+        for first in [&unbound, &bound] {
+            exchanged(&mut stepped, &site, [first, &unbound], Exit::Through);
+            exchanged(&mut stepped, &site, [first, &bound], Exit::Target);
+        }
+    }
+
+    /// In each register the number, and nothing else.
+    pub(super) fn every_constant_at_every_boundary() {
+        let mut stepped = Stepped::new();
+        let bytes = |code: Option<invar_abi::Code>| code.expect("a form").write_to(&mut [0; 16]).to_vec();
+        for (register, wide) in (0..16).flat_map(|register| [(register, 0), (register, 32)]) {
+            let length = if wide == 0 { 7 } else { 11 };
+            let target = stepped.text + (PAGE + NUMBER) as u64;
+            let site = Site { target, ..stepped.site(Kind::Constant, length, register + wide) };
+            for number in [0, 64, 0x8000_0001, 0x1234_5678_9abc_def0_u64] {
+                stepped.put(PAGE + NUMBER, &number.to_le_bytes());
+                let held = if wide == 0 { number & 0xffff_ffff } else { number };
+                stepped.loaded = Some((register, held));
+                let forms = [bytes(checked(&site)), bytes(constant(&site, number))];
+                for [first, second] in [[0, 0], [0, 1], [1, 1], [1, 0]] {
+                    exchanged(&mut stepped, &site, [&forms[first], &forms[second]], Exit::Through);
+                }
+            }
+        }
+        // What is not the number is seen.
+        let site = Site { target: stepped.text + (PAGE + NUMBER) as u64, ..stepped.site(Kind::Constant, 7, 1) };
+        stepped.loaded = Some((1, 64));
+        let wrong = bytes(constant(&site, 65));
+        assert!(stepped.exchange(&site, [&wrong, &wrong], 0, 0).is_err_and(|fault| fault.contains("another value")));
     }
 
     /// Those of the first version of the ABI, and others that begin or end an instruction elsewhere.
@@ -377,9 +476,9 @@ mod stepping {
                 let through = |first: usize| [&forms[1][..first], &[0x66, 0x90]].concat();
                 let short = site.length < 14;
                 let wrong = match site.kind {
-                    _ if value == site.value => nop(usize::from(site.length) - 8),
+                    _ if site.falls_through(value) => nop(usize::from(site.length) - 8),
                     // A nop where the second jump has to be, for a thread that comes from the compare.
-                    Kind::Branch if short => through(8),
+                    Kind::Branch | Kind::Ordered if short => through(8),
                     // Nobody takes the request back where a thread comes from the compare.
                     Kind::SliceLeave if short => through(9),
                     _ => return None,
@@ -389,6 +488,6 @@ mod stepping {
             };
             seen += usize::from(wrong().is_some());
         }
-        assert_eq!(seen, 14);
+        assert_eq!(seen, 29);
     }
 }

@@ -57,6 +57,7 @@ invar::values! { pub enum Width { Narrow, Wide } }
 invar::key! { #[name = "case.wish"] static WISH: bool = |_| Ok(true); }
 invar::key! { #[name = "case.width"] static WIDTH: Width = |_| Ok(Width::Wide); }
 invar::key! { #[name = "case.fast"] #[requires("avx512f")] static FAST: Width = |_| Ok(Width::Wide); }
+invar::constant! { #[name = "case.line"] #[fallback(64)] static LINE: u32 = |_| Ok(128); }
 static INDIRECT: &invar::Key<bool> = &WISH;
 fn narrow(x: u64) -> u64 { x }
 #[target_feature(enable = "avx2")]
@@ -151,7 +152,7 @@ const EITHER: [(&str, &str, &str); 20] = [
 ];
 
 /// Name, source, and what is said.
-const REFUSED: [(&str, &str, &str); 33] = [
+const REFUSED: [(&str, &str, &str); 49] = [
     // ifunc!
     (
         "ifunc! without the symbol's attribute",
@@ -278,7 +279,7 @@ const REFUSED: [(&str, &str, &str); 33] = [
     (
         "key! by a name of the macro's own",
         "invar::key! { #[name = \"odd\"] static __INVAR_NAMES: bool = |_| Ok(true); }",
-        "mismatched types",
+        "IsKey` is not satisfied",
     ),
     // values!
     ("values! with numbers", "invar::values! { enum Odd { One = 1, Two = 2 } }", "no rules expected"),
@@ -311,6 +312,80 @@ const REFUSED: [(&str, &str, &str); 33] = [
         "const unsafe fn odd() -> bool { true } fn f() -> bool { invar::branch!(WISH == odd()) }",
         "call to unsafe function `odd` is unsafe",
     ),
+    (
+        "branch! at or above the first value",
+        "fn f() -> bool { invar::branch!(WIDTH >= Width::Narrow) }",
+        "no value stands before the first: this has one answer only",
+    ),
+    (
+        "branch! below the first value",
+        "fn f() -> bool { invar::branch!(WIDTH < Width::Narrow) }",
+        "no value stands before the first: this has one answer only",
+    ),
+    (
+        "branch! above the last value",
+        "fn f() -> bool { invar::branch!(WIDTH > Width::Wide) }",
+        "no value stands behind the last: this has one answer only",
+    ),
+    (
+        "branch! up to the last value",
+        "fn f() -> bool { invar::branch!(WISH <= true) }",
+        "no value stands behind the last: this has one answer only",
+    ),
+    ("branch! above a value of another type", "fn f() -> bool { invar::branch!(WIDTH > false) }", "mismatched types"),
+    ("branch! on a constant", "fn f() -> bool { invar::branch!(LINE) }", "mismatched types"),
+    // dispatch! with several conditions.
+    (
+        "dispatch! with features that neither condition proves",
+        r#"invar::dispatch! { fn chosen(x: u64) -> u64 {
+            invar::cpu::SSE3 && WISH => #[target_feature(enable = "avx2")] wide, _ => narrow } }"#,
+        "this key does not prove the CPU feature `avx2` that the variant needs",
+    ),
+    (
+        "dispatch! with features where the key that proves them is off",
+        r#"invar::dispatch! { fn chosen(x: u64) -> u64 {
+            WISH && !invar::cpu::AVX2 => #[target_feature(enable = "avx2")] wide, _ => narrow } }"#,
+        "this key does not prove the CPU feature `avx2` that the variant needs",
+    ),
+    (
+        "dispatch! with features up to a value",
+        r#"invar::dispatch! { fn chosen(x: u64) -> u64 {
+            FAST < Width::Wide => #[target_feature(enable = "avx512f")] wider, _ => narrow } }"#,
+        "this key does not prove the CPU feature `avx512f` that the variant needs",
+    ),
+    // select!
+    (
+        "select! without an arm for a value",
+        "fn f() -> u8 { invar::select!(WIDTH: Width { Narrow => 1 }) }",
+        "`Width::Wide` not covered",
+    ),
+    (
+        "select! without an arm for a value, in patterns",
+        "fn f() -> u8 { invar::select!(WISH { true => 1 }) }",
+        "`false` not covered",
+    ),
+    (
+        "select! with a name that is none of the type's",
+        "fn f() -> u8 { invar::select!(WIDTH: Width { Narrow => 1, Wider => 2 }) }",
+        "Wider",
+    ),
+    (
+        "select! with arms of two types",
+        "fn f() -> u8 { invar::select!(WISH { true => 1, false => \"\" }) }",
+        "incompatible types",
+    ),
+    // constant! and value!
+    (
+        "constant! of a type that is none of a constant's",
+        "invar::constant! { static ODD: i32 = |_| Ok(1); }",
+        "`i32: Number` is not satisfied",
+    ),
+    (
+        "constant! with a fallback that its type does not have",
+        "invar::constant! { #[fallback(256)] static ODD: u8 = |_| Ok(1); }",
+        "literal out of range for `u8`",
+    ),
+    ("value! of a key", "fn f() -> bool { invar::value!(WISH) }", "mismatched types"),
     // What the macros expand to.
     (
         "a key's record by hand",
@@ -521,11 +596,23 @@ invar::dispatch! {
         WIDTH == Width::Widest => #[target_feature(enable = "avx512bw,avx512f,fma,sse2")] wider,
         WIDTH == Width::Wide => #[target_feature(enable = "avx512bw")] wide,
         invar::cpu::X86_64_V4 => #[target_feature(enable = "avx512bw,fma")] wide,
+        WIDTH >= Width::Wide && invar::cpu::AVX2 && !WISH => #[target_feature(enable = "avx512bw")] wide,
+        WIDTH > Width::Narrow && WISH => #[target_feature(enable = "avx512f")] wide,
+        WISH != true && WIDTH <= Width::Wide => narrow,
         WISH => narrow,
         _ => narrow,
     }
 }
+invar::constant! {
+    /// Documented.
+    #[name = "case.line"] #[fallback(64)] pub static LINE: u32 = |_| Ok(128);
+}
+fn selected(x: u32) -> u32 {
+    invar::select!(WIDTH: Width { Narrow => return 0, Wide | Widest => x + invar::value!(LINE) })
+        + invar::select!(WISH { true => 1, _ => LINE.get() })
+}
 fn main() {
+    let _ = (selected(1), invar::branch!(!WISH), invar::branch!(WIDTH >= Width::Wide));
     if invar::branch!(WISH) && invar::branch!(WIDTH == Width::Wide) && invar::branch!(::invar::cpu::SHA512) {
         chosen(b"");
     }

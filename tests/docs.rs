@@ -539,7 +539,7 @@ impl<'a> Forms<'a> {
         });
         let seconds: Vec<_> = seconds.collect();
         let names: Vec<_> = seconds.iter().map(|(name, _)| *name).collect();
-        assert_eq!(names, ["jne", "jnc", "jmp", "nop"]);
+        assert_eq!(names, ["jne", "jb", "jnc", "jmp", "nop"]);
         Self { seconds, request }
     }
 
@@ -585,26 +585,74 @@ fn forms_of_the_abi() {
     let abi = read("docs/site-abi.md");
     let forms = Forms::of(&abi, -0x1234);
     let rows = table(&abi, "## x86-64");
-    let kinds: Vec<_> = rows.iter().map(|row| row[0].parse().ok().and_then(Kind::from_byte)).collect();
-    assert_eq!(kinds, [Some(Kind::Branch), Some(Kind::SliceEnter), Some(Kind::SliceLeave)]);
+    let kinds: Vec<_> = rows.iter().map(|row| row[0].parse().ok().and_then(|kind| Kind::of(kind, 0))).collect();
+    assert_eq!(kinds, [Some(Kind::Branch), Some(Kind::SliceEnter), Some(Kind::SliceLeave), Some(Kind::Select)]);
+    assert!(abi.contains("An ordered branch has jb in the place of jne"));
+    // In the other columns it is as a branch.
+    let ordered = [rows[0][0], rows[0][1], &rows[0][2].replace("jne", "jb"), rows[0][3], rows[0][4]].map(str::to_owned);
+    let ordered = ordered.iter().map(|cell| &**cell).collect::<Vec<_>>();
     let mut compared = 0;
-    for (row, kind) in rows.iter().zip(kinds) {
+    for (row, kind) in rows.iter().chain([&ordered]).zip(kinds.into_iter().chain([Some(Kind::Ordered)])) {
         let [_, lengths, checked, same, other] = row[..] else { panic!("{row:?}") };
         for length in lengths.split(", ").map(|length| length.parse().expect("a length")) {
-            let value = u8::from(kind == Some(Kind::Branch));
+            let value = u8::from(!kind.unwrap().is_slice());
             let (address, state) = (0x5555_1000, 0x5555_8123);
             let site = Site { address, target: address + 0x40, state, length, kind: kind.unwrap(), value };
             let made = |code: Option<invar_abi::Code>| code.expect("a form").write_to(&mut [0; 16]).to_vec();
             assert_eq!(forms.code(checked, &site), made(invar_arch::checked(&site)), "{row:?}");
             let bound = |key: u8| made(invar_arch::bound(&site, key, forms.request));
             assert_eq!(forms.code(same, &site), bound(value), "{row:?}");
-            assert_eq!(forms.code(other, &site), bound(1 - value), "{row:?}");
+            if kind != Some(Kind::Select) {
+                assert_eq!(forms.code(other, &site), bound(1 - value), "{row:?}");
+            }
             compared += 1;
         }
     }
-    assert_eq!(compared, 6);
+    assert_eq!(compared, 9);
+    constants_of_the_abi(&abi);
     let request = format!("the byte at offset {} of each thread's `struct rseq`", invar_arch::AREA_REQUEST);
     assert!(abi.contains(&request), "{request:?}");
+}
+
+/// Each form of a constant, for each register.
+fn constants_of_the_abi(abi: &str) {
+    let rows = table(abi, "The forms of a constant");
+    let sorts: Vec<_> = rows.iter().map(|row| (row[0], row[1])).collect();
+    assert_eq!(sorts, [("32", "0 to 7"), ("32", "8 to 15"), ("64", "0 to 7"), ("64", "8 to 15")]);
+    for row in rows {
+        let (first, wide) = (if row[1] == "0 to 7" { 0 } else { 8 }, if row[0] == "64" { 32 } else { 0 });
+        for register in first..first + 8 {
+            let (address, target) = (0x5555_1000, 0x5555_8128);
+            let length = row[2].parse().expect("a length");
+            let site =
+                Site { address, target, state: target - 256, length, kind: Kind::Constant, value: register + wide };
+            let made = |code: Option<invar_abi::Code>| code.expect("a form").write_to(&mut [0; 16]).to_vec();
+            let spelt = |cell: &str, number: u64| {
+                let mut code = vec![];
+                for word in cell.split(['`', ' ', ',']).filter(|word| !word.is_empty()) {
+                    match word {
+                        "low" => code.push(5 + 8 * (register & 7)),
+                        "high" => code.push(0xc0 + (register & 7)),
+                        "opcode" => code.push(0xb8 + (register & 7)),
+                        "disp32" => code.extend(((target - address) as i32 - i32::from(length)).to_le_bytes()),
+                        "rest" => {
+                            code.extend((number as u32).wrapping_sub(address as u32 + u32::from(length)).to_le_bytes())
+                        }
+                        // As long as the form is.
+                        "number" => code.extend(&number.to_le_bytes()[..usize::from(length) - code.len()]),
+                        word => code.extend(bytes(word)),
+                    }
+                }
+                code
+            };
+            assert_eq!(spelt(row[3], 0), made(invar_arch::checked(&site)), "{row:?}");
+            for (cell, number) in [(row[4], 0x8765_4321), (row[5], 0x1234_5678_9abc_def0)] {
+                if cell.contains('`') {
+                    assert_eq!(spelt(cell, number), made(invar_arch::constant(&site, number)), "{row:?}");
+                }
+            }
+        }
+    }
 }
 
 /// The rows of all tables of the glossary that begin with this heading.

@@ -76,6 +76,10 @@ fn keys_are_found_by_any_path() {
     );
     assert_eq!(invar::branch!(::invar::timeslice::SLICE), invar::timeslice::SLICE.get());
     assert_eq!(invar::branch!(::invar::timeslice::SLICE == false), !invar::timeslice::SLICE.get());
+    assert_eq!(invar::branch!(!::invar::timeslice::SLICE), !invar::timeslice::SLICE.get());
+    assert_eq!(invar::branch!(::invar::timeslice::SLICE >= true), invar::timeslice::SLICE.get());
+    let selected = invar::select!(::invar::timeslice::SLICE { true => true, false => false });
+    assert_eq!(selected, invar::timeslice::SLICE.get());
 }
 
 #[test]

@@ -40,6 +40,14 @@ fn main() -> ExitCode {
 fn a_portable_program_does_the_same() {
     let build = Build::release().named("portable").rustflag("--cfg=invar_portable");
     does_the_same(&mut command(build.program("story")));
+    // Selects, comparisons and constants.
+    for width in ["0", "1", "2", "3"] {
+        let numbers = |build: &Build| tale(command(build.program("numbers")).env("NUMBERS_WIDTH", width));
+        let (portable, here) = (numbers(&build), numbers(&Build::release()));
+        portable.assert_consistent();
+        assert_eq!((&portable.results, portable.choices()), (&here.results, here.choices()));
+        assert_eq!(portable.program().key("numbers.line"), here.program().key("numbers.line"));
+    }
 }
 
 const TARGET: &str = "aarch64-unknown-linux-gnu";

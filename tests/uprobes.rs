@@ -8,7 +8,7 @@ mod common;
 use common::elf::{Image, SiteRecord};
 use common::probed::{LANGUAGES, RIGHT, Running, first_instruction, function_of, probed};
 use common::uprobe::{Probe, cpus, no_uprobes};
-use common::{Temporary, missing_tool, run, sites, test};
+use common::{Build, Temporary, missing_tool, run, sites, test};
 use std::collections::BTreeSet;
 use std::io::Result;
 use std::path::Path;
@@ -16,7 +16,8 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let missing = |tool: Option<&str>| sites().or_else(|| tool.and_then(missing_tool)).or_else(no_uprobes);
-    run(LANGUAGES.into_iter().flat_map(|(language, tool, program)| {
+    let newer = test("probes on ordered branches, selects and constants", missing(None), on_the_newer_kinds);
+    run([newer].into_iter().chain(LANGUAGES.into_iter().flat_map(|(language, tool, program)| {
         [
             test(&format!("probes on a program that runs, {language}"), missing(tool), move || {
                 on_a_program_that_runs(&copy(&program()).0);
@@ -25,7 +26,39 @@ fn main() -> ExitCode {
                 before_it_is_loaded(&copy(&program()).0);
             }),
         ]
-    }))
+    })))
+}
+
+/// On the first instruction, which is the only one of some: attached, hit and detached, whether the site is bound or not.
+fn on_the_newer_kinds() {
+    let program = copy(&Build::release().program("numbers"));
+    let image = Image::read(&program.0);
+    let is_newer = |record: &SiteRecord| record.kind > 3 || record.flags != 0;
+    for settings in [&[("NUMBERS_ANSWER", "1")][..], &[("NUMBERS_ANSWER", "1"), ("INVAR_WRITER", "off")]] {
+        let mut hits = std::collections::BTreeMap::new();
+        let mut running = Running::start(&program.0, settings);
+        // The first line is that of a probe, in the constructor.
+        assert!(running.answer().starts_with("probe"));
+        let before = running.answer();
+        let newer = || image.site_records().into_iter().filter(is_newer);
+        for record in newer() {
+            let stands = running.code(record.site, record.length);
+            let is_checked = stands == image.at(record.site, record.length.into());
+            assert_eq!(is_checked, settings.len() == 2, "{record:x?} {stands:x?}");
+        }
+        for record in newer() {
+            let probe = Probe::attach(&program.0, image.offset(record.site) as u64, Some(running.process.id()), -1)
+                .unwrap_or_else(|error| panic!("{record:x?}: {error}"));
+            assert_eq!(running.again(), before, "{settings:?} {record:x?}: attached");
+            *hits.entry((record.kind, record.length)).or_insert(0) += probe.hits();
+            drop(probe);
+            assert_eq!(running.again(), before, "{settings:?} {record:x?}: detached");
+        }
+        running.end();
+        let all = [(5, 7), (5, 11), (6, 9)];
+        assert!(all.iter().all(|sort| hits.get(sort).is_some_and(|&hits| hits > 0)), "{settings:?}: {hits:?}");
+        assert!(hits.iter().any(|(sort, &hits)| sort.0 == 1 && hits > 0), "{settings:?}: {hits:?}");
+    }
 }
 
 /// A file of the test's own: a probe is in all processes that execute it.

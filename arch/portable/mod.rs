@@ -19,18 +19,53 @@ pub const PATCHES: bool = false;
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __site {
+    (ordered, $state:path, $value:expr, $otherwise:block) => {
+        if $crate::__state!($state) < const { $value } {
+            $otherwise
+        }
+    };
     ($kind:ident, $state:path, $value:expr, $otherwise:block) => {
-        // The first byte of every state static is its value.
-        if (*(&raw const $state).cast::<::core::sync::atomic::AtomicU8>()).load(::core::sync::atomic::Ordering::Relaxed)
-            != const { $value }
-        {
+        if $crate::__state!($state) != const { $value } {
             $otherwise
         }
     };
 }
 
+/// A key's value: the first byte of every state static.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __state {
+    ($state:path) => {
+        (*(&raw const $state).cast::<::core::sync::atomic::AtomicU8>()).load(::core::sync::atomic::Ordering::Relaxed)
+    };
+}
+
+/// No site: by the state byte.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __select {
+    ($state:path, $count:expr, [$([$number:literal $values:expr, $block:block])*], $first:expr, $otherwise:expr) => {
+        $otherwise
+    };
+}
+
+/// Loads the number of a constant's static, in an `unsafe` block.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __number {
+    ($state:path, $behind:literal, $wide:expr) => {
+        (*(&raw const $state).byte_add($behind).cast::<::core::sync::atomic::AtomicU64>())
+            .load(::core::sync::atomic::Ordering::Relaxed)
+    };
+}
+
 /// There are no sites.
 pub fn checked(_site: &Site) -> Option<Code> {
+    None
+}
+
+/// There are no sites.
+pub fn constant(_site: &Site, _number: u64) -> Option<Code> {
     None
 }
 
@@ -49,14 +84,14 @@ pub fn bound(_site: &Site, _value: u8, _request_offset: i32) -> Option<Code> {
 /// # Safety
 ///
 /// None: there is no site's code.
-pub unsafe fn store(_code: Code, _to: *mut u8) {}
+pub unsafe fn store<const LONG: bool>(_code: Code, _to: *mut u8) {}
 
 /// No site's code is anywhere.
 ///
 /// # Safety
 ///
 /// None: there is no site's code.
-pub unsafe fn stands(_code: Code, _at: *const u8) -> bool {
+pub unsafe fn stands<const LONG: bool>(_code: Code, _at: *const u8) -> bool {
     false
 }
 
@@ -74,7 +109,7 @@ pub unsafe fn stands_under_breakpoint(_code: Code, _at: *const u8) -> bool {
 /// # Safety
 ///
 /// None: nothing is read.
-pub unsafe fn print(_at: *const u8, _length: usize) -> u64 {
+pub unsafe fn print<const LONG: bool>(_at: *const u8, _length: usize) -> u64 {
     0
 }
 

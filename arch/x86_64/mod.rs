@@ -16,7 +16,7 @@ pub use area::{
     RSEQ_SIGNATURE, SYS_RSEQ, area, holds_area, is_glibc, libc_area, own_area_offset, take_back, thread_pointer,
 };
 pub use exchange::{EXCHANGE_LENGTH, exchange, exchange_by, exchange_code};
-pub use invar_abi::x86_64::{bound, checked, near_branch};
+pub use invar_abi::x86_64::{bound, checked, constant, near_branch};
 pub use observe::{Observer, observe};
 pub use site::{print, stands, stands_under_breakpoint, store};
 pub use symbol::IFUNC;

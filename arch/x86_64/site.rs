@@ -9,7 +9,7 @@ use invar_abi::Code;
 /// if *$state != $value { $otherwise }
 /// ```
 ///
-/// `$kind` is `branch`, `slice_enter` or `slice_leave`; `$state` the path of a static whose first byte is the
+/// `$kind` is `branch`, `slice_enter` or `slice_leave`; or `ordered`, which is a branch that falls through for higher values too; `$state` the path of a static whose first byte is the
 /// key's state; `$value` an integer constant; `$otherwise` a block of type `()` or `!`.
 /// Must stand in an `unsafe` block: the runtime will rewrite these instructions, which is sound for every
 /// static that a key record names.
@@ -28,15 +28,18 @@ use invar_abi::Code;
 #[macro_export]
 macro_rules! __site {
     (branch, $state:path, $value:expr, $otherwise:block) => {
-        $crate::__site!(@emit "0x40", 1, $state, $value, $otherwise)
+        $crate::__site!(@emit "0x40", "jne", 1, 0, $state, $value, $otherwise)
+    };
+    (ordered, $state:path, $value:expr, $otherwise:block) => {
+        $crate::__site!(@emit "0x40", "jb", 1, 1, $state, $value, $otherwise)
     };
     (slice_enter, $state:path, $value:expr, $otherwise:block) => {
-        $crate::__site!(@emit "0x66, 0x66, 0x40", 2, $state, $value, $otherwise)
+        $crate::__site!(@emit "0x66, 0x66, 0x40", "jne", 2, 0, $state, $value, $otherwise)
     };
     (slice_leave, $state:path, $value:expr, $otherwise:block) => {
-        $crate::__site!(@emit "0x66, 0x40", 3, $state, $value, $otherwise)
+        $crate::__site!(@emit "0x66, 0x40", "jne", 3, 0, $state, $value, $otherwise)
     };
-    (@emit $prefixes:literal, $kind:literal, $state:path, $value:expr, $otherwise:block) => {
+    (@emit $prefixes:literal, $jump:literal, $kind:literal, $flags:literal, $state:path, $value:expr, $otherwise:block) => {
         ::core::arch::asm!(
             ".irp otherwise, {otherwise}",
             ".ifndef .Linvar\\otherwise",
@@ -46,46 +49,187 @@ macro_rules! __site {
             ::core::concat!(".byte ", $prefixes, ", 0x80, 0x3d"),
             ".long {state} - . - 5",
             ".byte {value}",
-            "jne \\otherwise",
+            ::core::concat!($jump, " \\otherwise"),
             "3:",
             ".pushsection invar2_sites, \"ao?\", @progbits, .Linvar\\otherwise",
             ".balign 4",
             ".long 2b - ., \\otherwise - ., {state} - .",
-            ".byte 3b - 2b, {kind}, {value}, 0",
+            ".byte 3b - 2b, {kind}, {value}, {flags}",
             ".popsection",
             ".endr",
             ".protected {state}",
             state = sym $state,
             value = const $value,
             kind = const $kind,
+            flags = const $flags,
             otherwise = label $otherwise,
             options(nostack),
         )
     };
 }
 
-/// Stores a site's bytes at `to`, and touches nothing beside it.
+/// Emits one checked site of a select, which is a nop, the chain behind it, and its records: one for each of the key's `$count` values,
+/// in their order. The chain has a compare and a jump for each of them: what the records say can be seen in the code.
+///
+/// Each `$block` is of type `!`, and has a number, from 0 on, and a set of values, as bits. Bound, the site goes to the block whose set
+/// has the key's value, and so does the chain. What has no block is 0; it gives `$first`. `$otherwise` means the same as all of it.
+///
+/// Must stand in an `unsafe` block, for the same reason as [`__site!`](crate::__site!), whose notes hold here too.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __select {
+    ($state:path, $count:expr, [$([$number:literal $values:expr, $block:block])*], $first:expr, $otherwise:expr) => {{
+        ::core::arch::asm!(
+            $(::core::concat!(".irp arm_", $number, ", {}"),)*
+            $(::core::concat!(".set .Linvar_values_", $number, ", {}"),)*
+            ".ifndef .Linvar\\arm_0",
+            ".Linvar\\arm_0:",
+            ".endif",
+            "2:",
+            ".byte 0x40, 0x0f, 0x1f, 0x84, 0x00, 0x00, 0x00, 0x00, 0x00",
+            ".set .Linvar_value, 0",
+            ".rept {count}",
+            ".byte 0x40, 0x80, 0x3d",
+            ".long {state} - . - 5",
+            ".byte .Linvar_value, 0x0f, 0x84",
+            $(
+                ::core::concat!(
+                    ".if (.Linvar_values_", $number, " >> .Linvar_value) & 1\n.long \\arm_", $number, " - . - 4\n.endif"
+                ),
+            )*
+            ".set .Linvar_value, .Linvar_value + 1",
+            ".endr",
+            ".pushsection invar2_sites, \"ao?\", @progbits, .Linvar\\arm_0",
+            ".balign 4",
+            ".set .Linvar_value, 0",
+            ".rept {count}",
+            ".long 2b - .",
+            $(
+                ::core::concat!(
+                    ".if (.Linvar_values_", $number, " >> .Linvar_value) & 1\n.long \\arm_", $number, " - .\n.endif"
+                ),
+            )*
+            ".long {state} - .",
+            ".byte 9, 6, .Linvar_value, 0",
+            ".set .Linvar_value, .Linvar_value + 1",
+            ".endr",
+            ".popsection",
+            $(::core::concat!(".endr # ", $number),)*
+            ".protected {state}",
+            $(label $block,)*
+            $(const $values,)*
+            state = sym $state,
+            count = const $count,
+            options(nostack),
+        );
+        // The compiler is to see that all values have an arm.
+        if false { $otherwise } else { $first }
+    }};
+}
+
+/// Emits one checked site of a constant, and its record, and gives the number: that which stands `$behind` bytes behind the static
+/// at `$state`, all 64 bits of it if `$wide`, else 32.
+///
+/// Must stand in an `unsafe` block, for the same reason as [`__site!`](crate::__site!).
+///
+/// - The instruction is written as data, so that its length and its prefixes are those of a form. The register's number comes from
+///   its name, which is all that the compiler tells.
+/// - It is `pure`: the compiler may load the number before a loop, or once for two sites, and leave out what nobody needs. The
+///   number changes once, while the module is loaded.
+/// - The record is ordered with the code, by a label that a macro of the assembler names after how many there were. (`\@` counts for one `asm!`
+///   alone.)
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __number {
+    ($state:path, $behind:literal, $wide:expr) => {
+        if const { $wide } {
+            let number: u64;
+            $crate::__number!(@emit $state, $behind, number, "{number:r}", "0x66, 0x66, 0x66, 0x66, 0x48", 32);
+            number
+        } else {
+            let number: u32;
+            $crate::__number!(@emit $state, $behind, number, "{number:e}", "0x40", 0);
+            number as u64
+        }
+    };
+    (@emit $state:path, $behind:literal, $number:ident, $register:literal, $prefixes:literal, $more:literal) => {
+        ::core::arch::asm!(
+            ".ifndef .Linvar_register_rax",
+            ".set .Linvar_value, 0",
+            ".irp name, ax, cx, dx, bx, sp, bp, si, di",
+            ".set .Linvar_register_e\\name, .Linvar_value",
+            ".set .Linvar_register_r\\name, .Linvar_value",
+            ".set .Linvar_value, .Linvar_value + 1",
+            ".endr",
+            ".irp name, 8, 9, 10, 11, 12, 13, 14, 15",
+            ".set .Linvar_register_r\\name, \\name",
+            ".set .Linvar_register_r\\name\\()d, \\name",
+            ".endr",
+            ".endif",
+            ::core::concat!(".set .Linvar_value, .Linvar_register_", $register),
+            ".ifndef .Linvar_numbers",
+            ".set .Linvar_numbers, 0",
+            ".endif",
+            ".set .Linvar_numbers, .Linvar_numbers + 1",
+            ".altmacro",
+            ".macro invar_number number",
+            ".Linvar_number\\number:",
+            ::core::concat!(".byte ", $prefixes, " + 4 * (.Linvar_value >> 3), 0x8b, 5 + 8 * (.Linvar_value & 7)"),
+            ".long {state} + {behind} - . - 4",
+            "3:",
+            ".pushsection invar2_sites, \"ao?\", @progbits, .Linvar_number\\number",
+            ".balign 4",
+            ".long .Linvar_number\\number - ., {state} + {behind} - ., {state} - .",
+            ".byte 3b - .Linvar_number\\number, 5, .Linvar_value + {more}, 0",
+            ".popsection",
+            ".endm",
+            "invar_number %.Linvar_numbers",
+            ".purgem invar_number",
+            ".noaltmacro",
+            ".protected {state}",
+            state = sym $state,
+            behind = const $behind,
+            more = const $more,
+            $number = out(reg) $number,
+            options(pure, nomem, nostack, preserves_flags),
+        )
+    };
+}
+
+/// Stores a site's bytes at `to`, and touches nothing beside it. `LONG` is for those of eight at least, which most are.
 ///
 /// # Safety
 ///
-/// `to` must be valid for writes of this many bytes.
+/// `to` must be valid for writes of this many bytes; with `LONG` there must be eight or more.
 #[inline(always)]
-pub unsafe fn store(code: Code, to: *mut u8) {
-    // SAFETY: both lie in the code's length, which is that of a site of this machine: more than eight.
+pub unsafe fn store<const LONG: bool>(code: Code, to: *mut u8) {
+    if !LONG && code.len() < 8 {
+        let last = code.len().saturating_sub(4);
+        // SAFETY: both lie in the code's length, which is that of a site of this machine: more than four.
+        return unsafe {
+            to.cast::<u32>().write_unaligned(code.first() as u32);
+            to.add(last).cast::<u32>().write_unaligned((code.first() >> (8 * last)) as u32);
+        };
+    }
+    // SAFETY: both lie in the code's length.
     unsafe {
         to.cast::<u64>().write_unaligned(code.first());
         to.add(code.len() - 8).cast::<u64>().write_unaligned(code.last());
     }
 }
 
-/// Whether a site's bytes stand at `at`.
+/// Whether a site's bytes stand at `at`; `LONG` as for [`store`].
 ///
 /// # Safety
 ///
-/// `at` must be valid for reads of this many bytes.
+/// `at` must be valid for reads of this many bytes; with `LONG` there must be eight or more.
 #[inline(always)]
-pub unsafe fn stands(code: Code, at: *const u8) -> bool {
-    // SAFETY: both lie in the code's length, which is that of a site of this machine: more than eight.
+pub unsafe fn stands<const LONG: bool>(code: Code, at: *const u8) -> bool {
+    if !LONG && code.len() < 8 {
+        // SAFETY: as the caller vouches.
+        return unsafe { short(at, code.len()) } == code.first();
+    }
+    // SAFETY: both lie in the code's length.
     unsafe {
         at.cast::<u64>().read_unaligned() == code.first()
             && at.add(code.len() - 8).cast::<u64>().read_unaligned() == code.last()
@@ -111,13 +255,42 @@ pub unsafe fn stands_under_breakpoint(code: Code, at: *const u8) -> bool {
 ///
 /// # Safety
 ///
-/// `at` must be valid for reads of this many bytes, if they are no more than [`Code::LONGEST`].
+/// `at` must be valid for reads of this many bytes, if they are no more than [`Code::LONGEST`]. `LONG` as for [`store`], but that
+/// a shorter length gives 0.
 #[inline(always)]
-pub unsafe fn print(at: *const u8, length: usize) -> u64 {
+pub unsafe fn print<const LONG: bool>(at: *const u8, length: usize) -> u64 {
     let behind = length.wrapping_sub(8);
     if behind > Code::LONGEST - 8 {
-        return 0;
+        // SAFETY: as the caller vouches.
+        return if LONG { 0 } else { unsafe { short_print(at, length) } };
     }
     // SAFETY: both lie in the length.
-    unsafe { at.cast::<u64>().read_unaligned() ^ at.add(behind).cast::<u64>().read_unaligned().rotate_left(32) }
+    unsafe {
+        let last = at.add(behind).cast::<u64>().read_unaligned();
+        at.cast::<u64>().read_unaligned() ^ last.rotate_left(Code::ROTATED)
+    }
+}
+
+/// [`print`] of fewer than eight bytes, or too many.
+///
+/// # Safety
+///
+/// See [`print`].
+#[cold]
+#[inline(never)]
+unsafe fn short_print(at: *const u8, length: usize) -> u64 {
+    // SAFETY: as the caller vouches.
+    if (4..8).contains(&length) { unsafe { short(at, length) } } else { 0 }
+}
+
+/// Four to seven bytes at `at`, as [`Code::first`] has them.
+///
+/// # Safety
+///
+/// `at` must be valid for reads of this many bytes.
+unsafe fn short(at: *const u8, length: usize) -> u64 {
+    let last = length.saturating_sub(4) & 3;
+    // SAFETY: both lie in the length, of four at least.
+    let [first, last_four] = unsafe { [at, at.add(last)].map(|at| at.cast::<u32>().read_unaligned()) };
+    u64::from(first) | u64::from(last_four) << (8 * last)
 }

@@ -65,7 +65,7 @@ struct invar_verdict {
 	uint8_t origin;			/* an INVAR_ORIGIN_; a probe that cannot tell sets INVAR_ORIGIN_FAILED */
 	uint8_t reserved;
 	uint32_t sets;			/* libinvar's: how often a switch was set */
-	uint64_t data;			/* libinvar's, of the slice key */
+	uint64_t data;			/* a constant's number; libinvar's, of the slice key */
 	uint16_t evidence_length;	/* of evidence, which is not NUL-terminated */
 	char evidence[238];
 };
@@ -125,6 +125,26 @@ INVAR_INLINE_ void invar_evidence(struct invar_verdict *verdict, const char *tex
  * for other keys. Keys whose probes ask in a circle fail: all of them with libinvar, or where there are sites; elsewhere the
  * one that was asked for first. */
 #define invar_value(name) INVAR_VALUE_(invar_key_##name)
+
+/* Defines a constant: a key that has a number, of TYPE: uint8_t, uint16_t, uint32_t, uint64_t, or one that is as good, as size_t. The
+ * probe fills in `data`. The number is 0 before it is decided, and where the probe fails; or FALLBACK, a constant expression. */
+#define INVAR_CONSTANT(name, type, probe) INVAR_CONSTANT_FALLBACK(name, type, probe, 0)
+#define INVAR_CONSTANT_FALLBACK(name, type, probe, fallback) \
+	INVAR_NOT_RESERVED_(INVAR_RESERVED_##name, 0, 0); \
+	INVAR_CONSTANT_(invar_key_##name, #name, probe, fallback, invar_type_##name, type)
+
+/* Declares a constant that another object file of this module defines. */
+#define INVAR_EXTERN_CONSTANT(name, type) \
+	typedef type invar_type_##name; \
+	INVAR_DECLARE_NUMBER_(invar_key_##name)
+
+/* The constant's number. Unbound it is one load; bound, the instruction holds the number. For the compiler the number does not
+ * change: it may ask for it before a loop, or once for two places. So what runs before the module is loaded, or beside that, may go
+ * by the number that the constant had before. */
+#define INVAR_VALUE(name) ((invar_type_##name)INVAR_NUMBER_(invar_key_##name, sizeof(invar_type_##name) > 4))
+
+/* The same by ordinary loads, as invar_value for keys: in probes and constructors. */
+#define invar_constant(name) ((invar_type_##name)INVAR_NUMBER_VALUE_(invar_key_##name))
 
 /* Defines a function that is `on` where the key is on, else `off`:
  * INVAR_DISPATCH(static, int, count, (const char *text), (text), wide, count_wide, count_narrow);
@@ -283,11 +303,34 @@ typedef struct invar_verdict invar_verdict_;
 	INVAR_KEY_RECORD_(INVAR_HIDDEN, key, names, probe, count, flags) \
 	INVAR_SEMICOLON_
 
+/* A constant's state, and its number. */
+struct invar_number_ {
+	struct invar_verdict state;
+	uint64_t number;
+};
+
+/* The probe's number, if the type has it. */
+#define INVAR_CONSTANT_(key, name, probe, fallback, its_type, type) \
+	typedef type its_type; \
+	INVAR_ASSERT_((its_type)-1 > (its_type)0 && sizeof(its_type) <= 8, "a constant is an unsigned integer"); \
+	INVAR_HIDDEN INVAR_NUMBERED_ struct invar_number_ key = { { 0, 0, 0, 0, 0, 0, 0, { 0 } }, (its_type)(fallback) }; \
+	static void invar_number_##key(invar_verdict_ *verdict_) \
+	{ \
+		(probe)(verdict_); \
+		verdict_->value = verdict_->origin == INVAR_ORIGIN_PROBE; \
+		if (verdict_->value && verdict_->data != (its_type)verdict_->data) \
+			invar2_fail_(verdict_, "its number has more bits than its type"); \
+	} \
+	INVAR_NUMBER_RECORD_(key, name, invar_number_##key, sizeof(its_type)) \
+	INVAR_SEMICOLON_
+
 /* Where -mcmodel=medium can reach it without a pointer. */
 #ifdef __ELF__
 #define INVAR_STATE_ INVAR_HIDDEN __attribute__((section(".bss.invar_states")))
+#define INVAR_NUMBERED_ __attribute__((section(".data.invar_numbers")))
 #else
 #define INVAR_STATE_ INVAR_HIDDEN
+#define INVAR_NUMBERED_
 #endif
 
 /* Where the function's type is void, ISO C would have no expression behind `return`; C++ has. */
@@ -494,9 +537,10 @@ INVAR_INLINE_ void invar2_mark_(struct invar_verdict *state, unsigned why)
 
 /* Decides a key as libinvar does, where libinvar is not there. Meanwhile the key's data is the thread, and its length of evidence
  * how many keys this thread is deciding. */
-INVAR_COLD_ void invar2_settle_(struct invar_verdict *state, void (*probe)(struct invar_verdict *, const void *), const void *record,
-			       unsigned values, uint64_t thread, unsigned depth)
+INVAR_COLD_ void invar2_settle_(struct invar_verdict *state, uint64_t *number, void (*probe)(struct invar_verdict *, const void *),
+			       const void *record, unsigned values, uint64_t thread, unsigned depth)
 {
+	uint64_t fallback = number ? *(volatile uint64_t *)number : 0;
 	union invar_head_ was = { { 0, 1, 0, 0 } }, is;
 	struct invar_verdict verdict;
 	uint8_t status = 0;
@@ -517,8 +561,12 @@ INVAR_COLD_ void invar2_settle_(struct invar_verdict *state, void (*probe)(struc
 	}
 	if (verdict.evidence_length > sizeof verdict.evidence)
 		verdict.evidence_length = sizeof verdict.evidence;
-	verdict.data = 0;
 	for (;;) {
+		/* A verdict with a status is another key's; of a constant, it has the number. */
+		if (!number || (!verdict.value && verdict.status != 2))
+			verdict.data = fallback;
+		if (number)
+			*(volatile uint64_t *)number = verdict.data;
 		invar2_copy_(state, &verdict, 1);
 		is.bytes[0] = verdict.value;
 		is.bytes[1] = 2;
@@ -532,6 +580,7 @@ INVAR_COLD_ void invar2_settle_(struct invar_verdict *state, void (*probe)(struc
 }
 
 #define INVAR_LOADED_(key, position) (*(const volatile uint8_t *)&(key)->value == (position))
+#define INVAR_LOADED_NUMBER_(key) (*(const volatile uint64_t *)&(key).number)
 
 #if INVAR_SITES
 
@@ -624,7 +673,8 @@ INVAR_COLD_ void invar2_settle_record_(const struct invar_record_ *record)
 			invar2_mark_(theirs, INVAR_ROUND_);
 	}
 	if (__atomic_load_n(&twin->status, __ATOMIC_ACQUIRE) != 1)
-		invar2_settle_(state, probe, argument, record->values, thread, last + 1);
+		invar2_settle_(state, record->flags & 64 ? &((struct invar_number_ *)(void *)state)->number : 0, probe, argument, record->values,
+			       thread, last + 1);
 }
 
 /* Has libinvar bind the module. Without libinvar, decides the module's keys: first those of invar's own, last those of IFUNC
@@ -665,6 +715,14 @@ INVAR_INLINE_ uint8_t invar2_value_(struct invar_verdict *state)
 	if (__atomic_load_n(&state->status, __ATOMIC_ACQUIRE) != 2)
 		invar2_decide_(state);
 	return *(const volatile uint8_t *)&state->value;
+}
+
+#define INVAR_DECLARE_NUMBER_(key) extern INVAR_HIDDEN struct invar_number_ key
+#define INVAR_NUMBER_VALUE_(key) invar2_number_(&key)
+INVAR_INLINE_ uint64_t invar2_number_(struct invar_number_ *constant)
+{
+	(void)invar2_value_(&constant->state);
+	return *(const volatile uint64_t *)&constant->number;
 }
 
 /* The module's note, its header, its outcome, and a constructor for the function above; each once in a module, however many of its
@@ -795,6 +853,41 @@ INVAR_INLINE_ uint8_t invar2_value_(struct invar_verdict *state)
 			: : [s] "i"(&slot), [f] "i"(function), [k] "i"(&state), [v] "i"(position)); \
 	}
 
+/* The same for a constant, whose second value has the name of its type. */
+#define INVAR_NUMBER_RECORD_(key, name, probe, size) \
+	static void invar_probe_##key(invar_verdict_ *verdict_, const void *invar_record_) \
+	{ \
+		(void)invar_record_; \
+		(probe)(verdict_); \
+	} \
+	INVAR_HIDDEN void invar_record_##key(void); \
+	__attribute__((used)) void invar_record_##key(void) \
+	{ \
+		__asm__ volatile( \
+			".pushsection .rodata.invar_names, \"a\", @progbits\n" \
+			"7: .asciz \"" name "\", \"default\"\n" \
+			".ascii \"u\"\n" \
+			".if %c[bytes] == 1\n" \
+			".asciz \"8\"\n" \
+			".elseif %c[bytes] == 2\n" \
+			".asciz \"16\"\n" \
+			".elseif %c[bytes] == 4\n" \
+			".asciz \"32\"\n" \
+			".else\n" \
+			".asciz \"64\"\n" \
+			".endif\n" \
+			"8:\n" \
+			".popsection\n" \
+			".pushsection invar2_keys, \"aR\", @progbits\n" \
+			".balign 4\n" \
+			".long %c[s] - ., 7b - ., %c[p] - .\n" \
+			".short 8b - 7b\n" \
+			".byte 2, 64\n" \
+			".popsection\n" \
+			INVAR_MODULE_ \
+			: : [s] "i"(&key), [p] "i"(invar_probe_##key), [bytes] "i"(size), [load] "i"(invar2_load_this_module_)); \
+	}
+
 /* Speculative load hardening leaves functions with an `asm goto` alone: none for it. */
 #ifdef __has_feature
 #if __has_feature(speculative_load_hardening)
@@ -803,6 +896,7 @@ INVAR_INLINE_ uint8_t invar2_value_(struct invar_verdict *state)
 #endif
 
 #ifdef INVAR_PLAIN_
+#define INVAR_NUMBER_(key, wide) INVAR_LOADED_NUMBER_(key)
 #define INVAR_BRANCH_(key, position) INVAR_LOADED_(key, position)
 #define INVAR_SLICE_SITE_(prefixes, kind, cold) \
 	__extension__({ \
@@ -812,6 +906,44 @@ INVAR_INLINE_ uint8_t invar2_value_(struct invar_verdict *state)
 		__asm__ volatile("" : : : "memory"); \
 	})
 #else
+
+/* mov number(%rip), register; as data, so that its length and prefixes are those of docs/site-abi.md. %V is the register's name. */
+#define INVAR_NUMBER_SITE_(prefixes, more, key, number_) \
+	__asm__(".ifndef .Linvar_register_rax\n\t" \
+		".set .Linvar_register_rax, 0\n\t" \
+		".set .Linvar_register_rcx, 1\n\t" \
+		".set .Linvar_register_rdx, 2\n\t" \
+		".set .Linvar_register_rbx, 3\n\t" \
+		".set .Linvar_register_rbp, 5\n\t" \
+		".set .Linvar_register_rsi, 6\n\t" \
+		".set .Linvar_register_rdi, 7\n\t" \
+		".irp number, 8, 9, 10, 11, 12, 13, 14, 15\n\t" \
+		".set .Linvar_register_r\\number, \\number\n\t" \
+		".endr\n\t" \
+		".endif\n" \
+		".Linvar_site%=:\n\t" \
+		".byte " prefixes " + 4 * (.Linvar_register_%V[n] >> 3), 0x8b, 5 + 8 * (.Linvar_register_%V[n] & 7)\n\t" \
+		".long %c[state] + 256 - . - 4\n" \
+		"3:\n\t" \
+		".pushsection invar2_sites, \"ao?\", @progbits, .Linvar_site%=\n\t" \
+		".balign 4\n\t" \
+		".long .Linvar_site%= - ., %c[state] + 256 - ., %c[state] - .\n\t" \
+		".byte 3b - .Linvar_site%=, 5, .Linvar_register_%V[n] + " more ", 0\n\t" \
+		".popsection\n" \
+		: [n] "=r"(number_) : [state] "i"(&key))
+
+#define INVAR_NUMBER_(key, wide) \
+	__extension__({ \
+		uint64_t invar_number_; \
+		if (wide) { \
+			INVAR_NUMBER_SITE_("0x66, 0x66, 0x66, 0x66, 0x48", "32", key, invar_number_); \
+		} else { \
+			uint32_t invar_half_; \
+			INVAR_NUMBER_SITE_("0x40", "0", key, invar_half_); \
+			invar_number_ = invar_half_; \
+		} \
+		invar_number_; \
+	})
 
 /* cmpb $value, state(%rip); jne otherwise. The compare is written as data, behind which no assembler pads a jump
  * (-mbranches-within-32B-boundaries). The record belongs to the code's section, and is dropped with it: as part of its group, or by
@@ -948,7 +1080,18 @@ INVAR_COLD_ void invar2_slice_withdraw_(void)
 		(probe)(verdict_); \
 	} \
 	storage void invar2_decide_##key(void); \
-	INVAR_CONSTRUCTOR_(key) void invar2_decide_##key(void) { invar2_settle_(&key, invar_probe_##key, 0, count, 0, 0); }
+	INVAR_CONSTRUCTOR_(key) void invar2_decide_##key(void) { invar2_settle_(&key, 0, invar_probe_##key, 0, count, 0, 0); }
+#define INVAR_NUMBER_RECORD_(key, name, probe, size) \
+	static void invar_probe_##key(invar_verdict_ *verdict_, const void *invar_record_) \
+	{ \
+		(void)invar_record_; \
+		(probe)(verdict_); \
+	} \
+	INVAR_HIDDEN void invar2_decide_##key(void); \
+	INVAR_CONSTRUCTOR_(key) void invar2_decide_##key(void) { invar2_settle_(&key.state, &key.number, invar_probe_##key, 0, 2, 0, 0); }
+#define INVAR_DECLARE_NUMBER_(key) extern INVAR_HIDDEN struct invar_number_ key; void INVAR_HIDDEN invar2_decide_##key(void)
+#define INVAR_NUMBER_VALUE_(key) ((void)invar2_value_(&key.state, invar2_decide_##key), INVAR_LOADED_NUMBER_(key))
+#define INVAR_NUMBER_(key, wide) INVAR_LOADED_NUMBER_(key)
 /* Before the constructors that programs may ask for, which are from 101 on. */
 #ifdef __ELF__
 #define INVAR_CONSTRUCTOR_(key) \

@@ -4,10 +4,11 @@ use iced_x86::{
     CC_ae, Code, Decoder, DecoderOptions, Formatter, FormatterOptions, Instruction, IntelFormatter, Register,
     SymbolResolver, SymbolResult,
 };
+use invar_abi::state::NUMBER;
 
 /// What the instructions of one site refer to.
 pub struct Labels {
-    /// The address of the key's state, and the key's name.
+    /// The address of the key's state, and the key's name. A constant's number, which stands behind, has the same name.
     pub state: Option<(u64, String)>,
     /// Distance of each thread's request byte from its thread pointer, if it is known.
     pub request_offset: Option<i32>,
@@ -56,7 +57,9 @@ impl SymbolResolver for Labels {
             && self.request_offset.is_some_and(|request| address as i64 == i64::from(request));
         match &self.state {
             _ if is_request => Some(SymbolResult::with_str(address, "request")),
-            Some((state, name)) if address == *state => Some(SymbolResult::with_str(address, name)),
+            Some((state, name)) if address == *state || address == state.wrapping_add(NUMBER as u64) => {
+                Some(SymbolResult::with_str(address, name))
+            }
             _ => None,
         }
     }

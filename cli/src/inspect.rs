@@ -4,8 +4,7 @@
 use crate::module::{Key, Module, Record};
 use crate::text::clean;
 use invar::{Kind, Site};
-use invar_abi::judge::{self, Memory};
-use invar_abi::record::{CONSTANT, flags};
+use invar_abi::judge::{self, Fault, Memory};
 use std::fmt;
 
 /// What was found where a site record leads.
@@ -112,7 +111,7 @@ pub fn obstacle(is_x86_64: bool) -> Option<&'static str> {
 
 /// Looks at one site; with `checkable` false only at its record.
 pub fn inspect<'a>(module: &'a Module<'_>, record: &Record, checkable: bool) -> Found<'a> {
-    let kind = Kind::from_byte(record.kind).filter(|_| record.flags == 0);
+    let kind = Kind::of(record.kind, record.flags);
     let in_text = module.is_text(record.address, record.length.into());
     let code = if in_text { module.code(record.address, record.length) } else { None };
     let mut memory = module;
@@ -122,14 +121,16 @@ pub fn inspect<'a>(module: &'a Module<'_>, record: &Record, checkable: bool) -> 
         judge::site(&record.record, [record.address, record.target, record.state], &mut memory),
     ) {
         _ if record.blank => Standing::Invalid("blank record, dangling"),
-        (0, CONSTANT, _) => Standing::Unverified(Some("a constant, which this version leaves alone")),
         (.., Err(fault)) => Standing::Invalid(fault.describe()),
         (.., Ok((site, key))) if site.kind == Kind::Pointer => pointer(module, record, key),
         _ if code.is_none() => Standing::Invalid("its bytes are cut off"),
         _ if !checkable => Standing::Unverified(None),
-        (.., Ok((site, key))) => match judge::standing(&site, module.outcome.request(), &mut memory) {
-            Ok(standing) => judged(&site, key, standing),
+        (.., Ok((_, key))) => match telling(module, record, key) {
             Err(fault) => Standing::Invalid(fault.describe()),
+            Ok(site) => match judge::standing(&site, key, module.outcome.request(), &mut memory) {
+                Ok(standing) => judged(&site, key, standing),
+                Err(fault) => Standing::Invalid(fault.describe()),
+            },
         },
     };
     Found { standing, kind, key: module.key(record.state), code }
@@ -150,25 +151,49 @@ fn pointer(module: &Module<'_>, record: &Record, key: &Key) -> Standing {
     }
 }
 
+/// The site of the record that tells how this one's is bound: of those of a select, the one for the key's value, if that is known.
+fn telling(module: &Module<'_>, record: &Record, key: &Key) -> Result<Site, Fault> {
+    of_value(module, record, key.decided().unwrap_or(record.value))
+}
+
+/// The site of the record that tells how this one's is bound where its key has this value.
+pub fn of_value(module: &Module<'_>, record: &Record, value: u8) -> Result<Site, Fault> {
+    let places = |record: &Record| [record.address, record.target, record.state];
+    let on = judge::telling(&record.record, value) as i64;
+    let telling = record.index.checked_add_signed(on).and_then(|index| module.record(index));
+    let telling = telling
+        .filter(|telling| on == 0 || judge::is_of_select(&telling.record, [places(record), places(telling)], value));
+    let telling = telling.ok_or(Fault::Select)?;
+    judge::site(&telling.record, places(&telling), &mut &*module).map(|(site, _)| site)
+}
+
 /// What a site's form means for its key.
 fn judged(site: &Site, key: &Key, standing: judge::Standing) -> Standing {
-    // All values but the site's own have one form.
-    let another = site.value ^ 1;
+    let named = key.value_name(site.value);
     let decided = key.decided();
     match (standing, decided) {
         (judge::Standing::Checked, _) => Standing::Checked,
+        (judge::Standing::Foreign, None) if matches!(site.kind, Kind::Select | Kind::Constant) => {
+            Standing::Unverified(Some("its key is undecided, and nothing else says what is to stand there"))
+        }
         (judge::Standing::Foreign, _) => Standing::Foreign("neither the checked form nor a bound one"),
-        (judge::Standing::Requests, Some(value)) if value == site.value => {
+        (judge::Standing::Requests, Some(value)) if site.falls_through(value) => {
             Standing::Foreign("neither the checked form nor a bound one")
         }
         (judge::Standing::Requests, _) => {
             Standing::Unverified(Some("bound, to a request byte that nothing here leads to"))
         }
-        (standing, Some(value)) if standing.is_for(site, value) => Standing::Bound(key.value_name(value)),
+        (standing, Some(value)) if standing.is_for(site, value) => Standing::Bound(key.decision().unwrap_or_default()),
         (_, Some(_)) => Standing::Foreign("bound, and not to its key's value"),
-        (judge::Standing::FallsThrough, None) => Standing::Bound(key.value_name(site.value)),
-        (_, None) if key.values.len() == 2 => Standing::Bound(key.value_name(another)),
-        (_, None) => Standing::Bound(format!("not {}", key.value_name(site.value))),
+        (judge::Standing::FallsThrough, None) if site.kind == Kind::Ordered => {
+            Standing::Bound(format!("at least {named}"))
+        }
+        (_, None) if site.kind == Kind::Ordered => Standing::Bound(format!("below {named}")),
+        (judge::Standing::FallsThrough, None) => Standing::Bound(named),
+        (_, None) if site.kind == Kind::Select => Standing::Bound(named),
+        // All values but the site's own have one form.
+        (_, None) if key.values.len() == 2 => Standing::Bound(key.value_name(site.value ^ 1)),
+        (_, None) => Standing::Bound(format!("not {named}")),
     }
 }
 
@@ -182,10 +207,7 @@ impl<'a> Memory for &'a Module<'_> {
 
     fn key(&mut self, state: u64) -> Option<(&'a Key, u8)> {
         let module: &'a Module<'_> = self;
-        let flags = |key: &Key| {
-            [(key.slices, flags::SLICE), (key.is_symbol, flags::SYMBOL)].map(|(is, flag)| u8::from(is) * flag)
-        };
-        module.key(state).map(|key| (key, flags(key).into_iter().sum()))
+        module.key(state).map(|key| (key, key.flags))
     }
 
     fn is_slot(&mut self, address: u64, length: u8) -> bool {
@@ -194,6 +216,10 @@ impl<'a> Memory for &'a Module<'_> {
 
     fn is_loaded(&mut self, address: u64) -> bool {
         Module::is_loaded(self, address)
+    }
+
+    fn number(&mut self, key: &'a Key) -> Option<u64> {
+        key.number()
     }
 
     fn read(&mut self, address: u64, bytes: &mut [u8]) -> bool {

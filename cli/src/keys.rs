@@ -50,14 +50,15 @@ impl Line {
 impl From<&KeyReport<'_>> for Line {
     fn from(key: &KeyReport<'_>) -> Self {
         let decision = key.verdict().map(|verdict| (verdict.origin(), verdict.evidence().into()));
-        Self { name: key.name().into(), value: key.value().into(), decision }
+        let value = key.number().map_or_else(|| key.value().into(), |number| number.to_string());
+        Self { name: key.name().into(), value, decision }
     }
 }
 
 impl From<&module::Key> for Line {
     fn from(key: &module::Key) -> Self {
         let decision = key.verdict.as_ref().map(|verdict| (verdict.origin, verdict.evidence.clone()));
-        let value = key.decided().map_or_else(|| key.values.join("|"), |value| key.value_name(value));
+        let value = key.decision().unwrap_or_else(|| key.values.join("|"));
         Self { name: key.name.clone(), value, decision }
     }
 }

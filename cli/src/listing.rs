@@ -8,6 +8,7 @@ use crate::module::{Key, Module, Outcome, Record};
 use crate::symbols::{Place, Symbols};
 use crate::text::{Hex, clean, count, hex_bytes, wrap};
 use invar::{Kind, kind_name};
+use invar_abi::flags;
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
@@ -43,7 +44,9 @@ pub struct Row {
     pub kind: Option<&'static str>,
     /// Its key's name.
     pub key: Option<String>,
-    /// The value for which it falls through.
+    /// How its key's value stands to its own where it falls through, or goes to its target by a select.
+    pub relation: Option<&'static str>,
+    /// Its own value.
     pub value: Option<String>,
     /// In bytes.
     pub length: u8,
@@ -102,16 +105,15 @@ impl<'a> Listing<'a> {
         let is_code = found.kind != Some(Kind::Pointer);
         let is_known = is_code && (may_be_bound || found.standing == Standing::Checked);
         let last = found.kind.and_then(last_instruction).map(|last| Hex(address.wrapping_add(last)));
+        let relation = found.kind.map(|kind| invar::relation(kind).trim()).filter(|relation| !relation.is_empty());
         Row {
             index: record.index,
             address: Hex(address),
             symbol: code.and_then(|_| self.symbols.find(address)),
             kind: found.kind.map(kind_name),
             key: found.key.map(|key| key.name.clone()),
-            value: found
-                .key
-                .filter(|_| matches!(found.kind, Some(Kind::Branch | Kind::Pointer)))
-                .map(|key| key.value_name(record.value)),
+            relation: relation.filter(|_| found.key.is_some()),
+            value: found.key.filter(|_| relation.is_some()).map(|key| key.value_name(record.value)),
             length: record.length,
             standing: found.standing,
             uprobe: is_known.then_some(Hex(address)),
@@ -122,13 +124,14 @@ impl<'a> Listing<'a> {
     }
 }
 
-/// Where in a site its last instruction stands, in checked and in bound form: the table of `docs/site-abi.md`, "x86-64".
+/// Where in a site its last instruction stands, in checked and in bound form, if the checked form has two: the table of
+/// `docs/site-abi.md`, "x86-64".
 fn last_instruction(kind: Kind) -> Option<u64> {
     match kind {
-        Kind::Branch => Some(8),
+        Kind::Branch | Kind::Ordered => Some(8),
         Kind::SliceEnter => Some(10),
         Kind::SliceLeave => Some(9),
-        Kind::Pointer => None,
+        Kind::Constant | Kind::Select | Kind::Pointer => None,
     }
 }
 
@@ -137,7 +140,9 @@ impl Row {
     pub fn what(&self) -> String {
         match (self.kind, &self.key, &self.value) {
             (None, ..) => "of no known kind".into(),
-            (Some(kind), Some(key), Some(value)) => format!("{kind} {} == {}", clean(key), clean(value)),
+            (Some(kind), Some(key), Some(value)) => {
+                format!("{kind} {} {} {}", clean(key), self.relation.unwrap_or("=="), clean(value))
+            }
             // Nearly every slice site has the built-in key.
             (Some(kind), Some(key), _) if key != SLICE => format!("{kind} {}", clean(key)),
             (Some(kind), ..) => kind.into(),
@@ -327,9 +332,10 @@ impl Serialize for Key {
         fields.serialize_field("name", &self.name)?;
         fields.serialize_field("values", &self.values)?;
         fields.serialize_field("value", &self.decided().map(|value| self.value_name(value)))?;
+        fields.serialize_field("number", &self.number())?;
         fields.serialize_field("origin", &self.verdict.as_ref().map(|verdict| verdict.origin.name()))?;
         fields.serialize_field("evidence", &self.verdict.as_ref().map(|verdict| &verdict.evidence))?;
-        fields.serialize_field("switch", &self.switch)?;
+        fields.serialize_field("switch", &(self.flags & flags::SWITCH != 0))?;
         fields.end()
     }
 }

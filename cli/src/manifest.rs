@@ -4,12 +4,12 @@ use crate::elf::Headers;
 use crate::error::{Error, Result};
 use crate::file::{CUT_OFF, Contents, Segments};
 use crate::image::Image;
-use crate::inspect::{Standing, inspect, obstacle};
+use crate::inspect::{Standing, inspect, obstacle, of_value};
 use crate::module::{Key, Module, Record};
 use crate::text::{self, Hex, lossy};
 use invar_abi::judge;
-use invar_abi::x86_64::bound;
-use invar_abi::{Code, Site};
+use invar_abi::x86_64::{bound, constant, goes};
+use invar_abi::{Code, Kind, Site};
 use serde::Serialize;
 use std::io::Write;
 use std::path::Path;
@@ -33,7 +33,7 @@ struct Entry {
     length: u8,
     key: String,
     old: String,
-    new: [Form; 2],
+    new: Vec<Form>,
 }
 
 /// A bound form.
@@ -58,46 +58,93 @@ pub fn of_file(path: &Path, content: &dyn Image, out: &mut dyn Write) -> Result<
         return Err(unusable(CUT_OFF));
     }
     let mut sites = Vec::new();
-    let mut records = 0;
+    let mut others = 0;
     if let Some(module) = &module {
-        records = module.records_len();
+        others = module.records_len();
         if let Some(why) = obstacle(headers.is_x86_64()) {
             return Err(unusable(why));
         }
-        sites.extend(module.records().filter_map(|record| entry(module, &segments, &record)));
+        for (entry, count) in module.records().filter_map(|record| entry(module, &segments, &record)) {
+            sites.push(entry);
+            others -= u64::from(count);
+        }
     }
-    let others = records - sites.len() as u64;
     let file = lossy(path.as_os_str().as_encoded_bytes());
     let document = Document { schema: "invar.manifest/1", version: env!("CARGO_PKG_VERSION"), file, sites, others };
     Ok(text::json(out, &document)?)
 }
 
-/// What a record lets change.
-fn entry(module: &Module<'_>, segments: &Segments<'_>, record: &Record) -> Option<Entry> {
+/// What a record lets change, and how many records describe it; nothing for those of a select but its first.
+fn entry(module: &Module<'_>, segments: &Segments<'_>, record: &Record) -> Option<(Entry, u8)> {
     let found = inspect(module, record, true);
     let code = found.code.filter(|_| found.standing == Standing::Checked)?;
     let places = [record.address, record.target, record.state];
     let (site, key): (Site, &Key) = judge::site(&record.record, places, &mut &*module).ok()?;
-    // All values but the site's own have one form.
-    let (own, others) = (0..key.values.len() as u8).partition::<Vec<_>, _>(|&value| value == site.value);
-    let form = |values: Vec<u8>, value| {
+    let form = |values: Vec<u8>, bytes: Option<String>| {
         let values = values.into_iter().map(|value| key.value_name(value)).collect();
-        Some(Form { values, bytes: pattern(&site, value)? })
+        Some(Form { values, bytes: bytes? })
     };
-    Some(Entry {
+    let all: Vec<u8> = (0..key.values.len() as u8).collect();
+    let mut count = 1;
+    let new = match site.kind {
+        Kind::Constant => {
+            // Below 2^32, and others, for which there is no other form where the register has 32 bits.
+            let forms = [(0, 4), (1 << 32, 8)].into_iter().take(if site.value < 32 { 1 } else { 2 });
+            let forms = forms.map(|(number, bytes)| form(all.clone(), constant_pattern(&site, number, bytes)));
+            forms.collect::<Option<Vec<_>>>()?
+        }
+        Kind::Select if site.value != 0 => return None,
+        Kind::Select => {
+            count = key.values.len() as u8;
+            let forms =
+                all.into_iter().map(|value| form(vec![value], pattern(&of_value(module, record, value).ok()?, value)));
+            // Several values may have one arm.
+            forms.collect::<Option<Vec<_>>>()?.into_iter().fold(Vec::new(), |mut forms: Vec<Form>, form| {
+                match forms.iter_mut().find(|other| other.bytes == form.bytes) {
+                    Some(other) => other.values.extend(form.values),
+                    None => forms.push(form),
+                }
+                forms
+            })
+        }
+        _ => {
+            // There are two forms, and first stands that of the site's own value.
+            let (own, others) = all.into_iter().partition::<Vec<_>, _>(|&value| site.falls_through(value));
+            vec![form(own, pattern(&site, site.value))?, form(others, other_pattern(&site))?]
+        }
+    };
+    let entry = Entry {
         offset: segments.offset(record.address, record.length.into())?,
         address: Hex(record.address),
         length: record.length,
         key: key.name.clone(),
         old: text::hex_bytes(&code),
-        new: [form(own, site.value)?, form(others, site.value ^ 1)?],
-    })
+        new,
+    };
+    Some((entry, count))
 }
 
-/// The bytes of the form for this value. The place of each thread's request byte is not known before a process runs: its bytes
-/// are `??`.
+/// The bytes of the form for this value.
 fn pattern(site: &Site, value: u8) -> Option<String> {
-    let [zeros, ones] = [bound(site, value, 0)?, bound(site, value, -1)?];
+    common(bound(site, value, 0)?, bound(site, value, -1)?)
+}
+
+/// Those of the form that goes to the target. The place of each thread's request byte is not known before a process runs.
+fn other_pattern(site: &Site) -> Option<String> {
+    common(goes(site, 0)?, goes(site, -1)?)
+}
+
+/// Those of a constant's form for numbers such as this, which are not known before a process runs: the last bytes are theirs.
+fn constant_pattern(site: &Site, number: u64, unknown: usize) -> Option<String> {
+    let mut buffer = [0; Code::LONGEST];
+    let code = constant(site, number)?.write_to(&mut buffer).to_vec();
+    let known = code.len() - unknown;
+    let byte = |(at, byte): (usize, &u8)| if at < known { format!("{byte:02x}") } else { "??".into() };
+    Some(code.iter().enumerate().map(byte).collect::<Vec<_>>().join(" "))
+}
+
+/// What two forms have in common, which have zeros and ones where `??` is to be.
+fn common(zeros: Code, ones: Code) -> Option<String> {
     let byte = |(&zeros, &ones): (&u8, &u8)| if zeros == ones { format!("{zeros:02x}") } else { "??".into() };
     let (mut buffer, mut other) = ([0; Code::LONGEST], [0; Code::LONGEST]);
     let bytes = zeros.write_to(&mut buffer).iter().zip(ones.write_to(&mut other)).map(byte);

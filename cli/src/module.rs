@@ -59,12 +59,8 @@ pub struct Key {
     pub values: Vec<String>,
     /// The address of its state.
     pub state: u64,
-    /// Whether slice sites may depend on it.
-    pub slices: bool,
-    /// It can be set again.
-    pub switch: bool,
-    /// Whether it is a symbol's, or pointers depend on it.
-    pub is_symbol: bool,
+    /// Of its record's flags, those that its sites depend on: whether slice sites or pointers may, whether it is a constant or a switch.
+    pub flags: u8,
     /// What was decided, if something was.
     pub verdict: Option<Verdict>,
 }
@@ -78,6 +74,8 @@ pub struct Verdict {
     pub origin: Origin,
     /// How often a switch was set.
     pub sets: u32,
+    /// A constant's number; what bound code needs beside the value.
+    pub data: u64,
     /// Why.
     pub evidence: String,
 }
@@ -303,6 +301,13 @@ impl<'a> Module<'a> {
         })
     }
 
+    /// The site record at this position, if there is one.
+    pub fn record(&self, index: u64) -> Option<Record> {
+        let address = self.sites.start + index.checked_mul(RECORD as u64)?;
+        let bytes = bytes(self.image, address).filter(|_| index < self.records_len())?;
+        Some(Record::new(index, address, &bytes))
+    }
+
     /// Whether what its sites are judged by is still as it was read: what came of binding, and every key.
     pub fn is_as_read(&self) -> bool {
         self.read_outcome().as_ref() == Some(&self.outcome)
@@ -448,6 +453,7 @@ impl<'a> Module<'a> {
         if !self.is_writable(state, state::LENGTH as u64) {
             return Err("its state is not in writable memory");
         }
+        let sort = record.flags & (flags::SLICE | flags::SYMBOL | flags::SWITCH | flags::NUMBER);
         if !self.within(probe, 1, PF_X) {
             return Err("its probe is not in the module's text");
         }
@@ -459,14 +465,17 @@ impl<'a> Module<'a> {
         if !text.iter().all(|byte| matches!(byte, 0 | b'!'..=b'~')) {
             return Err("its names are not visible ASCII");
         }
+        match record.state_length(&text) {
+            Some(length) if self.is_writable(state, length as u64) => {}
+            Some(_) => return Err("its number is not in writable memory"),
+            None => return Err("no constant has such flags, values or names"),
+        }
         let mut names = text.split(|&byte| byte == 0).map(lossy).collect::<Vec<_>>();
         if names.pop().is_none_or(|rest| !rest.is_empty()) || names.len() != usize::from(values) + 1 {
             return Err("it has not as many names as values");
         }
         let verdict = Verdict::read(&self.variable(state).ok_or("its state cannot be read")?);
-        let has = |flag| record.flags & flag != 0;
-        let (slices, switch, is_symbol) = (has(flags::SLICE), has(flags::SWITCH), has(flags::SYMBOL));
-        Ok(Key { values: names.split_off(1), name: names.swap_remove(0), state, slices, switch, is_symbol, verdict })
+        Ok(Key { values: names.split_off(1), name: names.swap_remove(0), state, flags: sort, verdict })
     }
 }
 
@@ -478,7 +487,17 @@ impl Key {
 
     /// Whether another key is described as this one is: its names, its values, and what its sites may do.
     pub fn describes(&self, other: &Self) -> bool {
-        (&self.name, &self.values, self.slices, self.switch) == (&other.name, &other.values, other.slices, other.switch)
+        (&self.name, &self.values, self.flags) == (&other.name, &other.values, other.flags)
+    }
+
+    /// The number that a constant has been sealed with.
+    pub fn number(&self) -> Option<u64> {
+        self.verdict.as_ref().filter(|_| self.flags & flags::NUMBER != 0).map(|verdict| verdict.data)
+    }
+
+    /// The name of the value, or the number, that it has been sealed with.
+    pub fn decision(&self) -> Option<String> {
+        self.number().map(|number| number.to_string()).or_else(|| self.decided().map(|value| self.value_name(value)))
     }
 
     /// The value that its state has been sealed with.
@@ -491,7 +510,8 @@ impl Verdict {
     fn read(state: &[u8; state::LENGTH]) -> Option<Self> {
         let sealed = state::Sealed::decode(state)?;
         let sets = u32::from_ne_bytes(state[state::SETS..][..4].try_into().ok()?);
-        Some(Self { value: sealed.value, origin: sealed.origin, sets, evidence: lossy(sealed.evidence) })
+        let evidence = lossy(sealed.evidence);
+        Some(Self { value: sealed.value, origin: sealed.origin, sets, data: sealed.data, evidence })
     }
 }
 

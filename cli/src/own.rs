@@ -1,4 +1,4 @@
-//! The sites of this program itself, so that it can show what becomes of them: two keys, a dispatch over a third, and
+//! The sites of this program itself, so that it can show what becomes of them: two keys, a dispatch over a third, a constant, and
 //! a critical section.
 #![allow(unsafe_code)] // what the macros expand to
 
@@ -13,6 +13,7 @@ pub(crate) fn exercise() {
     use std::hint::black_box;
     black_box(lines(black_box(b"one\ntwo\n")));
     black_box(add(black_box(1)));
+    black_box(spins());
 }
 
 invar::values! {
@@ -38,6 +39,23 @@ invar::key! {
         evidence.text("standard output is ").text(if terminal { "a terminal" } else { "no terminal" });
         Ok(terminal)
     };
+}
+
+invar::constant! {
+    /// How often a lock should look before it waits.
+    #[name = "invar.spins"]
+    #[fallback(100)]
+    pub(crate) static SPINS: u32 = |evidence| {
+        evidence.text("0 for one CPU, else 200");
+        Ok(if CPUS.get() == Cpus::One { 0 } else { 200 })
+    };
+}
+
+/// How often to look, by what there is.
+#[inline(never)]
+pub(crate) fn spins() -> u32 {
+    let worth = invar::select!(CPUS: Cpus { One => 0, Few => invar::value!(SPINS), Many => invar::value!(SPINS) * 2 });
+    if invar::branch!(CPUS >= Cpus::Few) { worth } else { 0 }
 }
 
 #[cfg(target_arch = "x86_64")]

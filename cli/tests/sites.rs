@@ -76,13 +76,23 @@ fn its_own_file_has_valid_sites_only() {
         assert_eq!(site["status"], "checked", "{site:#}");
         assert!(site["symbol"]["name"].is_string(), "{site:#}");
         let code = site["code"].as_array().unwrap();
-        let compared = format!("cmp byte ptr [{}], ", site["key"].as_str().unwrap());
-        assert!(code[0].as_str().unwrap().starts_with(&compared), "{site:#}");
-        assert!(code[1].as_str().unwrap().starts_with("jne 0x"), "{site:#}");
+        let key = site["key"].as_str().unwrap();
+        let expected = match (site["kind"].as_str().unwrap(), site["relation"].as_str()) {
+            ("constant", None) => vec![format!("mov eax, [{key}]")],
+            ("select", Some("==")) => vec!["nop ".to_owned()],
+            (_, Some(">=")) => vec![format!("cmp byte ptr [{key}], "), "jb 0x".to_owned()],
+            _ => vec![format!("cmp byte ptr [{key}], "), "jne 0x".to_owned()],
+        };
+        assert_eq!(code.len(), expected.len(), "{site:#}");
+        assert!(code.iter().zip(expected).all(|(code, begin)| code.as_str().unwrap().starts_with(&begin)), "{site:#}");
     }
     if HAS_SITES {
         for (kind, key, value) in [
             ("branch", "invar.cpus", Some("one")),
+            ("branch", "invar.cpus", Some("few")),
+            ("select", "invar.cpus", Some("one")),
+            ("select", "invar.cpus", Some("many")),
+            ("constant", "invar.spins", None),
             ("branch", "invar.terminal", Some("on")),
             ("branch", "cpu.avx2", Some("on")),
             ("slice enter", "slice", None),
@@ -100,7 +110,9 @@ fn text_and_json_agree() {
     let list = site_list(&document);
     for site in list {
         let line = format!("  {:<10}", site["address"].as_str().unwrap());
-        assert_eq!(text.lines().filter(|text| text.starts_with(&line)).count(), 1, "{site:#}\n{text}");
+        // A select has a record for each value.
+        let records = list.iter().filter(|other| other["address"] == site["address"]).count();
+        assert_eq!(text.lines().filter(|text| text.starts_with(&line)).count(), records, "{site:#}\n{text}");
     }
     // A name has a line of its own, and nothing else is long.
     let names = list.iter().map(|site| site["symbol"]["name"].as_str().unwrap()).collect::<Vec<_>>();
@@ -162,7 +174,9 @@ fn its_own_process_is_bound() {
         }
         assert_ne!(now["bytes"], before["bytes"]);
         let key = module["keys"].as_array().unwrap().iter().find(|key| key["name"] == now["key"]).unwrap();
-        assert_eq!(now["bound_to"], key["value"]);
+        let number = key["number"].as_u64().map(|number| Value::from(number.to_string()));
+        assert_eq!(now["bound_to"], number.unwrap_or(key["value"].clone()));
+        assert_eq!(now["kind"] == "constant", key["number"].is_u64(), "{now:#}");
     }
     let text = invar(["sites", &process.pid()]).text();
     let tally = format!("\n{0} sites: {0} bound\n", in_memory.len());
@@ -321,10 +335,17 @@ fn a_file_with_a_bound_form_is_bound() {
     for (in_file, in_memory) in site_list(&listed).iter().zip(site_list(&document)) {
         // Where a slice is available, the file does not tell where the request byte is.
         let is_request = in_memory["code"].to_string().contains("request");
-        let status = if is_request { "unverified" } else { "bound" };
+        // Nor what a constant is to be, nor by which of a select's records it is bound.
+        let is_unknown = in_memory["kind"] == "constant"
+            || in_memory["kind"] == "select" && in_memory["value"] != in_memory["bound_to"];
+        let status = if is_request || is_unknown { "unverified" } else { "bound" };
         assert_eq!(in_file["status"], status, "{in_file:#}");
-        let ambiguous = in_memory["key"] == "invar.cpus" && in_memory["bound_to"] != "one";
-        if ambiguous {
+        let is_high = in_memory["key"] == "invar.cpus" && in_memory["bound_to"] != "one";
+        if is_unknown {
+            assert!(in_file["bound_to"].is_null());
+        } else if in_memory["relation"] == ">=" {
+            assert_eq!(in_file["bound_to"], if is_high { "at least few" } else { "below few" });
+        } else if is_high && in_memory["kind"] == "branch" {
             assert_eq!(in_file["bound_to"], "not one");
         } else if !is_request {
             assert_eq!(in_file["bound_to"], in_memory["bound_to"]);
@@ -382,7 +403,9 @@ fn tools_are_told_where_uprobes_can_be() {
         for site in site_list(document) {
             let [address, uprobe, no_uprobe] = places(site);
             assert_eq!(uprobe, address, "{site:#}");
-            assert_eq!(no_uprobe, may_be_bound.then(|| last_of(site)), "{site:#}");
+            // The others have one instruction in checked form.
+            let has_two = site["kind"] != "select" && site["kind"] != "constant";
+            assert_eq!(no_uprobe, (may_be_bound && has_two).then(|| last_of(site)), "{site:#}");
         }
     };
     let file = invar(["sites", "--json", INVAR]).json();
@@ -390,7 +413,7 @@ fn tools_are_told_where_uprobes_can_be() {
     assert!(invar(["sites", INVAR]).text().replace("\n  ", " ").contains(LEGEND));
     // The kinds have it at different places.
     let distances = site_list(&file).iter().map(|site| last_of(site) - number(&site["address"]).unwrap());
-    assert_eq!(distances.collect::<std::collections::BTreeSet<_>>(), [8, 9, 10].into());
+    assert_eq!(distances.collect::<std::collections::BTreeSet<_>>(), [0, 8, 9, 10].into());
 
     for (setting, value, bound) in [("INVAR_KEYS", "slice=force", true), ("INVAR_WRITER", "off", false)] {
         let mut waiting = command(INVAR);
@@ -517,8 +540,15 @@ fn a_process_that_is_being_bound_is_no_snapshot() {
     let document = invar(["sites", "--json", &child.pid()]).json();
     for site in site_list(&document) {
         let is_request = site["code"].to_string().contains(" fs:[");
-        assert_eq!(site["status"], if is_request { "unverified" } else { "bound" }, "{site:#}");
-        assert_eq!(site["why"].is_string(), is_request);
+        // One of a select's records tells where it goes.
+        let may_be_unknown = site["kind"] == "constant" || site["kind"] == "select";
+        let is_unknown = site["status"] == "unverified";
+        assert!(
+            if may_be_unknown { is_unknown || site["kind"] == "select" } else { is_unknown == is_request },
+            "{site:#}"
+        );
+        assert!(is_unknown || site["status"] == "bound", "{site:#}");
+        assert_eq!(site["why"].is_string(), is_unknown);
     }
     assert!(site_list(&document).iter().any(|site| site["status"] == "unverified"));
 }

@@ -142,6 +142,7 @@ fn judged(bytes: &[u8], input: &mut Input<'_>) {
         bytes: &'a [u8],
         input: &'a mut Input<'b>,
         last: Vec<u8>,
+        number: Option<u64>,
     }
     impl Memory for Answers<'_, '_> {
         type Key = ();
@@ -156,6 +157,12 @@ fn judged(bytes: &[u8], input: &mut Input<'_>) {
 
         fn is_loaded(&mut self, _: u64) -> bool {
             self.input.byte() < 0xf0
+        }
+
+        fn number(&mut self, (): ()) -> Option<u64> {
+            let answer = self.input.byte();
+            self.number = (answer < 0xf0).then(|| u64::from(answer) << (answer % 57));
+            self.number
         }
 
         fn key(&mut self, _: u64) -> Option<((), u8)> {
@@ -189,22 +196,26 @@ fn judged(bytes: &[u8], input: &mut Input<'_>) {
         }
         let record = SiteRecord::decode(&record);
         let request = [None, Some(-0x64), Some(i32::from(input.byte()))][number % 3];
-        let mut answers = Answers { bytes, input, last: Vec::new() };
+        let mut answers = Answers { bytes, input, last: Vec::new(), number: None };
         let Ok((site, ())) = judge::site(&record, record.places(address as u64), &mut answers) else { continue };
         if site.kind == Kind::Pointer {
             // What its slot leads to is no code.
             continue;
         }
-        let Ok(standing) = judge::standing(&site, request, &mut answers) else { continue };
+        let Ok(standing) = judge::standing(&site, (), request, &mut answers) else { continue };
         // What is told is what was read last.
         let seen = &answers.last[..];
         assert_eq!(seen.len(), usize::from(site.length));
         let is = |form: Option<Code>| form.is_some_and(|form| form.write_to(&mut [0; Code::LONGEST]) == seen);
-        let another = |request| x86_64::bound(&site, site.value.wrapping_add(1), request);
-        let is_known = site.kind == Kind::Branch || request.is_some();
+        let another = |request| x86_64::goes(&site, request);
+        let is_known = !site.kind.is_slice() || request.is_some();
+        let number = answers.number;
         let expected = match () {
             () if is(x86_64::checked(&site)) => Standing::Checked,
-            () if is(x86_64::bound(&site, site.value, 0)) => Standing::FallsThrough,
+            () if site.kind == Kind::Constant && is(number.and_then(|number| x86_64::constant(&site, number))) => {
+                Standing::FallsThrough
+            }
+            () if is(x86_64::falls_through(&site)) => Standing::FallsThrough,
             () if is_known && is(another(request.unwrap_or(0))) => Standing::Goes,
             // Four bytes of both kinds' forms say where requests go.
             () if !is_known && is(another(i32::from_le_bytes(seen[5..9].try_into().expect("four bytes")))) => {

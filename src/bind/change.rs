@@ -14,7 +14,7 @@ use super::write;
 use super::writer::{Refusal, Wish};
 use crate::module::Module;
 use core::sync::atomic::Ordering::Relaxed;
-use invar_abi::{Code, Site, SiteRecord};
+use invar_abi::{Code, Kind, Site, SiteRecord};
 use invar_arch as arch;
 
 /// The sites of switches.
@@ -93,7 +93,7 @@ impl Change<'_> {
     unsafe fn look(&self, site: &Site, place: *const u8) -> (Standing, Option<Code>) {
         // SAFETY: as the caller vouches.
         let stands = |code: Code| unsafe { arch::stands_under_breakpoint(code, place) };
-        let new = arch::bound(site, self.value, 0);
+        let new = bound(site, self.value);
         let standing = match () {
             () if new.is_some_and(stands) => Standing::New,
             () if arch::checked(site).is_some_and(stands) => Standing::Checked,
@@ -105,8 +105,13 @@ impl Change<'_> {
 
     /// All that may stand at a site of the switch.
     fn forms(&self, site: &Site) -> impl Iterator<Item = Code> {
-        arch::checked(site).into_iter().chain((0..self.values).filter_map(|value| arch::bound(site, value, 0)))
+        arch::checked(site).into_iter().chain((0..self.values).filter_map(|value| bound(site, value)))
     }
+}
+
+/// The form for a value; a select's site stays checked, as at load.
+fn bound(site: &Site, value: u8) -> Option<Code> {
+    if site.kind == Kind::Select { None } else { arch::bound(site, value, 0) }
 }
 
 /// What stands at a site of a switch.
@@ -178,7 +183,7 @@ unsafe fn before(resolver: &mut Resolver<'_>, window: &Window<'_>, delta: usize)
             if let Some(code) = change.forms(&site).find(|&code| arch::stands_under_breakpoint(code, text as *const u8))
                 && change.look(&site, place).0 != Standing::Foreign
             {
-                arch::store(code, place);
+                arch::store::<false>(code, place);
             }
         }
     }
@@ -201,7 +206,7 @@ unsafe fn fill(resolver: &mut Resolver<'_>, window: &Window<'_>, delta: usize) -
         unsafe {
             if let (Standing::Checked | Standing::Stale, Some(code)) = change.look(&site, place) {
                 let first = place.read();
-                arch::store(code, place);
+                arch::store::<false>(code, place);
                 place.write(first);
             }
         }

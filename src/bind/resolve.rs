@@ -18,14 +18,15 @@ use invar_arch as arch;
 pub(crate) fn inspect(resolver: &mut Resolver<'_>, record: &SiteRecord) -> (SiteStatus, Option<Site>) {
     let request = resolver.module.outcome.request();
     let found = resolver.site(record).and_then(|(site, key)| {
-        let standing = judge::standing(&site, request, resolver)?;
-        Ok((site, standing, key))
+        let (telling, _) = resolver.telling(record)?;
+        let standing = judge::standing(&telling, key, request, resolver)?;
+        // What stands there for the key's value is what binds the sites of all of a select's records.
+        let is_bound = key.decided() && standing.is_for(&telling, key.value());
+        Ok((site, standing, is_bound))
     });
     match found {
         Ok((site, Standing::Checked, _)) => (SiteStatus::Checked, Some(site)),
-        Ok((site, standing, key)) if key.decided() && standing.is_for(&site, key.value()) => {
-            (SiteStatus::Bound, Some(site))
-        }
+        Ok((site, _, true)) => (SiteStatus::Bound, Some(site)),
         Ok((site, ..)) => (SiteStatus::Foreign, Some(site)),
         Err(fault) => (SiteStatus::Invalid(fault), None),
     }
@@ -35,7 +36,7 @@ pub(crate) fn inspect(resolver: &mut Resolver<'_>, record: &SiteRecord) -> (Site
 #[inline(always)]
 fn reads(site: &Site, code: Code) -> bool {
     // SAFETY: a resolved site lies whole in its module's text, which was found to be readable.
-    code.len() == site.length as usize && unsafe { arch::stands(code, site.address as usize as *const u8) }
+    code.len() == site.length as usize && unsafe { arch::stands::<false>(code, site.address as usize as *const u8) }
 }
 
 /// A module's text, by the segment that was met last.
@@ -103,20 +104,32 @@ impl Filled {
     ///
     /// # Safety
     ///
-    /// `place` must be valid for reads and writes of the forms' length.
+    /// `place` must be valid for reads and writes of the forms' length, which with `LONG` is eight or more.
     #[inline(always)]
-    unsafe fn put(&mut self, (checked, bound): (Code, Code), place: *mut u8) -> u64 {
+    unsafe fn put<const LONG: bool>(&mut self, (checked, bound): (Code, Code), place: *mut u8) -> u64 {
         // SAFETY: as the caller vouches.
         unsafe {
-            if arch::stands(checked, place) {
-                arch::store(bound, place);
-            } else if !arch::stands(bound, place) {
-                self.left += 1;
-                return arch::print(place, checked.len());
+            if arch::stands::<LONG>(checked, place) {
+                arch::store::<LONG>(bound, place);
+            } else if !arch::stands::<LONG>(bound, place) {
+                return self.leave(place, checked.len());
             }
         }
         self.bound += 1;
         bound.print()
+    }
+
+    /// Counts a site that is left as it is; returns its print.
+    ///
+    /// # Safety
+    ///
+    /// `place` must be valid for reads of this length.
+    #[cold]
+    #[inline(never)]
+    unsafe fn leave(&mut self, place: *const u8, length: usize) -> u64 {
+        self.left += 1;
+        // SAFETY: as the caller vouches.
+        unsafe { arch::print::<false>(place, length) }
     }
 }
 
@@ -157,7 +170,8 @@ pub(crate) struct Resolver<'a> {
     pub(super) module: &'a Module<'a>,
     pub(super) text: Text<'a>,
     /// The module's first segment of text, if the module is smaller than 2 GiB.
-    near: Range<usize>,
+    near: usize,
+    near_length: usize,
     /// The keys last met, by the addresses of their states, which are 256 bytes apart; and their flags.
     keys: [(Option<&'a State>, u8); SLOTS],
     /// The same of those that are sealed.
@@ -184,7 +198,8 @@ impl<'a> Resolver<'a> {
         Self {
             module,
             text: Text::of(module),
-            near,
+            near: near.start,
+            near_length: near.len(),
             keys: [(None, 0); SLOTS],
             values,
             #[cfg(feature = "switch")]
@@ -217,13 +232,29 @@ impl<'a> Resolver<'a> {
         })
     }
 
+    /// The same for the record that tells how this one's site is bound: of those of a select, the one for the key's value.
+    fn telling(&mut self, record: &SiteRecord) -> Result<(Site, &'a State), Fault> {
+        let (_, key) = self.site(record)?;
+        let value = key.value();
+        let sites = self.module.sites;
+        let on = judge::telling(record, value);
+        let at = (core::ptr::from_ref(record) as usize).wrapping_sub(sites.as_ptr() as usize) / SiteRecord::LENGTH;
+        match sites.get(at.wrapping_add_signed(on)) {
+            _ if on == 0 => self.site(record),
+            Some(telling) if judge::is_of_select(telling, [Self::places(record), Self::places(telling)], value) => {
+                self.site(telling)
+            }
+            _ => Err(Fault::Select),
+        }
+    }
+
     /// Counts the sites one by one that have a form to bind; whether there are some that cannot be read.
     #[cold]
     pub(super) fn count(&mut self, total: &mut Filled) -> bool {
         let mut unreadable = false;
         (total.bound, total.left) = (0, 0);
         for record in self.module.sites {
-            if let Ok((site, key)) = self.site(record)
+            if let Ok((site, key)) = self.telling(record)
                 && let Some(code) = self.bound(&site, key)
             {
                 let readable = self.text.can_be_read(site.address as usize, site.length.into());
@@ -248,7 +279,7 @@ impl<'a> Resolver<'a> {
             let place = address.wrapping_add(delta) as *mut u8;
             let print = if window.holds_any(address)
                 // SAFETY: a site of the window lies whole in its runs.
-                && let Some(print) = self.with_near_forms(record, |forms| unsafe { filled.put(forms, place) })
+                && let Some(print) = self.with_near_forms(record, |forms| unsafe { filled.put::<true>(forms, place) })
             {
                 print
             } else if window.holds(address, record.length.into()) {
@@ -269,9 +300,14 @@ impl<'a> Resolver<'a> {
     #[inline(never)]
     unsafe fn fill_other(&mut self, record: &SiteRecord, place: *mut u8, filled: &mut Filled) -> u64 {
         let forms =
-            self.site(record).ok().and_then(|(site, key)| Some((arch::checked(&site)?, self.bound(&site, key)?)));
+            self.telling(record).ok().and_then(|(site, key)| Some((arch::checked(&site)?, self.bound(&site, key)?)));
         // SAFETY: as the caller vouches.
-        unsafe { forms.map_or_else(|| arch::print(place, record.length.into()), |forms| filled.put(forms, place)) }
+        unsafe {
+            forms.map_or_else(
+                || arch::print::<false>(place, record.length.into()),
+                |forms| filled.put::<false>(forms, place),
+            )
+        }
     }
 
     /// Whether all sites of a window read in the text as they did in the memory that was filled.
@@ -281,7 +317,7 @@ impl<'a> Resolver<'a> {
             let (address, length) = (record.address(), usize::from(record.length));
             if window.holds(address, length) {
                 // SAFETY: it lies whole in the window's runs, which were found to be readable.
-                print = mixed(print, unsafe { arch::print(address as *const u8, length) });
+                print = mixed(print, unsafe { arch::print::<false>(address as *const u8, length) });
             }
         }
         print == filled.print
@@ -293,7 +329,7 @@ impl<'a> Resolver<'a> {
     fn with_near_forms<R>(&self, record: &SiteRecord, then: impl FnOnce((Code, Code)) -> R) -> Option<R> {
         let (target, state) = (record.target.here(), record.state.here());
         let slot = &self.values[state / size_of::<State>() % SLOTS];
-        if slot.state == state && self.near.contains(&target) {
+        if slot.state == state && target.wrapping_sub(self.near) < self.near_length {
             arch::near_branch(record.near_branch()?, slot.value, |checked, bound| then((checked, bound)))
         } else {
             None
@@ -304,18 +340,23 @@ impl<'a> Resolver<'a> {
     fn bound(&self, site: &Site, key: &State) -> Option<Code> {
         let (value, request) = (key.value(), self.module.outcome.request());
         // Without memory for requests there is no form that makes one.
-        let has_form = site.kind == Kind::Branch || value == site.value || request.is_some() || !arch::PATCHES;
-        if key.decided() && has_form && self.may_bind(key) {
-            arch::bound(site, value, request.unwrap_or(0))
-        } else {
-            None
+        let has_form = !site.kind.is_slice() || value == site.value || request.is_some() || !arch::PATCHES;
+        match site.kind {
+            _ if !key.decided() || !has_form || !self.may_bind(site, key) => None,
+            Kind::Constant => arch::constant(site, key.number()?),
+            _ => arch::bound(site, value, request.unwrap_or(0)),
         }
     }
 
-    /// Whether sites of a key that was looked up may be bound: not those of a switch, where nobody sees to it that they follow.
-    fn may_bind(&self, key: &State) -> bool {
+    /// Whether a site of a key that was looked up may be bound: not one of a switch, where nobody sees to it that it follows. Of the
+    /// records of a select one alone knows the form for a value, so that the others could not tell what stands there.
+    fn may_bind(&self, site: &Site, key: &State) -> bool {
+        !self.is_switch(key) || cfg!(feature = "switch") && site.kind != Kind::Select
+    }
+
+    fn is_switch(&self, key: &State) -> bool {
         let slot = core::ptr::from_ref(key) as usize / size_of::<State>() % SLOTS;
-        cfg!(feature = "switch") || self.keys[slot].1 & flags::SWITCH == 0
+        self.keys[slot].1 & flags::SWITCH != 0
     }
 
     /// The key whose state has this address, and its flags.
@@ -332,7 +373,11 @@ impl<'a> Resolver<'a> {
     fn look_up(&mut self, slot: usize, state: usize) -> Option<(&'a State, u8)> {
         let key = self.module.key_at(state)?;
         self.keys[slot] = (Some(key.state), key.flags);
-        let sealed = if key.state.decided() && self.may_bind(key.state) { state } else { state ^ size_of::<State>() };
+        let sealed = if key.state.decided() && (cfg!(feature = "switch") || !self.is_switch(key.state)) {
+            state
+        } else {
+            state ^ size_of::<State>()
+        };
         self.values[slot] = Sealed { state: sealed, value: key.state.value() };
         Some((key.state, key.flags))
     }
@@ -356,6 +401,10 @@ impl<'a> Memory for Resolver<'a> {
 
     fn is_loaded(&mut self, address: u64) -> bool {
         self.module.is_loaded(address as usize)
+    }
+
+    fn number(&mut self, key: &'a State) -> Option<u64> {
+        key.number()
     }
 
     fn read(&mut self, address: u64, bytes: &mut [u8]) -> bool {

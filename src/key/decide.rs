@@ -12,10 +12,11 @@ use crate::key::state::{State, Verdict, is_reserved};
 use crate::module::{self, Module, ModuleKey, Outcome};
 use crate::settings::{Mode, Settings};
 use crate::sys;
-use crate::text::Sink;
+use crate::text::{Sink, number as decimal};
 use crate::timeslice::{self, Requests};
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use invar_abi::outcome::said::{DECIDING, SEALING};
+use invar_abi::state::number_width;
 use invar_abi::{Origin, flags};
 use invar_arch as arch;
 
@@ -124,7 +125,12 @@ fn wait_for(state: &State) -> bool {
 fn give_up(own: &Module<'_>, key: &ModuleKey<'_>, verdict: &mut Verdict) -> u8 {
     let mut told = None;
     module::exclusively(&mut || {
-        if !key.state.is_given_up() && is_shared(key) && adopt_sealed(own, key, verdict) {
+        // A constant's value does not say all.
+        if !key.state.is_given_up()
+            && is_shared(key)
+            && key.flags & flags::NUMBER == 0
+            && adopt_sealed(own, key, verdict)
+        {
             told = Some(verdict.value);
         } else if key.state.give_up() {
             told = Some(0);
@@ -379,6 +385,10 @@ fn choose(own: &Module<'_>, key: &ModuleKey<'_>, settings: &Settings, verdict: &
         return fail(verdict, "only a key of invar's own can have this name");
     }
     let wanted = settings.key(key.name());
+    if key.flags & flags::NUMBER != 0 && settings.mode != Mode::Off {
+        probe(key, verdict);
+        return wanted.map_or((), |wanted| lower(wanted, verdict));
+    }
     let value = wanted.and_then(|wanted| (0..key.values).find(|&value| key.value_name(value) == wanted));
     // The first value needs nothing, so there is nothing to probe.
     if settings.mode == Mode::Off || value == Some(0) {
@@ -404,6 +414,23 @@ fn choose(own: &Module<'_>, key: &ModuleKey<'_>, settings: &Settings, verdict: &
     if SLICES && settings.guard && verdict.value != 0 && is_slice_key(key) {
         timeslice::guard_at_load(&mut verdict.evidence);
     }
+}
+
+/// Lowers a constant to the number that a setting has for it, if the probe found a higher one.
+#[cold]
+fn lower(wanted: &[u8], verdict: &mut Verdict) {
+    let why = match decimal(wanted) {
+        None => "; INVAR_KEYS has no number for it",
+        Some(_) if verdict.value == 0 => return,
+        Some(number) if number < verdict.data => {
+            verdict.data = number;
+            verdict.origin = Origin::Setting as u8;
+            "; lowered by INVAR_KEYS"
+        }
+        Some(number) if number == verdict.data => return,
+        Some(_) => "; INVAR_KEYS asks for more than the probe allows",
+    };
+    verdict.evidence.text(why);
 }
 
 /// Whether it is *the* time slice key: there may be others for slice sites, as for measurements.
@@ -452,6 +479,7 @@ pub(crate) fn probe(key: &ModuleKey<'_>, verdict: &mut Verdict) {
     probe(verdict, key.record);
     // A probe in another language may answer anything.
     verdict.evidence.limit();
+    verdict.disown();
     if verdict.value >= key.values {
         fail(verdict, "the probe's value is none that the key has");
     } else if verdict.origin != Origin::Probe as u8 {
@@ -474,11 +502,22 @@ fn seal(own: &Module<'_>, ours: &ModuleKey<'_>, verdict: &mut Verdict) {
     if ours.state.settle() && verdict.value != 0 {
         fail(verdict, "another thread asked for it and waited in vain: the probe is slow, or waits for that thread");
     }
+    let width = if ours.flags & flags::NUMBER == 0 { None } else { number_width(ours.names()) };
+    if width.is_some_and(|width| verdict.data.checked_shr(width).unwrap_or(0) != 0) {
+        fail(verdict, "its number has more bits than its type");
+    }
     // In the module's turn, or too late.
     let enter = |said| (said & DECIDING != 0).then_some(said + SEALING);
     let in_turn = own.outcome.said.fetch_update(Acquire, Relaxed, enter).is_ok();
     if !in_turn && ours.flags & flags::SYMBOL == 0 {
         fail(verdict, "decided by another thread, and not before all other keys of the module were");
+    }
+    if let Some(number) = ours.number() {
+        // Where nobody decided, it is the one that the file has.
+        if verdict.value == 0 && !verdict.is_copy() {
+            verdict.data = number.load(Relaxed);
+        }
+        number.store(verdict.data, Release);
     }
     ours.state.seal(verdict);
     if in_turn {

@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 pub use crate::key::handle::SWITCH;
-use crate::key::handle::{CPU, Key, Value};
+use crate::key::handle::{CPU, IsKey, Key, Value};
 use crate::key::state::{Verdict, is_reserved};
 use crate::symbol::features;
 use crate::text::Evidence;
@@ -15,15 +15,65 @@ pub const fn is_features<T: Value, const PROVES: u64>(_: *const Key<T, PROVES>, 
 }
 
 /// Fails to compile if this is no key, even if it leads to one, as a reference does: sites have its address.
-pub const fn is_key<T: Value, const PROVES: u64>(_: *const Key<T, PROVES>) {}
+pub const fn is_key<K: IsKey>(_: *const K) {}
 
 /// The same, and if the value is not of the key's type.
 pub const fn same_type<T: Value, const PROVES: u64>(_: *const Key<T, PROVES>, _: T) {}
 
-/// Fails to compile if the key, where it has this value, does not prove these features.
-pub const fn prove<T: Value, const PROVES: u64>(_: *const Key<T, PROVES>, value: u8, features: &str) {
-    assert!(value != 0, "a key's first value proves nothing: no variant that needs CPU features can be its");
-    if let Some(missing) = arch::first_missing(features, PROVES & !(CPU | SWITCH)) {
+/// The least value that is not below this one. A key always has one that is not below its first.
+pub const fn not_below<T: Value, const PROVES: u64>(_: *const Key<T, PROVES>, value: u8) -> u8 {
+    assert!(value != 0, "no value stands before the first: this has one answer only");
+    value
+}
+
+/// The least value above this one. A key has none above its last.
+pub const fn above<T: Value, const PROVES: u64>(_: *const Key<T, PROVES>, value: u8) -> u8 {
+    assert!(value as usize + 1 < T::NAMES.len(), "no value stands behind the last: this has one answer only");
+    value + 1
+}
+
+/// How many values the key has.
+pub const fn count<T: Value, const PROVES: u64>(_: *const Key<T, PROVES>) -> u8 {
+    T::NAMES.len() as u8
+}
+
+/// The key's value at this position.
+pub const fn value_at<T: Value, const PROVES: u64>(_: *const Key<T, PROVES>, position: u8) -> T {
+    assert!(size_of::<T>() == 1 && (position as usize) < T::NAMES.len());
+    // SAFETY: `values!` makes types of one byte, whose values are these positions; `bool` is another. A type that was made by
+    // hand may be refused by whoever evaluates this, which is done by the compiler alone.
+    unsafe { core::mem::transmute_copy(&position) }
+}
+
+/// What a condition proves.
+#[derive(Clone, Copy, Debug)]
+pub enum Proof {
+    /// These CPU features.
+    Features(u64),
+    /// Nothing: the key may have its first value.
+    First,
+}
+
+/// What a condition proves that is none for a proof.
+pub const NO_PROOF: Proof = Proof::Features(0);
+
+/// What it proves that the key has this value, or any higher one.
+pub const fn proof<T: Value, const PROVES: u64>(_: *const Key<T, PROVES>, value: u8) -> Proof {
+    if value == 0 { Proof::First } else { Proof::Features(PROVES & !(CPU | SWITCH)) }
+}
+
+/// Fails to compile if conditions that hold together do not prove these features.
+pub const fn prove(proofs: &[Proof], features: &str) {
+    let (mut proved, mut first, mut at) = (0, false, 0);
+    while at < proofs.len() {
+        match proofs[at] {
+            Proof::Features(features) => proved |= features,
+            Proof::First => first = true,
+        }
+        at += 1;
+    }
+    if let Some(missing) = arch::first_missing(features, proved) {
+        assert!(!first, "a key's first value proves nothing: no variant that needs CPU features can be its");
         arch::Message::new("this key does not prove the CPU feature `")
             .and(missing)
             .and(b"` that the variant needs: name it in the key's `requires`, or take a `cpu` key that proves it")
@@ -189,14 +239,17 @@ pub fn probe<T: Value, const PROVES: u64>(
     }
     match probe(&mut verdict.evidence) {
         Ok(value) => verdict.value = value.to_byte(),
-        Err(reason) => {
-            verdict.origin = Origin::Failed as u8;
-            if !verdict.evidence.as_bytes().is_empty() {
-                verdict.evidence.text("; ");
-            }
-            verdict.evidence.text(reason);
-        }
+        Err(reason) => fail(verdict, reason),
     }
+}
+
+/// The probe could not tell.
+pub(crate) fn fail(verdict: &mut Verdict, reason: &str) {
+    verdict.origin = Origin::Failed as u8;
+    if !verdict.evidence.as_bytes().is_empty() {
+        verdict.evidence.text("; ");
+    }
+    verdict.evidence.text(reason);
 }
 
 /// Declares an enum that a key can have as its value.

@@ -9,7 +9,7 @@ use core::marker::PhantomData;
 /// (`false` for `bool`). `PROVES` is the set of CPU features that hold wherever the key has any other value.
 #[repr(transparent)]
 pub struct Key<T: Value, const PROVES: u64 = 0> {
-    pub(super) state: State,
+    pub(crate) state: State,
     value: PhantomData<fn() -> T>,
 }
 
@@ -18,6 +18,10 @@ pub const SWITCH: u64 = 1 << 62;
 
 /// In the `PROVES` of a key that is on if and only if the CPU has these features, unless a setting lowered it.
 pub(crate) const CPU: u64 = 1 << 63;
+
+/// What begins with a key's state.
+pub trait IsKey {}
+impl<T: Value, const PROVES: u64> IsKey for Key<T, PROVES> {}
 
 /// A type that a key can have: `bool`, or an enum declared with [`values!`](crate::values!).
 pub trait Value: Copy + PartialEq + 'static {

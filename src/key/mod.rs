@@ -1,8 +1,9 @@
 //! Keys: named values that are decided once, when the program is loaded.
 //!
-//! [`Key`] is the static that a program has (`handle`), `declare` has the macros for it, `state` what stands behind it, and `decide`
+//! [`Key`] is the static that a program has (`handle`), `declare` has the macros for it, `constant` is the same for numbers, `state` what stands behind it, and `decide`
 //! decides it.
 
+pub(crate) mod constant;
 pub(crate) mod decide;
 pub(crate) mod declare;
 pub(crate) mod handle;

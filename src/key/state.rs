@@ -22,7 +22,8 @@ pub struct Verdict {
     pub(crate) origin: u8,
     reserved: u8,
     sets: u32,
-    /// What bound code needs beside the value: of the slice key, where each thread's area lies (`docs/site-abi.md`).
+    /// What bound code needs beside the value: of the slice key, where each thread's area lies (`docs/site-abi.md`); of a constant,
+    /// its number.
     pub(crate) data: u64,
     pub(crate) evidence: Evidence,
 }
@@ -42,6 +43,16 @@ impl Verdict {
     /// How often a switch was set since it was decided; the count begins anew after 2^32.
     pub fn sets(&self) -> u32 {
         self.sets
+    }
+
+    /// Whether it was copied from a state.
+    pub(crate) fn is_copy(&self) -> bool {
+        self.status == SEALED
+    }
+
+    /// From now on it is none.
+    pub(crate) fn disown(&mut self) {
+        self.status = 0;
     }
 
     /// Position of the value among its type's names.
@@ -133,6 +144,11 @@ impl State {
     #[inline]
     pub(crate) fn data(&self) -> Option<u64> {
         (self.value.load(Ordering::Acquire) != 0).then(|| self.data.load(Ordering::Relaxed))
+    }
+
+    /// The number of a constant's sealed verdict.
+    pub(crate) fn number(&self) -> Option<u64> {
+        self.decided().then(|| self.data.load(Ordering::Relaxed))
     }
 
     /// Whether somebody has begun to decide.
@@ -250,6 +266,18 @@ impl State {
     }
 }
 
+/// The state of a constant, and its number: until the key is sealed the one that its file has, from then on that of the verdict.
+#[repr(C)]
+pub(crate) struct Numbered {
+    pub(crate) state: State,
+    pub(crate) number: AtomicU64,
+}
+
+const _: () = {
+    use abi::state::{NUMBER, NUMBER_LENGTH};
+    assert!(offset_of!(Numbered, number) == NUMBER && size_of::<Numbered>() == NUMBER + NUMBER_LENGTH);
+};
+
 #[cfg(feature = "switch")]
 impl State {
     /// How often a sealed switch was set.
@@ -332,6 +360,7 @@ mod tests {
             (flags::TIMESLICE, "is the time slice key"),
             (flags::OWN, "is the runtime's own"),
             (flags::SWITCH, "is a switch"),
+            (flags::NUMBER, "is a constant"),
         ];
         assert_eq!(documented.len(), meant.len());
         for (row, (flag, words)) in documented.iter().zip(meant) {

@@ -11,11 +11,11 @@ mod note;
 mod outcome;
 mod segments;
 
-use crate::key::state::{RawProbe, State};
+use crate::key::state::{Numbered, RawProbe, State};
 use crate::sys::{self, File};
 use core::ffi::{CStr, c_char, c_int, c_void};
 use core::ops::Range;
-use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use invar_abi as abi;
 use invar_abi::header::Fault;
 use invar_abi::{Header, KeyRecord, Kind, SiteRecord, flags};
@@ -386,6 +386,10 @@ impl<'a> Module<'a> {
         if !whole {
             return None;
         }
+        // With the number, if there is one.
+        if record.state_length(names)? == size_of::<Numbered>() {
+            let _: &Numbered = self.segments.writable(record.state.here())?;
+        }
         Some(ModuleKey {
             state: self.segments.writable(record.state.here())?,
             // SAFETY: an address in the module's text, which a key record names as its probe.
@@ -528,6 +532,13 @@ impl<'a> ModuleKey<'a> {
     /// Name and value names, as one string.
     pub(crate) fn names(&self) -> &'a [u8] {
         self.names
+    }
+
+    /// Its number, if it is a constant.
+    pub(crate) fn number(&self) -> Option<&'a AtomicU64> {
+        let numbered = core::ptr::from_ref(self.state) as usize as *const Numbered;
+        // SAFETY: of a key with this flag, the number behind the state was found to be there.
+        (self.flags & flags::NUMBER != 0).then(|| unsafe { &(*numbered).number })
     }
 
     /// Whether all names are the same.
@@ -853,7 +864,7 @@ mod tests {
         let mut image = Image::new();
         (0..65).for_each(|at| image.names[0][2 * at..][..2].copy_from_slice(b"a\0"));
         (image.keys[0].values, image.keys[0].names_length, image.keys[0].flags) =
-            (64, 130, flags::ALL & !flags::SWITCH);
+            (64, 130, flags::ALL & !(flags::SWITCH | flags::NUMBER));
         assert_eq!((image.module().keys().count(), image.module().invalid_keys()), (2, 0), "64 are not too many");
     }
 

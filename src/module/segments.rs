@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use super::outcome::Outcome;
-use crate::key::state::State;
+use crate::key::state::{Numbered, State};
 use crate::sys::{self, File};
 use core::ffi::CStr;
 use core::ops::Range;
@@ -288,6 +288,8 @@ unsafe impl Plain for KeyRecord {}
 pub(super) unsafe trait Shared {}
 // SAFETY: atomics, and cells guarded by one.
 unsafe impl Shared for State {}
+// SAFETY: as above, and an atomic.
+unsafe impl Shared for Numbered {}
 // SAFETY: atomics.
 unsafe impl Shared for Outcome {}
 

@@ -8,7 +8,7 @@ use crate::module::{self, Module, ModuleKey};
 use crate::sys::Scratch;
 use core::ffi::CStr;
 use core::sync::atomic::Ordering::{Acquire, Relaxed};
-use invar_abi::Site;
+use invar_abi::{Site, flags};
 
 /// The copy, in memory of its own: [`Head`], keys, sites, text.
 pub(crate) struct Copied {
@@ -38,6 +38,8 @@ pub(super) struct Key {
     pub(super) value: u8,
     /// Somebody has begun to decide it.
     pub(super) begun: bool,
+    /// Its verdict has a number.
+    pub(super) is_number: bool,
     /// The first of several that say the same.
     pub(super) first: bool,
     state: usize,
@@ -119,6 +121,7 @@ impl Copied {
                 verdict: key.state.verdict(),
                 value: key.state.value(),
                 begun: key.state.begun(),
+                is_number: key.flags & flags::NUMBER != 0,
                 first,
                 state: core::ptr::from_ref(key.state) as usize,
                 names,

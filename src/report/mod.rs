@@ -125,9 +125,14 @@ impl<'a> KeyReport<'a> {
         core::str::from_utf8(self.name_bytes()).unwrap_or("?")
     }
 
-    /// The name of its value.
+    /// The name of its value; of a constant, that of its type, or `default` where nobody could decide.
     pub fn value(&self) -> &'a str {
         core::str::from_utf8(self.value_name(self.key.value)).unwrap_or("?")
+    }
+
+    /// Its number, if it is a constant that is decided.
+    pub fn number(&self) -> Option<u64> {
+        self.key.verdict.as_ref().filter(|_| self.key.is_number).map(|verdict| verdict.data)
     }
 
     /// How it was decided; `None` if it is not yet.
@@ -178,10 +183,21 @@ impl<'a> Binding<'a> {
 /// One word or two for what stands at a site.
 pub fn kind_name(kind: Kind) -> &'static str {
     match kind {
-        Kind::Branch => "branch",
+        Kind::Branch | Kind::Ordered => "branch",
         Kind::SliceEnter => "slice enter",
         Kind::SliceLeave => "slice leave",
         Kind::Pointer => "pointer",
+        Kind::Constant => "constant",
+        Kind::Select => "select",
+    }
+}
+
+/// What stands between a key and a site's value, as reports have it; empty for a site that has none.
+pub fn relation(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Branch | Kind::Select | Kind::Pointer => " == ",
+        Kind::Ordered => " >= ",
+        Kind::SliceEnter | Kind::SliceLeave | Kind::Constant => "",
     }
 }
 

@@ -1,11 +1,11 @@
 //! The report as text: one line for each module, one for each of its keys, one for each of its sites.
 
-use super::{Binding, KeyReport, ModuleReport, Report, kind_name};
+use super::{Binding, KeyReport, ModuleReport, Report, kind_name, relation};
 use crate::bind::{Reason, SiteStatus};
 use crate::key::state::Verdict;
 use crate::module;
 use crate::text::{Sink, Text};
-use invar_abi::{Kind, Origin};
+use invar_abi::Origin;
 
 impl core::fmt::Display for Report {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
@@ -114,13 +114,22 @@ fn print_key(report: &KeyReport<'_>, is_loaded: bool, out: &mut dyn Sink) {
         }
         Some(verdict) => {
             out.put(b" = ");
-            out.put(report.value_name(verdict.value));
+            print_value(report, out);
             out.put(b" (");
             out.put(verdict.origin().name().as_bytes());
             out.put(if verdict.evidence.as_bytes().is_empty() { b")" } else { b"): " });
             out.plain(verdict.evidence.as_bytes());
             out.put(b"\n");
         }
+    }
+}
+
+/// The name of its value, or its number.
+#[cold]
+fn print_value(report: &KeyReport<'_>, out: &mut dyn Sink) {
+    match report.number() {
+        Some(number) => out.dec(number),
+        None => out.put(report.value_name(report.key.value)),
     }
 }
 
@@ -196,8 +205,9 @@ fn print_site(binding: &Binding<'_>, base: usize, out: &mut dyn Sink) {
             out.put(kind_name(site.kind).as_bytes());
             out.put(b" ");
             out.put(key.name_bytes());
-            if matches!(site.kind, Kind::Branch | Kind::Pointer) {
-                out.put(b" == ");
+            let relation = relation(site.kind);
+            if !relation.is_empty() {
+                out.put(relation.as_bytes());
                 out.put(key.value_name(site.value));
             }
             out.put(b", ");
@@ -208,7 +218,7 @@ fn print_site(binding: &Binding<'_>, base: usize, out: &mut dyn Sink) {
     out.put(b": ");
     out.put(binding.status.describe());
     match (binding.status, &binding.found) {
-        (SiteStatus::Bound, Some((_, key))) => out.put(key.value_name(key.key.value)),
+        (SiteStatus::Bound, Some((_, key))) => print_value(key, out),
         (SiteStatus::Checked, Some((_, key))) if key.key.verdict.is_none() => out.put(b", its key is undecided"),
         _ => {}
     }
@@ -217,6 +227,7 @@ fn print_site(binding: &Binding<'_>, base: usize, out: &mut dyn Sink) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use invar_abi::Kind;
     use std::format;
     use std::string::{String, ToString};
     use std::vec::Vec;
@@ -270,6 +281,7 @@ mod tests {
             Kind::SliceEnter => format!("slice enter {}", key.name()),
             Kind::SliceLeave => format!("slice leave {}", key.name()),
             Kind::Pointer => format!("pointer {}", key.name()),
+            Kind::Constant | Kind::Select | Kind::Ordered => unreachable!("this program has none"),
         };
         let status = str::from_utf8(binding.status().describe()).expect("words");
         let value = if binding.status() == SiteStatus::Bound { key.value() } else { "" };

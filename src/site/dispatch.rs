@@ -19,8 +19,11 @@
 /// assert_eq!(count(b"a b c"), 2);
 /// ```
 ///
-/// An arm is `KEY => variant` or `KEY == VALUE => variant`; the first that holds is called, and `_` stands last.
-/// Each is a [`branch!`](crate::branch!), so the function is an ordinary one: safe, inlinable, with references,
+/// An arm is `KEY => variant` or `KEY == VALUE => variant`; the first that holds is called, and `_` stands last. In the place of
+/// `==` all comparisons of [`branch!`](crate::branch!) may stand, and before a key alone `!`. Several conditions have `&&` between
+/// them, and hold together: `invar::cpu::AVX2 && !SMALL => variant`. For `||` write two arms with one variant.
+///
+/// Each condition is a [`branch!`](crate::branch!), so the function is an ordinary one: safe, inlinable, with references,
 /// lifetimes, generics and `where` clauses. At `-O` a bound dispatch is a nop or a jump, and a jump to the variant.
 /// Arguments are plain names. Type parameters must follow from the arguments. Methods (`self`), `async`, `unsafe` and `extern`
 /// functions are not taken. A key's path does not begin with `::`. With the Cargo feature of this name, the attribute
@@ -47,7 +50,8 @@
 ///
 /// A variant with `#[target_feature]` has these features named in its arm, and the key must prove them. The built-in keys in
 /// [`cpu`](crate::cpu) do so, and a [`key!`](crate::key!) that requires them. A key proves the features as well on which its own
-/// build: `AVX512BW` proves `avx512bw,avx512f,fma`. Any other key does not compile:
+/// build: `AVX512BW` proves `avx512bw,avx512f,fma`. Of several conditions each proves what it can, and a comparison what is true
+/// wherever it holds: `==`, `>=` and `>` prove, unless the first value is among what they hold for. Any other key does not compile:
 ///
 /// ```compile_fail
 /// invar::key! { static WISH: bool = |_| Ok(true); }
@@ -144,38 +148,57 @@ macro_rules! __dispatch {
     (@arms $head:tt $signature:tt [$($body:tt)*] _ => $variant:path $(,)?) => {
         $crate::__dispatch! { @function $head $signature [$($body)*] $variant }
     };
+    // The usual ones at once: each step is one of the compiler's recursion limit.
     (@arms $head:tt $signature:tt $body:tt $($key:ident)::+ => $($rest:tt)+) => {
-        $crate::__dispatch! { @arms $head $signature $body $($key)::+ == true => $($rest)+ }
+        $crate::__dispatch! { @arm $head $signature $body [[$($key)::+]] $($rest)+ }
     };
-    (@arms $head:tt { [$($generics:tt)*] ($($name:ident: $type:ty),* $(,)?) [$result:ty] [$($where:tt)*] } [$($body:tt)*]
-        $($key:ident)::+ == $value:expr => #[target_feature(enable = $features:literal)] $variant:path, $($rest:tt)+
+    (@arms $head:tt $signature:tt $body:tt $($key:ident)::+ == $($value:ident)::+ => $($rest:tt)+) => {
+        $crate::__dispatch! { @arm $head $signature $body [[$($key)::+ == $($value)::+]] $($rest)+ }
+    };
+    // Else what stands before `=>` is taken apart into conditions, which `&&` stands between.
+    (@arms $head:tt $signature:tt $body:tt $($arm:tt)+) => {
+        $crate::__dispatch! { @conditions $head $signature $body [] [] $($arm)+ }
+    };
+    (@conditions $head:tt $signature:tt $body:tt [$($done:tt)*] [$($condition:tt)+] && $($rest:tt)+) => {
+        $crate::__dispatch! { @conditions $head $signature $body [$($done)* [$($condition)+]] [] $($rest)+ }
+    };
+    (@conditions $head:tt $signature:tt $body:tt [$($done:tt)*] [$($condition:tt)+] => $($rest:tt)+) => {
+        $crate::__dispatch! { @arm $head $signature $body [$($done)* [$($condition)+]] $($rest)+ }
+    };
+    (@conditions $head:tt $signature:tt $body:tt $done:tt [$($condition:tt)*] $a:ident :: $b:ident :: $c:ident $($rest:tt)+) => {
+        $crate::__dispatch! { @conditions $head $signature $body $done [$($condition)* $a::$b::$c] $($rest)+ }
+    };
+    (@conditions $head:tt $signature:tt $body:tt $done:tt [$($condition:tt)*] $a:ident :: $b:ident $($rest:tt)+) => {
+        $crate::__dispatch! { @conditions $head $signature $body $done [$($condition)* $a::$b] $($rest)+ }
+    };
+    (@conditions $head:tt $signature:tt $body:tt $done:tt [$($condition:tt)*] $next:tt $($rest:tt)+) => {
+        $crate::__dispatch! { @conditions $head $signature $body $done [$($condition)* $next] $($rest)+ }
+    };
+    (@arm $head:tt { [$($generics:tt)*] ($($name:ident: $type:ty),* $(,)?) [$result:ty] [$($where:tt)*] } [$($body:tt)*]
+        [$([$($condition:tt)+])+] #[target_feature(enable = $features:literal)] $variant:path, $($rest:tt)+
     ) => {
         $crate::__dispatch! { @arms $head { [$($generics)*] ($($name: $type),*) [$result] [$($where)*] } [$($body)*
-            if $crate::branch!($($key)::+ == $value) {
+            if $($crate::branch!($($condition)+))&&+ {
                 // A safe call among equals: does not compile if the variant needs more than the arm names.
                 #[target_feature(enable = $features)]
                 #[inline]
                 fn __invar_variant $($generics)* ($($name: $type),*) -> $result $($where)* {
                     $variant($($name),*)
                 }
-                const _: () = $crate::__private::prove(&raw const $($key)::+, $value as u8, $features);
-                // SAFETY: the key has this value only on a CPU that has these features.
+                const _: () = $crate::__private::prove(&[$($crate::__proof!($($condition)+)),+], $features);
+                // SAFETY: the keys have these values only on a CPU that has these features.
                 return unsafe { __invar_variant($($name),*) };
             }
         ] $($rest)+ }
     };
-    (@arms $head:tt { $generics:tt ($($name:ident: $type:ty),* $(,)?) $result:tt $where:tt } [$($body:tt)*]
-        $($key:ident)::+ == $value:expr => $variant:path, $($rest:tt)+
+    (@arm $head:tt { $generics:tt ($($name:ident: $type:ty),* $(,)?) $result:tt $where:tt } [$($body:tt)*]
+        [$([$($condition:tt)+])+] $variant:path, $($rest:tt)+
     ) => {
         $crate::__dispatch! { @arms $head { $generics ($($name: $type),*) $result $where } [$($body)*
-            if $crate::branch!($($key)::+ == $value) {
+            if $($crate::branch!($($condition)+))&&+ {
                 return $variant($($name),*);
             }
         ] $($rest)+ }
-    };
-
-    (@arms $($rest:tt)*) => {
-        ::core::compile_error!("dispatch! has arms `KEY => variant,` or `KEY == VALUE => variant,`, and `_ => variant` as the last");
     };
 
     (@function { [$($meta:tt)*] [$vis:vis] $function:ident }
@@ -187,6 +210,24 @@ macro_rules! __dispatch {
             $variant($($name),*)
         }
     };
+    (@$($rest:tt)*) => {
+        ::core::compile_error!(
+            "dispatch! has arms `KEY => variant,` or `KEY == VALUE => variant,`, perhaps with `&&` between conditions, and `_ => variant` as the last"
+        );
+    };
+}
+
+/// What a condition of [`dispatch!`](crate::dispatch!) proves: features, and whether it is that a key has its first value.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __proof {
+    (! $($key:ident)::+) => { $crate::__private::NO_PROOF };
+    ($($key:ident)::+) => { $crate::__private::proof(&raw const $($key)::+, 1) };
+    ($($key:ident)::+ == $value:expr) => { $crate::__private::proof(&raw const $($key)::+, $value as u8) };
+    ($($key:ident)::+ >= $value:expr) => { $crate::__private::proof(&raw const $($key)::+, $value as u8) };
+    // Such a value is not the first.
+    ($($key:ident)::+ > $value:expr) => { $crate::__private::proof(&raw const $($key)::+, 1) };
+    ($($other:tt)+) => { $crate::__private::NO_PROOF };
 }
 
 /// What [`multiversion`](macro@crate::multiversion) makes of one version: a call of it, if all these keys are on.
@@ -201,7 +242,7 @@ macro_rules! __version {
     };
     ([$($key:ident $features:literal)+] $call:expr) => {
         if $($crate::branch!($crate::cpu::$key))&&+ {
-            $(const _: () = $crate::__private::prove(&raw const $crate::cpu::$key, 1, $features);)+
+            $(const _: () = $crate::__private::prove(&[$crate::__private::proof(&raw const $crate::cpu::$key, 1)], $features);)+
             // SAFETY: the version needs no other features than these, which the keys prove where they are on. If the function
             // is an unsafe one, its caller has promised what its body needs.
             return unsafe { $call };

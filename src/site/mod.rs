@@ -1,6 +1,7 @@
 //! Sites: the places in the code that depend on a key.
 
 mod dispatch;
+pub(crate) mod select;
 
 /// A static branch: `true` if the key has the value, which is `true` where none is given.
 ///
@@ -11,7 +12,12 @@ mod dispatch;
 /// # fn wide() {} fn narrow() {}
 /// if invar::branch!(WIDE) { wide() } else { narrow() }
 /// if invar::branch!(WIDTH == Width::Wide) { wide() }
+/// if invar::branch!(WIDTH >= Width::Wide) { wide() } // that, or any behind it in `values!`
+/// if !invar::branch!(!WIDE) { wide() }
 /// ```
+///
+/// Of values, `==`, `!=`, `>=`, `>`, `<` and `<=` are known, by the order in which `values!` lists them. A comparison that has one
+/// answer only, as `>=` the first value, does not compile.
 ///
 /// Unbound it is a compare of one byte and a conditional jump; bound, two nops where the key has the value and
 /// one jump where it has another. The other branch is laid out of line where the compiler can.
@@ -19,18 +25,56 @@ mod dispatch;
 /// A branch inside a loop that the compiler would vectorise keeps the loop scalar: branch outside.
 #[macro_export]
 macro_rules! branch {
+    (! $($key:tt)+) => { !$crate::branch!($($key)+) };
     (:: $($key:ident)::+ $(== $value:expr)?) => {{
         use ::$($key)::+ as __INVAR_KEY;
         $crate::branch!(__INVAR_KEY $(== $value)?)
     }};
+    (:: $($key:ident)::+ != $value:expr) => {{
+        use ::$($key)::+ as __INVAR_KEY;
+        $crate::branch!(__INVAR_KEY != $value)
+    }};
+    (:: $($key:ident)::+ >= $value:expr) => {{
+        use ::$($key)::+ as __INVAR_KEY;
+        $crate::branch!(__INVAR_KEY >= $value)
+    }};
+    (:: $($key:ident)::+ > $value:expr) => {{
+        use ::$($key)::+ as __INVAR_KEY;
+        $crate::branch!(__INVAR_KEY > $value)
+    }};
+    (:: $($key:ident)::+ < $value:expr) => {{
+        use ::$($key)::+ as __INVAR_KEY;
+        $crate::branch!(__INVAR_KEY < $value)
+    }};
+    (:: $($key:ident)::+ <= $value:expr) => {{
+        use ::$($key)::+ as __INVAR_KEY;
+        $crate::branch!(__INVAR_KEY <= $value)
+    }};
     ($($key:ident)::+) => { $crate::branch!($($key)::+ == true) };
-    ($($key:ident)::+ == $value:expr) => {
+    ($($key:ident)::+ == $value:expr) => { $crate::__branch!(branch, $($key)::+, $value, $value as u8) };
+    ($($key:ident)::+ != $value:expr) => { !$crate::branch!($($key)::+ == $value) };
+    // As items: what has one answer only is to be seen by who compiles nothing.
+    ($($key:ident)::+ >= $value:expr) => {{
+        const __INVAR_LEAST: u8 = $crate::__private::not_below(&raw const $($key)::+, $value as u8);
+        $crate::__branch!(ordered, $($key)::+, $value, __INVAR_LEAST)
+    }};
+    ($($key:ident)::+ > $value:expr) => {{
+        const __INVAR_LEAST: u8 = $crate::__private::above(&raw const $($key)::+, $value as u8);
+        $crate::__branch!(ordered, $($key)::+, $value, __INVAR_LEAST)
+    }};
+    ($($key:ident)::+ < $value:expr) => { !$crate::branch!($($key)::+ >= $value) };
+    ($($key:ident)::+ <= $value:expr) => { !$crate::branch!($($key)::+ > $value) };
+}
+
+/// A site of a branch.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __branch {
+    ($kind:ident, $key:path, $value:expr, $position:expr) => {
         '__invar_site: {
-            const { $crate::__private::same_type(&raw const $($key)::+, $value) };
+            const { $crate::__private::same_type(&raw const $key, $value) };
             // SAFETY: a key's static begins with its state byte, and its record names it.
-            unsafe {
-                $crate::__private::__site!(branch, $($key)::+, $value as u8, { break '__invar_site false })
-            }
+            unsafe { $crate::__private::__site!($kind, $key, $position, { break '__invar_site false }) }
             true
         }
     };
@@ -39,7 +83,6 @@ macro_rules! branch {
 #[cfg(test)]
 mod tests {
     use crate::documents::{SITE_ABI, assert_layout, fields};
-    use invar_abi::record::CONSTANT;
     use invar_abi::{Kind, SiteRecord};
 
     #[test]
@@ -47,14 +90,8 @@ mod tests {
         let record = fields!(SiteRecord: site target state length kind value flags);
         assert_layout(SITE_ABI, "## Site records", &record, size_of::<SiteRecord>());
         assert!(SITE_ABI.contains(&std::format!("4-byte aligned, {} bytes a record. Its", size_of::<SiteRecord>())));
-        let kinds = [
-            (Kind::Branch, "branch"),
-            (Kind::SliceEnter, "slice enter"),
-            (Kind::SliceLeave, "slice leave"),
-            (Kind::Pointer, "pointer"),
-        ];
-        let kinds = kinds.map(|(kind, name)| (kind as u8, name)).into_iter();
-        let kinds = kinds.chain([(CONSTANT, "constant")]);
+        let kinds = [Kind::Branch, Kind::SliceEnter, Kind::SliceLeave, Kind::Pointer, Kind::Constant, Kind::Select];
+        let kinds = kinds.map(|kind| (kind.number(), crate::kind_name(kind))).into_iter();
         let kinds = kinds.map(|(kind, name)| std::format!("{kind} {name}")).collect::<std::vec::Vec<_>>().join(", ");
         assert!(SITE_ABI.contains(&std::format!("| kind | {kinds} |")), "{kinds}");
     }

@@ -287,7 +287,7 @@ macro_rules! __ifunc {
     };
     (@proof $key:tt $value:tt []) => {};
     (@proof ($($key:ident)::+) ($value:expr) [$features:literal]) => {
-        const _: () = $crate::__private::prove(&raw const $($key)::+, $value as u8, $features);
+        const _: () = $crate::__private::prove(&[$crate::__private::proof(&raw const $($key)::+, $value as u8)], $features);
     };
     (@return $unsafe:tt $safety:tt $trust:tt $features:tt ($($argument:ident: $type:ty),*) $result:ty, $variant:path) => {
         $crate::__ifunc! { @variant $safety $trust $features ($($argument: $type),*) $result, $variant }

@@ -46,6 +46,7 @@ pub struct KeyRecord {
     pub probe: u64,
     pub name: String,
     pub values: u8,
+    pub flags: u8,
 }
 
 impl Image {
@@ -153,6 +154,7 @@ impl Image {
                     probe: self.distance(at + 8),
                     name: str::from_utf8(name).expect("a key's name").to_owned(),
                     values: self.bytes[at + 14],
+                    flags: self.bytes[at + 15],
                 }
             })
             .collect()

@@ -70,7 +70,7 @@ fn first_length(kind: Kind) -> u8 {
         Kind::Branch => 8,
         Kind::SliceEnter => 10,
         Kind::SliceLeave => 9,
-        Kind::Pointer => unreachable!("no code"),
+        Kind::Ordered | Kind::Pointer | Kind::Select | Kind::Constant => unreachable!("none of a trial's"),
     }
 }
 
@@ -152,12 +152,7 @@ impl Text {
     /// What a site is and where, in words.
     pub(super) fn describe(&self, index: usize) -> String {
         let site = &self.sites[index];
-        let kind = match site.kind {
-            Kind::Branch => "branch",
-            Kind::SliceEnter => "slice enter",
-            Kind::SliceLeave => "slice leave",
-            Kind::Pointer => "pointer",
-        };
+        let kind = invar::kind_name(site.kind);
         let place = match [PAGE, LINE].map(|size| self.is_across(site, size)) {
             [true, _] => "across two pages",
             [_, true] => "across two cache lines",

@@ -79,7 +79,8 @@ pub fn tell() {
                 Some(verdict) => (verdict.origin().name(), plain(verdict.evidence())),
                 None => ("undecided", String::new()),
             };
-            say(format_args!("key\t{path}\t{}\t{}\t{origin}\t{evidence}", plain(key.name()), plain(key.value())));
+            let value = key.number().map_or_else(|| plain(key.value()), |number| number.to_string());
+            say(format_args!("key\t{path}\t{}\t{value}\t{origin}\t{evidence}", plain(key.name())));
         }
         for binding in module.bindings() {
             let status = format!("{:?}", binding.status());
