@@ -181,7 +181,7 @@ mod tests {
         assert_eq!(header.sites(1000), 0x1716_1514 + 1020..0x1b1a_1918 + 1024);
         assert_eq!(header.keys(1000), 0x1f1e_1d1c + 1028..0x2322_2120 + 1032);
         assert_eq!((header.outcome(1000), header.elf_header(1000)), (0x2726_2524 + 1036, 0x2b2a_2928 + 1040));
-        assert_eq!(header.address, 0x3736_3534_3332_3130);
+        assert_eq!((header.code.bytes(), header.address), (0x2f2e_2d2c, 0x3736_3534_3332_3130));
         assert!(header.is_rewritten());
         let here = Header { code: Distance::new(4), ..header };
         let mut here = std::boxed::Box::new(here);

@@ -197,3 +197,152 @@ pub fn standing<M: Memory>(site: &Site, key: M::Key, request: Option<i32>, memor
         if goes(place) { Standing::Requests } else { Standing::Foreign }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::distance::Distance;
+    use core::ops::Range;
+
+    /// Text of a module, which holds one site.
+    struct Text {
+        range: Range<u64>,
+        bytes: Option<[u8; Code::LONGEST]>,
+    }
+
+    impl Memory for Text {
+        type Key = u64;
+
+        fn is_text(&mut self, address: u64, length: u8) -> bool {
+            self.range.start <= address && address + u64::from(length) <= self.range.end
+        }
+
+        /// One of a branch, and one of slices.
+        fn key(&mut self, state: u64) -> Option<(u64, u8)> {
+            match state {
+                0x5000 => Some((state, flags::PROVES)),
+                0x5100 => Some((state, flags::SLICE | flags::PROVES)),
+                0x5200 => Some((state, flags::SYMBOL)),
+                _ => None,
+            }
+        }
+
+        fn is_slot(&mut self, address: u64, length: u8) -> bool {
+            address == 0x6000 && length == 8
+        }
+
+        fn is_loaded(&mut self, address: u64) -> bool {
+            self.range.contains(&address)
+        }
+
+        fn number(&mut self, _: u64) -> Option<u64> {
+            None
+        }
+
+        fn read(&mut self, address: u64, bytes: &mut [u8]) -> bool {
+            assert_eq!(address, SITE.address);
+            self.bytes.is_some_and(|here| {
+                bytes.copy_from_slice(&here[..bytes.len()]);
+                true
+            })
+        }
+    }
+
+    const SITE: Site =
+        Site { address: 0x1000, target: 0x1fff, state: 0x5000, length: 10, kind: Kind::Branch, value: 1 };
+    const ENTER: Site = Site { state: 0x5100, length: 12, kind: Kind::SliceEnter, value: 0, target: 0x1020, ..SITE };
+    const LEAVE: Site = Site { length: 11, kind: Kind::SliceLeave, ..ENTER };
+
+    /// What a record says of this site, if these are its kind and flags.
+    fn judged(site: &Site, kind: u8, flags: u8) -> Result<(Site, u64), Fault> {
+        let nowhere = Distance::new(0);
+        let (length, value) = (site.length, site.value);
+        let record = SiteRecord { site: nowhere, target: nowhere, state: nowhere, length, kind, value, flags };
+        let mut text = Text { range: 0x1000..0x2000, bytes: None };
+        super::site(&record, [site.address, site.target, site.state], &mut text)
+    }
+
+    #[test]
+    fn a_record_describes_a_site() {
+        for site in [SITE, ENTER, LEAVE, Site { state: 0x5100, ..SITE }, Site { address: 0x1ff6, ..SITE }] {
+            assert_eq!(judged(&site, site.kind as u8, 0), Ok((site, site.state)));
+        }
+        for kind in [0, 7, 255] {
+            assert_eq!(judged(&SITE, kind, 0), Err(Fault::Kind), "{kind}");
+        }
+        for (kind, flags) in [(1, 2), (2, 1), (4, 1)] {
+            assert_eq!(judged(&SITE, kind, flags), Err(Fault::Kind), "flags are for a later version");
+        }
+        let pointer = Site { address: 0x6000, state: 0x5200, length: 8, kind: Kind::Pointer, ..SITE };
+        assert_eq!(judged(&pointer, 4, 0), Ok((pointer, 0x5200)));
+        for (wrong, why) in [
+            (Site { address: 0x1000, ..pointer }, Fault::NoSlot),
+            (Site { length: 4, ..pointer }, Fault::NoSlot),
+            (Site { target: 0x2000, ..pointer }, Fault::NoSlot),
+            (Site { state: 0x5000, ..pointer }, Fault::WrongKey),
+            (Site { state: 0x5001, ..pointer }, Fault::NoKey),
+        ] {
+            assert_eq!(judged(&wrong, 4, 0), Err(why), "{wrong:x?}");
+        }
+        assert_eq!(judged(&Site { length: 7, ..SITE }, 5, 0), Err(Fault::WrongNumber));
+        for outside in [
+            Site { address: 0xfff, ..SITE },
+            Site { address: 0x1ff7, ..SITE },
+            Site { target: 0xfff, ..SITE },
+            Site { target: 0x2000, ..SITE },
+        ] {
+            assert_eq!(judged(&outside, 1, 0), Err(Fault::OutsideText), "{outside:x?}");
+        }
+        assert_eq!(judged(&Site { state: 0x5001, ..SITE }, 1, 0), Err(Fault::NoKey));
+        for slice in [ENTER, LEAVE] {
+            for wrong in [Site { state: 0x5000, ..slice }, Site { value: 1, ..slice }] {
+                assert_eq!(judged(&wrong, slice.kind as u8, 0), Err(Fault::WrongKey), "{wrong:x?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_stands_there_is_told() {
+        let stands = |site: &Site, code: Option<Code>, request| {
+            let mut bytes = [0; Code::LONGEST];
+            code.expect("a form").write_to(&mut bytes);
+            standing(site, 0, request, &mut Text { range: 0..0, bytes: Some(bytes) })
+        };
+        let branch = Site { target: 0x1020, ..SITE };
+        for site in [branch, Site { value: 0, ..branch }, ENTER, LEAVE] {
+            for request in [None, Some(0x12), Some(-0x34)] {
+                let stands = |code| stands(&site, code, request);
+                assert_eq!(stands(x86_64::checked(&site)), Ok(Standing::Checked));
+                assert_eq!(stands(x86_64::bound(&site, site.value, 0)), Ok(Standing::FallsThrough));
+                assert_eq!(stands(x86_64::checked(&Site { state: 0x5200, ..site })), Ok(Standing::Foreign));
+                let another = site.value ^ 1;
+                let goes = stands(x86_64::bound(&site, another, request.unwrap_or(0x7654_3210)));
+                let is_known = site.kind == Kind::Branch || request.is_some();
+                assert_eq!(goes, Ok(if is_known { Standing::Goes } else { Standing::Requests }), "{site:x?}");
+                if site.kind != Kind::Branch && is_known {
+                    assert_eq!(
+                        stands(x86_64::bound(&site, another, 0x7654_3210)),
+                        Ok(Standing::Foreign),
+                        "another byte"
+                    );
+                }
+            }
+        }
+        let unreadable = |site| standing(site, 0, None, &mut Text { range: 0..0, bytes: None });
+        assert_eq!(unreadable(&branch), Err(Fault::Unreadable));
+        assert_eq!(unreadable(&SITE), Err(Fault::Length), "the target is too far");
+    }
+
+    #[test]
+    fn a_form_is_for_values() {
+        for (standing, is) in [
+            (Standing::FallsThrough, [false, true, false]),
+            (Standing::Goes, [true, false, true]),
+            (Standing::Requests, [false; 3]),
+            (Standing::Checked, [false; 3]),
+            (Standing::Foreign, [false; 3]),
+        ] {
+            assert_eq!([0, 1, 2].map(|value| standing.is_for(&SITE, value)), is, "{standing:?}");
+        }
+    }
+}

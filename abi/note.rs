@@ -139,10 +139,32 @@ mod tests {
 
         let head = Head::decode(notes[before..][..Head::LENGTH].try_into().unwrap());
         assert!(cfg!(target_endian = "big") || head.is_ours(), "{head:?}");
-        assert_eq!(
-            (Head { owner: 6, ..head }.owner(), Head { owner: 6, descriptor: 8, ..head }.descriptor()),
-            (12..18, 20..28)
-        );
+    }
+
+    #[test]
+    fn a_head_says_where_the_rest_is() {
+        let ours = Head { owner: 6, descriptor: 8, kind: VERSION };
+        assert!(ours.is_ours());
+        for other in [Head { owner: 5, ..ours }, Head { descriptor: 12, ..ours }, Head { kind: VERSION + 1, ..ours }] {
+            assert!(!other.is_ours(), "{other:?}");
+        }
+        assert_eq!((ours.owner(), ours.descriptor()), (12..18, 20..28));
+        let shorter = Head { owner: 4, ..ours };
+        assert_eq!((shorter.owner(), shorter.descriptor()), (12..16, 16..24));
+    }
+
+    #[test]
+    fn notes_of_any_length_are_stepped_over() {
+        let lengths = 0..24_u8;
+        for (owner, descriptor) in lengths.clone().flat_map(|owner| lengths.clone().map(move |length| (owner, length)))
+        {
+            let before = note(&[b'x'; 24][..owner.into()], 3, &[0xff; 24][..descriptor.into()]);
+            let behind = |kind| words(&[&*before, &note(OWNER, kind, &[0; DESCRIPTOR])].concat());
+            let (ours, other) = (behind(VERSION), behind(VERSION - 1));
+            let place = &raw const ours[before.len() / 4 + 5] as usize;
+            assert_eq!(leads_to(&ours), Some(place), "{owner}, {descriptor}");
+            assert_eq!(other_version(&other), Some(VERSION - 1), "{owner}, {descriptor}");
+        }
     }
 
     proptest! {

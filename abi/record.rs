@@ -182,6 +182,19 @@ mod tests {
     }
 
     #[test]
+    fn a_branch_is_told_by_its_record_alone() {
+        let mut record = SiteRecord::decode(&BYTES);
+        (record.site, record.target, record.state) = (Distance::new(-100), Distance::new(50), Distance::new(7000));
+        for (kind, flags, is_branch) in
+            [(1, 0, true), (1, 1, true), (1, 2, false), (2, 0, false), (3, 0, false), (0, 0, false)]
+        {
+            (record.kind, record.flags) = (kind, flags);
+            let found = record.near_branch().map(|it| (it.to_target, it.to_state, it.length, it.value));
+            assert_eq!(found, is_branch.then_some((154, 7108, 10, 12)), "{kind} {flags}");
+        }
+    }
+
+    #[test]
     fn a_record_in_its_place_leads_on() {
         let mut records = [SiteRecord::decode(&[0; 16]); 2];
         records[0].site = Distance::new(16);

@@ -168,3 +168,30 @@ impl core::fmt::Debug for Code {
         f.debug_list().entries(self.write_to(&mut [0; Self::LONGEST])).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_their_bytes() {
+        let bytes: [u8; Code::LONGEST] = core::array::from_fn(|at| at as u8 + 1);
+        for length in 9..=Code::LONGEST {
+            let word = |at: usize| u64::from_le_bytes(core::array::from_fn(|byte| bytes[at + byte]));
+            let code = Code::long(word(0), word(length - 8), length as u8);
+            let mut written = [0; Code::LONGEST];
+            assert_eq!(code.write_to(&mut written), &bytes[..length]);
+            assert!(written[length..].iter().all(|&byte| byte == 0), "it wrote more than {length} bytes");
+        }
+    }
+
+    #[test]
+    fn one_bit_makes_another_print() {
+        let (first, last) = (0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210);
+        for bit in 0..64 {
+            let print = Code::long(first, last, 16).print();
+            assert_ne!(Code::long(first ^ 1 << bit, last, 16).print(), print);
+            assert_ne!(Code::long(first, last ^ 1 << bit, 16).print(), print);
+        }
+    }
+}

@@ -249,3 +249,92 @@ fn behind(first: u64, tail: u64, length: u8, second: u64, all: u8) -> Code {
 fn distance(from: u64, to: u64) -> Option<u32> {
     i32::try_from(to.wrapping_sub(from) as i64).ok().map(|distance| distance as u32)
 }
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use super::*;
+    use std::format;
+    use std::string::String;
+
+    fn hex(code: Option<Code>) -> Option<String> {
+        let code = code?;
+        let mut bytes = [0; Code::LONGEST];
+        Some(code.write_to(&mut bytes).iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    fn site(kind: Kind, length: u8, value: u8) -> Site {
+        Site { address: 0x1000, target: 0x1020, state: 0x5000, length, kind, value }
+    }
+
+    /// The table above, for one site of each kind and length.
+    #[test]
+    fn forms_have_their_bytes() {
+        let (near, far) = ("6690", "660f1f440000");
+        let forms = [
+            (Kind::Branch, 10, "40803df83f0000077516", "400f1f8000000000", near, "40e91a0000006690eb16"),
+            (Kind::Branch, 14, "40803df83f0000070f8512000000", "400f1f8000000000", far, "40e91a000000669040e912000000"),
+            (
+                Kind::SliceEnter,
+                12,
+                "666640803df63f0000007514",
+                "66660f1f840000000000",
+                near,
+                "6664c60425fcdebc9a016690",
+            ),
+            (
+                Kind::SliceEnter,
+                16,
+                "666640803df63f0000000f8510000000",
+                "66660f1f840000000000",
+                far,
+                "6664c60425fcdebc9a01660f1f440000",
+            ),
+            (Kind::SliceLeave, 11, "6640803df73f0000007515", "660f1f840000000000", near, "6664d02c25fcdebc9a7315"),
+            (
+                Kind::SliceLeave,
+                15,
+                "6640803df73f0000000f8511000000",
+                "660f1f840000000000",
+                far,
+                "6664d02c25fcdebc9a0f8311000000",
+            ),
+        ];
+        for (kind, length, as_checked, nop, second, goes) in forms {
+            let value = if kind == Kind::Branch { 7 } else { 0 };
+            let site = site(kind, length, value);
+            let request = 0x9abc_defc_u32 as i32;
+            assert_eq!(hex(checked(&site)).as_deref(), Some(as_checked));
+            assert_eq!(hex(bound(&site, value, request)), Some(format!("{nop}{second}")), "{as_checked}");
+            assert_eq!(hex(bound(&site, 1, request)).as_deref(), Some(goes));
+            let branch = NearBranch { to_target: 0x20, to_state: 0x4000, length, value, ordered: false };
+            for key in [value, 1] {
+                let forms = near_branch(branch, key, |checked, bound| [checked, bound].map(|code| hex(Some(code))));
+                let all = [checked(&site), bound(&site, key, 0)].map(hex);
+                assert_eq!(forms, (kind == Kind::Branch).then_some(all), "{as_checked}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_other_site_has_forms() {
+        for (kind, lengths) in [(Kind::Branch, [10, 14]), (Kind::SliceEnter, [12, 16]), (Kind::SliceLeave, [11, 15])] {
+            for length in (0..=255).filter(|length| !lengths.contains(length)) {
+                let site = site(kind, length, 0);
+                assert_eq!([checked(&site), bound(&site, 0, 0), bound(&site, 1, 0)].map(hex), [None, None, None]);
+            }
+            let jumps = |length, target| hex(checked(&Site { target, ..site(kind, length, 0) })).is_some();
+            let ends = [lengths[0], lengths[1]].map(|length| 0x1000 + u64::from(length));
+            assert!(jumps(lengths[0], ends[0] + 127) && !jumps(lengths[0], ends[0] + 128));
+            assert!(jumps(lengths[0], ends[0] - 128) && !jumps(lengths[0], ends[0] - 129));
+            assert!(jumps(lengths[1], ends[1] + (1 << 31) - 1) && !jumps(lengths[1], ends[1] + (1 << 31)));
+            let first = 0x1000 + u64::from(8 + extra(kind));
+            let compares = |state| hex(checked(&Site { state, ..site(kind, lengths[1], 0) })).is_some();
+            assert!(compares(first + (1 << 31) - 1) && !compares(first + (1 << 31)));
+        }
+        let near = |to_target| NearBranch { to_target, to_state: 0, length: 10, value: 0, ordered: false };
+        let is_there = |branch| near_branch(branch, 0, |_, _| ()).is_some();
+        assert!(is_there(near(137)) && !is_there(near(138)) && is_there(near(-118)) && !is_there(near(-119)));
+    }
+}

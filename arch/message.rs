@@ -33,3 +33,21 @@ impl Message {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::string::String;
+
+    fn said(message: Message) -> String {
+        let panics = std::panic::catch_unwind(|| message.panic()).expect_err("a panic");
+        *panics.downcast::<String>().expect("its text")
+    }
+
+    #[test]
+    fn a_message_is_what_it_was_given() {
+        assert_eq!(said(Message::new("no `").and("zwölf".as_bytes()).and(b"` here")), "no `zw??lf` here");
+        let long = "x".repeat(300);
+        assert_eq!(said(Message::new(&long).and(b"y")), long[..256], "as far as there is room");
+    }
+}

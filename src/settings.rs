@@ -486,6 +486,18 @@ mod tests {
         assert_eq!(names.filter(|name| !printed(name)).count(), if cfg!(feature = "profile") { 0 } else { 2 });
     }
 
+    /// As the compiler wrote it, and as it is written here.
+    #[cfg(feature = "report")]
+    #[test]
+    fn the_table_is_text() {
+        let line = |&(name, values, meaning)| std::format!("{name}={values}\n    {meaning}\n");
+        let expected: std::string::String = SETTINGS.iter().map(line).collect();
+        assert_eq!(str::from_utf8(&TABLE), Ok(&*expected));
+        let mut text = std::vec![b'x'; expected.len() + 1];
+        assert_eq!((write_table(&mut []), write_table(&mut text)), (expected.len(), expected.len()));
+        assert_eq!(text, [expected.as_bytes(), b"x"].concat());
+    }
+
     /// What these variables make of the settings.
     fn taken(variables: &[&'static CStr]) -> Settings<'static> {
         let mut settings = Settings::of_keys(b"");
@@ -558,6 +570,24 @@ mod tests {
         });
         assert_eq!(all, ROUNDS);
         assert!(!is_first_to_say(BIT), "and never again");
+    }
+
+    /// Others ask it, whichever of them is the first by then.
+    #[test]
+    fn a_module_notes_what_has_been_said() {
+        // Not by this test.
+        _ = is_first_to_say(said::HELP | said::KEYS);
+        let noted = |keys, help| {
+            let image = module::tests::Image::new();
+            let mut settings = Settings::of_keys(keys);
+            settings.help = help;
+            settings.check(&image.module());
+            image.outcome.said.load(Relaxed)
+        };
+        let help = if cfg!(feature = "report") { said::HELP } else { 0 };
+        assert_eq!(noted(b"", false), said::VARIABLES);
+        assert_eq!(noted(b"a=b", false), said::VARIABLES | said::KEYS);
+        assert_eq!(noted(b"", true), said::VARIABLES | help);
     }
 
     #[cfg(any(feature = "report", feature = "profile"))]

@@ -40,7 +40,10 @@ fn files(package: &str) -> BTreeMap<String, String> {
 /// What the compiler makes of a file: comments are not of it, and unit tests, which stand at the end, may look anywhere. What a macro
 /// expands to belongs to whoever calls it.
 fn code(text: &str) -> String {
-    let end = ["\nmod tests {", "\npub(super) mod tests {"].iter().filter_map(|begin| text.find(begin)).min();
+    let end = ["\nmod tests {", "\npub(super) mod tests {", "\npub(crate) mod tests {"]
+        .iter()
+        .filter_map(|begin| text.find(begin))
+        .min();
     let lines = text[..end.unwrap_or(text.len())].lines().map(|line| line.split("//").next().unwrap());
     lines
         .collect::<Vec<_>>()

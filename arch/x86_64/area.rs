@@ -377,6 +377,14 @@ pub(super) mod tests {
         }
     }
 
+    #[test]
+    fn an_area_is_aligned_and_not_where_libc_keeps_its_own() {
+        let (inside, outside) = ([-32, 0, 32, 672, 1 << 31, i64::MAX - 31], [-64, -96, 704, 736, i32::MIN as i64]);
+        let holds = |offset: i64| holds_area(offset as isize);
+        assert!(!inside.into_iter().any(holds) && outside.into_iter().all(holds));
+        assert!(![-48, -65, 705, 720].into_iter().any(holds), "not aligned");
+    }
+
     /// One test, since all of it is about one area and one mask.
     #[test]
     fn the_protocol() {

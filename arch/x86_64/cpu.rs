@@ -414,12 +414,24 @@ mod tests {
     }
 
     #[test]
+    fn a_list_has_what_its_names_have() {
+        let mask = |list: &str| crate::features_named(list.as_bytes()).expect("features");
+        let names: std::vec::Vec<_> = FEATURES.split_ascii_whitespace().collect();
+        for one in &names {
+            for other in &names {
+                assert_eq!(mask(&std::format!("{one},{other}")), mask(one) | mask(other), "{one} {other}");
+            }
+        }
+    }
+
+    #[test]
     fn every_key_has_a_name_of_its_own() {
         for (at, name) in crate::CPU_KEYS.iter().enumerate() {
             let padded = crate::cpu_key_name(crate::feature_mask(name));
             assert_eq!(padded.split(|&byte| byte == 0).next(), Some(name.as_bytes()));
             assert!(!crate::CPU_KEYS[..at].contains(name) && padded.last() == Some(&0));
         }
+        assert_eq!(crate::cpu_key_name(u64::MAX), [0; crate::CPU_KEY_NAME], "there is no such key");
     }
 
     /// Twice the same bits, from two sources; where libc has none, the first is shown to be absent.

@@ -98,7 +98,7 @@ unsafe fn commit(module: &Module<'_>, wish: Wish) -> Option<Reason> {
     for text in module.texts() {
         let mut start = text.range.start;
         while start < text.range.end {
-            let window = Window::new(module, &text, start);
+            let window = Window::new(module.sites, &text, start);
             start = window.end();
             is_whole &= !window.unreadable;
             if window.is_empty() {
@@ -122,5 +122,51 @@ unsafe fn commit(module: &Module<'_>, wish: Wish) -> Option<Reason> {
         Some(Refusal::Writable(errno)) => Some(Reason::Writable(errno)),
         _ if unreadable => Some(Reason::Unreadable),
         refusal => refusal.map(Reason::from),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::module::{self, Outcome};
+    use std::boxed::Box;
+
+    /// This program, as if it had not been loaded.
+    fn program() -> Module<'static> {
+        // SAFETY: numbers alone, and zero is what has not been loaded.
+        let outcome: Outcome = unsafe { core::mem::zeroed() };
+        let mut own = module::own().expect("this program");
+        own.outcome = Box::leak(Box::new(outcome));
+        own
+    }
+
+    #[test]
+    fn what_comes_of_binding_is_noted() {
+        let outcome = |module: Module<'static>, wish| {
+            let begun = sys::now();
+            module.outcome.nanoseconds.store(u64::MAX, Relaxed);
+            // SAFETY: nothing is to be bound.
+            unsafe { bind(&module, wish, Some(-36)) };
+            let outcome = module.outcome;
+            assert!(outcome.loaded() && outcome.phase.load(Relaxed) == 1);
+            assert_eq!((outcome.request(), outcome.bound.load(Relaxed)), (Some(-36), 0));
+            let (took, most) = (outcome.nanoseconds.load(Relaxed), sys::now() - begun);
+            assert!(took <= most, "{took} {most}");
+            reason(&module)
+        };
+        assert_eq!(outcome(program(), Wish::None), Some(Reason::Setting));
+        let mut none = program();
+        none.sites = &[];
+        assert_eq!(outcome(none, Wish::Any), (!arch::PATCHES).then_some(Reason::Architecture), "there are no sites");
+    }
+
+    #[test]
+    fn a_setting_counts_before_what_tools_did() {
+        let mut rewritten = program();
+        rewritten.rewritten = true;
+        assert_eq!(objection(&rewritten, Wish::None), Some(Reason::Setting));
+        let (any, moved) = (objection(&program(), Wish::Any), objection(&rewritten, Wish::Any));
+        let absent = (!arch::PATCHES).then_some(Reason::Architecture);
+        assert_eq!((any, moved), (absent, absent.or(Some(Reason::Rewritten))));
     }
 }

@@ -416,3 +416,245 @@ impl<'a> Memory for Resolver<'a> {
         readable
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::module;
+    use crate::module::tests::{Image, distance};
+    use invar_abi::{self as abi, flags};
+    use std::boxed::Box;
+
+    #[test]
+    fn text_is_what_a_segment_holds_whole() {
+        let own = module::own().expect("this program");
+        let segment = own.texts().next().expect("its code").range;
+        let mut text = Text::of(&own);
+        for (address, length, held) in [
+            (segment.start, 1, true),
+            (segment.start, segment.len(), true),
+            (segment.start - 1, 2, false),
+            (segment.end - 1, 1, true),
+            (segment.end - 1, 2, false),
+            (segment.start, segment.len() + 1, false),
+            (usize::MAX, 2, false),
+        ] {
+            assert_eq!(text.holds(address, length), held, "{address:x} {length}");
+        }
+        assert!(text.holds(segment.start, 1));
+        assert_eq!(text.segment, segment, "it is remembered");
+    }
+
+    #[test]
+    fn what_can_be_read_is_asked_for_in_pages() {
+        let own = module::own().expect("this program");
+        let (page, mut text) = (sys::page_size(), Text::of(&own));
+        let memory = sys::Scratch::new(40 * page).expect("memory");
+        let start = memory.address();
+        text.segment = start..start + 40 * page - 8;
+        // SAFETY: pages of ours, which nobody needs.
+        let take = |number| unsafe { sys::protect(start + number * page, page, libc::PROT_NONE) }.expect("no access");
+
+        assert!(text.can_be_read(start + 3 * page + 8, 16));
+        assert_eq!(text.readable, start + 3 * page..start + 19 * page, "more, for those that come");
+        take(3);
+        assert!(text.can_be_read(start + 3 * page, 16 * page), "it was asked for a moment ago");
+        assert!(!text.can_be_read(start + 3 * page - 1, 2) && text.readable.is_empty());
+        assert!(!text.can_be_read(start + 3 * page, 1) && text.readable.is_empty());
+
+        assert!(text.can_be_read(start + 2 * page + 8, 8));
+        assert_eq!(text.readable, start + 2 * page..start + 3 * page, "as little as is needed");
+        assert!(text.can_be_read(start + 38 * page, 8));
+        assert_eq!(text.readable, start + 38 * page..start + 40 * page, "to the end of the segment");
+        assert!(text.can_be_read(start + 20 * page, 18 * page), "more than is asked for at once");
+        text.segment = 0..0;
+        assert!(text.can_be_read(start + page, 1) && text.readable == (start + page..start + 2 * page));
+        assert!(text.can_be_read(start + 2 * page - 1, 1) && !text.can_be_read(start + 2 * page, page + 1));
+    }
+
+    #[test]
+    fn what_stands_in_checked_form_is_bound() {
+        let site = Site { address: 0x1000, target: 0x1020, state: 0x5000, length: 10, kind: Kind::Branch, value: 1 };
+        let Some(forms) = arch::checked(&site).zip(arch::bound(&site, 0, 0)) else {
+            return assert_eq!(arch::NAME, "portable", "there are no forms");
+        };
+        let mut filled = Filled::default();
+        let mut put = |code: Code| {
+            let mut place = [0x90; Code::LONGEST];
+            code.write_to(&mut place);
+            place[code.len()..].fill(0x90);
+            // SAFETY: as long as any form.
+            let print = unsafe { filled.put::<false>(forms, place.as_mut_ptr()) };
+            (print, place, filled.bound, filled.left)
+        };
+        let mut bound = [0x90; Code::LONGEST];
+        bound[..forms.1.len()].copy_from_slice(forms.1.write_to(&mut [0; Code::LONGEST]));
+        assert_eq!(put(forms.0), (forms.1.print(), bound, 1, 0));
+        assert_eq!(put(forms.1), (forms.1.print(), bound, 2, 0), "it is bound already");
+        let other = arch::bound(&site, 1, 0).expect("another form");
+        let (print, place, bound, left) = put(other);
+        assert_eq!((print, bound, left), (other.print(), 2, 1));
+        assert!(place.starts_with(other.write_to(&mut [0; Code::LONGEST])), "it stays");
+    }
+
+    #[test]
+    fn one_bit_makes_another_sum_of_prints() {
+        let (prints, print) = (0x0123_4567_89ab_cdef, 0x1133_5577_99bb_ddff);
+        for bit in 0..64 {
+            assert_ne!(mixed(prints ^ 1 << bit, print), mixed(prints, print));
+            assert_ne!(mixed(prints, print ^ 1 << bit), mixed(prints, print));
+        }
+    }
+
+    #[test]
+    fn a_key_is_remembered_by_its_state() {
+        let own = module::own().expect("this program");
+        let mut resolver = Resolver::new(&own);
+        let text = own.texts().next().expect("its code").range;
+        assert_eq!((resolver.near, resolver.near_length), (text.start, text.len()));
+        let slot_of = |state: usize| state / size_of::<State>() % SLOTS;
+        let is_nobodys = |slot: usize, known: &Sealed| slot_of(known.state) != slot;
+        assert!(resolver.values.iter().enumerate().all(|(slot, known)| is_nobodys(slot, known)));
+        let mut keys = 0;
+        for key in own.keys() {
+            let state = core::ptr::from_ref(key.state) as usize;
+            for _ in 0..2 {
+                let (found, flags) = resolver.key_at(state).expect("a key");
+                assert_eq!((core::ptr::from_ref(found) as usize, flags), (state, key.flags));
+            }
+            let known = resolver.values[slot_of(state)];
+            assert_eq!((known.state == state, known.value), (key.state.decided(), key.state.value()));
+            assert!(key.state.decided() || is_nobodys(slot_of(state), &known));
+            assert!(
+                resolver.key_at(state + 1).is_none() && resolver.key_at(state - size_of::<State>() * SLOTS).is_none()
+            );
+            keys += 1;
+        }
+        assert!(keys > 0);
+    }
+
+    /// A module with one site, at the beginning of its text, of its first key; its jump leads on in the text.
+    fn with_site(kind: Kind, length: u8, value: u8) -> Box<Image> {
+        let mut image = Image::new();
+        image.keys[0].flags = flags::SLICE;
+        let record = &image.sites[0];
+        let (site, target, state) = (
+            distance(&record.site, &image.text),
+            distance(&record.target, &image.text[32]),
+            distance(&record.state, &image.states[0]),
+        );
+        image.sites[0] = SiteRecord { site, target, state, length, kind: kind as u8, value, flags: 0 };
+        image
+    }
+
+    fn decide(image: &mut Image, value: u8) {
+        image.states[0][0] = u64::from_ne_bytes([value, abi::state::SEALED, 0, 0, 0, 0, 0, 0]);
+    }
+
+    fn put(image: &mut Image, code: Code) {
+        image.text = [0x90; 64];
+        let mut bytes = [0; Code::LONGEST];
+        let bytes = code.write_to(&mut bytes);
+        image.text[..bytes.len()].copy_from_slice(bytes);
+    }
+
+    /// What a pass over its window makes of it: how many sites are bound and left, what stands there then, and whether it is what
+    /// was read back.
+    fn filled(image: &Image, again: bool) -> (u32, u32, [u8; 64], bool) {
+        let module = image.module();
+        let text = module.texts().next().expect("its code");
+        let window = Window::new(module.sites, &text, text.range.start);
+        let mut copy = image.text;
+        let delta = (&raw mut copy as usize).wrapping_sub(&raw const image.text as usize);
+        let mut resolver = Resolver::new(&module);
+        // SAFETY: the window's only site lies in the text, and so in the copy.
+        let mut pass = || unsafe { resolver.fill(&window, delta) };
+        let mut filled = pass();
+        if again {
+            // The key is known.
+            copy = image.text;
+            filled = pass();
+        }
+        // SAFETY: as it was written.
+        let copy = unsafe { (&raw const copy).read_volatile() };
+        let reads_back = resolver.reads_back(&window, &filled);
+        assert_eq!(reads_back, copy == image.text, "the text is not the copy");
+        (filled.bound, filled.left, copy, reads_back)
+    }
+
+    #[test]
+    fn a_window_is_filled_with_what_keys_say() {
+        for (kind, length, value) in [(Kind::Branch, 10, 1), (Kind::Branch, 14, 0), (Kind::SliceEnter, 12, 0)] {
+            let mut image = with_site(kind, length, value);
+            let site = site_of(&image);
+            let Some(checked) = arch::checked(&site) else {
+                return assert_eq!(arch::NAME, "portable", "there are no forms");
+            };
+            put(&mut image, checked);
+            let before = image.text;
+            assert_eq!(filled(&image, false), (0, 0, before, true), "nobody has decided");
+            for value in [0, 1] {
+                decide(&mut image, value);
+                let has_form = kind == Kind::Branch || value == 0;
+                for again in [false, true] {
+                    put(&mut image, checked);
+                    let (bound, left, after, reads_back) = filled(&image, again);
+                    if !has_form {
+                        assert_eq!((bound, left, after, reads_back), (0, 0, before, true), "requests go nowhere");
+                        continue;
+                    }
+                    assert_eq!((bound, left, reads_back), (1, 0, false));
+                    put(&mut image, arch::bound(&site, value, 0).expect("a form"));
+                    assert_eq!(after, image.text);
+                    assert_eq!(filled(&image, again), (1, 0, after, true), "it is bound already");
+                    image.text[0] ^= 1;
+                    assert_eq!(filled(&image, again), (0, 1, image.text, true), "somebody has changed it");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn sites_are_counted_and_inspected_one_by_one() {
+        let mut image = with_site(Kind::SliceEnter, 12, 0);
+        let site = site_of(&image);
+        let Some(checked) = arch::checked(&site) else {
+            return assert_eq!(arch::NAME, "portable", "there are no forms");
+        };
+        let counted = |image: &Image| {
+            let module = image.module();
+            let mut total = Filled { bound: 7, left: 7, print: 0 };
+            assert!(!Resolver::new(&module).count(&mut total), "all can be read");
+            let (status, found) = inspect(&mut Resolver::new(&module), &image.sites[0]);
+            assert_eq!(found, Some(site));
+            (total.bound, total.left, status)
+        };
+        let [nop, request] = [0, 1].map(|value| arch::bound(&site, value, 28).expect("a form"));
+        put(&mut image, checked);
+        assert_eq!(counted(&image), (0, 0, SiteStatus::Checked), "nobody has decided");
+        put(&mut image, nop);
+        assert_eq!(counted(&image), (0, 0, SiteStatus::Foreign));
+        decide(&mut image, 0);
+        assert_eq!(counted(&image), (1, 0, SiteStatus::Bound));
+        put(&mut image, checked);
+        assert_eq!(counted(&image), (0, 1, SiteStatus::Checked));
+        decide(&mut image, 1);
+        assert_eq!(counted(&image), (0, 0, SiteStatus::Checked), "requests go nowhere");
+        image.outcome.set_request(Some(28));
+        assert_eq!(counted(&image), (0, 1, SiteStatus::Checked));
+        put(&mut image, request);
+        assert_eq!(counted(&image), (1, 0, SiteStatus::Bound));
+        put(&mut image, nop);
+        assert_eq!(counted(&image), (0, 1, SiteStatus::Foreign));
+        image.sites[0].length = 13;
+        let (status, found) = inspect(&mut Resolver::new(&image.module()), &image.sites[0]);
+        assert_eq!((status, found), (SiteStatus::Invalid(Fault::Length), None));
+    }
+
+    /// What the record describes.
+    fn site_of(image: &Image) -> Site {
+        let module = image.module();
+        let (site, _) = Resolver::new(&module).site(&image.sites[0]).expect("a site");
+        site
+    }
+}

@@ -115,7 +115,7 @@ impl Reason {
     }
 
     /// The number of a refusal for this reason.
-    pub(super) fn to_refusal(self) -> u16 {
+    pub(crate) fn to_refusal(self) -> u16 {
         match self {
             Self::Refused(errno) => errno as u16,
             _ => REFUSED_FOR_REASON | u16::from(self.to_numbers().0),
@@ -223,5 +223,7 @@ mod tests {
             assert_eq!(refusal.brief().is_empty(), reason == Refused(7));
         }
         assert_eq!([0, 13, 255].map(|number| Reason::from_numbers(number, 7)), [None; 3]);
+        let numbers = [REFUSED_FOR_REASON - 1, REFUSED_FOR_REASON, REFUSED_FOR_REASON + 3];
+        assert_eq!(numbers.map(Reason::from_refusal), [Some(Refused(4095)), None, Some(Threads(0))]);
     }
 }

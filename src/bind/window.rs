@@ -1,6 +1,6 @@
 //! Where sites are: a stretch of one executable segment, page by page.
 
-use crate::module::{Module, TextSegment};
+use crate::module::TextSegment;
 use crate::sys;
 use core::ops::Range;
 use invar_abi::{Code, SiteRecord};
@@ -42,8 +42,8 @@ pub(super) struct Window<'a> {
 impl<'a> Window<'a> {
     /// From this address of the segment on.
     #[cold]
-    pub(super) fn new(module: &Module<'_>, text: &'a TextSegment, start: usize) -> Self {
-        Self::of(module.sites.iter(), text, start)
+    pub(super) fn new(records: &[SiteRecord], text: &'a TextSegment, start: usize) -> Self {
+        Self::of(records.iter(), text, start)
     }
 
     /// The same, with the pages only in which the sites of some records lie, or which are exchanged together with these.
@@ -267,8 +267,10 @@ impl Iterator for Stretches<'_> {
 }
 
 #[cfg(test)]
+#[allow(unsafe_code)]
 mod tests {
     use super::*;
+    use invar_abi::Distance;
     use std::vec::Vec;
 
     const PAGE: usize = 4096;
@@ -326,8 +328,154 @@ mod tests {
         // Over the ends of the map's words.
         let long = window(&[(page(63), 10), (page(64), 10), (page(127), 10), (page(128), 10)]);
         assert_eq!(ranges(&long, true), [page(63)..page(65), page(127)..page(129)]);
-        let one = window(&[(page(2) + 8, 10)]);
-        assert!(one.runs().eq(core::iter::once(page(2)..page(3))));
+        for alone in [0, 2, 64, 200] {
+            let one = window(&[(page(alone) + 0x100, 10)]);
+            assert!(!one.is_empty() && one.runs().eq(core::iter::once(page(alone)..page(alone + 1))));
+        }
+        let two = window(&[(page(1), 10), (page(3), 10)]);
+        assert_eq!(ranges(&two, true), [page(1)..page(2), page(3)..page(4)]);
+        assert!(window(&[]).span().is_empty());
+    }
+
+    /// A segment of so many pages, all of which can be read, and a table of sites in it: so far from its beginning, of such a length.
+    struct Segment {
+        text: TextSegment,
+        records: &'static [SiteRecord],
+        _memory: [sys::Scratch; 2],
+    }
+
+    impl Segment {
+        fn new(pages: usize, sites: impl Iterator<Item = (usize, u8)> + Clone) -> Self {
+            let count = sites.clone().count();
+            // Near each other, as a module's are.
+            let memory = [pages * sys::page_size(), count * SiteRecord::LENGTH]
+                .map(|bytes| sys::Scratch::new(bytes).expect("memory"));
+            let [start, table] = [memory[0].address(), memory[1].address()];
+            for (at, (offset, length)) in sites.enumerate() {
+                let place = table + at * SiteRecord::LENGTH;
+                let mut record = SiteRecord::decode(&[0; 16]);
+                record.site = Distance::new((start as isize + offset as isize - place as isize) as i32);
+                record.length = length;
+                // SAFETY: in the table, which is big enough.
+                unsafe { (place as *mut SiteRecord).write(record) };
+            }
+            // SAFETY: as many as were written, and not used when the memory is gone.
+            let records = unsafe { core::slice::from_raw_parts(table as *const SiteRecord, count) };
+            Self {
+                text: TextSegment { range: start..start + pages * sys::page_size(), offset: 0, protection: 5 },
+                records,
+                _memory: memory,
+            }
+        }
+
+        fn window(&self) -> Window<'_> {
+            Window::new(self.records, &self.text, self.text.range.start)
+        }
+
+        /// These pages, by their numbers.
+        fn pages(&self, ranges: impl Iterator<Item = Range<usize>>) -> Vec<(usize, usize)> {
+            let number = |address: usize| (address - self.text.range.start) / sys::page_size();
+            ranges.map(|range| (number(range.start), number(range.end))).collect()
+        }
+    }
+
+    #[test]
+    fn pages_of_sites_are_those_of_their_first_and_last_byte() {
+        let page = sys::page_size();
+        let dense = |sites: &[(usize, u8)]| {
+            let segment = Segment::new(64, sites.iter().copied());
+            segment.pages(segment.window().dense())
+        };
+        assert_eq!(dense(&[(page + 100, 10), (2 * page - 10, 10)]), [(1, 2)]);
+        assert_eq!(dense(&[(page + 100, 10), (2 * page - 9, 10)]), [(1, 3)], "one byte of it");
+        assert_eq!(dense(&[(2 * page - 9, 10), (page + 100, 10)]), [(1, 3)]);
+        assert_eq!(dense(&[(page + 100, 10), (4 * page - 15, 16), (0, 10)]), [(0, 2), (3, 5)]);
+        assert_eq!(dense(&[(page - 1, 1)]), [(0, 1)]);
+        assert_eq!(dense(&[(page, 0), (page - 1, 1)]), [(0, 2)], "whatever a record says");
+        assert_eq!(dense(&[(3 * page - 15, 255), (5 * page - 16, 16)]), [(2, 5)]);
+        assert_eq!(
+            dense(&[(64 * page - 10, 10), (64 * page - 9, 10)]),
+            [(63, 64)],
+            "the other one is not in the segment"
+        );
+    }
+
+    #[test]
+    fn nothing_is_held_outside_the_runs() {
+        let page = sys::page_size();
+        let segment = Segment::new(64, [(2 * page + 8, 10), (50 * page, 10)].into_iter());
+        let window = segment.window();
+        assert_eq!(segment.pages(window.runs()), [(2, 3), (50, 51)]);
+        let start = segment.text.range.start;
+        for (address, length, held) in [
+            (2 * page - 1, 10, false),
+            (2 * page, 10, true),
+            (51 * page - 10, 10, true),
+            (51 * page - 9, 10, false),
+            (51 * page - 1, 1, true),
+            (51 * page, 10, false),
+            (60 * page, 10, false),
+        ] {
+            assert_eq!(window.holds(start + address, length), held, "{address:x} {length}");
+            assert!(held || !window.holds_any(start + address), "{address:x}");
+        }
+        assert!(!window.unreadable);
+    }
+
+    #[test]
+    fn there_are_not_too_many_runs() {
+        let far = (GAP + 1) * sys::page_size();
+        let runs = |count: usize| {
+            let segment = Segment::new((GAP + 1) * count, (0..count).map(|at| (at * far, 10)));
+            segment.window().runs().count()
+        };
+        assert_eq!((runs(MOST_RUNS), runs(MOST_RUNS + 1)), (MOST_RUNS, 1));
+    }
+
+    #[test]
+    fn pages_that_cannot_be_read_are_left_out() {
+        let page = sys::page_size();
+        let sites =
+            [(0, 10), (page - 4, 10), (page + 100, 10), (3 * page - 16, 16), (3 * page + 8, 10), (4 * page - 4, 10)];
+        let segment = Segment::new(8, sites.into_iter());
+        let start = segment.text.range.start;
+        // SAFETY: a page of ours, which nobody needs.
+        unsafe { sys::protect(start + page, page, libc::PROT_NONE) }.expect("no access");
+        let window = segment.window();
+        assert!(window.unreadable);
+        assert_eq!(segment.pages(window.runs()), [(0, 1), (2, 5)]);
+        let held = sites.map(|(offset, length)| window.holds(start + offset, length.into()));
+        assert_eq!(held, [true, false, false, true, true, true]);
+        assert!(!window.holds_any(start), "each is looked at");
+        for (length, held) in [(0, true), (1, true), (2, false)] {
+            assert_eq!(window.holds(start + page - 1, length), held, "{length}");
+        }
+    }
+
+    #[test]
+    fn any_page_may_be_one_that_cannot_be_read() {
+        let page = sys::page_size();
+        for gone in [0, 1, 63, 64, 65, 600, 1000] {
+            let segment = Segment::new(1001, (0..1001).map(|number| (number * page, 10)));
+            let start = segment.text.range.start;
+            // SAFETY: a page of ours, which nobody needs.
+            unsafe { sys::protect(start + gone * page, page, libc::PROT_NONE) }.expect("no access");
+            let window = segment.window();
+            assert!((0..1001).all(|number| window.holds(start + number * page, 10) == (number != gone)), "{gone}");
+        }
+    }
+
+    #[test]
+    fn no_site_lies_in_two_windows() {
+        let page = sys::page_size();
+        for (offset, most) in [(MOST * page - 10, MOST), (MOST * page - 9, MOST - 1), (MOST * page, MOST)] {
+            let segment = Segment::new(MOST + 4, [(offset, 10)].into_iter());
+            let (window, start) = (segment.window(), segment.text.range.start);
+            assert_eq!(window.end(), start + most * page, "{offset:x}");
+            let second = Window::new(segment.records, &segment.text, window.end());
+            let held = [window, second].map(|window| window.holds(start + offset, 10));
+            assert_eq!(held, [offset < most * page, offset >= most * page]);
+        }
     }
 
     #[test]

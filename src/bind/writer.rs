@@ -119,4 +119,23 @@ mod tests {
         );
         assert_eq!(writers(255), Writer::ALL);
     }
+
+    #[test]
+    fn a_wish_allows_all_or_one() {
+        let allowed = |wish: Wish| Writer::ALL.map(|writer| wish.allows(writer));
+        assert_eq!(allowed(Wish::Any), [true; 3]);
+        assert_eq!(allowed(Wish::Only(Writer::Memfd)), [false, true, false]);
+        assert_eq!(allowed(Wish::None), [false; 3]);
+    }
+
+    #[test]
+    fn refusals_stand_in_the_order_of_the_bits() {
+        let mut ledger = Ledger::default();
+        ledger.refuse(Writer::Mprotect, Refusal::Shared);
+        ledger.refuse(Writer::Swap, Refusal::Changed);
+        assert_eq!(ledger.refusals, [Some(Refusal::Changed), None, Some(Refusal::Shared)]);
+        ledger.refuse(Writer::Memfd, Refusal::Errno(1));
+        ledger.refuse(Writer::Swap, Refusal::OtherFile);
+        assert_eq!(ledger.refusals, [Some(Refusal::OtherFile), Some(Refusal::Errno(1)), Some(Refusal::Shared)]);
+    }
 }

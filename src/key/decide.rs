@@ -535,6 +535,7 @@ mod tests {
     use super::*;
     use crate::key::handle::Key;
     use crate::key::state::RawProbe;
+    use crate::module::tests::Image;
     use crate::timeslice::area;
     use invar_abi::KeyRecord;
     use std::boxed::Box;
@@ -720,6 +721,103 @@ mod tests {
                 _ => assert_eq!((value, origin), (1, Origin::Probe)),
             }
         }
+    }
+
+    /// Without its probe, which is data here.
+    #[test]
+    fn what_another_module_has_decided_is_adopted_early() {
+        let program = module::own().expect("this program");
+        let is_early = |flags: u8| flags & (flags::PROVES | flags::SYMBOL | flags::SLICE) == 0;
+        let theirs = program.keys().find(|key| is_early(key.flags) && key.state.decided()).expect("a key of its own");
+        let decided = theirs.state.verdict().expect("a verdict");
+        let adopted = |flags, status| {
+            let mut image = Image::new();
+            image.names[0] = [0; 160];
+            image.names[0][..theirs.names().len()].copy_from_slice(theirs.names());
+            let record = &mut image.keys[0];
+            (record.names_length, record.values, record.flags) = (theirs.names().len() as u16, theirs.values, flags);
+            // One that some thread has begun has an order as well.
+            image.states[0][0] = u64::from_ne_bytes([0, status, 0, 0, status, 0, 0, 0]);
+            image.outcome.said.store(DECIDING, Relaxed);
+            let module = image.module();
+            adopt(&module, &mut Verdict::undecided());
+            let [ours, other] = [0, 1].map(|at| module.keys().nth(at).expect("a key").state.verdict());
+            assert!(other.is_none(), "nobody has decided it");
+            ours.map(|verdict| (verdict.value(), verdict.origin(), String::from(verdict.evidence())))
+        };
+        let expected = (decided.value(), Origin::Adopted, String::from(decided.evidence()));
+        assert_eq!(adopted(theirs.flags, 0), Some(expected));
+        for later in [flags::PROVES, flags::SYMBOL, flags::SLICE] {
+            assert_eq!(adopted(theirs.flags | later, 0), None, "{later}");
+        }
+        assert_eq!(adopted(theirs.flags, 1), None, "a thread is deciding it");
+        adopt(&program, &mut Verdict::undecided());
+        assert_eq!(theirs.state.outcome(), Some((decided.value(), decided.origin)), "not from itself");
+    }
+
+    /// A module whose keys are being decided, with two of the names that a key of this program has, and that key's verdict.
+    fn another_module() -> (Box<Image>, ModuleKey<'static>) {
+        let program = module::own().expect("this program");
+        let is_shared = |key: &ModuleKey<'_>| is_shared(key) && !is_slice_key(key) && key.state.decided();
+        let theirs = program.keys().find(is_shared).expect("a key");
+        let mut image = Image::new();
+        for (names, record) in image.names.iter_mut().zip(&mut image.keys) {
+            *names = [0; 160];
+            names[..theirs.names().len()].copy_from_slice(theirs.names());
+            record.names_length = theirs.names().len() as u16;
+            (record.values, record.flags) = (theirs.values, theirs.flags);
+        }
+        image.outcome.said.store(DECIDING, Relaxed);
+        (image, theirs)
+    }
+
+    /// One that was sealed in its own module comes first.
+    #[test]
+    fn what_was_sealed_meanwhile_counts() {
+        let (mut image, theirs) = another_module();
+        let expected = theirs.state.value();
+        {
+            let module = image.module();
+            let ours = module.keys().next().expect("a key");
+            let mut verdict = Verdict::undecided();
+            verdict.start((expected + 1) % theirs.values, Origin::Probe);
+            assert!(ours.state.begin(this_thread(), 1));
+            agree(&module, &ours, &mut verdict);
+            let sealed = ours.state.verdict().expect("a verdict");
+            assert_eq!((sealed.value(), sealed.origin()), (expected, Origin::Adopted));
+        }
+        // Now the second has a twin, which says something else.
+        image.states[0][0] ^= u64::from_ne_bytes([1, 0, 0, 0, 0, 0, 0, 0]);
+        let module = image.module();
+        let [twin, ours] = [0, 1].map(|at| module.keys().nth(at).expect("a key"));
+        let mut verdict = Verdict::undecided();
+        assert!(adopt_sealed(&module, &ours, &mut verdict));
+        assert_eq!((verdict.value(), twin.state.value()), (expected ^ 1, expected ^ 1));
+        let image = Image::new();
+        let module = image.module();
+        let unknown = module.keys().next().expect("a key");
+        assert!(!adopt_sealed(&module, &unknown, &mut verdict), "nobody has it");
+    }
+
+    #[test]
+    fn who_waits_in_vain_goes_on_with_what_will_be() {
+        let given_up = |flags: u8, named_as_theirs: bool, twice: bool| {
+            let (mut image, theirs) = another_module();
+            if !named_as_theirs {
+                image.names[0][0] = b'~';
+            }
+            image.keys[0].flags |= flags;
+            let module = image.module();
+            let ours = module.keys().next().expect("a key");
+            assert!(ours.state.begin(1, 1) && (!twice || ours.state.give_up()));
+            let value = give_up(&module, &ours, &mut Verdict::undecided());
+            assert_eq!(value, if ours.state.is_given_up() { 0 } else { theirs.state.value() });
+            ours.state.is_given_up()
+        };
+        assert!(!given_up(0, true, false), "its value is that of the other one");
+        assert!(given_up(0, false, false), "there is no other one");
+        assert!(given_up(flags::PROVES, true, false), "its own probe decides");
+        assert!(given_up(0, true, true), "another thread has gone on with the first value");
     }
 
     #[test]

@@ -469,6 +469,52 @@ mod tests {
         assert_eq!((false.to_byte(), true.to_byte()), (0, 1));
     }
 
+    #[test]
+    fn names_are_those_of_package_modules_and_static() {
+        let named = |name| {
+            let mut text = std::vec![0; names_length::<bool>(name)];
+            assert_eq!(write_names::<bool>(&mut text, name), text.len());
+            let text = std::string::String::from_utf8(text).expect("text");
+            std::string::String::from(text.strip_suffix("\0off\0on\0").expect("the values behind it"))
+        };
+        for given in ["a", "Ab.c-1", "a:b", "a::B", "xr#y", "ar#"] {
+            assert_eq!(named(Name::Given(given)), given);
+        }
+        assert_eq!(named(Name::Given("r#Fast")), "Fast");
+        for (package, path, identifier, name) in [
+            (Some("My-pack"), "my_pack", "KEY", "My-pack.key"),
+            (Some("my-pack"), "other::Deep::r#mod", "r#Key", "my-pack.deep.mod.key"),
+            (None, "Krate", "A", "Krate.a"),
+            (None, "r#Krate::xr#b::c", "A", "Krate.xr#b.c.a"),
+        ] {
+            assert_eq!(named(Name::Default { package, path, identifier }), name);
+        }
+        let mut short = [b'?'; 3];
+        assert_eq!((append(&mut short, 1, b"abc", false), &short), (4, b"?ab"), "what fits");
+        assert_eq!(names::<bool, 9>(Name::Given("s"), 0), *b"s\0off\0on\0");
+        assert_eq!(names::<bool, 13>(Name::Given("slice"), record_flags::OWN), *b"slice\0off\0on\0");
+    }
+
+    #[test]
+    fn reserved_names_are_refused() {
+        let is_refused = |names: &[u8]| is_reserved_first(names);
+        let all: [&[u8]; 4] = [b"slice\0off\0", b"slice.x\0off\0", b"cpu.x\0off\0", b"cpu.\0"];
+        assert!(all.into_iter().all(is_refused));
+        let others: [&[u8]; 5] = [b"slices\0off\0", b"cpu\0off\0", b"other\0cpu.x\0", b"a.slice\0", b"\0slice\0"];
+        assert!(!others.into_iter().any(is_refused));
+    }
+
+    #[test]
+    fn flags_say_what_a_key_is_for() {
+        let (proves, slice) = (record_flags::PROVES, record_flags::SLICE);
+        let (plain, proving) = (Key::<bool, 0>::new(), Key::<bool, { CPU | 1 }>::new());
+        let all = [flags(&plain, false), flags(&proving, false), flags(&proving, true), flags(&plain, true)];
+        assert_eq!(all, [0, proves, proves | slice, slice]);
+        assert_eq!(flags(&Key::<bool, SWITCH>::new(), false), record_flags::SWITCH);
+        assert_eq!([0, 1, 2].map(|value| is_features(&Key::<bool, { CPU | 6 }>::new(), value)), [0, 6, 0]);
+        assert_eq!([0, 1].map(|value| is_features(&Key::<bool, 6>::new(), value)), [0; 2], "it may depend on more");
+    }
+
     /// What the macro's probe makes of the program's.
     #[test]
     fn a_probe_says_what_it_saw_and_why_it_failed() {

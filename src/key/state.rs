@@ -398,12 +398,16 @@ mod tests {
         assert!(!state.begin(7, 4) && !state.begin(8, 4), "it is being decided");
         assert_eq!((state.begun_by(7), state.begun_by(8)), (Some(3), None));
         assert!(state.outcome().is_none() && state.verdict().is_none());
+        #[cfg(feature = "timeslice")]
+        assert_eq!(state.data(), None, "nor does the value say that there are any");
 
         assert!(!state.settle(), "nobody has given up");
         state.seal(&verdict);
         assert!(state.decided() && state.begun() && state.value() == 1);
         assert_eq!((state.begun_by(7), state.begun_by(5)), (None, None), "it is decided");
         assert_eq!(state.outcome(), Some((1, Origin::Setting as u8)));
+        #[cfg(feature = "timeslice")]
+        assert_eq!(state.data(), Some(5));
         assert_eq!(state.order.load(Ordering::Relaxed), 0, "reserved once it is sealed");
         let mut copy = Verdict::undecided();
         assert!(state.copy(&mut copy));
@@ -413,6 +417,28 @@ mod tests {
         assert!(!state.begin(7, 0));
         verdict.start(0, Origin::Failed);
         assert_eq!((verdict.value(), verdict.origin(), verdict.data, verdict.evidence()), (0, Origin::Failed, 0, ""));
+    }
+
+    /// What a probe is given, and what is read of a state that nobody has begun.
+    #[test]
+    fn what_is_undecided_is_blank() {
+        // SAFETY: plain data.
+        let bytes: [u8; 256] = unsafe { core::mem::transmute(Verdict::undecided()) };
+        assert_eq!(bytes, [0; 256]);
+    }
+
+    /// A thread that waits no longer goes on with the first value, unless the other one is about to seal.
+    #[test]
+    fn a_thread_that_gives_up_is_heard() {
+        let state = State::new();
+        assert!(!state.give_up() && !state.is_being_decided(), "nobody has begun");
+        assert!(state.begin(7, 3) && state.is_being_decided() && !state.is_given_up());
+        assert!(state.give_up() && state.is_given_up() && state.give_up(), "two may");
+        assert_eq!(state.begun_by(7), Some(3));
+        assert!(state.settle() && !state.is_given_up());
+        assert!(!state.give_up() && !state.is_given_up(), "too late");
+        state.seal(&Verdict::undecided());
+        assert!(!state.is_being_decided() && !state.give_up() && state.value() == 0);
     }
 
     /// A record that leads elsewhere leads to bytes that are something else's.

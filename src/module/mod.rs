@@ -567,7 +567,7 @@ pub(crate) fn name(names: &[u8], index: usize) -> &[u8] {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::segments::ProgramHeader;
     use super::segments::tests::segment;
     use super::*;
@@ -644,21 +644,21 @@ mod tests {
 
     /// A module in memory of our own, with two keys, a blank record and a site.
     #[repr(C, align(64))]
-    struct Image {
-        text: [u8; 64],
-        names: [[u8; 160]; 2],
-        sites: [SiteRecord; 1],
+    pub(crate) struct Image {
+        pub(crate) text: [u8; 64],
+        pub(crate) names: [[u8; 160]; 2],
+        pub(crate) sites: [SiteRecord; 1],
         between: [SiteRecord; 1],
-        keys: [KeyRecord; 3],
-        states: [[u64; 32]; 2],
-        outcome: Outcome,
+        pub(crate) keys: [KeyRecord; 3],
+        pub(crate) states: [[u64; 32]; 2],
+        pub(crate) outcome: Outcome,
         header: Header,
         headers: [ProgramHeader; 4],
         notes: [u32; 7],
     }
 
     /// How far `to` is from here, in an image.
-    fn distance<T, U>(from: &T, to: &U) -> Distance {
+    pub(crate) fn distance<T, U>(from: &T, to: &U) -> Distance {
         Distance::new(((&raw const *to as isize) - (&raw const *from as isize)) as i32)
     }
 
@@ -668,7 +668,7 @@ mod tests {
     }
 
     impl Image {
-        fn new() -> std::boxed::Box<Self> {
+        pub(crate) fn new() -> std::boxed::Box<Self> {
             // SAFETY: numbers alone, and atomics.
             let mut image = std::boxed::Box::new(unsafe { core::mem::zeroed::<Self>() });
             for (at, names) in [&b"one\0off\0on\0"[..], b"one.more\0a\0b\0c\0"].into_iter().enumerate() {
@@ -719,7 +719,7 @@ mod tests {
             Segments { base: self.start(), headers: &self.headers }
         }
 
-        fn module(&self) -> Module<'_> {
+        pub(crate) fn module(&self) -> Module<'_> {
             self.read().expect("a module")
         }
 
@@ -801,6 +801,51 @@ mod tests {
     }
 
     #[test]
+    fn not_all_that_begins_as_a_header_is_looked_at() {
+        for (others, is_found) in [(1, true), (63, true), (64, false)] {
+            let mut image = Image::new();
+            image.notes[5] += 8;
+            let words = image.states.as_flattened_mut();
+            words[..others].fill(u64::from_ne_bytes(abi::header::MAGIC));
+            assert_eq!(image.found().is_some(), is_found, "{others}");
+        }
+        // A header in its place that cannot be used is the module's all the same.
+        let mut image = Image::new();
+        let ours = image.header;
+        let moved = (&raw const image.header as usize - &raw const image.states as usize) as i32;
+        let by = |distance| further(distance, moved);
+        let other = Header {
+            sites_start: by(ours.sites_start),
+            sites_stop: by(ours.sites_stop),
+            keys_start: by(ours.keys_start),
+            keys_stop: by(ours.keys_stop),
+            outcome: by(ours.outcome),
+            ..ours
+        };
+        // SAFETY: numbers alone, and there is room.
+        unsafe { image.states.as_mut_ptr().cast::<Header>().write(other) };
+        image.notes[5] += 8;
+        assert_eq!(image.found(), Some(&raw const image.states as usize), "of two the first");
+        image.notes[5] -= 8;
+        image.header.version += 1;
+        assert!(image.found().is_none());
+    }
+
+    #[test]
+    fn what_the_loader_names_is_no_program() {
+        // SAFETY: numbers and pointers.
+        let mut info: libc::dl_phdr_info = unsafe { core::mem::zeroed() };
+        // SAFETY: a string, or none.
+        let is = |info: &libc::dl_phdr_info, first, path| unsafe { path_of(info, first) } == path;
+        assert!(is(&info, false, c""));
+        info.dlpi_name = c"a library".as_ptr();
+        assert!(is(&info, false, c"a library"));
+        assert!(is(&info, true, if cfg!(target_env = "musl") { c"" } else { c"a library" }));
+        info.dlpi_phdr = sys::auxiliary(libc::AT_PHDR) as usize as *const _;
+        assert!(is(&info, false, c""), "its headers are the program's");
+    }
+
+    #[test]
     fn a_modules_keys_are_found() {
         let image = Image::new();
         let module = image.module();
@@ -865,6 +910,7 @@ mod tests {
         (0..65).for_each(|at| image.names[0][2 * at..][..2].copy_from_slice(b"a\0"));
         (image.keys[0].values, image.keys[0].names_length, image.keys[0].flags) =
             (64, 130, flags::ALL & !(flags::SWITCH | flags::NUMBER));
+        image.keys[1].probe = distance(&image.keys[1].probe, &image.text[63]);
         assert_eq!((image.module().keys().count(), image.module().invalid_keys()), (2, 0), "64 are not too many");
     }
 

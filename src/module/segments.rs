@@ -296,6 +296,7 @@ unsafe impl Shared for Outcome {}
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use std::vec::Vec;
 
     /// A program header.
     pub(in super::super) fn segment(kind: u32, flags: u32, start: usize, length: usize) -> ProgramHeader {
@@ -387,6 +388,94 @@ pub(super) mod tests {
             segments.slice::<SiteRecord>(0x11001, 1).is_none() && segments.slice::<u8>(0x11000, usize::MAX).is_none()
         );
         assert!(segments.slice::<SiteRecord>(0x11000, usize::MAX).is_none());
+        assert!(segments.slice::<SiteRecord>(0x11000, 17).is_none(), "one too many");
+    }
+
+    #[test]
+    fn headers_that_cannot_be_read_are_none() {
+        let page = sys::page_size();
+        let memory = sys::Scratch::new(2 * page).expect("memory");
+        let place = memory.address();
+        // SAFETY: numbers alone, in pages of ours of which nobody needs the second.
+        unsafe {
+            let header = &mut *(place as *mut ElfHeader);
+            header.e_ident[..4].copy_from_slice(b"\x7fELF");
+            header.e_phoff = (page - size_of::<ProgramHeader>()) as _;
+            (header.e_phnum, header.e_phentsize) = (1, size_of::<ProgramHeader>() as u16);
+            let load = segment(libc::PT_LOAD, 0, 0, page);
+            ((place + page - size_of::<ProgramHeader>()) as *mut ProgramHeader).write(load);
+            sys::protect(place + page, page, libc::PROT_NONE).expect("no access");
+            assert_eq!(Segments::from_header(place).map(|found| found.base), Some(place));
+            header.e_phnum = 2;
+            assert!(Segments::from_header(place).is_none());
+            // There is room for one, and a little more.
+            header.e_phoff -= 8;
+            assert!(Segments::from_header(place).is_none());
+        }
+        assert!(Segments::from_header(place + page).is_none());
+    }
+
+    #[test]
+    fn texts_are_what_files_fill_and_code_may_run_in() {
+        const R: u32 = libc::PF_R;
+        const W: u32 = libc::PF_W;
+        const X: u32 = libc::PF_X;
+        let mut headers = [
+            segment(libc::PT_LOAD, R | X, 0x1000, 0x100),
+            segment(libc::PT_LOAD, R | W, 0x2000, 0x100),
+            segment(libc::PT_NOTE, R | X, 0x3000, 0x100),
+            segment(libc::PT_LOAD, R | W | X, 0x4000, 0x100),
+            segment(libc::PT_LOAD, X, 0x5000, 0x100),
+        ];
+        (headers[0].p_offset, headers[0].p_memsz, headers[3].p_filesz) = (0x400, 0x200, 0x200);
+        let texts = Segments { base: 0x10000, headers: &headers }.texts();
+        let found: Vec<_> = texts.map(|text| (text.range, text.offset, text.protection)).collect();
+        let [r, w, x] = [libc::PROT_READ, libc::PROT_WRITE, libc::PROT_EXEC];
+        let expected = [(0x11000..0x11100, 0x400, r | x), (0x14000..0x14100, 0, r | w | x), (0x15000..0x15100, 0, x)];
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn a_file_is_known_by_its_program_headers() {
+        let program = File::open(b"/proc/self/exe\0", libc::O_RDONLY).expect("the program");
+        let [table, count] = [libc::AT_PHDR, libc::AT_PHNUM].map(|what| sys::auxiliary(what) as usize);
+        // SAFETY: the program's own.
+        let headers = unsafe { core::slice::from_raw_parts(table as *const ProgramHeader, count) };
+        let are_of = |headers: &[ProgramHeader], file| Segments { base: 0, headers }.are_of(file);
+        assert!(are_of(headers, &program) && !are_of(&headers[1..], &program));
+        assert!(!are_of(&headers[..count - 1], &program), "it has one more");
+        for changed in [0, count - 1] {
+            let mut headers = headers.to_vec();
+            headers[changed].p_align ^= 1;
+            assert!(!are_of(&headers, &program), "{changed}");
+        }
+        assert!(!are_of(&[], &File::open(b"/dev/null\0", libc::O_RDONLY).expect("a file")), "no header");
+    }
+
+    /// In memory of which the program has taken a page away.
+    #[test]
+    fn a_header_is_looked_for_near_the_beginning_of_data() {
+        let page = sys::page_size();
+        let mut memory = sys::Scratch::new(FURTHEST + page).expect("memory");
+        let start = memory.address();
+        let headers = [segment(libc::PT_LOAD, libc::PF_R | libc::PF_W, start, FURTHEST + page)];
+        let segments = Segments { base: 0, headers: &headers };
+        let places = [page, FURTHEST - 8, FURTHEST];
+        places.iter().for_each(|&at| memory.bytes()[at..at + 8].copy_from_slice(&abi::header::MAGIC));
+        let found = |behind: usize| segments.candidate(start + behind).map(|found| found - start);
+        assert_eq!((segments.candidate(0), found(0)), (Some(start + page), Some(page)));
+        assert_eq!(found(page), Some(FURTHEST - 8));
+        assert_eq!(found(FURTHEST - 8), None, "further in");
+        assert_eq!((found(page - 1), found(page - 9)), (Some(page), Some(page)));
+        for (kind, flags) in [(libc::PT_LOAD, libc::PF_R), (libc::PT_NOTE, libc::PF_R | libc::PF_W)] {
+            let headers = [segment(kind, flags, start, FURTHEST + page)];
+            assert_eq!(Segments { base: 0, headers: &headers }.candidate(0), None, "no data");
+        }
+        let behind = [segment(libc::PT_LOAD, libc::PF_R | libc::PF_W, start + page, page)];
+        assert_eq!(Segments { base: 0, headers: &behind }.candidate(0), Some(start + page), "the first that there is");
+        // SAFETY: a page of our own, which nobody reads.
+        unsafe { sys::protect(start + page, page, libc::PROT_NONE) }.expect("no access");
+        assert_eq!(found(0), Some(FURTHEST - 8));
     }
 
     /// What llvm-bolt leaves, and what linkers do.
@@ -410,6 +499,7 @@ pub(super) mod tests {
         assert!(!is_rewritten(0x4000, 0x3000, false, false), "before the data");
         assert!(!is_rewritten(0x0800, 0x3000, false, false), "no code before the data");
         assert!(is_rewritten(0x1100, 0x3000, false, false), "the data right behind the code");
+        assert!(!is_rewritten(0x3000, 0x3000, false, false), "the code is not behind the data");
         let read_only = [segment(libc::PT_LOAD, libc::PF_R, 0x1000, 0x100), segment(libc::PT_LOAD, X, 0x3000, 0x100)];
         assert!(!Segments { base: 0, headers: &read_only }.are_rewritten(0x2000), "no code before the data");
     }

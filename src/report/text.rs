@@ -5,6 +5,7 @@ use crate::bind::{Reason, SiteStatus};
 use crate::key::state::Verdict;
 use crate::module;
 use crate::text::{Sink, Text};
+use core::ffi::CStr;
 use invar_abi::Origin;
 
 impl core::fmt::Display for Report {
@@ -80,17 +81,19 @@ pub(crate) fn print(report: &ModuleReport<'_>, out: &mut dyn Sink) {
 pub(crate) fn print_others(out: &mut dyn Sink) {
     // The loader's lock is held meanwhile: nothing is written under it.
     let mut lines = Text::<1024>::new();
-    module::each_other(&mut |path, base, version| {
-        let lines: &mut dyn Sink = &mut lines;
-        lines.put(b"module ");
-        lines.plain(if path.is_empty() { b"(program)" } else { path.to_bytes() });
-        lines.put(b" at ");
-        lines.hex(base as u64);
-        lines.put(b": its tables are of version ");
-        lines.dec(version.into());
-        lines.put(b" of the site ABI, and left alone\n");
-    });
+    module::each_other(&mut |path, base, version| print_other(path, base, version, &mut lines));
     out.put(lines.as_bytes());
+}
+
+#[cold]
+fn print_other(path: &CStr, base: usize, version: u32, line: &mut dyn Sink) {
+    line.put(b"module ");
+    line.plain(if path.is_empty() { b"(program)" } else { path.to_bytes() });
+    line.put(b" at ");
+    line.hex(base as u64);
+    line.put(b": its tables are of version ");
+    line.dec(version.into());
+    line.put(b" of the site ABI, and left alone\n");
 }
 
 #[cold]
@@ -226,7 +229,10 @@ fn print_site(binding: &Binding<'_>, base: usize, out: &mut dyn Sink) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::copy::Copied;
     use super::*;
+    use crate::module::tests::Image;
+    use core::sync::atomic::Ordering::Relaxed;
     use invar_abi::Kind;
     use std::format;
     use std::string::{String, ToString};
@@ -310,5 +316,100 @@ mod tests {
         });
         assert_eq!(modules, 1, "this program alone");
         assert!(super::super::report().to_string().starts_with("module (program) at 0x"));
+    }
+
+    /// The lines for a module in memory of our own, behind what they begin with.
+    fn printed(image: &Image) -> String {
+        let module = image.module();
+        let copied = Copied::of(&module).expect("memory");
+        let mut text = crate::text::Text::<2000>::new();
+        print(&super::super::of(&copied), &mut text);
+        let begins = format!("module image at {:#x}: 1 sites, ", module.base);
+        let lines = text.as_str().strip_prefix(&*begins).expect("the module");
+        let site = "\n  site record 0: unknown kind or flags\n";
+        lines.strip_suffix(site).expect("its site").into()
+    }
+
+    /// An image, one of whose keys has this name and state.
+    fn with_key(image: &mut Image, at: usize, names: &[u8], state: [u8; 3]) {
+        image.names[at] = [0; 160];
+        image.names[at][..names.len()].copy_from_slice(names);
+        (image.keys[at].names_length, image.keys[at].values) = (names.len() as u16, 2);
+        let [value, status, origin] = state;
+        image.states[at][0] = u64::from_ne_bytes([value, status, origin, 0, 0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn a_module_that_is_not_loaded_says_so() {
+        let mut image = Image::new();
+        let why = "undecided: its module's constructor has not run";
+        let expected = format!("0 bound; its constructor has not run\n  key one {why}\n  key one.more {why}");
+        assert_eq!(printed(&image), expected);
+        with_key(&mut image, 0, b"one\0off\0on\0", [0, 1, 0]);
+        assert!(printed(&image).contains("\n  key one undecided: it is being decided\n"));
+        image.outcome.phase.store(1, Relaxed);
+        let why = "undecided: its state is memory that something else uses";
+        assert_eq!(printed(&image), format!("0 bound\n  key one {why}\n  key one.more {why}"));
+        image.keys[0].values = 1;
+        let corrupt = "0 bound; key records that are corrupt: 1\n  key one.more ";
+        assert!(printed(&image).starts_with(corrupt), "{}", printed(&image));
+    }
+
+    #[test]
+    fn what_writers_did_is_said() {
+        let image = Image::new();
+        let outcome = &image.outcome;
+        outcome.phase.store(1, Relaxed);
+        let first_line = || String::from(printed(&image).lines().next().expect("a line"));
+        outcome.bound.store(1, Relaxed);
+        outcome.nanoseconds.store(2_999, Relaxed);
+        assert_eq!(first_line(), "1 bound in 2 us");
+        outcome.writers.store(5, Relaxed);
+        outcome.reason.store(6, Relaxed);
+        outcome.detail.store(13, Relaxed);
+        let writable = Reason::Writable(13).describe();
+        assert_eq!(first_line(), format!("1 bound by swap and mprotect in 2 us; {writable} 13"));
+        outcome.bound.store(0, Relaxed);
+        outcome.writers.store(0, Relaxed);
+        outcome.reason.store(1, Relaxed);
+        let refused = [Reason::Refused(1), Reason::Shared].map(Reason::to_refusal);
+        outcome.refusals[0].store(refused[0], Relaxed);
+        outcome.refusals[2].store(refused[1], Relaxed);
+        let setting = Reason::Setting.describe();
+        let expected = format!(
+            "0 bound; what is not bound stays checked: {setting}; refused: swap (errno 1), \
+             mprotect (the text is mapped shared)"
+        );
+        assert_eq!(first_line(), expected);
+    }
+
+    #[test]
+    fn a_module_of_another_version_gets_a_line() {
+        let line = |path| {
+            let mut text = Text::<200>::new();
+            print_other(path, 0x1000, 1, &mut text);
+            String::from(text.as_str())
+        };
+        let rest = "at 0x1000: its tables are of version 1 of the site ABI, and left alone\n";
+        assert_eq!(line(c"/lib/a.so"), format!("module /lib/a.so {rest}"));
+        assert_eq!(line(c""), format!("module (program) {rest}"));
+    }
+
+    /// One line for those that are on, and one for those that are off.
+    #[test]
+    fn features_of_the_cpu_stand_together() {
+        let lines = |one: [u8; 3], other: [u8; 3]| {
+            let mut image = Image::new();
+            image.outcome.phase.store(1, Relaxed);
+            with_key(&mut image, 0, b"cpu.fast\0off\0on\0", one);
+            with_key(&mut image, 1, b"cpu.wide\0off\0on\0", other);
+            String::from(printed(&image).strip_prefix("0 bound\n").expect("a line"))
+        };
+        let [on, off, lowered] = [[1, 2, 0], [0, 2, 0], [0, 2, 3]];
+        assert_eq!(lines(on, off), "  keys cpu.* = on (probe): fast\n  keys cpu.* = off (probe): wide");
+        assert_eq!(lines(off, on), "  keys cpu.* = on (probe): wide\n  keys cpu.* = off (probe): fast");
+        assert_eq!(lines(on, on), "  keys cpu.* = on (probe): fast wide");
+        assert_eq!(lines(off, off), "  keys cpu.* = off (probe): fast wide");
+        assert_eq!(lines(on, lowered), "  key cpu.wide = off (setting)\n  keys cpu.* = on (probe): fast");
     }
 }

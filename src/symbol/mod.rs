@@ -391,7 +391,12 @@ fn look(arms: &[Arm]) -> u8 {
         }
     }
     FACTS.store(facts, Relaxed);
+    first_that_holds(arms, facts, &settings)
+}
 
+/// One more than the number of the first arm that holds by these facts and settings, and why.
+#[inline(always)] // called once
+fn first_that_holds(arms: &[Arm], facts: u64, settings: &Settings) -> u8 {
     let (mut number, mut why) = (1, 0);
     for (at, arm) in arms.iter().enumerate() {
         if arm.needs & !facts == 0 {
@@ -605,4 +610,176 @@ fn is_secure() -> bool {
         !found
     });
     secure
+}
+
+#[cfg(test)]
+mod tests {
+    use super::expansion::{Chosen, choose, probe_symbol};
+    use super::*;
+    use std::vec::Vec;
+
+    /// An arm for a key of this name.
+    fn arm(needs: u64, name: &str) -> Arm {
+        let mut arm = Arm { needs, name: [0; arch::CPU_KEY_NAME] };
+        arm.name[..name.len()].copy_from_slice(name.as_bytes());
+        arm
+    }
+
+    const NONE: Settings = Settings { off: false, lowered: 0, found: false, unreadable: false };
+
+    /// What an environment says of two arms.
+    fn read(environment: &str) -> (bool, u64, bool) {
+        let arms = [arm(0, "fast"), arm(0, "wide-2")];
+        let (mut settings, mut bytes) = (NONE, MaybeUninit::uninit());
+        let word = Word { bytes: &mut bytes, length: 0 };
+        let mut reader = Reader { part: Part::Name, word, equals: None, fresh: false };
+        environment.bytes().for_each(|byte| reader.take(byte, &mut settings, &arms));
+        (settings.off, settings.lowered, settings.found)
+    }
+
+    #[test]
+    fn the_environment_is_read_byte_by_byte() {
+        for nothing in
+            ["", "A=INVAR=off\0", "INVARX=off\0", "XINVAR=off\0", "A=b,INVAR=off\0", "INVAR\0", "=INVAR=off\0"]
+        {
+            assert_eq!(read(nothing), (false, 0, false), "{nothing:?}");
+        }
+        for (environment, off) in [
+            ("INVAR=off\0", true),
+            ("A\0INVAR=off\0B=c\0", true),
+            ("INVAR=off\0INVAR=\0INVAR=on\0", true),
+            ("INVAR=off\0INVAR=auto\0", false),
+            ("INVAR=off\0INVAR=require\0", false),
+            ("INVAR=auto\0INVAR=off\0", true),
+            ("INVAR=of\0", false),
+            ("INVAR=off,\0", false),
+            ("INVAR=off", false),
+        ] {
+            assert_eq!(read(environment), (off, 0, true), "{environment:?}");
+        }
+        let long = "x".repeat(2 * WORD);
+        for (keys, lowered) in [
+            ("", 0),
+            ("cpu.fast=off", 1),
+            ("cpu.wide-2=off", 2),
+            ("cpu.wide-2=off,cpu.fast=off", 3),
+            ("cpu.fast=off,cpu.fast=on", 0),
+            ("cpu.fast=off,cpu.wide-2=on", 1),
+            ("a=b,,c,cpu.fast=off,=", 1),
+            ("cpu.fast=offf", 0),
+            ("cpu.fast=of", 0),
+            ("cpu.fast=on", 0),
+            ("cpu.fast==off", 0),
+            ("cpu.fast=off=off", 0),
+            ("cpu.fastoff", 0),
+            ("cpu.fas=off", 0),
+            ("cpu.fasts=off", 0),
+            ("cpu.fust=off", 0),
+            ("cpx.fast=off", 0),
+            ("fast=off", 0),
+            (&*std::format!("{long}=off,cpu.fast=off"), 1),
+            (&*std::format!("cpu.fast=off{long}"), 0),
+        ] {
+            assert_eq!(read(&std::format!("INVAR_KEYS={keys}\0")), (false, lowered, true), "{keys}");
+        }
+        let last = |more| read(&std::format!("INVAR_KEYS=cpu.fast=off\0{more}")).1;
+        assert_eq!(last("INVAR_KEYS=cpu.wide-2=off\0"), 2, "the last one counts");
+        assert_eq!(last("INVAR_KEYS=a\0"), 0);
+        assert_eq!(last("INVAR_KEYS=\0"), 1, "unless it is empty");
+        assert_eq!(last("A=b\0INVAR=auto\0"), 1);
+    }
+
+    #[test]
+    fn of_a_word_only_the_beginning_is_kept() {
+        let mut bytes = MaybeUninit::uninit();
+        let mut word = Word { bytes: &mut bytes, length: 0 };
+        assert!(word.is(b"") && !word.is(b"a"));
+        (0..WORD as u8 + 9).for_each(|byte| word.push(byte));
+        let all: Vec<u8> = (0..WORD as u8).collect();
+        assert!(word.length == WORD && word.is(&all) && !word.is(&all[1..]));
+        assert!(word.has(3, &[3, 4, 9], 2) && !word.has(3, &[3, 4, 9], 3));
+        assert!(word.has(WORD - 1, &[WORD as u8 - 1], 1) && !word.has(WORD, &[0], 1));
+    }
+
+    #[test]
+    fn the_first_arm_that_holds_is_taken() {
+        let arms = [arm(0b11, "a"), arm(0b01, "b"), arm(u64::MAX, "c")];
+        let lowered = |lowered| Settings { lowered, ..NONE };
+        for (facts, settings, first) in [
+            (0b11, NONE, 1),
+            (0b01, NONE, 2),
+            (0b10, NONE, 4),
+            (0b111, lowered(0b001), 2 | LOWERED),
+            (0b111, lowered(0b011), 4 | LOWERED),
+            (0b111, lowered(0b010), 1),
+            (0b01, lowered(0b001), 2),
+            (0b11, Settings { off: true, ..NONE }, 4 | LOWERED),
+            (0b00, Settings { off: true, ..NONE }, 4),
+            (0b11, Settings { unreadable: true, ..NONE }, 1 | UNREADABLE),
+        ] {
+            assert_eq!(first_that_holds(&arms, facts, &settings), first, "{facts:b} {}", settings.lowered);
+        }
+        assert_eq!(Arm::new(0).needs, u64::MAX);
+    }
+
+    #[test]
+    fn a_choice_stays() {
+        let chosen = Chosen::new();
+        // No CPU has all features that there could be, and each has none.
+        let arms = [arm(u64::MAX >> 2, "a"), arm(0, "b")];
+        assert_eq!((choose(&chosen, &arms), chosen.0.load(Relaxed) & ARM), (1, 2));
+        assert_ne!(FACTS.load(Relaxed) & ASKED, 0);
+        assert_eq!(choose(&chosen, &[arm(0, "c")]), 1, "the same at every call");
+        chosen.0.store(1 | LOWERED | UNREADABLE, Relaxed);
+        assert_eq!(choose(&chosen, &arms), 0);
+    }
+
+    #[test]
+    fn what_a_symbol_is_bound_to_is_said() {
+        let arms = [arm(0, "a"), arm(0, "b")];
+        let said = |ifunc, chosen, by_keys| {
+            let mut verdict = Verdict::undecided();
+            probe_symbol(&mut verdict, ifunc, &Chosen(AtomicU8::new(chosen)), &arms, by_keys);
+            (verdict.value(), std::string::String::from(verdict.evidence()))
+        };
+        let by = std::format!("an IFUNC symbol, by {}", arch::FEATURE_SOURCE);
+        assert_eq!(said(true, 1, 0), (2, by.clone()));
+        assert_eq!(said(true, 3, 2), (0, by.clone()));
+        assert_eq!(said(true, 2 | LOWERED, 1), (1, by.clone() + "; lowered by INVAR or INVAR_KEYS"));
+        let unreadable = "; /proc/self/environ cannot be read: without settings";
+        let otherwise = "; its keys were decided otherwise, after the loader had bound it";
+        assert_eq!(said(true, 1 | UNREADABLE, 2), (2, by + unreadable + otherwise));
+        let why = if arch::IFUNC { "not all of its keys are the CPU's" } else { "there is no IFUNC here" };
+        assert_eq!(said(false, 0, 1), (1, std::format!("an ordinary symbol, as {why}")));
+    }
+
+    #[test]
+    fn files_are_read_to_their_end_or_until_it_is_enough() {
+        let program = std::fs::read("/proc/self/exe").expect("the program");
+        let part = &program[..5000];
+        let path = std::env::temp_dir().join(std::format!("invar-symbol-{}", std::process::id()));
+        std::fs::write(&path, part).expect("a file");
+        let name = std::format!("{}\0", path.display());
+        let read = |most: usize| {
+            let mut bytes = Vec::new();
+            let readable = each_byte(name.as_bytes(), |byte| {
+                bytes.push(byte);
+                bytes.len() < most
+            });
+            (readable, bytes)
+        };
+        let (all, some) = (read(usize::MAX), read(2050));
+        let open = std::fs::read_dir("/proc/self/fd").expect("files");
+        let stays = open.filter_map(|file| std::fs::read_link(file.ok()?.path()).ok()).any(|open| open == path);
+        std::fs::remove_file(&path).expect("a file");
+        assert_eq!(all, (true, part.to_vec()));
+        assert_eq!(some, (true, part[..2050].to_vec()));
+        assert!(!stays, "it is closed");
+        assert!(!each_byte(b"/nowhere/at/all\0", |_| true) && !each_byte(b"/\0", |_| true));
+    }
+
+    #[test]
+    fn raised_privileges_are_seen() {
+        assert_eq!(is_secure(), crate::sys::auxiliary(libc::AT_SECURE) != 0);
+    }
 }

@@ -132,6 +132,21 @@ mod tests {
         for (area, yield_call) in [(-160, 471), (-64, -1), (704, 24), (i32::MIN as isize, i32::MAX), (0, 0)] {
             let data = pack(area, yield_call);
             assert_eq!((offset_in(data), (data >> 32) as i32), (area, yield_call));
+            #[cfg(feature = "profile")]
+            assert_eq!(yield_call_in(data), yield_call);
+        }
+    }
+
+    /// Another module may say anything.
+    #[test]
+    fn only_the_area_that_libc_registers_is_believed() {
+        assert!(!is_believable(pack(0, -1)), "the control block");
+        match libcs_area() {
+            Some(area) => {
+                assert!(is_believable(pack(area, -1)) && is_believable(pack(area, 471)));
+                assert!(is_area(pack(area - 64, -1)) && !is_believable(pack(area - 64, -1)));
+            }
+            None => assert_eq!(is_believable(pack(-64, -1)), arch::PATCHES),
         }
     }
 

@@ -145,4 +145,23 @@ mod tests {
         assert_eq!(protection_of(&(here..here + 1)), Ok(libc::PROT_READ | libc::PROT_EXEC));
         assert_eq!(protection_of(&(0..1)), Err(Refusal::Errno(libc::ENOMEM)));
     }
+
+    #[test]
+    fn pages_have_one_protection_or_none() {
+        let page = sys::page_size();
+        for (memory, expected, over) in [
+            (sys::Scratch::new(3 * page), Ok(libc::PROT_READ), Refusal::Changed),
+            #[cfg(feature = "timeslice")]
+            (sys::Scratch::shared(3 * page), Err(Refusal::Shared), Refusal::Shared),
+        ] {
+            let memory = memory.expect("memory");
+            let middle = memory.address() + page..memory.address() + 2 * page;
+            // SAFETY: a page of ours, a mapping of its own from now on.
+            unsafe { sys::protect(middle.start, page, libc::PROT_READ) }.expect("read only");
+            assert_eq!(protection_of(&middle), expected);
+            for more in [middle.start - 1..middle.end, middle.start..middle.end + 1] {
+                assert_eq!(protection_of(&more), Err(over));
+            }
+        }
+    }
 }

@@ -5,24 +5,31 @@
 //! tests/mutate src/bind/mod.rs --tests lib,settings     looked at by these tests only
 //! tests/mutate src/text.rs --own                    by the unit tests in the file
 //! tests/mutate src/text.rs --lived LOG              those only that lived, or never ran, when this was printed
+//! tests/mutate src --longest 1                      without tests that take more seconds
+//! tests/mutate src --budget 5     for each change and file of tests so many seconds, the tests first that come by the fewest changes
 //! ```
 //!
 //! All of it happens in a copy, `target/mutants/tree`, which is built once: each change is compiled in beside what stands
-//! there, and `MUTANT=NUMBER` chooses it when a program starts. Constants, patterns, assembly, and what runs before a
-//! constructor are not changed. What lives is a place that no test sees, or a change that means the same.
+//! there, and `MUTANT=NUMBER` chooses it when a program starts. Constants, patterns, what is in a macro's brackets, assembly, and
+//! what runs before a constructor are not changed; functions that are `const` only for calls in a running program.
+//!
+//! The unit tests look first. What lives then is looked at by each file of integration tests in turn, and only by those of its tests
+//! that come by the changed place. What still lives at the end is a place that no test sees, or a change that means the same.
 
 mod change;
 
 use change::{Mutant, change};
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::unix::fs::symlink;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 /// What runs, in this order, until something fails. Fast ones first.
 const STAGES: &[&[&str]] = &[
-    &["-p", "invar-rt", "-p", "invar-arch", "--lib"],
+    &["-p", "invar-rt", "-p", "invar-arch", "-p", "invar-abi", "--lib"],
     &["-p", "invar-lock", "--test", "model"],
     &["-p", "invar-rt", "--test", "spare"],
     &["-p", "invar-rt", "--test", "dispatch"],
@@ -42,13 +49,28 @@ const STAGES: &[&[&str]] = &[
     &["-p", "invar-rt", "--test", "children"],
     &["-p", "invar-rt", "--test", "compile_fail"],
     &["-p", "invar-rt", "--test", "capi"],
+    &["-p", "invar-rt", "--test", "deciders"],
+    &["-p", "invar-rt", "--test", "boundaries"],
+    &["-p", "invar-rt", "--test", "faults"],
+    &["-p", "invar-rt", "--test", "binder"],
+    &["-p", "invar-tool", "--test", "profile"],
+    &["-p", "invar-tool", "--test", "sites"],
+    &["-p", "invar-tool", "--test", "verify"],
+    &["-p", "invar-tool", "--test", "hostile"],
     &["-p", "invar-lock", "--lib", "--test", "stress"],
 ];
+
+/// How many changes there may be, and how long the file is in which tests note those that they come by.
+const MOST: usize = 65536;
 
 fn main() -> ExitCode {
     let root = fs::canonicalize(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")).expect("the project");
     let mut arguments = std::env::args().skip(1);
     let (mut wanted, mut tests, mut only_own, mut lived) = (vec![], String::new(), false, None);
+    let (mut longest, mut budget) = (Duration::MAX, Duration::MAX);
+    let seconds = |argument: Option<String>| {
+        Duration::from_secs_f32(argument.and_then(|seconds| seconds.parse().ok()).expect("seconds"))
+    };
     while let Some(argument) = arguments.next() {
         match &*argument {
             "--tests" => tests = arguments.next().expect("names, with commas between them"),
@@ -59,45 +81,72 @@ fn main() -> ExitCode {
                 };
                 lived = Some(log.lines().filter_map(lives).collect::<Vec<_>>());
             }
+            "--longest" => longest = seconds(arguments.next()),
+            "--budget" => budget = seconds(arguments.next()),
             "--own" => (tests, only_own) = ("lib".into(), true),
             _ => wanted.push(argument),
         }
     }
     let tree = root.join("target/mutants/tree");
     let mutants = copy(&root, &tree, &wanted);
-    println!("{} changes", mutants.len());
-    let stages: Vec<Stage> = STAGES
-        .iter()
-        .filter(|words| {
-            tests.is_empty()
-                || tests.split(',').any(|test| words.last().is_some_and(|word| word.trim_start_matches("--") == test))
-        })
-        .filter(|words| wanted.iter().any(|wanted| wanted.starts_with("lock") == words.contains(&"invar-lock")))
-        .filter_map(|words| Stage::new(&tree, words))
-        .collect();
+    assert!(mutants.len() < MOST);
+    let mut left: Vec<_> = mutants.iter().enumerate().map(|(at, mutant)| (at + 1, mutant)).collect();
+    left.sort_by_key(|(_, mutant)| wanted.iter().position(|wanted| Path::new(&mutant.file).starts_with(wanted)));
+    left.retain(|(_, mutant)| lived.as_ref().is_none_or(|lived| lived.contains(&mutant.place())));
+    println!("{} changes, of {}", left.len(), mutants.len());
+    // By file: how many there are, how many each stage killed.
+    let mut sums: BTreeMap<&str, (usize, BTreeMap<String, usize>)> = BTreeMap::new();
+    left.iter().for_each(|(_, mutant)| sums.entry(&mutant.file).or_default().0 += 1);
 
-    let mut lives = 0;
-    let mut order: Vec<_> = mutants.iter().enumerate().collect();
-    order.sort_by_key(|(_, mutant)| wanted.iter().position(|wanted| Path::new(&mutant.file).starts_with(wanted)));
-    for (at, Mutant { file, line, what }) in order {
-        let place = format!("{file}:{line}: {what}");
-        if lived.as_ref().is_some_and(|lived| !lived.contains(&place)) {
+    let mut was_seen = vec![false; MOST];
+    for words in STAGES {
+        let is_chosen = |test| words.last().is_some_and(|word| word.trim_start_matches("--") == test);
+        let of_lock = words.contains(&"invar-lock");
+        let is_for = |mutant: &Mutant| mutant.file.starts_with("lock") == of_lock;
+        let chosen = tests.is_empty() || tests.split(',').any(is_chosen);
+        if !chosen || !left.iter().any(|(_, mutant)| is_for(mutant)) {
             continue;
         }
-        let seen = || stages.iter().filter(|stage| stage.seen[at + 1] && stage.is_of_lock == file.starts_with("lock"));
-        let (number, own) = ((at + 1).to_string(), own_tests(file));
-        let fails = |stage: &Stage, filter: &str| !stage.run(&[("MUTANT", &number)], filter, stage.limit(filter));
-        let killer = seen().find(|stage| stage.has_units && fails(stage, &own) || !only_own && fails(stage, ""));
-        let fate = match killer {
-            Some(stage) => format!("killed by {}", stage.name),
-            None if seen().next().is_none() => "NEVER RUN".into(),
-            None => "LIVES".into(),
-        };
-        lives += usize::from(killer.is_none());
-        println!("{fate}\t{place}");
+        let Some(stage) = Stage::new(&tree, words, longest) else { continue };
+        left.retain(|&(number, mutant)| {
+            let own = own_tests(&mutant.file);
+            let (own, others): (Vec<_>, Vec<_>) = stage
+                .tests
+                .iter()
+                .filter(|test| test.seen[number])
+                .partition(|test| stage.has_units && test.name.contains(&own));
+            was_seen[number] |= !own.is_empty() || !others.is_empty();
+            let others = if only_own { vec![] } else { within(budget, others) };
+            let Some(how) = [own, others].iter().find_map(|tests| stage.kill(number, tests)) else { return true };
+            println!("killed by {}{how}\t{}", stage.name, mutant.place());
+            *sums.get_mut(&*mutant.file).expect("counted").1.entry(stage.name.clone()).or_default() += 1;
+            false
+        });
+        println!("{} live after {}", left.len(), stage.name);
     }
-    println!("{lives} of {} changes live", mutants.len());
-    if lives == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    for (number, mutant) in &left {
+        println!("{}\t{}", if was_seen[*number] { "LIVES" } else { "NEVER RUN" }, mutant.place());
+    }
+    for (file, (count, killed)) in sums {
+        let lives = count - killed.values().sum::<usize>();
+        let killed: Vec<_> = killed.iter().map(|(stage, count)| format!("{stage} {count}")).collect();
+        println!("{file}: {count} changes, {lives} live; killed by {}", killed.join(", "));
+    }
+    if left.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// As many of these tests as take so long, those first that come by the fewest changes.
+fn within(budget: Duration, mut tests: Vec<&Test>) -> Vec<&Test> {
+    if budget < Duration::MAX {
+        tests.sort_by_cached_key(|test| test.seen.iter().filter(|&&seen| seen).count());
+        let mut spent = Duration::ZERO;
+        tests.retain(|test| {
+            let is_first = spent.is_zero();
+            spent += test.took;
+            is_first || spent <= budget
+        });
+    }
+    tests
 }
 
 /// What the names of a file's own unit tests begin with, or have in them.
@@ -121,13 +170,26 @@ fn copy(root: &Path, tree: &Path, wanted: &[String]) -> Vec<Mutant> {
             continue;
         }
         let Ok(mut bytes) = fs::read(root.join(name)) else { continue };
-        let is_wanted = wanted.iter().any(|wanted| Path::new(name).starts_with(wanted));
+        // Only modules stand in these, and what they re-export.
+        let is_wanted = !matches!(name, "abi/lib.rs" | "src/lib.rs") && !is_for_tests(root, Path::new(name));
+        let is_wanted = is_wanted && wanted.iter().any(|wanted| Path::new(name).starts_with(wanted));
+        let text = || String::from_utf8(bytes.clone()).expect("text");
         if is_wanted && name.ends_with(".rs") {
-            bytes = change(name, str::from_utf8(&bytes).expect("text"), &mut mutants).into_bytes();
+            bytes = change(name, &text(), &mut mutants).into_bytes();
+        } else if name == "abi/lib.rs" {
+            let features = "#![feature(core_intrinsics, const_eval_select)]\n#![allow(internal_features)]\n";
+            let text = text().replace("#![forbid(unsafe_code)]\n", features);
+            bytes = (text + include_str!("chosen.rs")).into_bytes();
+        } else if name == "src/lib.rs" {
+            let all = "pub mod __private {\n";
+            bytes = text().replace(all, &format!("{all}    pub use invar_abi::mutants;\n")).into_bytes();
         }
-        if name == "arch/lib.rs" {
-            bytes.extend_from_slice(b"\nextern crate self as invar_arch;\n");
-            bytes.extend_from_slice(include_bytes!("chosen.rs"));
+        for (file, from, into) in BUILT_BEFORE {
+            if name == *file {
+                let text = String::from_utf8(bytes).expect("text");
+                assert!(text.contains(from), "{name}: no {from}");
+                bytes = text.replace(from, into).into_bytes();
+            }
         }
         if fs::read(&to).is_ok_and(|old| old == bytes) {
             continue;
@@ -139,109 +201,177 @@ fn copy(root: &Path, tree: &Path, wanted: &[String]) -> Vec<Mutant> {
     mutants
 }
 
+/// Places in the tests that build programs, in a file, as they are, and as they are in the copy: what is there for one change is
+/// there for all.
+const BUILT_BEFORE: &[(&str, &str, &str)] = &[
+    (
+        "tests/common/mod.rs",
+        "built.get_or_init(|| self.build_with_cargo(package, file, &result));",
+        "built.get_or_init(|| {
+            if std::env::var_os(\"MUTANT\").is_none() || !result.exists() {
+                self.build_with_cargo(package, file, &result)
+            }
+        });",
+    ),
+    (
+        "tests/common/c.rs",
+        "make(\"capi\", &[]);",
+        "if std::env::var_os(\"MUTANT\").is_none() || !scratch().join(\"capi\").exists() {
+            make(\"capi\", &[]);
+        }",
+    ),
+];
+
+/// Whether the module that a file is, is there for unit tests only, by what declares it beside it.
+fn is_for_tests(root: &Path, file: &Path) -> bool {
+    let module = format!("mod {};", file.file_stem().expect("a name").to_string_lossy());
+    ["lib.rs", "mod.rs"].iter().any(|parent| {
+        let parent = fs::read_to_string(root.join(file).with_file_name(parent)).unwrap_or_default();
+        let lines: Vec<_> = parent.lines().collect();
+        lines.windows(2).any(|pair| pair[1] == module && pair[0].starts_with("#[cfg(") && pair[0].contains("test"))
+    })
+}
+
 /// Tests that are run together.
 struct Stage {
     name: String,
     folder: PathBuf,
-    is_of_lock: bool,
     has_units: bool,
-    programs: Vec<PathBuf>,
-    /// By number: whether the change is come by.
+    tests: Vec<Test>,
+    /// Tests that fail here without a change, or take too long.
+    left_out: Vec<String>,
+}
+
+/// One test, that passes without a change.
+struct Test {
+    program: PathBuf,
+    name: String,
+    /// By number: whether it comes by the change.
     seen: Vec<bool>,
-    /// Tests that fail here without a change.
-    passed_by: Vec<String>,
     took: Duration,
 }
 
 impl Stage {
-    /// Builds it, and runs it without a change; `None` if it does not pass then.
-    fn new(tree: &Path, words: &[&str]) -> Option<Self> {
-        let build = Command::new("cargo")
-            .current_dir(tree)
-            .args(["test", "--no-run", "--color=never"])
-            .args(words)
-            .env("RUSTFLAGS", "--cap-lints=warn")
-            .env("CARGO_PROFILE_DEV_DEBUG", "0")
-            .env_remove("CARGO_TARGET_DIR")
-            .output()
-            .expect("cargo");
+    /// Builds it, and runs each test without a change.
+    fn new(tree: &Path, words: &[&str], longest: Duration) -> Option<Self> {
+        let build = cargo(tree).args(["test", "--no-run", "--color=never"]).args(words).output().expect("cargo");
         let said = String::from_utf8_lossy(&build.stderr);
         assert!(build.status.success(), "{said}");
+        let package = words[1].trim_start_matches("invar-");
+        let package = match package {
+            "lock" => "lock",
+            "tool" => "cli",
+            _ => "",
+        };
+        let name = words.iter().filter(|word| !word.starts_with("-p") && !word.starts_with("invar-"));
+        let name =
+            name.map(|word| word.trim_start_matches("--")).filter(|word| *word != "test").collect::<Vec<_>>().join(" ");
+        let mut stage = Self {
+            name,
+            folder: tree.join(package),
+            has_units: words.contains(&"--lib"),
+            tests: vec![],
+            left_out: vec![],
+        };
         let executables = said.lines().filter(|line| line.trim_start().starts_with("Executable "));
-        let programs = executables.filter_map(|line| Some(tree.join(line.rsplit_once('(')?.1.trim_end_matches(')'))));
-        let (is_of_lock, has_units) = (words.contains(&"invar-lock"), words.contains(&"--lib"));
-        let folder = if is_of_lock { tree.join("lock") } else { tree.to_owned() };
-        let name = words.iter().filter(|word| !word.starts_with("-")).copied().collect::<Vec<_>>().join(" ");
-        let (programs, took) = (programs.collect(), Duration::ZERO);
-        let mut stage = Self { name, folder, is_of_lock, has_units, programs, seen: vec![], passed_by: vec![], took };
-        let (seen, limit) = (tree.join("seen"), Duration::from_secs(600));
-        fs::write(&seen, [0; 65536]).expect("a file");
-        stage.run(&[("MUTANTS_SEEN", seen.to_str().expect("a path"))], "", limit);
-        stage.seen = fs::read(&seen).expect("a file").iter().map(|&byte| byte != 0).collect();
-        // Some tests look at the code that the compiler made, which is another one here.
-        stage.passed_by = stage.fails(limit);
         let start = Instant::now();
-        let passes = stage.run(&[], "", limit);
-        stage.took = start.elapsed();
-        let count = stage.seen.iter().filter(|&&seen| seen).count();
-        println!("{}: comes by {count}, {:.1} s", stage.name, stage.took.as_secs_f32());
-        stage.passed_by.iter().for_each(|test| println!("  without the test {test:?}"));
-        if !passes {
-            println!("  does not pass: left out");
+        let mut long = vec![];
+        for line in executables {
+            let program = tree.join(line.rsplit_once('(').expect("a path").1.trim_end_matches(')'));
+            let list = Command::new(&program).current_dir(&stage.folder).arg("--list").output().expect("a list").stdout;
+            for line in String::from_utf8_lossy(&list).lines() {
+                let Some(name) = line.strip_suffix(": test") else { continue };
+                // Those that are skipped say why in front.
+                let name = name.trim_start();
+                if name.starts_with('[') {
+                    continue;
+                }
+                match stage.test(tree, &program, name) {
+                    Some(test) if test.took > longest => long.push(test.name),
+                    Some(test) => stage.tests.push(test),
+                    // Some tests look at the code that the compiler made, which is another one here.
+                    None => stage.left_out.push(name.to_owned()),
+                }
+            }
         }
-        passes.then_some(stage)
+        println!("{}: {} tests, {:.1} s", stage.name, stage.tests.len(), start.elapsed().as_secs_f32());
+        for test in stage.tests.iter().filter(|_| !stage.has_units) {
+            println!("  {:.1} s\t{}", test.took.as_secs_f32(), test.name);
+        }
+        long.iter().for_each(|test| println!("  without the test {test:?}, which takes longer"));
+        stage.left_out.iter().for_each(|test| println!("  without the test {test:?}, which fails"));
+        stage.left_out.extend(long);
+        (!stage.tests.is_empty()).then_some(stage)
     }
 
-    /// Time enough, also where much else runs.
-    fn limit(&self, filter: &str) -> Duration {
-        if filter.is_empty() { 10 * self.took + Duration::from_secs(30) } else { Duration::from_secs(20) }
+    /// Runs a test without a change; `None` if it fails.
+    fn test(&self, tree: &Path, program: &Path, name: &str) -> Option<Test> {
+        let path = tree.join("seen");
+        fs::write(&path, [0; MOST]).expect("a file");
+        let command = || {
+            let mut command = self.command(program, Duration::from_secs(1200));
+            command.args(["--exact", name]).stdout(Stdio::null()).stderr(Stdio::null());
+            command
+        };
+        // Programs are built first, once for all changes; no change has the number 0.
+        if !self.has_units && !command().status().expect("timeout").success() {
+            return None;
+        }
+        let start = Instant::now();
+        let passes = command().env("MUTANTS_SEEN", &path).env("MUTANT", "0").status().expect("timeout").success();
+        let seen = fs::read(&path).expect("a file").iter().map(|&byte| byte != 0).collect();
+        passes.then(|| Test { program: program.into(), name: name.into(), seen, took: start.elapsed() })
     }
 
-    /// Whether all tests pass that have this in their name. The first that does not is the last.
-    fn run(&self, settings: &[(&str, &str)], filter: &str, limit: Duration) -> bool {
-        self.programs.iter().all(|program| {
+    /// How a change dies by these tests. The first that fails is the last.
+    fn kill(&self, number: usize, tests: &[&Test]) -> Option<&str> {
+        let mut programs: Vec<_> = tests.iter().map(|test| &test.program).collect();
+        programs.dedup();
+        programs.into_iter().find_map(|program| {
+            let run: Vec<_> = tests.iter().filter(|test| test.program == *program).collect();
+            let took = run.iter().map(|test| test.took).sum::<Duration>();
+            // Time enough, also where much else runs.
+            let mut command = self.command(program, 5 * took + Duration::from_secs(10));
+            let others = self.tests.iter().filter(|test| test.program == *program).map(|test| &test.name);
+            let others = others.filter(|name| !run.iter().any(|run| run.name == **name)).chain(&self.left_out);
+            command.arg("--exact").args(others.flat_map(|name| ["--skip", name]));
+            command.env("MUTANT", number.to_string());
             let said = program.with_extension("said");
-            let mut command = self.command(program, limit);
-            command.args(Some(filter).filter(|filter| !filter.is_empty()));
             // A file: who outlives the tests could hold a pipe open for ever.
             let file = File::create(&said).expect("a file");
-            command.envs(settings.iter().copied()).stdout(file).stderr(Stdio::null());
-            let mut timeout = command.spawn().expect("timeout");
+            let mut timeout = command.stdout(file).stderr(Stdio::null()).spawn().expect("timeout");
             loop {
                 if let Some(status) = timeout.try_wait().expect("timeout") {
-                    return status.success();
+                    let too_long = status.code() == Some(137) || status.signal() == Some(9);
+                    return (!status.success()).then_some(if too_long { ", whose time is up" } else { "" });
                 }
                 if String::from_utf8_lossy(&fs::read(&said).expect("a file")).contains(" FAILED\n") {
                     // It passes the signal on to its group.
                     let _ = Command::new("kill").arg(timeout.id().to_string()).status();
                     let _ = timeout.wait();
-                    return false;
+                    return Some("");
                 }
                 std::thread::sleep(Duration::from_millis(10));
             }
         })
     }
 
-    /// The tests that fail without a change.
-    fn fails(&self, limit: Duration) -> Vec<String> {
-        let said = |program| {
-            String::from_utf8_lossy(&self.command(program, limit).output().expect("timeout").stdout).into_owned()
-        };
-        let lines: Vec<_> = self
-            .programs
-            .iter()
-            .flat_map(|program| said(program).lines().map(String::from).collect::<Vec<_>>())
-            .collect();
-        let failed = lines.iter().filter_map(|line| line.strip_prefix("test ")?.strip_suffix(" ... FAILED"));
-        failed.map(|name| name.trim().into()).collect()
-    }
-
     fn command(&self, program: &Path, limit: Duration) -> Command {
         let mut timeout = Command::new("timeout");
         timeout.args(["-s", "KILL", &limit.as_secs().to_string()]).current_dir(&self.folder);
-        // A change may ask for memory without end.
-        timeout.args(["prlimit", "--as=17179869184"]).arg(program);
-        timeout.args(self.passed_by.iter().flat_map(|test| ["--skip", test])).stdin(Stdio::null());
+        // A change may ask for memory without end. What a test builds is built as its own program was.
+        timeout.args(["prlimit", "--as=17179869184"]).arg(program).env("RUSTC_BOOTSTRAP", BOOTSTRAP);
+        timeout.stdin(Stdio::null());
         timeout
     }
+}
+
+/// The one crate that may use what the compiler has for itself: the switch does.
+const BOOTSTRAP: &str = "invar_abi";
+
+fn cargo(tree: &Path) -> Command {
+    let mut cargo = Command::new("cargo");
+    cargo.current_dir(tree).env("RUSTFLAGS", "--cap-lints=warn").env("CARGO_PROFILE_DEV_DEBUG", "0");
+    cargo.env("RUSTC_BOOTSTRAP", BOOTSTRAP).env_remove("CARGO_TARGET_DIR");
+    cargo
 }
