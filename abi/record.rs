@@ -21,7 +21,7 @@ pub struct SiteRecord {
     pub kind: u8,
     /// As in [`Site`](crate::Site).
     pub value: u8,
-    /// 0, or [`ORDERED`](crate::ORDERED).
+    /// 0, or [`ORDERED`].
     pub flags: u8,
 }
 
