@@ -211,7 +211,7 @@ const REFUSED: [(&str, &str, &str); 49] = [
     (
         "dispatch! that is unsafe",
         "invar::dispatch! { unsafe fn chosen(x: u64) -> u64 { WISH => peek, _ => peek } }",
-        "no rules expected",
+        "dispatch! has arms `KEY => variant,`",
     ),
     (
         "dispatch! with the word before an unsafe variant",

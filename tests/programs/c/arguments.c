@@ -59,7 +59,7 @@ static void strings(void)
 {
 	static const int codes[] = {
 		INVAR_OK, INVAR_ABSENT, INVAR_NO_AREA, INVAR_OTHER_AREA, INVAR_NO_KEY, INVAR_INVALID,
-		INVAR_NOT_COUNTED, INVAR_OTHER_FILTERS, INVAR_KILLED, INVAR_ENDING, -1, INT_MAX,
+		INVAR_NOT_COUNTED, INVAR_OTHER_FILTERS, INVAR_KILLED, INVAR_ENDING, INVAR_IN_HANDLER, INVAR_NOT_SET, -1, INT_MAX,
 	};
 	int count = sizeof codes / sizeof *codes, i, j;
 
@@ -73,7 +73,7 @@ static void strings(void)
 	CHECK(strcmp(invar_strerror(INVAR_NO_KEY), "no module has decided a key of this name") == 0);
 	CHECK(strcmp(invar_strerror(-EPERM), invar_strerror(-4095)) == 0);
 	CHECK(strcmp(invar_strerror(-4096), invar_strerror(INT_MIN)) == 0);
-	CHECK(strcmp(invar_strerror(-4096), invar_strerror(INVAR_ENDING + 1)) == 0);
+	CHECK(strcmp(invar_strerror(-4096), invar_strerror(INVAR_NOT_SET + 1)) == 0);
 }
 
 static void keys(void)
