@@ -71,11 +71,12 @@ static long status(const char *name)
 	return value;
 }
 
-/* How much of the text is locked in memory, in KiB. */
+/* How much of the text is in mappings that are locked in memory, in KiB: of what "Locked" says, other processes that have the same
+ * pages take their share away. */
 static long locked_text(void)
 {
 	char line[512];
-	long value = 0, here = 0;
+	long value = 0, here = 0, size = 0;
 	uintptr_t start, end;
 	FILE *file = fopen("/proc/self/smaps", "r");
 
@@ -84,8 +85,10 @@ static long locked_text(void)
 	while (fgets(line, sizeof line, file)) {
 		if (sscanf(line, "%lx-%lx ", &start, &end) == 2)
 			here = start < (uintptr_t)text + length && (uintptr_t)text < end;
-		else if (here && !strncmp(line, "Locked:", 7))
-			value += strtol(line + 7, NULL, 10);
+		else if (here && !strncmp(line, "Rss:", 4))
+			size = strtol(line + 4, NULL, 10);
+		else if (here && !strncmp(line, "VmFlags:", 8) && strstr(line, " lo"))
+			value += size;
 	}
 	fclose(file);
 	return value;
