@@ -15,6 +15,7 @@ mod load;
 mod lock;
 #[cfg(bound_sites)]
 mod multiversion;
+#[cfg(bound_sites)]
 mod numbers;
 mod pointer;
 mod program;
