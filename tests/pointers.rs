@@ -236,7 +236,10 @@ fn a_page_stays_writable() {
     refuse(&mut program, &[Refused::MprotectRead]);
     let tale = tale(&mut program);
     assert_results(&tale, "program", true);
-    assert_eq!((tale.program().bound, &*tale.program().reason), (tale.program().sites, WHY));
+    assert_eq!(tale.program().bound, tale.program().sites);
+    if invar_arch::PATCHES {
+        assert_eq!(tale.program().reason, WHY);
+    }
     assert!(tale.results["program: slot"].starts_with("rw-p"));
 }
 
@@ -396,7 +399,8 @@ fn in_c(words: &str) {
 
 fn c_without_libinvar() {
     let (values, _) = said(&compiled("gcc -O2", &[]));
-    assert_eq!(values, if sites().is_none() { FALLBACKS } else { CHOSEN });
+    // The header knows the machine only.
+    assert_eq!(values, if cfg!(target_arch = "x86_64") { FALLBACKS } else { CHOSEN });
 }
 
 fn c_without_sites() {
