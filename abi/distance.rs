@@ -33,6 +33,9 @@ impl Distance {
     }
 }
 
+/// The distance from a thread pointer that is no place on any machine.
+pub(crate) const NOWHERE: i32 = i32::MIN;
+
 pub(crate) const fn u16_at(bytes: &[u8], at: usize) -> u16 {
     u16::from_le_bytes([bytes[at], bytes[at + 1]])
 }

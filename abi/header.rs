@@ -49,7 +49,7 @@ const _: () = assert!(size_of::<Header>() == Header::LENGTH);
 /// The field for which a header cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Fault {
+pub enum HeaderFault {
     /// There is another magic, or nothing to read.
     Magic,
     /// It is of another version.
@@ -70,7 +70,7 @@ pub enum Fault {
     ElfHeader,
 }
 
-impl Fault {
+impl HeaderFault {
     /// The names of the fields, in the order of the faults.
     pub const FIELDS: &[u8] = b"magic\0version\0length\0machine\0flags\0sites\0keys\0outcome\0elf_header\0";
 
@@ -108,13 +108,13 @@ impl Header {
     }
 
     /// Whether it is a header of this version, for this machine.
-    pub fn check(&self, machine: u16) -> Result<(), Fault> {
+    pub fn check(&self, machine: u16) -> Result<(), HeaderFault> {
         match self {
-            _ if self.magic != MAGIC => Err(Fault::Magic),
-            _ if self.version != VERSION => Err(Fault::Version),
-            _ if self.length as usize != Self::LENGTH => Err(Fault::Length),
-            _ if self.machine != machine => Err(Fault::Machine),
-            _ if self.flags != 0 => Err(Fault::Flags),
+            _ if self.magic != MAGIC => Err(HeaderFault::Magic),
+            _ if self.version != VERSION => Err(HeaderFault::Version),
+            _ if self.length as usize != Self::LENGTH => Err(HeaderFault::Length),
+            _ if self.machine != machine => Err(HeaderFault::Machine),
+            _ if self.flags != 0 => Err(HeaderFault::Flags),
             _ => Ok(()),
         }
     }
@@ -192,7 +192,9 @@ mod tests {
 
     #[test]
     fn each_field_is_checked() {
-        for (at, fault) in [(0, Fault::Magic), (7, Fault::Magic), (8, Fault::Version), (13, Fault::Length)] {
+        for (at, fault) in
+            [(0, HeaderFault::Magic), (7, HeaderFault::Magic), (8, HeaderFault::Version), (13, HeaderFault::Length)]
+        {
             let mut bytes = counted();
             bytes[at] ^= 1;
             assert_eq!(Header::decode(&bytes).check(machine::X86_64), Err(fault));
@@ -200,12 +202,13 @@ mod tests {
         for at in 16..20 {
             let mut bytes = counted();
             bytes[at] = 0x80;
-            assert_eq!(Header::decode(&bytes).check(machine::X86_64), Err(Fault::Flags));
+            assert_eq!(Header::decode(&bytes).check(machine::X86_64), Err(HeaderFault::Flags));
         }
-        assert_eq!(Header::decode(&counted()).check(machine::AARCH64), Err(Fault::Machine));
-        let names = [Fault::Magic, Fault::Machine, Fault::Sites, Fault::ElfHeader].map(Fault::field);
+        assert_eq!(Header::decode(&counted()).check(machine::AARCH64), Err(HeaderFault::Machine));
+        let names = [HeaderFault::Magic, HeaderFault::Machine, HeaderFault::Sites, HeaderFault::ElfHeader]
+            .map(HeaderFault::field);
         assert_eq!(names, ["magic", "machine", "sites", "elf_header"]);
-        assert_eq!(Fault::FIELDS.iter().filter(|&&byte| byte == 0).count(), Fault::ElfHeader as usize + 1);
+        assert_eq!(HeaderFault::FIELDS.iter().filter(|&&byte| byte == 0).count(), HeaderFault::ElfHeader as usize + 1);
     }
 
     #[test]

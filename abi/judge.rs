@@ -4,12 +4,18 @@
 use crate::record::{SiteRecord, flags};
 use crate::site::{Code, Kind, Site};
 use crate::state;
-use crate::x86_64;
+use crate::{forms, machine};
 
 /// A module, in some memory.
 pub trait Memory {
     /// A key of the module.
     type Key: Copy;
+
+    /// The machine that the module is for.
+    #[inline(always)]
+    fn machine(&self) -> u16 {
+        machine::HERE
+    }
 
     /// Whether this range lies whole in one segment of the module's text.
     fn is_text(&mut self, address: u64, length: u8) -> bool;
@@ -33,16 +39,18 @@ pub trait Memory {
 /// Where the record is that tells how the site of this one is bound, whose key has this value: so many records on. That of a select
 /// stands among those for the other values; any other site has one.
 pub fn telling(record: &SiteRecord, value: u8) -> isize {
-    match Kind::of(record.kind, record.flags) {
-        Some(Kind::Select) => isize::from(value) - isize::from(record.value),
-        _ => 0,
-    }
+    if is_select(record) { isize::from(value) - isize::from(record.value) } else { 0 }
 }
 
 /// Whether a record, which [`telling`] led to, is another of the same select, for this value. `places` are where both lead.
 pub fn is_of_select(of: &SiteRecord, places: [[u64; 3]; 2], value: u8) -> bool {
     let [[site, _, state], [theirs, _, their_state]] = places;
-    Kind::of(of.kind, of.flags) == Some(Kind::Select) && of.value == value && (site, state) == (theirs, their_state)
+    is_select(of) && of.value == value && (site, state) == (theirs, their_state)
+}
+
+/// Whether it is one of a select's records.
+fn is_select(record: &SiteRecord) -> bool {
+    (record.kind, record.flags) == (Kind::Select as u8, 0)
 }
 
 /// What is wrong with a site record.
@@ -63,6 +71,8 @@ pub enum Fault {
     WrongNumber,
     /// A select whose records do not stand one behind the other, from value to value, or say something else than the code.
     Select,
+    /// The check, which stands out of line, is not as the record says.
+    Check,
     /// No site of this kind has this length, or its target is out of reach.
     Length,
     /// The site's text may be executed, but not read, so that it cannot be verified.
@@ -85,6 +95,7 @@ impl Fault {
             Self::Select => {
                 "it is not as the code behind the site says, or the record for the key's value is not in its place"
             }
+            Self::Check => "the check out of line is not as the record says",
             Self::Length => "no site of this kind has this length",
             Self::Unreadable => "its text cannot be read",
             Self::NoSlot => "slot outside the module's data, or target outside the module",
@@ -105,7 +116,9 @@ pub fn code<M: Memory>(record: &SiteRecord, places: [u64; 3], memory: &mut M) ->
     let is_code = |kind: &Kind| *kind != Kind::Pointer;
     let kind = Kind::of(record.kind, record.flags).filter(is_code).ok_or(Fault::Kind)?;
     let is_constant = kind == Kind::Constant;
-    if !(is_constant || memory.is_text(target, 1)) || !memory.is_text(address, length) {
+    let machine = memory.machine();
+    if !(is_constant || memory.is_text(target, forms::target_length(machine, kind))) || !memory.is_text(address, length)
+    {
         return Err(Fault::OutsideText);
     }
     let (key, key_flags) = memory.key(state).ok_or(Fault::NoKey)?;
@@ -117,22 +130,24 @@ pub fn code<M: Memory>(record: &SiteRecord, places: [u64; 3], memory: &mut M) ->
         return Err(Fault::WrongNumber);
     }
     let site = Site { address, target, state, length, kind, value };
-    // Its checked form says nothing of what the record says.
-    if kind == Kind::Select && !has_link(&site, memory)? {
-        return Err(Fault::Select);
+    // Nothing else tells that the record is that of this code.
+    for number in 0..forms::companions(machine, kind) {
+        if !has_companion(&site, number, memory)? {
+            return Err(if kind == Kind::Select { Fault::Select } else { Fault::Check });
+        }
     }
     Ok((site, key))
 }
 
-/// Whether the chain behind a select is as its record says.
-fn has_link<M: Memory>(site: &Site, memory: &mut M) -> Result<bool, Fault> {
-    let (address, link) = x86_64::link(site).ok_or(Fault::Length)?;
-    let (mut expected, mut bytes) = ([0; Code::LONGEST], [0; Code::LONGEST]);
-    let (expected, here) = (link.write_to(&mut expected), &mut bytes[..link.len()]);
-    if !memory.is_text(address, link.len() as u8) {
+/// Whether a piece of code beside the site is as its record says.
+fn has_companion<M: Memory>(site: &Site, number: usize, memory: &mut M) -> Result<bool, Fault> {
+    let (address, code) = forms::companion(memory.machine(), site, number).ok_or(Fault::Length)?;
+    let mut bytes = [0; Code::LONGEST];
+    let here = &mut bytes[..code.len()];
+    if !memory.is_text(address, code.len() as u8) {
         return Err(Fault::OutsideText);
     }
-    if memory.read(address, here) { Ok(here == expected) } else { Err(Fault::Unreadable) }
+    if memory.read(address, here) { Ok(are(here, Some(code))) } else { Err(Fault::Unreadable) }
 }
 
 /// The slot that a pointer's record describes.
@@ -172,29 +187,34 @@ impl Standing {
     }
 }
 
-/// What stands at a site of x86-64 with this key, whose requests go so far from each thread's pointer, if that is known.
+/// Whether these bytes are those of a form.
+fn are(bytes: &[u8], form: Option<Code>) -> bool {
+    form.is_some_and(|form| form.write_to(&mut [0; Code::LONGEST]) == bytes)
+}
+
+/// What stands at a site with this key, whose requests go so far from each thread's pointer, if that is known.
 pub fn standing<M: Memory>(site: &Site, key: M::Key, request: Option<i32>, memory: &mut M) -> Result<Standing, Fault> {
-    let checked = x86_64::checked(site).ok_or(Fault::Length)?;
+    let machine = memory.machine();
+    let checked = forms::checked(machine, site).ok_or(Fault::Length)?;
     let mut bytes = [0; Code::LONGEST];
     let here = &mut bytes[..checked.len()];
     if !memory.read(site.address, here) {
         return Err(Fault::Unreadable);
     }
-    let is = |form: Option<Code>| form.is_some_and(|form| form.write_to(&mut [0; Code::LONGEST]) == here);
-    let goes = |request| is(x86_64::goes(site, request));
+    let is = |form| are(here, form);
+    let goes = |request| is(forms::goes(machine, site, request));
     Ok(if is(Some(checked)) {
         Standing::Checked
     } else if site.kind == Kind::Constant {
-        let holds = |number| is(x86_64::constant(site, number));
+        let holds = |number| is(forms::constant(machine, site, number));
         if memory.number(key).is_some_and(holds) { Standing::FallsThrough } else { Standing::Foreign }
-    } else if is(x86_64::falls_through(site)) {
+    } else if is(forms::falls_through(machine, site)) {
         Standing::FallsThrough
     } else if !site.kind.is_slice() || request.is_some() {
         if goes(request.unwrap_or(0)) { Standing::Goes } else { Standing::Foreign }
     } else {
         // It stands where each request goes.
-        let place = u32::from_le_bytes([here[5], here[6], here[7], here[8]]) as i32;
-        if goes(place) { Standing::Requests } else { Standing::Foreign }
+        if forms::request_in(machine, here).is_some_and(goes) { Standing::Requests } else { Standing::Foreign }
     })
 }
 
@@ -202,6 +222,7 @@ pub fn standing<M: Memory>(site: &Site, key: M::Key, request: Option<i32>, memor
 mod tests {
     use super::*;
     use crate::distance::Distance;
+    use crate::x86_64;
     use core::ops::Range;
 
     /// Text of a module, which holds one site.
@@ -212,6 +233,10 @@ mod tests {
 
     impl Memory for Text {
         type Key = u64;
+
+        fn machine(&self) -> u16 {
+            machine::X86_64
+        }
 
         fn is_text(&mut self, address: u64, length: u8) -> bool {
             self.range.start <= address && address + u64::from(length) <= self.range.end

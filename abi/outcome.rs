@@ -1,6 +1,6 @@
 //! A module's outcome: what came of binding it.
 
-use crate::distance::{u16_at, u32_at, u64_at};
+use crate::distance::{NOWHERE, u16_at, u32_at, u64_at};
 
 /// In bytes.
 pub const LENGTH: usize = 40;
@@ -71,18 +71,15 @@ pub mod said {
 /// but the lowest is none. So the highest bit is inverted: 0, as which an outcome begins, is no place.
 pub const fn request_to_number(distance: Option<i32>) -> u32 {
     match distance {
-        Some(distance) => distance as u32 ^ NOWHERE,
+        Some(distance) => (distance ^ NOWHERE) as u32,
         None => 0,
     }
 }
 
 /// Where requests go by this number, from each thread's pointer.
 pub const fn request_from_number(number: u32) -> Option<i32> {
-    if number == 0 { None } else { Some((number ^ NOWHERE) as i32) }
+    if number == 0 { None } else { Some(number as i32 ^ NOWHERE) }
 }
-
-/// The distance that is no place.
-const NOWHERE: u32 = 1 << 31;
 
 /// What the bytes of an outcome say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

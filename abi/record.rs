@@ -2,6 +2,7 @@
 
 use crate::distance::Distance;
 use crate::distance::u16_at;
+use crate::segments::{Segmented, rights};
 use crate::site::{Kind, NearBranch, ORDERED};
 use crate::state;
 
@@ -118,6 +119,46 @@ pub mod flags {
     }
 }
 
+/// For what a record describes no key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyFault {
+    /// It has too few values, or too many.
+    Values,
+    /// No key of this version has such flags.
+    Flags,
+    /// Its probe does not lie in the module's text.
+    Probe,
+    /// Its names do not lie in the module's readable memory.
+    NoNames,
+    /// Its names have other characters than names may.
+    Characters,
+    /// There are more names than it has values, or fewer, or the last has no end.
+    Names,
+    /// It says that it is a constant, and has the flags, values or names of another key.
+    Constant,
+    /// Its state is not where it can be written to.
+    State,
+    /// Its state is, and the number behind it is not.
+    Number,
+}
+
+impl KeyFault {
+    /// In words.
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::Values => "a key has 2 to 64 values",
+            Self::Flags => "its flags are of a later version, or do not go together",
+            Self::Probe => "its probe is not in the module's text",
+            Self::NoNames => "its names are not in readable memory",
+            Self::Characters => "its names are not visible ASCII",
+            Self::Names => "it has not as many names as values",
+            Self::Constant => "no constant has such flags, values or names",
+            Self::State => "its state is not in writable memory",
+            Self::Number => "its number is not in writable memory",
+        }
+    }
+}
+
 const _: () = assert!(size_of::<SiteRecord>() == SiteRecord::LENGTH && size_of::<KeyRecord>() == KeyRecord::LENGTH);
 
 impl KeyRecord {
@@ -145,9 +186,51 @@ impl KeyRecord {
         [self.state.from(address), self.names.from(address.wrapping_add(4)), self.probe.from(address.wrapping_add(8))]
     }
 
+    /// Whether it was left by a linker that discarded what stood here: it describes no key, and does no harm.
+    pub const fn is_blank(&self) -> bool {
+        self.names_length == 0 && self.values == 0
+    }
+
+    /// Judges whether it describes a key of the module with these segments. `places` are where state, names and probe are; `names` is
+    /// what stands there, if it can be read. Of a key that is sound the state may be written to, with the number behind it.
+    pub fn judge(
+        &self,
+        [state, _, probe]: [u64; 3],
+        names: Option<&[u8]>,
+        segments: &impl Segmented,
+    ) -> Result<(), KeyFault> {
+        if !Self::VALUES.contains(&self.values) {
+            return Err(KeyFault::Values);
+        }
+        if !flags::are_valid(self.flags) {
+            return Err(KeyFault::Flags);
+        }
+        if !segments.holds(probe, 1, rights::EXECUTE) {
+            return Err(KeyFault::Probe);
+        }
+        let names = names.ok_or(KeyFault::NoNames)?;
+        let mut ends = 0;
+        for &byte in names {
+            match byte {
+                0 => ends += 1,
+                b'!'..=b'~' => {}
+                _ => return Err(KeyFault::Characters),
+            }
+        }
+        if ends != u32::from(self.values) + 1 || names.last() != Some(&0) {
+            return Err(KeyFault::Names);
+        }
+        let length = self.state_length(names).ok_or(KeyFault::Constant)?;
+        if segments.is_writable(state, length as u64) {
+            return Ok(());
+        }
+        let is_for_number = length > state::LENGTH && segments.is_writable(state, state::LENGTH as u64);
+        Err(if is_for_number { KeyFault::Number } else { KeyFault::State })
+    }
+
     /// How many bytes its state has, with the number behind it; `None` if what stands beside `flags` is no key's. `names` are all of
     /// its names.
-    pub fn state_length(&self, names: &[u8]) -> Option<usize> {
+    fn state_length(&self, names: &[u8]) -> Option<usize> {
         let sort = self.flags & flags::ALL;
         if sort & flags::NUMBER == 0 {
             return Some(state::LENGTH);
@@ -167,6 +250,7 @@ impl KeyRecord {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::segments::tests::Ranges;
 
     const BYTES: [u8; 16] = [0xfc, 0xff, 0xff, 0xff, 0, 1, 0, 0, 0, 0, 1, 0, 10, 11, 12, 13];
 
@@ -179,6 +263,59 @@ mod tests {
         assert_eq!(key.places(0x1000), [0x0ffc, 0x1104, 0x1_1008]);
         assert_eq!((key.names_length, key.values, key.flags), (0x0b0a, 12, 13));
         assert_eq!(SiteRecord::decode(&[0; 16]).places(2), [2, 6, 10], "it leads to itself");
+    }
+
+    /// Each rule is broken alone.
+    #[test]
+    fn a_key_is_judged_by_its_record() {
+        const NAMES: &[u8] = b"a.key\0off\0on\0";
+        const NUMBER: &[u8] = b"a.key\0default\0u8\0";
+        const PLACES: [u64; 3] = [0x2000, 0x1000, 0x0fff];
+        let segments = Ranges(&[(0..0x1000, 5), (0x2000..0x2200, 6), (0x3000..0x3200, 4)], 0x21f8..0x2200);
+        let judged = |record: &KeyRecord, places, names: &[u8]| record.judge(places, Some(names), &segments);
+        let record = KeyRecord { values: 2, flags: flags::OWN, ..KeyRecord::decode(&BYTES) };
+        let number = KeyRecord { flags: flags::NUMBER, ..record };
+        assert_eq!((judged(&record, PLACES, NAMES), judged(&number, PLACES, NUMBER)), (Ok(()), Ok(())));
+        assert_eq!(record.judge(PLACES, None, &segments), Err(KeyFault::NoNames));
+
+        for values in [0, 1, 65, 255] {
+            assert_eq!(judged(&KeyRecord { values, ..record }, PLACES, NAMES), Err(KeyFault::Values), "{values}");
+        }
+        let many = [*b"a\0"; 65];
+        let many = many.as_flattened();
+        assert_eq!(judged(&KeyRecord { values: 64, ..record }, PLACES, many), Ok(()));
+        for flags in [0x80, flags::SWITCH | flags::OWN] {
+            assert_eq!(judged(&KeyRecord { flags, ..record }, PLACES, NAMES), Err(KeyFault::Flags), "{flags}");
+        }
+        for probe in [0x1000, 0x2000, u64::MAX - 1] {
+            assert_eq!(judged(&record, [PLACES[0], 0, probe], NAMES), Err(KeyFault::Probe), "{probe:x}");
+        }
+        for names in [&b"a key\0off\0on\0"[..], b"a.key\0off\0\x7fon\0", b"a\xc3\0off\0on\0"] {
+            assert_eq!(judged(&record, PLACES, names), Err(KeyFault::Characters), "{names:?}");
+        }
+        for names in [&b""[..], b"a.key\0off\0", b"a.key\0off\0on", b"a.key\0off\0on\0more\0", b"a.key\0off\0on\0more"]
+        {
+            assert_eq!(judged(&record, PLACES, names), Err(KeyFault::Names), "{names:?}");
+        }
+        assert_eq!(judged(&number, PLACES, NAMES), Err(KeyFault::Constant), "by its names");
+        let proof = KeyRecord { flags: flags::NUMBER | flags::PROVES, ..record };
+        assert_eq!(judged(&proof, PLACES, NUMBER), Err(KeyFault::Constant), "by its flags");
+        for (state, of_key, of_number) in [
+            (0x20f0, Ok(()), Ok(())),
+            (0x20f8, Ok(()), Err(KeyFault::Number)),
+            (0x2100, Err(KeyFault::State), Err(KeyFault::State)),
+            (0x2004, Err(KeyFault::State), Err(KeyFault::State)),
+            (0x3000, Err(KeyFault::State), Err(KeyFault::State)),
+        ] {
+            let places = [state, PLACES[1], PLACES[2]];
+            assert_eq!(
+                (judged(&record, places, NAMES), judged(&number, places, NUMBER)),
+                (of_key, of_number),
+                "{state:x}"
+            );
+        }
+        let blank = |names_length, values| KeyRecord { names_length, values, ..record }.is_blank();
+        assert!(blank(0, 0) && !blank(1, 0) && !blank(0, 1));
     }
 
     #[test]

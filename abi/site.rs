@@ -103,7 +103,7 @@ pub struct NearBranch {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Code {
     first: u64,
-    /// 0 where there are no more than eight bytes.
+    /// 0 where there are fewer than eight bytes.
     last: u64,
     length: u8,
 }
@@ -115,7 +115,7 @@ impl Code {
     /// Of 4 to 8 bytes, the first of all lowest, and nothing behind the last.
     pub(crate) const fn short(bytes: u64, length: u8) -> Self {
         debug_assert!(length >= 4 && length <= 8 && (length == 8 || bytes >> (8 * length) == 0));
-        Self { first: bytes, last: 0, length }
+        Self { first: bytes, last: if length == 8 { bytes } else { 0 }, length }
     }
 
     /// Of 9 to 16 bytes, by the first eight and the last eight.
@@ -137,7 +137,7 @@ impl Code {
         self.first
     }
 
-    /// The last eight bytes where there are more than eight, the last of all highest.
+    /// The last eight bytes, the last of all highest; 0 where there are fewer.
     #[inline(always)]
     pub const fn last(&self) -> u64 {
         self.last

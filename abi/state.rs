@@ -1,6 +1,6 @@
 //! A key's state, which becomes its verdict.
 
-use crate::distance::{u16_at, u64_at};
+use crate::distance::{NOWHERE, u16_at, u64_at};
 
 /// In bytes.
 pub const LENGTH: usize = 256;
@@ -106,9 +106,50 @@ impl<'a> Sealed<'a> {
     }
 }
 
+/// What the time slice key's verdict says beside its value, where that is not 0: where requests go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SliceData {
+    /// Distance of each thread's rseq area from its thread pointer, in bytes. `None` is written as -2^31: each other distance is a
+    /// place on some machine, 0 as well.
+    pub area: Option<i32>,
+    /// The system call that gives up the CPU; negative for none.
+    pub yield_call: i32,
+}
+
+impl SliceData {
+    /// What a verdict's data say.
+    pub const fn decode(data: u64) -> Self {
+        let area = data as i32;
+        Self { area: if area == NOWHERE { None } else { Some(area) }, yield_call: (data >> 32) as i32 }
+    }
+
+    /// The data that say this.
+    pub const fn encode(self) -> u64 {
+        let area = match self.area {
+            Some(area) => area,
+            None => NOWHERE,
+        };
+        area as u32 as u64 | (self.yield_call as u32 as u64) << 32
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn requests_may_go_to_any_distance_but_the_lowest() {
+        for (data, area, yield_call) in [
+            (0xffff_ffff_ffff_ff60, Some(-160), -1),
+            (0x0000_01d7_0000_0000, Some(0), 471),
+            (0x7fff_ffff_7fff_ffff, Some(i32::MAX), i32::MAX),
+            (0x0000_0000_8000_0001, Some(i32::MIN + 1), 0),
+            (0xffff_ffff_8000_0000, None, -1),
+        ] {
+            let says = SliceData { area, yield_call };
+            assert_eq!((SliceData::decode(data), says.encode()), (says, data), "{data:x}");
+        }
+    }
 
     #[test]
     fn a_constant_is_known_by_its_names() {

@@ -1,24 +1,27 @@
 //! What `invar` knows about an instruction set, and nothing else does: how a site is emitted and exchanged, how a system
 //! call is made, where a thread's rseq area lies, what the CPU offers. The forms of a site are `invar-abi`'s.
 //!
-//! One folder per architecture, and [`portable`](self#portable) for every other one.
-//! All of them export the same names:
+//! One folder per architecture, and [`portable`](self#portable) for every other one. A folder has a file for each face of the
+//! machine that is its own, and takes the others from `portable`. All of them export the same names:
 //!
 //! | name | what it is |
 //! |---|---|
 //! | `NAME`, `PATCHES` | the folder's name; whether its sites can be bound at all |
+//! | `REQUESTS`, `KERNEL_NEEDS` | whether critical sections ask for time, on a kernel that grants; what one needs that does not |
 //! | `__site!` | emits one checked site and its record |
 //! | `__select!`, `__number!` | the same for the sites of a select and of a constant |
 //! | [`checked`], [`bound`], [`constant`], [`near_branch`] | the bytes of a site before and after binding |
-//! | [`store`], [`stands`], [`stands_under_breakpoint`], [`print`] | puts them to their place, looks whether they are there, and what is |
+//! | [`store`], [`stands`], [`print`] | puts them to their place, looks whether they are there, and what is (of all machines) |
+//! | [`store_under_breakpoint`], [`stands_under_breakpoint`] | the same where somebody may have set a breakpoint |
 //! | [`exchange`], [`exchange_by`], [`exchange_code`] | exchanges pages of code, also those that it is called from |
-//! | [`synchronise`] | makes this CPU see the code that was just written |
+//! | [`synchronise`] | makes the CPUs see the code that was just written |
 //! | [`syscall`], [`syscall_for_resolvers`] | a raw system call: `-errno` on failure, `errno` untouched |
 //! | `PRCTL` | every machine and number by which `prctl(2)` can be called |
 //! | [`libc_area`], [`own_area_offset`], [`area`], [`holds_area`] | where the C library's and our own rseq area lie, and where one can |
 //! | `__slice_paths!`, `__call_cold!` | the slice protocol for an unbound site, and its cold path |
 //! | [`start`], [`Call`] | a thread's start routine that does something before another |
 //! | `cpu_keys!`, [`cpu_features`], [`feature_mask`] | the CPU features that a program would choose by |
+//! | `foreign_cpu_keys!`, [`FOREIGN`], `__with_features!` | those of other architectures, which no CPU here has |
 //! | `__symbol!`, `__address_of!`, `IFUNC` | a symbol that the loader binds, and whether it does |
 //! | `__protected!` | the directive by which a dylib has an exported static of its own |
 //!
@@ -31,38 +34,48 @@
 #[cfg(test)]
 extern crate std;
 
-#[cfg_attr(
-    all(target_arch = "x86_64", target_os = "linux", target_pointer_width = "64", not(invar_portable)),
-    path = "x86_64/mod.rs"
-)]
-#[cfg_attr(
-    not(all(target_arch = "x86_64", target_os = "linux", target_pointer_width = "64", not(invar_portable))),
-    path = "portable/mod.rs"
-)]
+// `build.rs` chooses both.
+#[cfg_attr(invar_machine = "x86_64", path = "x86_64/mod.rs")]
+#[cfg_attr(invar_machine = "aarch64", path = "aarch64/mod.rs")]
+#[cfg_attr(invar_machine = "riscv64", path = "riscv64/mod.rs")]
+#[cfg_attr(invar_machine = "portable", path = "portable/mod.rs")]
 mod machine;
-#[cfg(all(target_arch = "x86_64", target_os = "linux", target_pointer_width = "64", not(invar_portable)))]
-#[doc(hidden)]
-pub use machine::{OBSERVED_REQUEST, OBSERVED_WITHDRAWAL};
 
 // Which features a CPU has is another question than whether sites can be bound: code that names a feature's key is
 // to compile wherever the feature exists.
-#[cfg_attr(target_arch = "x86_64", path = "x86_64/cpu.rs")]
-#[cfg_attr(not(target_arch = "x86_64"), path = "portable/cpu.rs")]
+#[cfg_attr(invar_cpu = "x86_64", path = "x86_64/cpu.rs")]
+#[cfg_attr(invar_cpu = "aarch64", path = "aarch64/cpu.rs")]
+#[cfg_attr(invar_cpu = "riscv64", path = "riscv64/cpu.rs")]
+#[cfg_attr(invar_cpu = "portable", path = "portable/cpu.rs")]
 mod cpu;
-mod message;
 
-#[cfg(target_arch = "x86_64")]
+mod bytes;
+mod foreign;
+mod keys;
+mod message;
+mod observers;
+#[cfg_attr(invar_machine = "portable", allow(dead_code))]
+mod registers;
+mod tables;
+mod word;
+
+pub use bytes::{print, stands, store};
+#[cfg(invar_cpu = "x86_64")]
 #[doc(hidden)]
 pub use cpu::cpu_features_of;
 pub use cpu::{FEATURE_SOURCE, FEATURES, cpu_features, cpu_features_for_resolvers, level};
+pub use foreign::FOREIGN;
 pub use machine::{
-    EXCHANGE_LENGTH, IFUNC, NAME, Observer, PATCHES, PRCTL, RSEQ_SIGNATURE, SYS_RSEQ, area, bound, checked, constant,
-    exchange, exchange_by, exchange_code, holds_area, is_glibc, libc_area, near_branch, observe, own_area_offset,
-    print, stands, stands_under_breakpoint, start, store, synchronise, syscall, syscall_for_resolvers, take_back,
-    thread_pointer, ticks,
+    EXCHANGE_LENGTH, IFUNC, KERNEL_NEEDS, NAME, PATCHES, PRCTL, REQUESTS, RSEQ_SIGNATURE, SYS_RSEQ, area, bound,
+    checked, constant, exchange, exchange_by, exchange_code, holds_area, is_glibc, libc_area, near_branch, observe,
+    own_area_offset, stands_under_breakpoint, start, store_under_breakpoint, synchronise, syscall,
+    syscall_for_resolvers, take_back, thread_pointer, ticks,
 };
 #[doc(hidden)]
 pub use message::Message;
+pub use observers::Observers;
+#[doc(hidden)]
+pub use word::AtomicU64;
 
 /// A function that takes one word, and the word: what [`start`] goes on with.
 #[derive(Clone, Copy, Debug)]
@@ -104,7 +117,7 @@ const fn all(list: &[u8]) -> Option<u64> {
     let Some(named) = listed(list) else { return None };
     let (mut features, mut bit) = (named, 0);
     while named >> bit != 0 {
-        if named >> bit & 1 == 1 {
+        if (named & !FOREIGN) >> bit & 1 == 1 {
             features |= cpu::closed(bit);
         }
         bit += 1;
@@ -119,6 +132,7 @@ const fn listed(mut list: &[u8]) -> Option<u64> {
         let (name, more) = split(list);
         match feature(name) {
             Some(bit) => features |= 1 << bit,
+            None if is_foreign_name(name) => features |= FOREIGN,
             None => return None,
         }
         list = more;
@@ -126,11 +140,44 @@ const fn listed(mut list: &[u8]) -> Option<u64> {
     Some(features)
 }
 
+/// Of each feature, by bit, with the names of those that it builds on: it, and all that it builds on.
+#[allow(dead_code)] // where no feature is known
+const fn closures<const N: usize>(builds_on: [&str; N]) -> [u64; N] {
+    let mut closed = [0; N];
+    let mut at = 0;
+    while at < N {
+        closed[at] = 1 << at | listed(builds_on[at].as_bytes()).unwrap();
+        at += 1;
+    }
+    // And with what that builds on (Warshall).
+    let mut round = 0;
+    while round < N * N {
+        let (other, at) = (round / N, round % N);
+        if closed[at] >> other & 1 == 1 {
+            closed[at] |= closed[other];
+        }
+        round += 1;
+    }
+    closed
+}
+
+/// The features without those that lack what they build on: a hypervisor may show the one without the other.
+#[allow(dead_code)] // where no feature is known
+fn without_gaps(present: u64, closed: &[u64]) -> u64 {
+    let mut features = present;
+    for (at, closed) in closed.iter().enumerate() {
+        if present & closed != *closed {
+            features &= !(1 << at);
+        }
+    }
+    features
+}
+
 /// The first name in a list that is none of a feature.
 const fn first_unknown(mut list: &[u8]) -> &[u8] {
     loop {
         let (name, more) = split(list);
-        if feature(name).is_none() || more.is_empty() {
+        if listed(name).is_none() || more.is_empty() {
             return name;
         }
         list = more;
@@ -145,6 +192,18 @@ const fn split(list: &[u8]) -> (&[u8], &[u8]) {
     }
     let (name, more) = list.split_at(end);
     (name, if more.is_empty() { more } else { more.split_at(1).1 })
+}
+
+/// Sees that a list has a feature which no CPU of this architecture has: the arm that names it was left out.
+///
+/// # Panics
+///
+/// Where it has none; at compile time, where it is called there.
+pub const fn is_foreign(list: &str) {
+    assert!(
+        feature_mask(list) & FOREIGN != 0,
+        "on this architecture an arm of invar names each feature by itself, as `enable = \"neon\", enable = \"crc\"`: a list in one string is taken on x86-64 only"
+    );
 }
 
 /// The first feature in such a list that is not there with `proved`, or builds on one that is not.
@@ -171,11 +230,40 @@ pub fn each_root(features: u64, mut take: impl FnMut(&str)) {
             take(name);
         }
     }
+    if features & FOREIGN != 0 {
+        take("what another architecture has");
+    }
 }
 
 /// The bit of the feature with this name.
 const fn feature(name: &[u8]) -> Option<u32> {
-    let names = FEATURES.as_bytes();
+    position(FEATURES, name)
+}
+
+const _: () = {
+    let (names, mut at, mut count) = (FEATURES.as_bytes(), 0, 0);
+    while at < names.len() {
+        count += (names[at] == b' ') as u32;
+        at += 1;
+    }
+    assert!(1_u64.wrapping_shl(count) <= FOREIGN, "no feature of this architecture has this bit");
+};
+
+/// Whether an architecture has a feature with this name.
+const fn is_foreign_name(name: &[u8]) -> bool {
+    let mut at = 0;
+    while at < foreign::NAMES.len() {
+        if position(foreign::NAMES[at], name).is_some() {
+            return true;
+        }
+        at += 1;
+    }
+    false
+}
+
+/// The position of a name in such a string of names.
+const fn position(names: &str, name: &[u8]) -> Option<u32> {
+    let names = names.as_bytes();
     let (mut at, mut matching, mut bit) = (0, 0, 0);
     // `matching` is how far the name agrees with the one that is being read; beyond all lengths, not at all.
     while at < names.len() {
@@ -226,7 +314,7 @@ cpu_keys!(key_names);
 #[macro_export]
 macro_rules! __protected {
     ($symbol:literal) => {
-        concat!(".protected ", $symbol)
+        ::core::concat!(".protected ", $symbol)
     };
 }
 
@@ -239,4 +327,32 @@ macro_rules! __protected {
     ($symbol:literal) => {
         ""
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_feature_of_another_architecture_is_known_and_never_there() {
+        let names = foreign::NAMES.iter().flat_map(|names| names.split_ascii_whitespace());
+        for name in names {
+            let is_native = FEATURES.split_ascii_whitespace().any(|native| native == name);
+            let is_level = level(name.as_bytes()).is_some();
+            assert_eq!(feature_mask(name) & FOREIGN == 0, is_native || is_level, "{name}");
+            assert_ne!(feature_mask(name), 0, "{name}");
+        }
+        assert_eq!(cpu_features() & FOREIGN, 0);
+        assert_eq!(features_named(b"avx2,neon,nothing"), None);
+    }
+
+    #[cfg(invar_cpu = "x86_64")]
+    #[test]
+    fn a_name_that_two_have_is_the_native_one() {
+        assert_eq!(feature_mask("aes,sm4") & FOREIGN, 0);
+        assert_eq!(feature_mask("avx2,neon"), feature_mask("avx2") | FOREIGN);
+        assert_eq!(feature_mask("zbb"), FOREIGN);
+        is_foreign("avx2,neon");
+        assert!(std::panic::catch_unwind(|| is_foreign("avx2,aes")).is_err());
+    }
 }

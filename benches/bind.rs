@@ -131,7 +131,8 @@ pub(crate) fn run() -> io::Result<()> {
         }
     }
     println!(
-        "*: a page without sites behind each. Median and middle half of {} rounds; each time from a process of its own.",
+        "*: a page without sites behind each. Beside the floor's faults, swap maps the text to compare it, asks the kernel of each page \
+         with sites whether the program can write to it, goes through the records three times, and moves the pages. Median and middle half of {} rounds; each time from a process of its own.",
         samples.rounds()
     );
     match instructions(&folder, &bulk[3], &bulk[1]) {

@@ -13,7 +13,7 @@ const CALLS: [(&str, fn()); 2] = [("getppid, ns", getppid), ("prctl(PR_GET_DUMPA
 
 fn getppid() {
     // SAFETY: no arguments, no effects.
-    unsafe { syscall(libc::SYS_getppid as usize, [0; 6]) };
+    unsafe { syscall(libc::SYS_getppid as usize, []) };
 }
 
 fn prctl() {

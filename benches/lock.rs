@@ -16,7 +16,7 @@ use std::time::Duration;
 /// Makes this program answer questions.
 pub(crate) const ANSWER: &str = "--answer-lock-bench";
 
-/// A row: what it is, the setting for the slice key, and how long each of so many operations takes.
+/// A row: what it is, the setting for the time slice key, and how long each of so many operations takes.
 type Row = (&'static str, &'static str, fn(u64) -> f64);
 
 const ROWS: &[Row] = &[
@@ -151,7 +151,7 @@ fn hot<R: RawMutex + Sync>(count: u64) -> f64 {
 /// Whether the lock's holder has its request set.
 fn asks<R: RawMutex>(lock: &Mutex<R, u64>) -> bool {
     let _guard = lock.lock();
-    let area = invar_arch::area(invar::timeslice::__area());
+    let area = invar_arch::area(invar::timeslice::__area().expect("an area"));
     // SAFETY: inside this thread's area.
     unsafe { area.add(invar_arch::AREA_REQUEST).read_volatile() != 0 }
 }

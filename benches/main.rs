@@ -1,6 +1,8 @@
 //! `cargo bench -p invar-bench` runs everything, with `-- slice` or other names only those.
 
 #[cfg(bound_sites)]
+mod abi1;
+#[cfg(bound_sites)]
 mod bind;
 #[cfg(bound_sites)]
 mod branch;
@@ -17,8 +19,14 @@ mod lock;
 mod multiversion;
 #[cfg(bound_sites)]
 mod numbers;
+#[cfg(bound_sites)]
+mod peers;
+#[cfg(bound_sites)]
+mod peers_load;
 mod pointer;
 mod program;
+#[cfg(bound_sites)]
+mod run;
 #[cfg(bound_sites)]
 mod slice;
 #[cfg(bound_sites)]
@@ -36,12 +44,15 @@ const BENCHES: &[Bench] = &[
     ("lock", lock::run),
     ("branch", branch::run),
     ("pointer", pointer::run),
+    ("abi1", abi1::run),
     ("bind", bind::run),
     ("numbers", numbers::run),
     ("load", load::run),
     ("guard", guard::run),
     ("switch", switch::run),
     ("multiversion", multiversion::run),
+    ("peers", peers::run),
+    ("run", run::run),
 ];
 /// Elsewhere no site is bound, and there is nothing to compare.
 #[cfg(not(bound_sites))]

@@ -1,13 +1,17 @@
 //! Slice enter and leave: exact counts, then times, warm and cold.
 
-use crate::cold::{self, functions};
+use crate::cold::{COLD, COPIES};
 use crate::form::Form;
 use invar::Kind::{SliceEnter, SliceLeave};
+use invar_measure::cold::{self, Functions};
 use invar_measure::machine::{self, Slice};
 use invar_measure::{Part, Samples, Table, Targets};
 use std::io;
 use std::time::Duration;
 
+macro_rules! functions {
+    ($($variants:tt)*) => { const FUNCTIONS: &[Functions<COPIES>] = invar_measure::cold_functions!(4096; $($variants)*); };
+}
 invar_measure::slice_variants!(functions);
 
 pub(crate) fn run() -> io::Result<()> {
@@ -18,10 +22,10 @@ pub(crate) fn run() -> io::Result<()> {
     let names = machine::names();
     let cold = cold::measure(FUNCTIONS, Duration::from_secs(16));
     let parts = [
-        Part { title: "slice enter + leave, code cold, ns", names: &names, first: 0 },
-        Part { title: "slice enter + leave, code and data cold, ns", names: &names, first: names.len() },
+        Part { title: "critical section, code cold, ns", names: &names, first: 0 },
+        Part { title: "critical section, code and data cold, ns", names: &names, first: names.len() },
     ];
-    println!("{}", Table::of(&cold, &parts, &[cold::NOTE]));
+    println!("{}", Table::of(&cold, &parts, &[COLD]));
 
     let mut targets = Targets::default();
     let places =

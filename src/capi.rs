@@ -6,10 +6,11 @@ use crate::key::state::State;
 use crate::key::state::Verdict;
 use crate::load;
 use crate::module;
+use crate::rebind::rebind_by;
 use crate::report::text::{print, print_others};
 use crate::report::{copy, of};
 use crate::serve::serve_by;
-use crate::switch::Setting;
+use crate::switch::{NotSet, Set, Setting};
 use crate::sys::{self, File};
 use crate::text::Buffered;
 use core::ffi::CStr;
@@ -42,9 +43,27 @@ pub fn verdict(name: &[u8]) -> Option<Verdict> {
     found
 }
 
+/// As many switches can be set at once.
+pub const MOST_SETTINGS: usize = crate::bind::MOST;
+
 /// A switch and a value, by names that need not be UTF-8.
 pub fn setting<'a>(name: &'a [u8], value: &'a [u8]) -> Setting<'a> {
     Setting::by_names(name, value)
+}
+
+/// Asks the probes of the module with this header again.
+///
+/// # Errors
+///
+/// As of [`rebind`](crate::rebind()).
+///
+/// # Safety
+///
+/// The module must stay loaded meanwhile.
+pub unsafe fn rebind(header: usize, mut differs: impl FnMut(&CStr, &CStr, &CStr)) -> Result<Set, NotSet> {
+    // SAFETY: as the caller vouches.
+    let module = unsafe { module::at(header) }.map_err(|_| NotSet::Unknown)?;
+    rebind_by(&module, &mut differs)
 }
 
 /// Lets others set switches that `allow` allows.
@@ -56,7 +75,8 @@ pub fn serve(mut allow: impl FnMut(&CStr, &CStr) -> bool) -> Result<core::conver
 pub fn report(descriptor: i32) -> bool {
     let Some(file) = File::duplicate(descriptor) else { return false };
     let mut taken = true;
-    let mut out = Buffered::new(|text: &[u8]| taken = taken && sys::print(Some(&file), text));
+    let mut write = |text: &[u8]| taken = taken && sys::print(Some(&file), text);
+    let mut out = Buffered::new(&mut write);
     copy::each(|copied| print(&of(copied), &mut out));
     print_others(&mut out);
     out.flush();

@@ -92,7 +92,7 @@ pub unsafe fn module(elf_header: usize, visit: &mut dyn FnMut(Seen<'_>)) -> bool
         found = true;
         for key in module.keys() {
             let state = core::ptr::from_ref(key.state) as usize;
-            visit(Seen::Key(state, key.names, key.state.decided().then(|| key.state.value())));
+            visit(Seen::Key(state, key.names(), key.state.decided().then(|| key.state.value())));
         }
         let mut resolver = Resolver::new(module);
         module.sites.iter().for_each(|record| visit(Seen::Site(bind::inspect(&mut resolver, record).0)));

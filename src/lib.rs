@@ -88,7 +88,10 @@
 //!
 //! # Limits
 //!
-//! - Sites are bound on x86-64 Linux; elsewhere they stay in checked form. Pointers are bound on every machine.
+//! - Sites are bound on Linux on x86-64, AArch64 and 64-bit RISC-V; elsewhere they stay in checked form. On the latter two,
+//!   [`value!`] has no site, and on AArch64, where no kernel grants it yet, no time is requested. Pointers are bound on every
+//!   little-endian Linux with glibc or musl. On other systems than Linux
+//!   keys are decided and nothing else: `docs/platforms.md` in the sources has a table, and what is different there.
 //! - Pages of code are exchanged, also while other threads run in them. Where the system refuses that, code is changed in place,
 //!   but only while the process has one thread.
 //! - A Rust `dylib` cannot export a key for the sites of another object, nor a symbol of [`ifunc!`] by its path. A program that
@@ -97,38 +100,49 @@
 //! - A probe runs in a constructor: it must not panic.
 #![no_std]
 #![deny(unsafe_code)]
+#![cfg_attr(invar_elsewhere, allow(dead_code))] // what only tables and settings would lead to
 
 #[cfg(test)]
 extern crate std;
 
-#[cfg(feature = "capi")]
+#[cfg(all(feature = "capi", not(invar_elsewhere)))]
 #[doc(hidden)]
 #[path = "capi.rs"]
 pub mod __capi;
-#[cfg(feature = "fuzz")]
+#[cfg(all(feature = "fuzz", not(invar_elsewhere)))]
 #[doc(hidden)]
 #[path = "fuzz.rs"]
 pub mod __fuzz;
-mod bind;
-pub mod cpu;
 #[cfg(test)]
 mod documents;
 mod key;
+#[cfg(not(invar_elsewhere))]
 mod load;
-mod module;
 mod pointer;
 #[cfg(feature = "switch")]
 mod rebind;
 mod report;
-#[cfg(feature = "switch")]
-mod serve;
-mod settings;
 mod site;
 #[cfg(feature = "switch")]
 mod switch;
 mod symbol;
-mod sys;
 mod text;
+
+// What binds, and what stands in its place where nothing is bound (`build.rs`): `elsewhere/` has the same names.
+#[cfg_attr(invar_elsewhere, path = "elsewhere/bind.rs")]
+mod bind;
+#[cfg_attr(invar_elsewhere, path = "elsewhere/cpu.rs")]
+pub mod cpu;
+#[cfg_attr(invar_elsewhere, path = "elsewhere/module.rs")]
+mod module;
+#[cfg(feature = "switch")]
+#[cfg_attr(invar_elsewhere, path = "elsewhere/serve.rs")]
+mod serve;
+#[cfg_attr(invar_elsewhere, path = "elsewhere/settings.rs")]
+mod settings;
+#[cfg_attr(invar_elsewhere, path = "elsewhere/sys.rs")]
+mod sys;
+#[cfg_attr(invar_elsewhere, path = "elsewhere/timeslice.rs")]
 pub mod timeslice;
 
 pub use bind::writer::Writer;
@@ -154,13 +168,17 @@ pub use text::{Evidence, Text};
 /// What the macros expand to. Not part of the interface.
 #[doc(hidden)]
 pub mod __private {
+    pub use crate::bind::declare_pointers;
     pub use crate::key::constant::expansion::*;
+    #[cfg(invar_elsewhere)]
+    pub use crate::key::decide::{lead, load};
     pub use crate::key::declare::*;
     pub use crate::key::handle::ByMacro;
     pub use crate::pointer::expansion::*;
     pub use crate::site::select::expansion::*;
     pub use crate::symbol::expansion::*;
     pub use invar_arch::{
-        __address_of, __number, __protected, __select, __site, __symbol, __symbol_link_name, IFUNC, feature_mask,
+        __address_of, __number, __protected, __select, __site, __symbol, __symbol_link_name, __with_features, IFUNC,
+        feature_mask,
     };
 }

@@ -20,35 +20,40 @@ use crate::switch;
 use crate::text::decimal;
 use crate::{bind, sys, timeslice};
 use core::sync::atomic::Ordering::Relaxed;
-use invar_abi::header::Fault;
+use invar_abi::header::HeaderFault;
 
 /// Runs before constructors of ordinary priority, and before those that C programs may ask for (101 and up); behind that of
 /// std, which is told the program's arguments (99: library/std/src/sys/args/unix.rs).
 #[ctor::ctor(unsafe, priority = 100)]
 fn load() {
     decide::offer_to_c();
+    bind::offer_to_c();
     let outcome = module::note();
     if outcome.loaded() {
         // Another version of this crate in the same link has decided and bound all.
-        return timeslice::load();
+        return timeslice::load(None);
     }
     let settings = Settings::from_environment(true);
+    // A handler that wants the loader's list must not meet this thread at it: its lock is no thread's while it is being taken. Once,
+    // and not for each of the runtime's own keys.
+    // In a static program no handler is set up so early, except by code in `.preinit_array`.
+    let silence = if module::is_static_program() { None } else { decide::silence() };
     // SAFETY: this code is the module's, and gone with it.
-    match unsafe { module::at(module::own_header()) } {
-        Ok(own) => load_module(&own, &settings),
+    match unsafe { module::among_others(module::own_header()) } {
+        Ok((own, has_others)) => load_module(&own, has_others, &settings, silence),
         Err(fault) => unknown(fault, &settings),
     }
 }
 
 /// Says, where a setting asks, that a module cannot be known by its header.
 #[cold]
-fn unknown(fault: Fault, settings: &Settings) {
+fn unknown(fault: HeaderFault, settings: &Settings) {
     const WHY: &[u8] = b"INVAR=require: a module's header has a wrong ";
     let is_required = settings.mode == Mode::Require;
     if is_required || settings.report.is_some() {
         let rest = b": its sites stay checked, and no setting reaches its keys";
         let why = &WHY[if is_required { 0 } else { REQUIRED.len() }..];
-        sys::complain(&[why, module::name(Fault::FIELDS, fault as usize), rest]);
+        sys::complain(&[why, module::name(HeaderFault::FIELDS, fault as usize), rest]);
     }
     if is_required {
         sys::exit(EXIT_REQUIRED)
@@ -59,11 +64,12 @@ fn unknown(fault: Fault, settings: &Settings) {
 #[cfg(feature = "capi")]
 pub(crate) fn load_other(header: usize) -> bool {
     let settings = Settings::from_environment(true);
+    let silence = decide::silence();
     // SAFETY: the module calls from its constructor.
-    match unsafe { module::at(header) } {
-        Ok(other) if other.outcome.loaded() => true,
-        Ok(other) => {
-            load_module(&other, &settings);
+    match unsafe { module::among_others(header) } {
+        Ok((other, _)) if other.outcome.loaded() => true,
+        Ok((other, has_others)) => {
+            load_module(&other, has_others, &settings, silence);
             true
         }
         Err(fault) => {
@@ -73,13 +79,13 @@ pub(crate) fn load_other(header: usize) -> bool {
     }
 }
 
-fn load_module(own: &Module<'_>, settings: &Settings) {
+fn load_module(own: &Module<'_>, has_others: bool, settings: &Settings, silence: Option<sys::Silence>) {
     settings.check(own);
-    decide::all(own, settings);
+    let was_alone = decide::all(own, has_others, settings, silence);
     let wish = if settings.mode == Mode::Off { Wish::None } else { settings.writer };
     let request_offset = timeslice::request_offset(own);
     // SAFETY: our own module, its keys sealed.
-    let bind = || unsafe { bind::bind(own, wish, request_offset) };
+    let bind = || unsafe { bind::bind(own, wish, request_offset, was_alone) };
     #[cfg(feature = "switch")]
     switch::load(own, bind);
     #[cfg(not(feature = "switch"))]

@@ -2,10 +2,11 @@
 #![allow(unsafe_code)]
 
 use crate::key::state::Verdict;
+use crate::text::Evidence;
 use core::cell::UnsafeCell;
 use core::ops::Deref;
+use core::sync::atomic::AtomicPtr;
 use core::sync::atomic::Ordering::Relaxed;
-use core::sync::atomic::{AtomicBool, AtomicPtr};
 
 /// A pointer that leads to one of several functions, chosen when the module is loaded: what [`pointer!`](crate::pointer!) and
 /// [`pointers!`](crate::pointers!) declare.
@@ -79,12 +80,14 @@ impl<F: core::fmt::Debug> core::fmt::Debug for Pointer<F> {
 /// ```
 ///
 /// The static is a [`Pointer`]. As it is linked it leads to the last variant, the fallback. When the keys are decided, the
-/// runtime stores where it leads from then on, and the memory is read-only again. No code changes: this works on every machine with 64
-/// bits, and where the system lets nobody change code. A call is one indirect call. There is no other load before it, and no branch.
+/// runtime stores where it leads from then on, and the memory is read-only again. No code changes: this works on every little-endian
+/// Linux with glibc or musl, and where the system lets nobody change code. A call is one indirect call. There is no other load before
+/// it, and no branch.
 /// Until the module's constructor has run, and where the runtime cannot store, a call is one of the fallback.
 ///
-/// Arms are those of [`dispatch!`](crate::dispatch!), and the same rule holds: a variant with `#[target_feature]` has these
-/// features named in its arm, and the key must prove them. The type is `fn(..) -> ..` or `extern "C" fn(..) -> ..`, with names
+/// Arms are those of [`dispatch!`](crate::dispatch!): `KEY => variant` or `KEY == VALUE => variant`, with the same comparisons, `!` and `&&`; but a path does not
+/// begin with `::`, `!` stands before a key alone, and no key is a switch.
+/// Its rule holds too: a variant with `#[target_feature]` has these features named in its arm, and the conditions must prove them. The type is `fn(..) -> ..` or `extern "C" fn(..) -> ..`, with names
 /// for its arguments or, up to eight, without; lifetimes in it are elided. A variant that is `unsafe` is not taken.
 ///
 /// The [`report()`](crate::report()) has a key of the static's name; `#[name = "..."]` gives another. Its value is the variant, its
@@ -138,7 +141,8 @@ macro_rules! pointer {
 /// ```
 ///
 /// Each arm has a variant for each field, in the order of the struct. The struct's fields are [`Pointer`]s, and the rest is as with
-/// [`pointer!`](crate::pointer!). The key's values have the names of the arms' keys, and the first is `fallback`.
+/// [`pointer!`](crate::pointer!). The key's values are called after the arms, as `avx2`, `wide` for `WIDTH == Width::Wide`, `wide-or-more`
+/// for `>=`, and `avx2+not-small` for `invar::cpu::AVX2 && !SMALL`. The first is `fallback`.
 #[macro_export]
 macro_rules! pointers {
     ($($declaration:tt)*) => { $crate::__pointers! { @attributes [table] [] [] [] $($declaration)* } };
@@ -241,17 +245,39 @@ macro_rules! __pointers {
         $crate::__pointers! { @declare { table $($head)* } $fields [$($arms)+] ($($field: $variant),+)
             ["fallback"] $names }
     };
+    // The usual ones at once: each step is one of the compiler's recursion limit.
     (@arms $head:tt $fields:tt { $($key:ident)::+ => $($rest:tt)+ } $arms:tt $names:tt) => {
-        $crate::__pointers! { @arm $head $fields $arms $names { ($($key)::+) (true) ($($key)::+) } $($rest)+ }
+        $crate::__pointers! { @arm $head $fields $arms $names [[$($key)::+]] $($rest)+ }
     };
-    (@arms $head:tt $fields:tt { $($key:ident)::+ == $value:expr => $($rest:tt)+ } $arms:tt $names:tt) => {
-        $crate::__pointers! { @arm $head $fields $arms $names { ($($key)::+) ($value) ($($key)::+ == $value) } $($rest)+ }
+    (@arms $head:tt $fields:tt { $($key:ident)::+ == $($value:ident)::+ => $($rest:tt)+ } $arms:tt $names:tt) => {
+        $crate::__pointers! { @arm $head $fields $arms $names [[$($key)::+ == $($value)::+]] $($rest)+ }
     };
-    (@arm $head:tt $fields:tt $arms:tt $names:tt { $($arm:tt)* } #[target_feature(enable = $features:literal)] $($rest:tt)+) => {
-        $crate::__pointers! { @variants $head $fields $arms $names { $($arm)* [$features] } $($rest)+ }
+    // Else what stands before `=>` is taken apart into conditions, which `&&` stands between.
+    (@arms $head:tt $fields:tt { $first:tt $($arm:tt)+ } $arms:tt $names:tt) => {
+        $crate::__pointers! { @conditions { $head $fields $arms $names } [] [] $first $($arm)+ }
     };
-    (@arm $head:tt $fields:tt $arms:tt $names:tt { $($arm:tt)* } $($rest:tt)+) => {
-        $crate::__pointers! { @variants $head $fields $arms $names { $($arm)* [] } $($rest)+ }
+    (@conditions { $head:tt $fields:tt $arms:tt $names:tt } [] [] _ $($rest:tt)*) => { $crate::__pointers! { @arms $head } };
+    (@conditions $arms:tt [$($done:tt)*] [$($condition:tt)+] && $($rest:tt)+) => {
+        $crate::__pointers! { @conditions $arms [$($done)* [$($condition)+]] [] $($rest)+ }
+    };
+    (@conditions { $head:tt $fields:tt $arms:tt $names:tt } [$($done:tt)*] [$($condition:tt)+] => $($rest:tt)+) => {
+        $crate::__pointers! { @arm $head $fields $arms $names [$($done)* [$($condition)+]] $($rest)+ }
+    };
+    (@conditions $arms:tt $done:tt [$($condition:tt)*] $a:ident :: $b:ident :: $c:ident $($rest:tt)+) => {
+        $crate::__pointers! { @conditions $arms $done [$($condition)* $a::$b::$c] $($rest)+ }
+    };
+    (@conditions $arms:tt $done:tt [$($condition:tt)*] $a:ident :: $b:ident $($rest:tt)+) => {
+        $crate::__pointers! { @conditions $arms $done [$($condition)* $a::$b] $($rest)+ }
+    };
+    (@conditions $arms:tt $done:tt [$($condition:tt)*] $next:tt $($rest:tt)+) => {
+        $crate::__pointers! { @conditions $arms $done [$($condition)* $next] $($rest)+ }
+    };
+    (@conditions { $head:tt $($arms:tt)* } $($rest:tt)*) => { $crate::__pointers! { @arms $head } };
+    (@arm $head:tt $fields:tt $arms:tt $names:tt $conditions:tt #[target_feature($(enable = $features:tt),+ $(,)?)] $($rest:tt)+) => {
+        $crate::__pointers! { @variants $head $fields $arms $names { $conditions [$($features)+] } $($rest)+ }
+    };
+    (@arm $head:tt $fields:tt $arms:tt $names:tt $conditions:tt $($rest:tt)+) => {
+        $crate::__pointers! { @variants $head $fields $arms $names { $conditions [] } $($rest)+ }
     };
     (@variants { one $($head:tt)* } $fields:tt [$($arms:tt)*] [$($names:tt)*] { $($arm:tt)* } $variant:path, $($rest:tt)+) => {
         $crate::__pointers! { @arms { one $($head)* } $fields { $($rest)+ }
@@ -260,33 +286,35 @@ macro_rules! __pointers {
     (@variants { table $($head:tt)* } $fields:tt $arms:tt $names:tt $arm:tt { $($field:ident: $variant:path),+ $(,)? }, $($rest:tt)+) => {
         $crate::__pointers! { @variants { table $($head)* } $fields $arms $names $arm { $($field: $variant),+ } $($rest)+ }
     };
-    (@variants { table $($head:tt)* } $fields:tt [$($arms:tt)*] [$($names:tt)*] { $key:tt $value:tt $holds:tt $features:tt }
+    (@variants { table $($head:tt)* } $fields:tt [$($arms:tt)*] [$($names:tt)*] { $conditions:tt $features:tt }
         { $($field:ident: $variant:path),+ $(,)? } $($rest:tt)+
     ) => {
         $crate::__pointers! { @arms { table $($head)* } $fields { $($rest)+ }
-            [$($arms)* { $key $value $holds $features ($($field: $variant),+) }]
-            [$crate::__private::arm_name(::core::stringify!($key), ::core::stringify!($value)), $($names)*] }
+            [$($arms)* { $conditions $features ($($field: $variant),+) }] [$crate::__arm_name!($conditions), $($names)*] }
     };
     (@arms { one $($head:tt)* } $($rest:tt)*) => {
-        ::core::compile_error!("pointer! has arms `KEY => variant,` or `KEY == VALUE => variant,`, and `_ => variant` as the last")
+        ::core::compile_error!("pointer! has arms `KEY => variant,` or `KEY == VALUE => variant,`, perhaps with `&&` between conditions, \
+            and `_ => variant` as the last")
     };
     (@arms { table $($head:tt)* } $($rest:tt)*) => {
-        ::core::compile_error!("pointers! has arms `KEY => { field: variant, .. },` or `KEY == VALUE => { .. },`, and `_ => { .. }` as the last")
+        ::core::compile_error!("pointers! has arms `KEY => { field: variant, .. },` or `KEY == VALUE => { .. },`, perhaps with `&&` between \
+            conditions, and `_ => { .. }` as the last")
     };
     (@variants $head:tt $($rest:tt)*) => { $crate::__pointers! { @arms $head } };
 
     (@declare { one $name:tt [$($cfg:tt)*] [$($rest:tt)*] [$vis:vis] $pointer:ident }
         [{ $meta:tt $field_vis:tt it [$($abi:tt)*] $arguments:tt ($($type:ty),*) [$result:ty] }] $arms:tt (it: $variant:path) $first:tt $names:tt
     ) => {
-        $($cfg)*
-        $($rest)*
-        #[unsafe(link_section = ".data.rel.ro.invar_pointers")]
-        $vis static $pointer: $crate::Pointer<$($abi)* fn($($type),*) -> $result> = {
-            $crate::__pointers! { @key $pointer $name $first $names
-                [{ (0_usize) it [$($abi)*] $arguments [$result] }] $arms (it: $variant) }
-            // SAFETY: a function pointer.
-            unsafe { $crate::Pointer::new(<__InvarFallback<0>>::call as $($abi)* fn($($type),*) -> $result) }
-        };
+        $crate::__slots! {
+            $($cfg)*
+            $($rest)*
+            $vis static $pointer: $crate::Pointer<$($abi)* fn($($type),*) -> $result> = {
+                $crate::__pointers! { @key $pointer $name $first $names
+                    [{ (0_usize) it [$($abi)*] $arguments [$result] }] $arms (it: $variant) }
+                // SAFETY: a function pointer.
+                unsafe { $crate::Pointer::new(<__InvarFallback<0>>::call as $($abi)* fn($($type),*) -> $result) }
+            };
+        }
     };
     (@declare { table $struct:ident $name:tt [$($cfg:tt)*] [$($rest:tt)*] [$vis:vis] $table:ident }
         [$({ [$($meta:tt)*] [$field_vis:vis] $field:ident [$($abi:tt)*] $arguments:tt ($($type:ty),*) [$result:ty] })+] $arms:tt $variants:tt
@@ -298,63 +326,45 @@ macro_rules! __pointers {
         $vis struct $struct {
             $($($meta)* $field_vis $field: $crate::Pointer<$($abi)* fn($($type),*) -> $result>,)+
         }
-        $($cfg)*
-        $($rest)*
-        #[unsafe(link_section = ".data.rel.ro.invar_pointers")]
-        $vis static $table: $struct = {
-            $crate::__pointers! { @key $table $name $first $names
-                [$({ (::core::mem::offset_of!($struct, $field)) $field [$($abi)*] $arguments [$result] })+] $arms $variants }
-            $struct {
-                $(
-                    // SAFETY: a function pointer.
-                    $field: unsafe {
-                        $crate::Pointer::new(<__InvarFallback<{ ::core::mem::offset_of!($struct, $field) }>>::call
-                            as $($abi)* fn($($type),*) -> $result)
-                    },
-                )+
-            }
-        };
+        $crate::__slots! {
+            $($cfg)*
+            $($rest)*
+            $vis static $table: $struct = {
+                $crate::__pointers! { @key $table $name $first $names
+                    [$({ (::core::mem::offset_of!($struct, $field)) $field [$($abi)*] $arguments [$result] })+] $arms $variants }
+                $struct {
+                    $(
+                        // SAFETY: a function pointer.
+                        $field: unsafe {
+                            $crate::Pointer::new(<__InvarFallback<{ ::core::mem::offset_of!($struct, $field) }>>::call
+                                as $($abi)* fn($($type),*) -> $result)
+                        },
+                    )+
+                }
+            };
+        }
     };
 
     // The key, whose probe holds the records. Items are not hygienic: their names are none that a program would have.
     (@key $static:ident [$($name:literal)?] [$first:expr] [$($names:expr,)*] $fields:tt
-        [$({ ($($key:ident)::+) ($value:expr) $holds:tt $features:tt $variants:tt })+] $fallbacks:tt
+        [$({ [$([$($condition:tt)+])+] $features:tt $variants:tt })+] $fallbacks:tt
     ) => {
-        #[derive(Clone, Copy, PartialEq)]
-        struct __InvarVariant(u8);
-        impl $crate::Value for __InvarVariant {
-            const NAMES: &'static [&'static str] = &[$first, $($names),*];
-            const BY_MACRO: $crate::__private::ByMacro = $crate::__private::ByMacro;
-            fn to_byte(self) -> u8 {
-                self.0
-            }
-            fn from_byte(byte: u8) -> ::core::option::Option<Self> {
-                ::core::option::Option::Some(Self(byte))
-            }
-        }
-        static __INVAR_KEY: $crate::Key<__InvarVariant> = $crate::Key::new();
+        $crate::__key_of_variants!([] $crate::__name!([$($name)?] $static); $first $(, $names)*);
         struct __InvarFallback<const OFFSET: usize>;
         $crate::__pointers! { @fallbacks $fields $fallbacks }
         extern "C" fn __invar_probe(verdict: &mut $crate::Verdict, _: &$crate::__private::KeyRecord) {
+            $($(const _: () = $crate::__private::stays($crate::__key_of!($($condition)+));)+)+
             // SAFETY: this probe, of the key above.
             unsafe {
-                $crate::__key_record!(@emit $crate::__pointers!(@name_of $static $($name)?),
+                $crate::__key_record!($crate::__name!([$($name)?] $static),
                     __INVAR_KEY, __InvarVariant, __invar_probe, $crate::__private::SYMBOL);
             }
-            $crate::__pointers! { @records $static $fields [$({ ($($key)::+) ($value) $features $variants })+] }
-            $crate::__pointers! { @first_records $static $fields }
-            $(const { $crate::__private::same_type(&raw const $($key)::+, $value) };)+
-            $crate::__private::probe_pointers(verdict, &[$(($($key)::+.get() == $value, ::core::stringify!($holds))),+]);
-        }
-        #[used]
-        static __INVAR_KEEP: $crate::__private::Keep = $crate::__private::Keep::new(__invar_probe);
-    };
-    (@name_of $static:ident $name:literal) => { $crate::__private::Name::Given($name) };
-    (@name_of $static:ident) => {
-        $crate::__private::Name::Default {
-            package: ::core::option_env!("CARGO_PKG_NAME"),
-            path: ::core::module_path!(),
-            identifier: ::core::stringify!($static),
+            $crate::__private::declare_pointers();
+            $crate::__private::probe_pointers(verdict, &[
+                $(($($crate::__holds!($($condition)+))&&+, ::core::stringify!($($($condition)+)&&+))),+
+            ]);
+            $crate::__pointers! { @records verdict $static $fields [$({ [$([$($condition)+])+] $features $variants })+] }
+            $crate::__pointers! { @first_records verdict $static $fields }
         }
     };
 
@@ -363,7 +373,7 @@ macro_rules! __pointers {
         ($($named:ident: $variant:path),+)
     ) => {
         $(
-            const _: () = assert!($crate::__private::same_name(::core::stringify!($field), ::core::stringify!($named)),
+            const _: () = ::core::assert!($crate::__private::same_name(::core::stringify!($field), ::core::stringify!($named)),
                 "each arm has the fields of the struct, in their order");
             impl __InvarFallback<{ $offset }> {
                 #[inline(never)]
@@ -373,71 +383,113 @@ macro_rules! __pointers {
             }
         )+
     };
-    (@first_records $static:ident [$({ ($offset:expr) $field:ident $abi:tt $arguments:tt $result:tt })+]) => {
-        $( $crate::__pointers! { @record $static ($offset) (<__InvarFallback<{ $offset }>>::call) (0) } )+
+    (@first_records $verdict:ident $static:ident [$({ ($offset:expr) $field:ident $abi:tt $arguments:tt $result:tt })+]) => {
+        $( $crate::__pointers! { @record $verdict $static ($offset) (<__InvarFallback<{ $offset }>>::call) (0) } )+
     };
 
     // The value of an arm is the number of arms from it on.
-    (@records $static:ident $fields:tt []) => {};
-    (@records $static:ident $fields:tt [$arm:tt $($rest:tt)*]) => {
-        $crate::__pointers! { @arm_records $static $fields $arm (<[&str]>::len(&[$(::core::stringify!($rest)),*]) as u8 + 1) }
-        $crate::__pointers! { @records $static $fields [$($rest)*] }
+    (@records $verdict:ident $static:ident $fields:tt []) => {};
+    (@records $verdict:ident $static:ident $fields:tt [$arm:tt $($rest:tt)*]) => {
+        $crate::__pointers! { @arm_records $verdict $static $fields $arm (<[&str]>::len(&[$(::core::stringify!($rest)),*]) as u8 + 1) }
+        $crate::__pointers! { @records $verdict $static $fields [$($rest)*] }
     };
-    (@arm_records $static:ident [$({ $offset:tt $field:ident [$($abi:tt)*] $arguments:tt [$result:ty] })+]
-        { $key:tt $value:tt $features:tt ($($named:ident: $variant:path),+) } $number:tt
+    (@arm_records $verdict:ident $static:ident [$({ $offset:tt $field:ident [$($abi:tt)*] $arguments:tt [$result:ty] })+]
+        { $conditions:tt $features:tt ($($named:ident: $variant:path),+) } $number:tt
     ) => {
-        $crate::__pointers! { @proof $key $value $features }
-        $({
-            const _: () = assert!($crate::__private::same_name(::core::stringify!($field), ::core::stringify!($named)),
+        $crate::__pointers! { @proof $conditions $features }
+        $(
+            const _: () = ::core::assert!($crate::__private::same_name(::core::stringify!($field), ::core::stringify!($named)),
                 "each arm has the fields of the struct, in their order");
-            $crate::__pointers! { @variant $features [$($abi)*] $arguments [$result] $variant }
-            $crate::__pointers! { @record $static $offset (__invar_variant) $number }
-        })+
+            $crate::__private::__with_features! { $features { {
+                $crate::__pointers! { @variant $features [$($abi)*] $arguments [$result] $variant }
+                $crate::__pointers! { @record $verdict $static $offset (__invar_variant) $number }
+            } } }
+        )+
     };
-    (@proof $key:tt $value:tt []) => {};
-    (@proof ($($key:ident)::+) ($value:expr) [$features:literal]) => {
-        const _: () = $crate::__private::prove(&[$crate::__private::proof(&raw const $($key)::+, $value as u8)], $features);
+    (@proof $conditions:tt []) => {};
+    (@proof [$([$($condition:tt)+])+] [$($features:tt)+]) => {
+        const _: () = $crate::__private::prove(&[$($crate::__proof!($($condition)+)),+], ::core::concat!($($features, ","),+));
     };
     // A safe call among equals: does not compile if the variant needs more than the arm names.
-    (@variant [$($features:literal)?] [$($abi:tt)*] ($($argument:ident: $type:ty),*) [$result:ty] $variant:path) => {
-        $(#[target_feature(enable = $features)])?
+    (@variant [$($features:tt)*] [$($abi:tt)*] ($($argument:ident: $type:ty),*) [$result:ty] $variant:path) => {
+        $(#[target_feature(enable = $features)])*
         #[inline(never)]
         $($abi)* fn __invar_variant($($argument: $type),*) -> $result {
             $variant($($argument),*)
         }
     };
 
-    // The record of a slot, for one value of its key: kind 4 of docs/site-abi.md.
-    (@record $static:ident ($offset:expr) ($($target:tt)+) ($number:expr)) => {
-        // SAFETY: no instruction, only data. The slot is as large as a pointer, leads to functions of one type, and to one with CPU
-        // features only where its key proves them.
-        unsafe {
-            ::core::arch::asm!(
-                ".pushsection invar2_sites, \"ao?\", %progbits, {probe}",
-                ".balign 4",
-                ".long {slot} + {offset} - ., {target} - ., {state} - .",
-                ".byte {length}, 4, {number}, 0",
-                ".popsection",
-                $crate::__private::__protected!("{slot}"),
-                probe = sym __invar_probe,
-                slot = sym $static,
-                offset = const $offset,
-                target = sym $($target)+,
-                state = sym __INVAR_KEY,
-                length = const ::core::mem::size_of::<usize>(),
-                number = const $number,
-                options(nomem, nostack, preserves_flags),
-            )
-        };
+    // A slot, and where it leads for one value of its key.
+    (@record $verdict:ident $static:ident ($offset:expr) ($($target:tt)+) ($number:expr)) => {
+        $crate::__slot!($verdict, $static, $offset, ($($target)+), $number)
     };
 }
 
-/// Whether this module declares pointers, as its probes say. Where nobody sets it, what binds them is not linked.
-static DECLARED: AtomicBool = AtomicBool::new(false);
+/// What an arm of a table is called: each condition's value, or its key where that is to be on, without the path.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __arm_name {
+    ([$([$($condition:tt)+])+]) => {{
+        const __INVAR_PARTS: &[[&str; 3]] = &[$($crate::__arm_part!($($condition)+)),+];
+        const __INVAR_ARM: &[u8; $crate::__private::arm_name_length(__INVAR_PARTS)] = &$crate::__private::arm_name(__INVAR_PARTS);
+        match ::core::str::from_utf8(__INVAR_ARM) {
+            ::core::result::Result::Ok(name) => name,
+            ::core::result::Result::Err(_) => ::core::unreachable!(),
+        }
+    }};
+}
 
-/// Whether this module declares pointers; known when its keys are decided.
-pub(crate) fn are_declared() -> bool {
-    DECLARED.load(Relaxed)
+/// The name of one condition: what stands before it, a path, and what stands behind.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __arm_part {
+    (! $($key:ident)::+) => { ["not-", ::core::stringify!($($key)::+), ""] };
+    ($($key:ident)::+ $(== true)?) => { ["", ::core::stringify!($($key)::+), ""] };
+    ($($key:ident)::+ == $value:expr) => { ["", ::core::stringify!($value), ""] };
+    ($($key:ident)::+ != $value:expr) => { ["not-", ::core::stringify!($value), ""] };
+    ($($key:ident)::+ >= $value:expr) => { ["", ::core::stringify!($value), "-or-more"] };
+    ($($key:ident)::+ > $value:expr) => { ["above-", ::core::stringify!($value), ""] };
+    ($($key:ident)::+ < $value:expr) => { ["below-", ::core::stringify!($value), ""] };
+    ($($key:ident)::+ <= $value:expr) => { ["", ::core::stringify!($value), "-or-less"] };
+}
+
+/// The place of a condition's key.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __key_of {
+    (! $($key:ident)::+) => { &raw const $($key)::+ };
+    ($($key:ident)::+) => { &raw const $($key)::+ };
+    ($($key:ident)::+ == $value:expr) => { &raw const $($key)::+ };
+    ($($key:ident)::+ != $value:expr) => { &raw const $($key)::+ };
+    ($($key:ident)::+ >= $value:expr) => { &raw const $($key)::+ };
+    ($($key:ident)::+ > $value:expr) => { &raw const $($key)::+ };
+    ($($key:ident)::+ <= $value:expr) => { &raw const $($key)::+ };
+    ($($key:ident)::+ < $value:expr) => { &raw const $($key)::+ };
+}
+
+/// Whether a condition holds by the keys as they are now, as [`branch!`](crate::branch!) says it, without a site.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __holds {
+    (! $($key:ident)::+) => { !$crate::__holds!($($key)::+ == true) };
+    ($($key:ident)::+) => { $crate::__holds!($($key)::+ == true) };
+    ($($key:ident)::+ == $value:expr) => {{
+        const { $crate::__private::same_type(&raw const $($key)::+, $value) };
+        $($key)::+.get() == $value
+    }};
+    ($($key:ident)::+ != $value:expr) => { !$crate::__holds!($($key)::+ == $value) };
+    ($($key:ident)::+ >= $value:expr) => {{
+        const __INVAR_LEAST: u8 = $crate::__private::not_below(&raw const $($key)::+, $value as u8);
+        const { $crate::__private::same_type(&raw const $($key)::+, $value) };
+        $crate::Value::to_byte($($key)::+.get()) >= __INVAR_LEAST
+    }};
+    ($($key:ident)::+ > $value:expr) => {{
+        const __INVAR_LEAST: u8 = $crate::__private::above(&raw const $($key)::+, $value as u8);
+        const { $crate::__private::same_type(&raw const $($key)::+, $value) };
+        $crate::Value::to_byte($($key)::+.get()) >= __INVAR_LEAST
+    }};
+    ($($key:ident)::+ < $value:expr) => { !$crate::__holds!($($key)::+ >= $value) };
+    ($($key:ident)::+ <= $value:expr) => { !$crate::__holds!($($key)::+ > $value) };
 }
 
 /// What the macros expand to, and nobody else should use.
@@ -447,29 +499,71 @@ pub(crate) mod expansion {
     /// Says which arm is the first that holds; an arm's value is the number of arms from it on.
     #[cold]
     pub fn probe_pointers(verdict: &mut Verdict, arms: &[(bool, &str)]) {
-        DECLARED.store(true, Relaxed);
         let first = arms.iter().position(|&(holds, _)| holds);
         verdict.value = (arms.len() - first.unwrap_or(arms.len())) as u8;
         match first.and_then(|first| arms.get(first)) {
-            Some((_, why)) => verdict.evidence.text(why.trim_matches(['(', ')'])),
-            None => verdict.evidence.text("no arm holds"),
-        };
+            Some((_, why)) => said(why, &mut verdict.evidence),
+            None => _ = verdict.evidence.text("no arm holds"),
+        }
     }
 
-    /// What an arm of a table is called: its value, or its key where that is to be on, without the path.
-    pub const fn arm_name(key: &'static str, value: &'static str) -> &'static str {
-        last_of_path(if same_name(value, "(true)") { key } else { value })
+    /// Without the spaces and line breaks that the compiler has put into it: around `::`, and where it was long.
+    fn said(why: &str, evidence: &mut Evidence) {
+        let mut follows = true;
+        for word in why.split([' ', '\n']) {
+            let is_path = word == "::";
+            if !follows && !is_path {
+                evidence.text(" ");
+            }
+            evidence.text(word);
+            follows = is_path;
+        }
     }
 
-    /// The last name of a path in brackets.
-    const fn last_of_path(path: &'static str) -> &'static str {
-        let bytes = path.as_bytes();
-        let end = bytes.len() - 1;
-        let mut start = end;
-        while start > 0 && bytes[start - 1] != b':' && bytes[start - 1] != b'(' && bytes[start - 1] != b' ' {
+    /// The length of [`arm_name`].
+    pub const fn arm_name_length(parts: &[[&str; 3]]) -> usize {
+        write_arm_name(&mut [], parts)
+    }
+
+    /// What an arm of a table is called, by the parts of its conditions.
+    pub const fn arm_name<const N: usize>(parts: &[[&str; 3]]) -> [u8; N] {
+        let mut name = [0; N];
+        write_arm_name(&mut name, parts);
+        name
+    }
+
+    /// Writes as much as there is room for, and returns how long it is.
+    const fn write_arm_name(name: &mut [u8], parts: &[[&str; 3]]) -> usize {
+        let (mut at, mut part) = (0, 0);
+        while part < parts.len() {
+            let [before, path, behind] = parts[part];
+            at = if part == 0 { at } else { append(name, at, b"+") };
+            at = append(name, at, before.as_bytes());
+            at = append(name, at, last_of_path(path.as_bytes()));
+            at = append(name, at, behind.as_bytes());
+            part += 1;
+        }
+        at
+    }
+
+    const fn append(name: &mut [u8], start: usize, bytes: &[u8]) -> usize {
+        let mut at = 0;
+        while at < bytes.len() {
+            if start + at < name.len() {
+                name[start + at] = bytes[at];
+            }
+            at += 1;
+        }
+        start + at
+    }
+
+    /// The last name of a path.
+    const fn last_of_path(path: &[u8]) -> &[u8] {
+        let mut start = path.len();
+        while start > 0 && path[start - 1] != b':' && path[start - 1] != b' ' {
             start -= 1;
         }
-        path.split_at(end).0.split_at(start).1
+        path.split_at(start).1
     }
 
     /// Whether two names are the same.
@@ -486,12 +580,29 @@ pub(crate) mod expansion {
 #[cfg(test)]
 mod tests {
     use super::expansion::*;
+    use crate::key::state::Verdict;
 
     #[test]
     fn arms_have_names() {
-        assert_eq!(arm_name("(invar::cpu::AVX2)", "(true)"), "AVX2");
-        assert_eq!(arm_name("(WIDE)", "(true)"), "WIDE");
-        assert_eq!(arm_name("(WIDTH)", "(Width::Wide)"), "Wide");
+        assert_eq!(crate::__arm_name!([[invar::cpu::AVX2]]), "AVX2");
+        assert_eq!(crate::__arm_name!([[WIDE == true]]), "WIDE");
+        assert_eq!(crate::__arm_name!([[WIDTH == Width::Wide]]), "Wide");
+        assert_eq!(crate::__arm_name!([[cpu::AVX2][!SMALL][WIDTH >= Width::Wide]]), "AVX2+not-SMALL+Wide-or-more");
+        let others = [
+            crate::__arm_name!([[A != X::B]]),
+            crate::__arm_name!([[A > X::B]]),
+            crate::__arm_name!([[A < B]]),
+            crate::__arm_name!([[A <= ::X::B][A == false]]),
+        ];
+        assert_eq!(others, ["not-B", "above-B", "below-B", "B-or-less+false"]);
+        let said = |arm| {
+            let mut verdict = Verdict::undecided();
+            probe_pointers(&mut verdict, &[(false, "no"), (true, arm), (true, "last")]);
+            (verdict.value(), std::string::String::from(verdict.evidence()))
+        };
+        assert_eq!(said("WIDE"), (2, "WIDE".into()));
+        let spaced = ":: invar :: cpu :: AVX2 && !NEVER && WIDTH >=\nWidth::Wide && a :: B";
+        assert_eq!(said(spaced).1, "::invar::cpu::AVX2 && !NEVER && WIDTH >= Width::Wide && a::B");
         assert!(!same_name("a", "ab") && !same_name("ab", "a") && !same_name("b", "a") && same_name("", ""));
     }
 }

@@ -4,16 +4,15 @@
 //! value, each with a NUL behind it, up to the end of what is sent; the answer is one line of words whose first one says how to take it.
 #![allow(unsafe_code)]
 
+use crate::bind::MOST;
 use crate::switch::{self, NotSet, Setting};
 use crate::sys::{self, Listener, Peer};
-use crate::text::Text;
+use crate::text::{Sink, Text};
 use core::convert::Infallible;
 use core::ffi::CStr;
 
 /// The longest request, in bytes.
 const LONGEST: usize = 4096;
-/// As many switches can be set at once.
-const MOST: usize = 64;
 
 /// Lets other processes of the same user, and root, set this process's switches: `invar set PID NAME=VALUE`. It returns only if
 /// that cannot be had, with the kernel's errno; so give it a thread.
@@ -26,7 +25,7 @@ const MOST: usize = 64;
 /// ```
 ///
 /// The process is found by a socket with an abstract name, so from its own network namespace only. Who connects is known by the
-/// kernel (`SO_PEERCRED`, unix(7)). A request may take a second; requests are served one after the other.
+/// kernel (`SO_PEERCRED`, unix(7)); user 65534 is anybody, in whose place the kernel names it, and sets nothing. A request may take a second; requests are served one after the other.
 ///
 /// # Errors
 ///
@@ -48,7 +47,7 @@ pub(crate) fn serve_by(allow: &mut Allow<'_>) -> Result<Infallible, i32> {
         return Err(libc::EPERM);
     }
     let errno = |sys::Errno(errno)| errno;
-    let listener = Listener::new(name().as_str().as_bytes()).map_err(errno)?;
+    let listener = Listener::new(name().as_bytes()).map_err(errno)?;
     loop {
         let peer = match listener.accept() {
             Ok(peer) => peer,
@@ -61,7 +60,7 @@ pub(crate) fn serve_by(allow: &mut Allow<'_>) -> Result<Infallible, i32> {
             }
         };
         let answer = answer(&peer, allow);
-        peer.write(answer.as_str().as_bytes());
+        peer.write(answer.as_bytes());
     }
 }
 
@@ -88,6 +87,14 @@ fn answer(peer: &Peer, allow: &mut Allow<'_>) -> Text<256> {
         Ok(set) => answer.text("set ").number(set.bound.into()).text(" ").number(set.checked.into()),
         Err(NotSet::Unknown) => answer.text("unknown no such switch is decided"),
         Err(NotSet::NoValue) => answer.text("value the switch has no such value"),
+        Err(NotSet::Foreign(site)) => {
+            answer.text("refused somebody else has changed the code at ");
+            (&mut answer as &mut dyn Sink).hex(site as u64);
+            &mut answer
+        }
+        Err(NotSet::InSignalHandler) => {
+            answer.text("refused the loader is at work, or was when this process was forked")
+        }
         Err(NotSet::Refused(reason, stale)) => {
             answer.text("refused ").text(reason.describe());
             if let Some(detail) = reason.detail() {
@@ -98,7 +105,7 @@ fn answer(peer: &Peer, allow: &mut Allow<'_>) -> Text<256> {
             }
             &mut answer
         }
-        Err(_) => answer.text("refused too many at once"),
+        Err(NotSet::TooMany) => answer.text("refused too many at once"),
     };
     answer
 }

@@ -7,6 +7,8 @@
 //! settings, with the keys of all modules that are there by then.
 #![allow(unsafe_code)]
 
+pub(crate) mod reader;
+
 use crate::bind::writer::{Wish, Writer};
 use crate::module::{self, Module};
 use crate::sys;
@@ -18,6 +20,8 @@ use core::sync::atomic::Ordering::Relaxed;
 use invar_abi::flags;
 use invar_abi::outcome::said;
 use invar_arch as arch;
+pub(crate) use reader::Mode;
+use reader::{MODES, NAMES, Reader, Said, name_length, pair, place, place_between};
 
 /// What the environment says.
 #[derive(Clone, Copy)]
@@ -38,13 +42,6 @@ enum Voice {
     /// Unless another module has said it.
     Asks,
     Loud,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Mode {
-    Off,
-    Auto,
-    Require,
 }
 
 /// Exit code of a process that `INVAR=require` ends: `EX_CONFIG` of `<sysexits.h>`.
@@ -83,15 +80,16 @@ pub const SETTINGS: &[(&str, &str, &str)] = &[
     (
         "INVAR_GUARD",
         "0|1",
-        "1: where the slice key is on, a seccomp filter refuses to switch slices off, for good; no and off are 0 [0]",
+        "1: if the time slice key is on, a seccomp filter refuses to switch slices off, for good; no and off are 0 [0]",
     ),
     ("INVAR_HELP", "0|1", "1: print this table at load, and go on; no and off are 0 [0]"),
 ];
 
-/// The settings' names. As bytes: strings would have to be relocated, in every module.
-const NAMES: &[u8] = b"INVAR INVAR_KEYS INVAR_WRITER INVAR_REPORT INVAR_GUARD INVAR_HELP INVAR_SLICE INVAR_PROFILE";
-const MODES: &[u8] = b"off auto require";
+// The words that settings have. As bytes: strings would have to be relocated, in every module.
 const WRITERS: &[u8] = b"off auto swap memfd mprotect";
+/// What those mean.
+const WISHES: [Wish; 5] =
+    [Wish::None, Wish::Any, Wish::Only(Writer::Swap), Wish::Only(Writer::Memfd), Wish::Only(Writer::Mprotect)];
 const SWITCH: &[u8] = b"0 1";
 /// What a switch may have as well, where it is not on.
 const OFF: &[u8] = b"no off";
@@ -137,69 +135,73 @@ impl<'a> Settings<'a> {
     /// The value that `INVAR_KEYS` names for this key; the last one counts.
     #[cold]
     pub(crate) fn key(&self, name: &[u8]) -> Option<&'a [u8]> {
-        self.entries()
-            .filter_map(|entry| {
-                let equals = name_length(entry)?;
-                (&entry[..equals] == name).then_some(&entry[equals + 1..])
-            })
-            .next_back()
+        self.entries().filter_map(pair).filter(|&(key, _)| key == name).map(|(_, value)| value).last()
     }
 
-    fn entries(&self) -> impl DoubleEndedIterator<Item = &'a [u8]> + use<'a> {
-        self.keys.split(|&byte| byte == b',')
+    fn entries(&self) -> impl Iterator<Item = &'a [u8]> {
+        reader::Words::new(Reader::of_keys(), self.keys).filter_map(|said| match said {
+            Said::Entry { entry, .. } => Some(entry),
+            Said::Mode(_) => None,
+        })
     }
 
     #[cold]
     fn take(&mut self, variable: &'a CStr, say: &mut impl FnMut(&[&[u8]])) {
+        if let Err([variable, why, values]) = self.heed(variable) {
+            misspelt(&mut self.voice, say, variable, why, values);
+        }
+    }
+
+    /// Takes what a variable says; an error if it is misspelt: what is to be said of it, why, and what there is in its place.
+    fn heed(&mut self, variable: &'a CStr) -> Result<(), [&'a [u8]; 3]> {
         let bytes = variable.to_bytes();
-        let Some(length) = name_length(bytes) else { return };
+        let Some(length) = name_length(bytes) else { return Ok(()) };
         let (name, value) = (&bytes[..length], &bytes[length + 1..]);
         if !bytes.starts_with(b"INVAR") || value.is_empty() {
-            return;
+            return Ok(());
         }
-        let voice = &mut self.voice;
-        let mut among = |values| choose(voice, say, bytes, value, values);
-        let mut switch = |on: &mut bool| {
-            if let Some(place) = place(value, OFF).map(|_| 0).or_else(|| among(SWITCH)) {
-                *on = place == 1;
-            }
+        // By the first entry: the others are read when a key is looked for.
+        match reader::Words::new(Reader::new(), bytes).next() {
+            Some(Said::Mode(Some(mode))) => self.mode = mode,
+            Some(Said::Mode(None)) => return Err([bytes, VALUES, MODES]),
+            Some(Said::Entry { .. }) => self.keys = value,
+            None => {}
+        }
+        let setting = place(name, NAMES);
+        // None of those that have other values than a few words.
+        let words = match setting {
+            Some(2) => WRITERS,
+            Some(4 | 5) => SWITCH,
+            Some(6) => COUNTING,
+            _ => b"",
         };
-        match place(name, NAMES) {
-            Some(0) => match among(MODES) {
-                Some(0) => self.mode = Mode::Off,
-                Some(1) => self.mode = Mode::Auto,
-                Some(_) => self.mode = Mode::Require,
-                None => {}
-            },
-            Some(1) => self.keys = value,
-            Some(2) => match among(WRITERS) {
-                Some(0) => self.writer = Wish::None,
-                Some(1) => self.writer = Wish::Any,
-                Some(2) => self.writer = Wish::Only(Writer::Swap),
-                Some(3) => self.writer = Wish::Only(Writer::Memfd),
-                Some(_) => self.writer = Wish::Only(Writer::Mprotect),
-                None => {}
-            },
+        let word = match place(value, words) {
+            None if matches!(setting, Some(4 | 5)) && place(value, OFF).is_some() => Some(0),
+            None if !words.is_empty() => return Err([bytes, VALUES, words]),
+            word => word,
+        };
+        match (setting, word) {
+            (Some(2), word) => self.writer = word.and_then(|word| WISHES.get(word)).copied().unwrap_or(self.writer),
             // A word alone is misspelt, or meant as a switch.
-            Some(3) if value != b"stderr" && !value.iter().any(|byte| b"/.%".contains(byte)) => {
-                misspelt(&mut self.voice, say, bytes, b"a file of this name is ./", value);
+            (Some(3), _) if value != b"stderr" && !value.iter().any(|byte| b"/.%".contains(byte)) => {
+                return Err([bytes, b"a file of this name is ./", value]);
             }
             // SAFETY: behind `INVAR_REPORT=`, in the same string.
-            Some(3) => self.report = Some(unsafe { CStr::from_ptr(value.as_ptr().cast()) }),
-            Some(4) => switch(&mut self.guard),
-            Some(5) => switch(&mut self.help),
-            // Both are for the probe of their key.
-            Some(6) => _ = among(COUNTING),
-            Some(_) => {}
+            (Some(3), _) => self.report = Some(unsafe { CStr::from_ptr(value.as_ptr().cast()) }),
+            (Some(4), on) => self.guard = on == Some(1),
+            (Some(5), on) => self.help = on == Some(1),
+            // The first two are as the reader has them, the last two for the probe of their key.
+            (Some(_), _) => {}
             // INVARIANT is somebody else's; the others are for the tests of this project. What else there is may be as
             // well, and a secret: without its value.
-            None => {
+            (None, _) => {
                 let others = [b"INVAR_TEST_" as &[u8], b"INVAR_GUEST_"];
                 if bytes.starts_with(b"INVAR_") && !others.iter().any(|prefix| bytes.starts_with(prefix)) {
-                    misspelt(&mut self.voice, say, name, b"there are only ", NAMES);
+                    return Err([name, b"there are only ", NAMES]);
                 }
             }
         }
+        Ok(())
     }
 
     /// Says once in a process what `INVAR_KEYS` names that no module has so far, and prints the table if that is wanted: a
@@ -263,23 +265,6 @@ const fn write_table(text: &mut [u8]) -> usize {
     end
 }
 
-/// The place of a setting's value among those that it can have.
-#[cold]
-#[inline(never)]
-fn choose(
-    voice: &mut Voice,
-    say: &mut impl FnMut(&[&[u8]]),
-    setting: &[u8],
-    value: &[u8],
-    values: &[u8],
-) -> Option<usize> {
-    let chosen = place(value, values);
-    if chosen.is_none() {
-        misspelt(voice, say, setting, VALUES, values);
-    }
-    chosen
-}
-
 /// Says why a variable is ignored, if no other module of the process has.
 #[cold]
 #[inline(never)]
@@ -310,7 +295,7 @@ fn check_key(entry: &[u8], say: &mut impl FnMut(&[&[u8]])) {
         let Some(key) = module.key_named(name) else { return false };
         is_key = true;
         // The values' names stand behind the key's, each with a NUL behind it.
-        let names = key.names.get(name.len() + 1..).unwrap_or_default();
+        let names = key.names().get(name.len() + 1..).unwrap_or_default();
         let is_number = key.flags & flags::NUMBER != 0;
         fine |= if is_number { number(value).is_some() } else { place_between(value, names, 0).is_some() };
         #[cfg(feature = "report")]
@@ -327,10 +312,9 @@ fn check_key(entry: &[u8], say: &mut impl FnMut(&[&[u8]])) {
     #[cfg(not(feature = "report"))]
     let (wrong, values): (&[u8], &[u8]) = (b"the key has no such value", b"");
     #[cfg(feature = "report")]
-    let (wrong, values): (&[u8], &[u8]) = match values.as_bytes().trim_ascii_end() {
-        b"" => (VALUES, built_in),
-        values => (VALUES, values),
-    };
+    // A module's time slice key does not name what forces it.
+    let (wrong, values): (&[u8], &[u8]) =
+        (VALUES, if built_in.is_empty() { values.as_bytes().trim_ascii_end() } else { built_in });
     let (is_ignored, why, values): (&[u8], &[u8], &[u8]) = match () {
         () if equals.is_none() => (IGNORED, b"it is not KEY=VALUE", b""),
         () if fine => return,
@@ -410,28 +394,6 @@ pub(crate) fn expand(pattern: &[u8]) -> Path {
         }
     }
     path
-}
-
-/// How long the name before `=` is.
-fn name_length(setting: &[u8]) -> Option<usize> {
-    setting.iter().position(|&byte| byte == b'=')
-}
-
-/// The place of `word` in a list of words with a space between them: the compiler would compare in line with each, in a good
-/// part of this code.
-#[cold]
-fn place(word: &[u8], words: &[u8]) -> Option<usize> {
-    place_between(word, words, b' ')
-}
-
-/// The same for words with another separator.
-#[cold]
-#[inline(never)]
-fn place_between(word: &[u8], words: &[u8], separator: u8) -> Option<usize> {
-    if word.is_empty() {
-        return None;
-    }
-    words.split(|&byte| byte == separator).position(|other| other == word)
 }
 
 unsafe extern "C" {
@@ -538,6 +500,20 @@ mod tests {
         assert!(!taken(&[c"INVAR_GUARD=1", c"INVAR_GUARD=no"]).guard);
         let help = [c"INVAR_HELP=0", c"INVAR_HELP=1", c"INVAR_HELP="].map(|variable| taken(&[variable]).help);
         assert_eq!(help, [false, true, false]);
+    }
+
+    /// As resolvers read them (`symbol`).
+    #[test]
+    fn environments_are_understood() {
+        for &(environment, off, lowered) in reader::tests::ENVIRONMENTS {
+            let mut settings = Settings::of_keys(b"");
+            for variable in environment.as_bytes().split_inclusive(|&byte| byte == 0) {
+                settings.take(CStr::from_bytes_with_nul(variable).unwrap(), &mut |_| {});
+            }
+            let key = |name| settings.key(name) == Some(b"off");
+            let keys = u64::from(key(b"cpu.fast")) | u64::from(key(b"cpu.wide-2")) << 1;
+            assert_eq!((settings.mode == Mode::Off, keys), (off, lowered), "{environment:?}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! value where [`Key::get`] and the checked forms look. If one module cannot follow, the others get their pages back.
 #![allow(unsafe_code)]
 
-use crate::bind::{self, Change, Changes, Counted, MOST, Reason};
+use crate::bind::{self, Change, Changes, Counted, MOST, Reason, Unchanged};
 use crate::key::handle::{Key, SWITCH, Value};
 use crate::key::state::State;
 use crate::module::{self, Module, ModuleKey};
@@ -43,7 +43,8 @@ enum Wanted<'a> {
 pub struct Set {
     /// Sites of the switches that are bound to the new values, in all modules; one for each record, where several lead to one site.
     pub bound: u32,
-    /// Sites that could not be bound when their module was loaded, and test their switch at each use.
+    /// Sites that are not bound, and test their switch at each use: they could not be when their module was loaded, or an exchange has
+    /// failed there since.
     pub checked: u32,
 }
 
@@ -57,8 +58,12 @@ pub enum NotSet {
     NoValue,
     /// More switches than can be set at once, which are 64 for each module.
     TooMany,
-    /// The caller runs on an alternate signal stack, so it is a signal's handler.
+    /// The caller is a signal's handler: it runs on an alternate signal stack, or has interrupted the loader. The same where another
+    /// thread was mapping or unmapping libraries for a second; or was, or was setting switches, when this process was made by `fork`.
     InSignalHandler,
+    /// At a site of a switch, which has this address, stands code that is none of its forms: somebody else has changed it, and
+    /// nobody knows by which value it goes. The [`report()`](crate::report()) has it as foreign, with its module.
+    Foreign(usize),
     /// The text of a module could not be exchanged, for this reason. So many sites could not be taken back either: they are bound to
     /// the new values, and the others to the old ones. It is 0 but where memory ran out twice, or somebody else changes the text.
     Refused(Reason, u32),
@@ -70,16 +75,25 @@ impl<T: Value> Key<T, SWITCH> {
     /// When it returns, all sites of all modules go by the new value, and so does [`get`](Self::get). Meanwhile a thread may meet
     /// sites of both values: each page of code changes in one step, several pages and modules do not. If the switch has the value
     /// already, nothing is exchanged. Two threads that set switches do so one after the other, and a library that is loaded
-    /// meanwhile has the last value.
+    /// meanwhile has the last value. To glibc's loader the modules of a namespace (`dlmopen(3)`) are all: those of another one have
+    /// switches of their own.
     ///
     /// It takes some ten microseconds for each page with sites of the switch, a few system calls, the loader's lock and a lock of
-    /// the process; it needs 32 KiB of stack, 48 without optimisation. So it must not be called from a signal's handler, which may
-    /// have interrupted the loader: that is refused where it is seen, on an alternate signal stack.
+    /// the process; it needs 32 KiB of stack, 48 without optimisation.
     ///
-    /// In a child that another thread's [`fork`](https://man7.org/linux/man-pages/man2/fork.2.html) made while switches were set,
-    /// the locks are held for ever. With glibc's loader nobody there can set switches, nor open libraries: who tries never returns.
-    /// With musl's, it waits for a second first. Some sites of such a child may have the other value, until the switch is set
-    /// again. So a program that forks and goes on without `exec` sets no switches meanwhile.
+    /// It must not be called from a signal's handler, which may have interrupted the loader, whose list of libraries is about to
+    /// change. That is refused on an alternate signal stack, and wherever glibc's loader says that it is mapping or unmapping libraries
+    /// (`r_debug`, which it keeps for debuggers). Signals wait while switches are set, so no handler interrupts that. Some cannot be
+    /// recognised, and may wait for ever: those that interrupted musl's loader, glibc's while it puts a library into its list, or another
+    /// walk through that list.
+    ///
+    /// [`fork`](https://man7.org/linux/man-pages/man2/fork.2.html) waits until no thread sets switches, for a second at most: its child
+    /// can set them, and open libraries. To the child of one that is made all the same that is refused, by the copy of the runtime that was
+    /// at it. It waits for a library with switches to be bound, too, but not for the loader itself: of children
+    /// that are made while another thread opens or closes libraries, glibc's loader tells some for ever that it is at work, and nobody can set
+    /// switches there until a library is opened; others have its lock, as below. Children that other calls made meanwhile, as `_Fork` or `clone`, have locks that are held for
+    /// ever. With glibc's loader nobody there can set switches, nor open libraries: who tries never returns. With musl's, it waits for
+    /// a second first. Some sites of such a child may have the other value, until the switch is set again.
     ///
     /// # Errors
     ///
@@ -151,11 +165,15 @@ impl core::fmt::Debug for Setting<'_> {
 /// ```
 #[cold]
 pub fn set(settings: &[Setting<'_>]) -> Result<Set, NotSet> {
-    if sys::is_on_signal_stack() {
+    // glibc's loader never gives its lock back in such a process: who wants it would wait for ever, with all signals.
+    let is_stranded = cfg!(target_env = "gnu") && sys::is_stranded();
+    if is_stranded || sys::is_on_signal_stack() || !module::loader_rests() {
         return Err(NotSet::InSignalHandler);
     }
     let mut result = Err(NotSet::Unknown);
-    module::exclusively(&mut || result = Job::of(settings).and_then(|job| job.run()));
+    sys::without_forks(&mut || {
+        module::exclusively(&mut || result = Job::of(settings).and_then(|job| job.run()));
+    });
     result
 }
 
@@ -187,12 +205,15 @@ impl Job {
             modules += 1;
             match exchange(module, changes) {
                 Ok(counted) => (set.bound, set.checked) = (set.bound + counted.bound, set.checked + counted.checked),
-                Err((reason, _)) => refused = Some(reason),
+                Err(unchanged) => refused = Some(unchanged),
             }
             refused.is_none()
         })?;
-        if let Some(reason) = refused {
-            return Err(NotSet::Refused(reason, self.undo(modules)?));
+        if let Some(Unchanged { reason, foreign, .. }) = refused {
+            return Err(match (self.undo(modules)?, foreign) {
+                (0, Some(site)) => NotSet::Foreign(site),
+                (torn, _) => NotSet::Refused(reason, torn),
+            });
         }
         self.each(&mut |_, changes| {
             changes.iter().for_each(|change| change.state.set(change.value, change.origin));
@@ -206,8 +227,8 @@ impl Job {
     fn undo(&self, mut modules: u32) -> Result<u32, NotSet> {
         let mut torn = 0;
         self.each(&mut |module, changes| {
-            if let Err((_, stale)) = exchange(module, &changes.back()) {
-                torn += stale;
+            if let Err(unchanged) = exchange(module, &changes.back()) {
+                torn += unchanged.stale;
             }
             modules -= 1;
             modules > 0
@@ -268,7 +289,7 @@ fn is_switch(key: &ModuleKey<'_>) -> bool {
 
 /// Has the sites of a module go by these values, if its constructor has bound them. While that is at it, nobody else is here, and it
 /// looks at the values last (`load.rs`).
-fn exchange(module: &Module<'_>, changes: &Changes<'_>) -> Result<Counted, (Reason, u32)> {
+fn exchange(module: &Module<'_>, changes: &Changes<'_>) -> Result<Counted, Unchanged> {
     if !arch::PATCHES || module.rewritten || !module.outcome.loaded() {
         return Ok(Counted::default());
     }
@@ -279,10 +300,12 @@ fn exchange(module: &Module<'_>, changes: &Changes<'_>) -> Result<Counted, (Reas
 /// Has a module bound. If it has switches, others set none meanwhile, and those that they have set since it was decided have these
 /// values in it too.
 pub(crate) fn load(own: &Module<'_>, bind: impl Fn()) {
-    if own.keys().any(|key| key.flags & flags::SWITCH != 0) {
-        module::exclusively(&mut || {
-            catch_up(own);
-            bind();
+    if own.keys_of(flags::SWITCH, flags::SWITCH).next().is_some() {
+        sys::without_forks(&mut || {
+            module::exclusively(&mut || {
+                catch_up(own);
+                bind();
+            });
         });
     } else {
         bind();
@@ -296,7 +319,9 @@ fn catch_up(own: &Module<'_>) {
             return;
         }
         for ours in own.keys().filter(is_switch) {
-            let same = |theirs: &ModuleKey<'_>| is_switch(theirs) && ours.same_as(theirs);
+            let same = |theirs: &ModuleKey<'_>| {
+                is_switch(theirs) && ours.same_as(theirs) && theirs.state.value() < ours.values
+            };
             if let Some((_, theirs)) = other.find_key(ours.name(), 0, &same)
                 && theirs.state.sets() > 0
                 && theirs.state.value() != ours.state.value()

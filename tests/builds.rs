@@ -44,7 +44,7 @@ fn main() -> ExitCode {
         nothing_is_lost(&Build::release().target(&musl, None).program("story"));
     }));
     tests.push(test("the choice has every pair", ANYWHERE, the_choice_has_every_pair));
-    tests.push(test("the runtime adds less than 32 KiB to a library with keys", sites(), the_runtime_is_small));
+    tests.push(test("the runtime adds no more to a library than is said", sites(), the_runtime_is_small));
     tests.push(test("a small library needs libc only", ANYWHERE, a_small_library_needs_libc_only));
     run(tests)
 }
@@ -433,7 +433,7 @@ fn nothing_is_lost(program: &Path) {
 fn compares(image: &Image) -> Vec<u64> {
     let mut states = BTreeSet::new();
     for key in image.key_records() {
-        // The runtime's own code compares the slice key as anybody may, and asks for no site.
+        // The runtime's own code compares the time slice key as anybody may, and asks for no site.
         if key.name.starts_with("story.") || key.name == "dependency.ready" {
             states.insert(key.state);
         }
@@ -457,7 +457,7 @@ fn compares(image: &Image) -> Vec<u64> {
 
 /// What the runtime may add to a small library, in KiB, by the library's features: with keys of its own, with slices
 /// too, with everything.
-const LIMITS: [(&str, u64); 3] = [("bound", 45), ("slice", 57), ("all", 88)];
+const LIMITS: [(&str, u64); 3] = [("bound", 44), ("slice", 56), ("all", 85)];
 
 /// The small library with these features, built for size.
 fn small(features: &str) -> Build {
@@ -468,7 +468,11 @@ fn the_runtime_is_small() {
     let size = |features: &str| small(features).library("small").metadata().unwrap().len();
     let without = size("");
     let added = LIMITS.map(|(features, limit)| (features, size(features) - without, limit << 10));
-    println!("added to a library of {without} bytes, and the limit: {added:?}");
+    println!("\nadded to a library of {without} bytes");
+    for (features, added, limit) in added {
+        println!("  {features:10}{:8.1} KiB, limit {}", added as f64 / 1024.0, limit >> 10);
+    }
+    println!();
     assert!(added.iter().all(|&(_, added, limit)| added < limit), "{added:?}");
 }
 

@@ -4,7 +4,7 @@ mod common;
 
 use common::c::{compiler, missing};
 use common::trace::{self, Call, no_tracing};
-use common::{Build, Temporary, must, run, sites, test};
+use common::{Build, Temporary, must, run, rustc, sites, test};
 use invar::timeslice::{__guard_anyway as guard, NotEnrolled, enrol, enrol_contended};
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
@@ -31,6 +31,8 @@ fn main() -> ExitCode {
     run([
         test("the guard, again: four calls", traced(), the_guard_again),
         test("enrolling where nobody grants: none", traced(), enrolling_in_vain),
+        test("loading: two calls, those of keys, and those of sites", traced(), loading),
+        test("loading a static program: none", traced(), loading_static),
         test("resolvers in C: three in each file", traced().or_else(|| missing("gcc")), resolvers_in_c),
         test("resolvers in Rust: three in each module", traced(), resolvers_in_rust),
     ])
@@ -66,11 +68,60 @@ fn the_guard_again() {
     assert_eq!(calls_of(GUARD, &[]), [mask, prctl, prctl, mask]);
 }
 
-/// `timeslice::enrol`: "where the slice key is off, the call is a static branch to its `Err`".
+/// `timeslice::enrol`: "where the time slice key is off, the call is a static branch to its `Err`".
 fn enrolling_in_vain() {
     for setting in ["slice=off", "slice=force"] {
         assert_eq!(calls_of(ENROL, &[("INVAR_KEYS", setting)]), [], "{setting}");
     }
+}
+
+/// A program with a key of its own and a thousand sites in ten pages that are one run. Its first calls behind the loader's last, which
+/// unmaps the loader's cache, are those of the runtime; `main` has none before the standard library's `poll`.
+fn loading() {
+    let [program, without_keys] = ["few", "adaptive"].map(|program| Build::release().program(program));
+    let calls = |program: &Path, settings: &[(&str, &str)]| {
+        let mut command = Command::new(program);
+        command.env_clear().envs(settings.iter().copied());
+        let calls = trace::calls(command).expect("a good end").into_iter().map(|call| call.number);
+        let until_main: Vec<_> = calls.take_while(|&call| call != libc::SYS_poll).collect();
+        let first = until_main.iter().rposition(|&call| call == libc::SYS_rseq || call == libc::SYS_prlimit64);
+        let behind = &until_main[first.expect("the loader's")..];
+        let first = behind.iter().position(|&call| call == libc::SYS_rt_sigprocmask).expect("the runtime's");
+        behind[first..].to_vec()
+    };
+    use libc::{SYS_close, SYS_openat, SYS_pread64, SYS_rt_sigprocmask as MASK, SYS_statx};
+    use libc::{SYS_getpid, SYS_gettid, SYS_lseek, SYS_madvise, SYS_mmap, SYS_mprotect, SYS_mremap, SYS_msync};
+    // The runtime's own keys: signals wait.
+    let own = [MASK, MASK];
+    // The program's: which thread this is, and how many there are, before its probe runs; signals wait while it begins, and while
+    // it is sealed.
+    let key = [SYS_gettid, SYS_statx, MASK, MASK, MASK, SYS_getpid, MASK];
+    let pages = 10;
+    let copy = [&[SYS_madvise; 2][..], &[SYS_openat, SYS_pread64, SYS_lseek, SYS_mmap]].concat();
+    let exchange = [SYS_mprotect, SYS_msync, SYS_mremap, SYS_close];
+    // Whether each page is writable, and one for the copy of all.
+    let sites = [copy, vec![SYS_madvise; pages + 1], exchange.to_vec()].concat();
+    assert_eq!(calls(&program, &[]), [&own[..], &key, &sites].concat());
+    let unbound = [("INVAR_WRITER", "off")];
+    assert_eq!(calls(&program, &unbound), [&own[..], &key].concat());
+    assert_eq!(calls(&without_keys, &unbound), own);
+}
+
+/// A static program in which nobody can have a handler yet, so no signal waits; and nothing else is asked of the kernel.
+fn loading_static() {
+    const STATIC: &str = "-Ctarget-feature=+crt-static";
+    let [source, without] = ["bare.rs", "bare"].map(Temporary::path);
+    std::fs::write(&source.0, "fn main() {}").unwrap();
+    must(rustc().args(["-O", STATIC, "-o"]).arg(&without.0).arg(&source.0));
+    // It has no key of its own.
+    let with = Build::release().named("static").rustflag(STATIC).program("adaptive");
+    let calls = |program: &Path| {
+        let mut command = Command::new(program);
+        command.env_clear().env("INVAR_WRITER", "off");
+        let calls = trace::calls(command).expect("a good end").into_iter().map(|call| call.number);
+        calls.take_while(|&call| call != libc::SYS_poll).collect::<Vec<_>>()
+    };
+    assert_eq!(calls(&with), calls(&without.0));
 }
 
 /// What a program opens, reads and closes: for each file its path, and how often it is read.
@@ -152,7 +203,7 @@ fn resolvers_in_rust() {
     let environment = (ENVIRONMENT.to_owned(), 1);
     assert_eq!(read(&[]), vec![environment.clone()]);
     assert_eq!(read(&[("LONG", &"x".repeat(3000))]), [(ENVIRONMENT.to_owned(), 2)]);
-    // Two of its symbols are IFUNCs.
-    assert_eq!(read(&[("INVAR", "auto")]), vec![environment.clone(); 2]);
-    assert_eq!(read(&[("INVAR", "off")]), vec![[environment, (AUXILIARY.to_owned(), 1)]; 2].concat());
+    // Three of its symbols are IFUNCs.
+    assert_eq!(read(&[("INVAR", "auto")]), vec![environment.clone(); 3]);
+    assert_eq!(read(&[("INVAR", "off")]), vec![[environment, (AUXILIARY.to_owned(), 1)]; 3].concat());
 }

@@ -15,6 +15,7 @@ fn main() -> ExitCode {
         test("a crate that forbids unsafe code has all but symbols", cpu(), || takes(SAFE)),
         test("symbols", cpu(), || takes(&format!("{PRELUDE}{SYMBOLS}"))),
         test("versions, in a crate that forbids unsafe code and takes no warning", ANYWHERE, || takes(VERSIONS)),
+        test("names of the language and of macros are the program's own", cpu(), || takes(SHADOWED)),
         test("every stable feature is known", cpu(), every_stable_feature_is_known),
         test("a feature implies what the compiler takes it to imply", cpu(), features_imply_what_the_compiler_says),
     ];
@@ -57,6 +58,7 @@ invar::values! { pub enum Width { Narrow, Wide } }
 invar::key! { #[name = "case.wish"] static WISH: bool = |_| Ok(true); }
 invar::key! { #[name = "case.width"] static WIDTH: Width = |_| Ok(Width::Wide); }
 invar::key! { #[name = "case.fast"] #[requires("avx512f")] static FAST: Width = |_| Ok(Width::Wide); }
+invar::switch! { #[name = "case.trace"] static TRACE: bool = |_| Ok(true); }
 invar::constant! { #[name = "case.line"] #[fallback(64)] static LINE: u32 = |_| Ok(128); }
 static INDIRECT: &invar::Key<bool> = &WISH;
 fn narrow(x: u64) -> u64 { x }
@@ -76,7 +78,7 @@ const BY_POINTER: &str = "invar::dispatch! { #[pointer] fn chosen(x: u64) -> u64
 const IFUNC: &str = "invar::ifunc! { #[unsafe(no_mangle)] extern \"C\" fn chosen(x: u64) -> u64 { ARMS } }";
 
 /// What functions that are chosen by keys refuse, of either sort: the same rule. Name, arms, and what is said.
-const EITHER: [(&str, &str, &str); 20] = [
+const EITHER: [(&str, &str, &str); 24] = [
     (
         "a variant that needs features of which its arm names none",
         "invar::cpu::SSE3 => wide, _ => narrow",
@@ -147,12 +149,39 @@ const EITHER: [(&str, &str, &str); 20] = [
     ("a value of another type", "WIDTH == true => narrow, _ => narrow", "mismatched types"),
     ("a value that is not constant", "WISH == std::env::args().count() > 1 => narrow, _ => narrow", "E0015"),
     ("what is no static", "narrow => narrow, _ => narrow", "mismatched types"),
-    ("arms without a last one", "WISH => narrow", "and `_ => variant` as the last"),
-    ("an arm behind the last", "_ => narrow, WISH => narrow", "and `_ => variant` as the last"),
+    ("arms without a last one", "WISH => narrow", "with `&&` between conditions, and `_ => variant` as the last"),
+    (
+        "an arm behind the last",
+        "_ => narrow, WISH => narrow",
+        "with `&&` between conditions, and `_ => variant` as the last",
+    ),
+    (
+        "conditions that prove less together",
+        r#"invar::cpu::AVX2 && WISH => #[target_feature(enable = "avx512f")] wider, _ => narrow"#,
+        "this key does not prove the CPU feature `avx512f` that the variant needs",
+    ),
+    (
+        "a condition that has one answer",
+        "WISH && WIDTH >= Width::Narrow => narrow, _ => narrow",
+        "no value stands before the first: this has one answer only",
+    ),
+    ("a second value of another type", "WISH && WIDTH == true => narrow, _ => narrow", "mismatched types"),
+    ("what leads to a key and is none, behind another", "WISH && INDIRECT => narrow, _ => narrow", "mismatched types"),
 ];
 
 /// Name, source, and what is said.
-const REFUSED: [(&str, &str, &str); 49] = [
+const REFUSED: [(&str, &str, &str); 51] = [
+    // Pointers
+    (
+        "pointer! by a switch",
+        "invar::pointer! { static CHOSEN: fn(u64) -> u64 = { WISH && !TRACE => narrow, _ => narrow }; }",
+        "a pointer is chosen once, and does not follow a switch: dispatch! does",
+    ),
+    (
+        "dispatch! with #[pointer] by a switch",
+        "invar::dispatch! { #[pointer] fn chosen(x: u64) -> u64 { TRACE => narrow, _ => narrow } }",
+        "a pointer is chosen once, and does not follow a switch: dispatch! does",
+    ),
     // ifunc!
     (
         "ifunc! without the symbol's attribute",
@@ -390,7 +419,7 @@ const REFUSED: [(&str, &str, &str); 49] = [
     (
         "a key's record by hand",
         r#"extern "C" fn probe(_: &mut invar::Verdict, _: &invar::__private::KeyRecord) {
-                invar::__key_record!(["case.hand"] WISH, bool, probe, 0);
+                invar::__key_record!(invar::__private::Name::Given("case.hand"), WISH, bool, probe, 0);
             }"#,
         "use of inline assembly is unsafe",
     ),
@@ -413,7 +442,7 @@ const VERSIONS_REFUSED: [(&str, &str, &str); 26] = [
         r#"#[invar::multiversion("avx2,avx3")] fn f() {}"#,
         "invar knows no CPU feature `avx3`",
     ),
-    ("a feature of another machine", "#[invar::multiversion(sve)] fn f() {}", "invar knows no CPU feature `sve`"),
+    ("features of two machines", "#[invar::multiversion(avx2+sve)] fn f() {}", "no CPU has all of `avx2+sve`"),
     (
         "a version that is never chosen",
         "#[invar::multiversion(avx2, avx512bw)] fn f() {}",
@@ -619,6 +648,46 @@ fn main() {
 }
 "#;
 
+/// What macros expand to means the same whatever has its names where it stands, and without what every program has by a prelude.
+const SHADOWED: &str = r#"
+#![no_implicit_prelude]
+#![deny(warnings)]
+#![allow(dead_code, unused_macros)]
+use ::invar as runtime;
+mod core {}
+mod std {}
+mod invar {}
+struct Key; struct Switch; struct Constant; struct Pointer; struct Verdict; struct Option; struct Result;
+struct Some; struct None; struct Ok; struct Err;
+trait Value {}
+trait Number {}
+macro_rules! concat { ($($any:tt)*) => { compile_error!("the program's own") } }
+macro_rules! assert { ($($any:tt)*) => { compile_error!("the program's own") } }
+macro_rules! stringify { ($($any:tt)*) => { compile_error!("the program's own") } }
+macro_rules! unreachable { ($($any:tt)*) => { compile_error!("the program's own") } }
+macro_rules! matches { ($($any:tt)*) => { compile_error!("the program's own") } }
+macro_rules! panic { ($($any:tt)*) => { compile_error!("the program's own") } }
+runtime::values! { pub enum Width { Narrow, Wide, Widest } }
+runtime::key! { static WISH: bool = |_| ::core::result::Result::Ok(true); }
+runtime::switch! { #[name = "case.width"] static WIDTH: Width = |_| ::core::result::Result::Ok(Width::Wide); }
+runtime::constant! { #[fallback(64)] static LINE: u32 = |_| ::core::result::Result::Ok(128); }
+fn one(x: u64) -> u64 { x }
+fn other(x: u64) -> u64 { x }
+runtime::dispatch! { fn chosen(x: u64) -> u64 { WISH => one, WIDTH >= Width::Wide && !WISH => one, _ => other } }
+runtime::dispatch! { #[pointer] fn by_pointer(x: u64) -> u64 { WISH => one, !WISH && WIDTH > Width::Narrow => one, _ => other } }
+runtime::pointer! { static POINTED: fn(u64) -> u64 = { WISH => one, WISH && WIDTH >= Width::Wide => one, _ => other }; }
+runtime::pointers! { static TABLE: struct Table { it: fn(u64) -> u64 } = {
+    WISH => { it: one }, WISH != true && WIDTH < Width::Wide => { it: one }, _ => { it: other } }; }
+runtime::ifunc! { #[unsafe(no_mangle)] extern "C" fn symbol(x: u64) -> u64 { WISH => one, WISH && WIDTH <= Width::Narrow => one, _ => other } }
+#[runtime::multiversion(crate = ::invar, avx2)]
+fn version(x: u64) -> u64 { if ::invar::has!(avx2) { x } else { x + 1 } }
+fn main() {
+    let arm = runtime::select!(WIDTH: Width { Narrow => 1, _ => runtime::select!(WISH { true => 2, false => 3 }) });
+    let _ = (arm, runtime::branch!(WISH), runtime::branch!(WIDTH < Width::Widest), runtime::value!(LINE));
+    let _ = (chosen(1), by_pointer(1), POINTED(1), (TABLE.it)(1), symbol(1), version(1));
+}
+"#;
+
 /// Without a word `unsafe`, also of the expansion's.
 const VERSIONS: &str = r#"
 #![forbid(unsafe_code)]
@@ -632,6 +701,12 @@ pub fn spaces(text: &[u8]) -> usize { text.iter().filter(|&&byte| byte == b' ').
 /// Documented.
 pub struct Text<'a, T>(pub &'a [T]);
 impl<'a, T: PartialEq> Text<'a, T> {
+    /// Documented.
+    #[invar::multiversion(avx2)]
+    pub fn never(&self) -> ! { panic!("{}", self.0.len()) }
+    /// Documented.
+    #[invar::multiversion(avx2)]
+    pub fn infallible(&self) -> std::convert::Infallible { panic!("{}", self.0.len()) }
     /// Documented.
     #[invar::multiversion(avx2)]
     pub fn count(&self, one: &T) -> usize { self.0.iter().filter(|&other| other == one).count() }

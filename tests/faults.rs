@@ -1,30 +1,32 @@
 //! Each system call that the runtime makes while a program loads fails in each way it can, one at a time and in pairs: the program
 //! ends well and with the same results, each site is bound or stands as the compiler left it, for a reason that can be read, and
-//! nothing is left behind.
+//! nothing is left behind. The same of the calls that it makes to set switches: all sites go by the new values, or by the old ones for a
+//! reason, and can be set the next time.
 
 mod common;
 
-use common::fault::{Call, Fault, Mapping, Run, run};
+use common::c::{LINK, compiler, libinvar, must};
+use common::fault::{Call, Fault, Mapping, Part, Run, run};
 use common::trace::no_tracing;
-use common::{Build, Tale, Temporary, command, full_matrix, in_front, missing_tool, sites, test};
+use common::{Build, Tale, Temporary, command, full_matrix, in_front, missing_tool, replace, scratch, sites, test};
 use goblin::elf::Elf;
 use goblin::elf::program_header::{PF_X, PT_LOAD, ProgramHeader};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
+use std::sync::OnceLock;
 
 fn main() -> ExitCode {
     let missing = || sites().or_else(|| x86_64().or_else(no_tracing));
     let trials = SCENARIOS.iter().flat_map(|scenario| {
         let name = scenario.name;
-        let missing = || missing().or_else(|| missing_tool("cc").filter(|_| scenario.in_c));
+        let missing = || missing().or_else(|| missing_tool("cc").filter(|_| scenario.needs_cc()));
         let wrap =
             |body: fn(&Scenario)| move || if scenario.in_c { in_front(|| body(scenario)) } else { body(scenario) };
-        [
-            test(&format!("{name}: one call fails"), missing(), wrap(one)),
-            test(&format!("{name}: two calls fail"), missing(), wrap(two)),
-        ]
+        let pairs = (!scenario.in_full || full_matrix())
+            .then(|| test(&format!("{name}: two calls fail"), missing(), wrap(two)));
+        [test(&format!("{name}: one call fails"), missing(), wrap(one))].into_iter().chain(pairs)
     });
     common::run(trials)
 }
@@ -37,21 +39,38 @@ fn x86_64() -> Option<String> {
 struct Scenario {
     name: &'static str,
     settings: &'static [(&'static str, &'static str)],
-    /// A library that is opened late, beside threads.
-    late: bool,
+    what: What,
     /// It leaves a profile.
     profile: bool,
     /// By the binder in C, which is in front of the program.
     in_c: bool,
+    /// Pairs are for the full matrix: another scenario has most of them.
+    in_full: bool,
 }
 
-const PLAIN: Scenario = Scenario { name: "", settings: &[], late: false, profile: false, in_c: false };
+/// What is looked at.
+#[derive(Clone, Copy, PartialEq)]
+enum What {
+    /// A program is loaded.
+    Load,
+    /// A library that is opened late, beside threads.
+    Late,
+    /// A program and a library of its have switches, which are set; the words for `switched faulted`.
+    Set(&'static str),
+    /// A program in C is loaded, bound by libinvar.
+    LoadInC,
+    /// A program in C, bound by libinvar, sets its switches.
+    SetInC,
+}
+
+const PLAIN: Scenario =
+    Scenario { name: "", settings: &[], what: What::Load, profile: false, in_c: false, in_full: false };
 
 const SCENARIOS: &[Scenario] = &[
     Scenario { name: "auto", settings: &[("INVAR_REPORT", "stderr")], ..PLAIN },
     Scenario { name: "memfd", settings: &[("INVAR_WRITER", "memfd")], ..PLAIN },
     Scenario { name: "mprotect", settings: &[("INVAR_WRITER", "mprotect")], ..PLAIN },
-    Scenario { name: "late, beside threads", late: true, ..PLAIN },
+    Scenario { name: "late, beside threads", what: What::Late, ..PLAIN },
     Scenario {
         name: "with a profile",
         settings: &[("INVAR_SLICE", "profile"), ("INVAR_KEYS", "slice=force")],
@@ -61,7 +80,15 @@ const SCENARIOS: &[Scenario] = &[
     Scenario { name: "auto, bound in C", in_c: true, ..PLAIN },
     Scenario { name: "memfd, bound in C", settings: &[("INVAR_WRITER", "memfd")], in_c: true, ..PLAIN },
     Scenario { name: "mprotect, bound in C", settings: &[("INVAR_WRITER", "mprotect")], in_c: true, ..PLAIN },
+    Scenario { name: "set", what: What::Set(""), ..PLAIN },
+    Scenario { name: "set, beside a thread in the sites", what: What::Set("thread"), in_full: true, ..PLAIN },
+    Scenario { name: "set, where mremap is refused", what: What::Set("mremap"), in_full: true, ..PLAIN },
+    Scenario { name: "a program in C, by libinvar", what: What::LoadInC, in_full: true, ..PLAIN },
+    Scenario { name: "set in C, by libinvar", what: What::SetInC, in_full: true, ..PLAIN },
 ];
+
+/// Writes where it is loaded what the others write when they are asked: all modules' sites.
+const TELLER: (&str, &str) = ("PLUGIN_TELLS", "1");
 
 /// A part of a profile's name.
 const PROFILE: &str = "faults.profile";
@@ -70,8 +97,11 @@ impl Scenario {
     /// The files that carry the runtime, the program first.
     fn files(&self) -> Vec<PathBuf> {
         let release = Build::release();
-        if self.late {
-            return vec![release.program("host"), release.library("plugin")];
+        match self.what {
+            What::Late => return vec![release.program("host"), release.library("plugin")],
+            What::Set(_) => return vec![release.program("switched"), release.library("switching")],
+            What::LoadInC | What::SetInC => return vec![in_c(), libinvar().join("libinvar.so.0")],
+            What::Load => {}
         }
         let program = release.program("story");
         let command = command(&program);
@@ -84,14 +114,21 @@ impl Scenario {
         let files = self.files();
         let mut command: Command = command(&files[0]);
         command.envs(self.settings.iter().copied());
-        if self.late {
-            command.args(["--threads", "3"]).arg(&files[1]);
-        }
+        match self.what {
+            What::Load => &mut command,
+            What::Late => command.args(["--threads", "3"]).arg(&files[1]),
+            What::Set(words) => command.arg("faulted").args(words.split_ascii_whitespace()).arg(&files[1]),
+            What::LoadInC | What::SetInC => {
+                command.arg(Build::release().library("plugin")).env("LD_LIBRARY_PATH", libinvar()).envs([TELLER]);
+                command.args((self.what == What::SetInC).then_some("set"))
+            }
+        };
         let profile = Temporary::path(PROFILE);
         if self.profile {
             command.env("INVAR_PROFILE", &profile.0);
         }
-        let run = run(&mut command, &files, faults);
+        let part = if self.sets() { Part::Set } else { Part::Load };
+        let run = run(&mut command, &files, part, faults);
         let is_mapped = run.end.mappings.iter().any(|mapping| mapping.path.contains(PROFILE));
         // One that cannot be removed either stays.
         let stays =
@@ -99,6 +136,43 @@ impl Scenario {
         assert!(profile.0.exists() == is_mapped || stays, "a file without a table: {}", words(&run.calls, faults));
         run
     }
+
+    fn needs_cc(&self) -> bool {
+        self.in_c || matches!(self.what, What::LoadInC | What::SetInC)
+    }
+
+    /// Whether switches are set.
+    fn sets(&self) -> bool {
+        matches!(self.what, What::Set(_) | What::SetInC)
+    }
+
+    /// Whether threads run in text that may be unmapped for a moment, where the kernel fails so: they end the process (`docs/limits.md`).
+    fn has_threads_in_text(&self) -> bool {
+        self.what == What::Set("thread")
+    }
+
+    /// The ways in which a call can fail here.
+    fn ways(&self, call: &Call) -> Vec<Fault> {
+        let mut ways = ways(call);
+        ways.retain(|way| !(matches!(way, Fault::Hole(_)) && self.has_threads_in_text()));
+        ways
+    }
+}
+
+/// The program in C.
+fn in_c() -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    let build = || {
+        let built = scratch().join("faulted");
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/programs/c/faulted.c");
+        let library = format!("-L{}", libinvar().display());
+        let temporary = Temporary::path("faulted");
+        let words = ["-o", temporary.0.to_str().unwrap(), source, &library];
+        must(compiler("cc -O2 -Wall -Wextra -Werror").args(words).args(LINK));
+        replace(&built, &std::fs::read(&temporary.0).unwrap());
+        built
+    };
+    BUILT.get_or_init(build).clone()
 }
 
 /// The ways in which a call can fail: what its page in section 2 lists, what a filter may answer, and what the kernel has done by then.
@@ -166,7 +240,7 @@ fn one(scenario: &Scenario) {
     let mut runs = 0;
     let mut failures = Vec::new();
     for at in chosen(&good.run.calls, 0) {
-        for fault in ways(&good.run.calls[at]) {
+        for fault in scenario.ways(&good.run.calls[at]) {
             failures.extend(good.failure(&scenario.run(&[(at, fault)]), &[(at, fault)]).err());
             runs += 1;
         }
@@ -183,7 +257,7 @@ fn two(scenario: &Scenario) {
     let mut runs = 0;
     for at in chosen(&good.run.calls, 0) {
         let call = &good.run.calls[at];
-        let mut firsts = ways(call);
+        let mut firsts = scenario.ways(call);
         let some = match call.number {
             libc::SYS_mremap => firsts.len(),
             _ if is_of_memory(call) => 2,
@@ -196,7 +270,7 @@ fn two(scenario: &Scenario) {
             let run = scenario.run(&[(at, first)]);
             for then in chosen(&run.calls, at + 1) {
                 let (second, both) = (&run.calls[then], is_of_memory(call) && is_of_memory(&run.calls[then]));
-                let ways = ways(second);
+                let ways = scenario.ways(second);
                 if ways.is_empty() || !full_matrix() && !both && random.below(12) != 0 {
                     continue;
                 }
@@ -302,6 +376,33 @@ impl Image {
 /// On x86-64.
 const PAGE: u64 = 4096;
 
+/// The result of a set whose calls fail.
+const SET: &str = "set";
+
+/// What it says: whether the switches were set; and of how many sites, or how many go by other values than they should.
+struct SetResult {
+    is_ok: bool,
+    sites: u64,
+    torn: u64,
+}
+
+impl SetResult {
+    /// `Ok(Set { bound: 10, checked: 0 })`, `Err(Refused(Refused(12), 0))`; in C `Ok(4, 0, 0)`, `Err(-12, 0)`.
+    fn read(text: &str) -> Self {
+        let numbers = text.split(|c: char| !c.is_ascii_digit()).filter_map(|number| number.parse().ok());
+        let numbers: Vec<u64> = numbers.collect();
+        let is_ok = text.starts_with("Ok(");
+        let torn = if is_ok { 0 } else { *numbers.last().expect("a number of sites") };
+        Self { is_ok, sites: if is_ok { numbers.iter().sum() } else { 0 }, torn }
+    }
+
+    /// Sites that go by the wrong value are told of; there are some only where nothing could be done a second time either.
+    fn agrees_with(&self, good: &Self, faults: usize) -> bool {
+        let is_whole = self.torn == 0 || faults > 1;
+        is_whole && (!self.is_ok || self.sites == good.sites) && (self.is_ok || faults > 0)
+    }
+}
+
 /// A run in which nothing fails.
 struct Good {
     files: Vec<Image>,
@@ -317,7 +418,8 @@ impl Good {
         assert_eq!(run.status, 0, "{}\n{}", run.said, run.errors);
         let tale = Tale::read(&run.said, run.errors.clone());
         let files = scenario.files().into_iter().map(Image::new).collect();
-        let good = Self { files, is_threaded: scenario.late, tale, run };
+        let is_threaded = scenario.what == What::Late || scenario.has_threads_in_text();
+        let good = Self { files, is_threaded, tale, run };
         assert!(
             good.tale.modules.iter().all(|module| module.bound > 0 && module.reason == "-"),
             "{:#?}",
@@ -343,13 +445,19 @@ impl Good {
         {
             // Nothing is left that could be done, and the program does not like it (`tests/writers.rs`).
             let says =
-                run.said.contains("\tmprotect\tits text stays writable, as the protection that it had was refused");
+                run.said.contains("mprotect\tits text stays writable, as the protection that it had was refused");
             return ensure(says, &|| run.said.clone());
         }
         ensure(run.status == 0, &|| format!("wait status {:#x}", run.status))?;
         let tale = Tale::read(&run.said, String::new());
         ensure(tale.ended, &|| format!("no end:\n{}", run.said))?;
-        ensure(tale.results == self.tale.results, &|| format!("{:?}", tale.results))?;
+        let mut results = tale.results.clone();
+        if let (Some(set), Some(good)) = (results.get_mut(SET), self.tale.results.get(SET)) {
+            let is_whole = SetResult::read(set).agrees_with(&SetResult::read(good), faults.len());
+            ensure(is_whole, &|| format!("{set}, not {good}"))?;
+            set.clone_from(good);
+        }
+        ensure(results == self.tale.results, &|| format!("{:?}", tale.results))?;
         let disagreement = tale.chose.iter().find(|(_, site, key)| site != key);
         ensure(disagreement.is_none(), &|| format!("site and key disagree: {disagreement:?}"))?;
         ensure(tale.choices() == self.tale.choices(), &|| format!("{:?}", tale.choices()))?;

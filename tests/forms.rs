@@ -24,7 +24,7 @@ fn main() -> ExitCode {
     run([file].into_iter().chain(memory))
 }
 
-/// The story, with the slice key as the test wants it whatever this machine has.
+/// The story, with the time slice key as the test wants it whatever this machine has.
 fn story(slice: &str) -> Tale {
     tale(command(Build::release().program("story")).env("INVAR_KEYS", format!("slice={slice}")))
 }

@@ -7,7 +7,7 @@ mod common;
 use common::elf::{Image, SiteRecord};
 use common::probed::{LANGUAGES, RIGHT, Running, first_instruction, function_of, libinvar_if_built, probed};
 use common::trace::no_tracing;
-use common::{Temporary, command, missing_tool, output, run, sites, test};
+use common::{Build, Temporary, command, missing_tool, output, run, sites, test};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader};
@@ -18,7 +18,8 @@ fn main() -> ExitCode {
     let missing = |tool: Option<&str>| {
         sites().or_else(|| tool.and_then(missing_tool)).or_else(|| missing_tool("gdb")).or_else(no_tracing)
     };
-    run(LANGUAGES.into_iter().flat_map(|(language, tool, program)| {
+    let newer = test("breakpoints on ordered branches, selects and constants", missing(None), on_the_newer_kinds);
+    run([newer].into_iter().chain(LANGUAGES.into_iter().flat_map(|(language, tool, program)| {
         [
             test(&format!("breakpoints on a program that is loaded, {language}"), missing(tool), move || {
                 when_it_is_loaded(&program());
@@ -30,7 +31,7 @@ fn main() -> ExitCode {
                 attached(&program());
             }),
         ]
-    }))
+    })))
 }
 
 /// Where breakpoints are set.
@@ -259,6 +260,43 @@ fn before_it_is_bound(program: &Path) {
         let is_refused = said.0.contains(&format!("exited with code 0{:o}]", invar::EXIT_REQUIRED));
         assert_eq!(is_refused, records.iter().any(is_met), "{place:?}: {}", said.0);
         assert_eq!(said.0.contains("foreign bytes, left alone"), is_refused, "{place:?}: {}", said.0);
+    }
+}
+
+/// On their first instruction, which is the only one of some. None stops: the program goes on, and its answers stay what they are.
+fn on_the_newer_kinds() {
+    let program = Build::release().program("numbers");
+    let (image, input) = (Image::read(&program), one_byte());
+    let is_newer = |record: &SiteRecord| record.kind > 4 || record.flags != 0;
+    let newer: Vec<_> = image.site_records().into_iter().filter(is_newer).collect();
+    let mut running = Running::start(&program, &[("NUMBERS_ANSWER", "1")]);
+    // The first line is that of a probe, in the constructor.
+    assert!(running.answer().starts_with("probe"));
+    let right = running.answer();
+    running.end();
+    // They are there when it is bound, or come behind that.
+    for (begin, writer) in [
+        ("tbreak *(unsigned long)&main\nrun", "auto"),
+        ("tbreak *(unsigned long)&main\nrun", "off"),
+        ("starti", "auto"),
+    ] {
+        let mut session = Session::new(&program);
+        session.line(&format!("{begin} < {}", input.0.display()));
+        session.line(SHOW_MAIN);
+        for record in &newer {
+            let at = session.at(record.site);
+            session.line(&format!("break {at}\nignore $bpnum 1000000"));
+        }
+        session.line("continue\ninfo breakpoints");
+        let (_script, mut gdb) = session.command("gdb-newer", &program);
+        let said = Said::of(output(gdb.env("NUMBERS_ANSWER", "1").env("INVAR_WRITER", writer)));
+        let answers = said.0.lines().filter(|line| *line == right.trim_end()).count();
+        assert_eq!(answers, 2, "{begin} {writer}: {right}{}", said.0);
+        assert!(said.0.contains("exited normally"), "{begin} {writer}: {}", said.0);
+        let hits = said.hits(session.main);
+        let is_hit = |record: &&SiteRecord| hits.iter().any(|&(at, hits)| at == record.site && hits > 0);
+        let sorts: BTreeSet<_> = newer.iter().filter(is_hit).map(|record| (record.kind, record.flags)).collect();
+        assert_eq!(sorts, BTreeSet::from([(1, 1), (5, 0), (6, 0)]), "{begin} {writer}: {}", said.0);
     }
 }
 

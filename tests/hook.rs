@@ -83,7 +83,7 @@ at once\t39800
 const LIBRARY: &str = "the library calls what the program calls\ttrue\nlibrary\t7\n";
 
 fn expected(slice: bool) -> String {
-    format!("slice key\t{slice}\nhook in front\ttrue\n{EXPECTED}{LIBRARY}")
+    format!("time slice key\t{slice}\nhook in front\ttrue\n{EXPECTED}{LIBRARY}")
 }
 
 /// What of libc's the program defines, for shared libraries to find.
@@ -105,7 +105,7 @@ fn without_the_feature_nothing_is_defined() {
     let program = Build::release().program("threads");
     assert!(defined(&program).is_empty());
     let said = said(&program, &[("INVAR_KEYS", "slice=off")]);
-    assert_eq!(said, format!("slice key\tfalse\n{EXPECTED}{LIBRARY}"));
+    assert_eq!(said, format!("time slice key\tfalse\n{EXPECTED}{LIBRARY}"));
 }
 
 fn in_a_static_program() {
@@ -113,7 +113,7 @@ fn in_a_static_program() {
     for (setting, slice) in [("slice=off", false), ("slice=force", true)] {
         let output = output(command(&program).env("INVAR_KEYS", setting));
         let said = String::from_utf8_lossy(&output.stdout);
-        assert_eq!(said, format!("slice key\t{slice}\nhook in front\ttrue\n{EXPECTED}"));
+        assert_eq!(said, format!("time slice key\t{slice}\nhook in front\ttrue\n{EXPECTED}"));
     }
 }
 

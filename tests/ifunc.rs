@@ -562,7 +562,7 @@ fn c_and_rust_know_the_same_cpu() {
     let said = String::from_utf8(must(&mut command(&program)).stdout).unwrap();
     let (this, others) = said.split_once('\n').expect("lines");
     assert_eq!(this, format!("{:#x}", invar_arch::cpu_features()));
-    assert_eq!(invar_arch::cpu_features_for_resolvers(), invar_arch::cpu_features());
+    assert_eq!(invar_arch::cpu_features_for_resolvers(None), invar_arch::cpu_features());
     // And every other: features without what they build on, and states that are not saved.
     #[cfg(target_arch = "x86_64")]
     let mut met = 0;
@@ -624,11 +624,16 @@ fn rust_is_bound(name: &str, settings: &[Setting], flags: &[&str]) {
     assert_rust_choices(&program, &[], &[]);
     assert_rust_choices(&program, &[("INVAR_KEYS", "cpu.avx512bw=off")], &["avx512bw"]);
     assert_rust_choices(&program, &[("INVAR", "off")], &["avx2", "avx512bw"]);
+    ordered_arms(&program);
+    several_conditions(&program);
     if !invar_arch::IFUNC {
         return;
     }
     assert!(symbol_types(&program, "mylib_copy").contains(&IFUNC));
-    assert_eq!(symbol_types(&program, "mylib_add"), [FUNC].into());
+    assert!(symbol_types(&program, "mylib_both").contains(&IFUNC), "all of its keys are the CPU's");
+    for ordinary in ["mylib_add", "mylib_mixed"] {
+        assert_eq!(symbol_types(&program, ordinary), [FUNC].into());
+    }
     let code = Code::read(&program);
     let is_resolver = |name: &str| name.contains("__invar_resolve") && !name.contains("__invar_variant");
     let resolvers = code.symbols.iter().filter(|(_, name)| is_resolver(name));
@@ -637,6 +642,65 @@ fn rust_is_bound(name: &str, settings: &[Setting], flags: &[&str]) {
     // That of the ordinary symbol may be gone.
     assert!(!walked.is_empty());
     assert!(walked.iter().all(|(_, counts)| counts["cpuid"] >= 1 && counts["syscall"] >= 1));
+}
+
+/// What the six functions `ordered!` of `copy` say, for each value of their key.
+fn ordered_arms(program: &Path) {
+    for (settings, says) in [
+        (&[][..], "[0, 0, 2, 2, 0, 0]"),
+        (&[("COPY_WIDTH", "wide")], "[1, 1, 1, 1, 2, 2]"),
+        (&[("COPY_WIDTH", "widest")], "[2, 2, 0, 0, 2, 0]"),
+        (&[("COPY_WIDTH", "widest"), ("INVAR", "off")], "[0, 0, 2, 2, 0, 1]"),
+        (&[("COPY_WIDTH", "widest"), ("INVAR_WRITER", "off")], "[2, 2, 0, 0, 2, 0]"),
+    ] {
+        let output = String::from_utf8(must(command(program).envs(settings.iter().copied())).stdout).unwrap();
+        assert!(output.contains(&format!("ordered\t{says}\n")), "{settings:?}: {output}");
+        // The report goes by what the keys say.
+        let at_least = if says.starts_with("[2") {
+            "yes"
+        } else if says.starts_with("[1") {
+            "partly"
+        } else {
+            "no"
+        };
+        assert!(output.contains(&format!("key mylib_at_least = {at_least} (probe): ")), "{settings:?}: {output}");
+    }
+}
+
+/// An arm holds where all of its conditions do, for the loader and for the keys.
+fn several_conditions(program: &Path) {
+    let has = |features| {
+        let wanted = invar_arch::feature_mask(features);
+        invar_arch::cpu_features() & wanted == wanted
+    };
+    let (sse, avx) = (has("sse4.2"), has("avx2"));
+    for (settings, sse, avx, lowered) in [
+        (&[][..], sse, avx, false),
+        (&[("INVAR_KEYS", "cpu.avx2=off")], sse, false, sse && avx),
+        (&[("INVAR_KEYS", "cpu.sse4.2=off")], false, avx, sse),
+        (&[("INVAR_KEYS", "cpu.avx2=off,cpu.avx2=on")], sse, avx, false),
+        (&[("INVAR_KEYS", "cpu.avx2=off,cpu.sse4.2=off")], false, false, sse),
+        (&[("COPY_WIDTH", "wide")], sse, avx, false),
+    ] {
+        let output = String::from_utf8(must(command(program).envs(settings.iter().copied())).stdout).unwrap();
+        let (both, variant) = match (sse, avx) {
+            (true, true) => ("3", "third_level"),
+            (true, false) => ("2", "second_level"),
+            _ => ("1", "first_level"),
+        };
+        let mixed = if sse && settings != [("COPY_WIDTH", "wide")] { "2" } else { "1" };
+        for line in [format!("both\t{both}"), format!("mixed\t{mixed}")] {
+            assert!(output.lines().any(|said| said == line), "{settings:?}: no {line} in {output}");
+        }
+        let said = output.lines().find(|line| line.contains("key mylib_both = ")).expect("the key");
+        assert!(said.contains(&format!(" = {variant} (probe): ")), "{settings:?}: {said}");
+        assert_eq!(
+            said.contains("; lowered by INVAR or INVAR_KEYS"),
+            lowered && invar_arch::IFUNC,
+            "{settings:?}: {said}"
+        );
+        assert!(!said.contains("decided otherwise"), "{settings:?}: {said}");
+    }
 }
 
 fn assert_rust_choices(program: &Path, settings: &[Setting], without: &[&str]) {

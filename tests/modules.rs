@@ -25,7 +25,7 @@ fn main() -> ExitCode {
         test("a library opened beside a thread is bound", sites(), a_library_opened_beside_a_thread_is_bound),
         test("sections of all modules are counted in one place", sites(), all_modules_count_in_one_place),
         test("opened and closed a thousand times", sites(), opened_and_closed_a_thousand_times),
-        test("the slice key of Rust and that of C are probed once", sites(), the_slice_key_is_probed_once),
+        test("the time slice key of Rust and that of C are probed once", sites(), the_slice_key_is_probed_once),
         test("a library whose header is wrong is left alone", sites(), a_library_with_a_wrong_header),
         test("a probe that loads a library with its own key", ANYWHERE, a_probe_that_loads_its_own_key),
     ]))

@@ -19,7 +19,7 @@ fn main() -> ExitCode {
         test("every version runs", missing_features(), every_version_runs),
         test("a CPU without the features", missing_tool(OTHER_CPU[0]).or_else(foreign), a_cpu_without_the_features),
         test("a program that has the features anyhow", missing_level().or_else(foreign), compiled_for_the_features),
-        test("on AArch64, the body alone", missing_emulator().or_else(|| missing_target(AARCH64)), on_aarch64),
+        test("on AArch64, versions for its CPUs", missing_emulator().or_else(|| missing_target(AARCH64)), on_aarch64),
         test(
             "and on a 32-bit machine",
             missing_tool(NARROW_EMULATOR).or_else(|| missing_target(NARROW)),
@@ -212,9 +212,20 @@ const NARROW_EMULATOR: &str = "qemu-i386";
 /// NEON is part of it, which `has!` knows of the plain version.
 fn on_aarch64() {
     let program = Build::release().target(AARCH64, Some(CROSS_CC)).program("multiversioned");
-    let told = tale(command(EMULATOR[0]).args(&EMULATOR[1..]).arg(program));
-    assert_chosen(&told, 0, &KEYS, &self::told(&Build::release(), &KEYS));
-    assert_eq!(told.results["knows"], "00000010 false (false, [false]) other 0");
+    for (cpu, settings, version) in [
+        ("max", "", "sve2"),
+        ("max", "cpu.sve2=off", "crc+lse"),
+        ("cortex-a76", "", "crc+lse"),
+        ("cortex-a72", "", "crc"),
+        ("cortex-a72", "cpu.crc=off", "plain"),
+    ] {
+        let mut run = command(EMULATOR[0]);
+        run.args(&EMULATOR[1..]).args(["-cpu", cpu]).arg(&program).env("INVAR_KEYS", settings);
+        let told = tale(&mut run);
+        assert_chosen(&told, 0, &KEYS, &self::told(&Build::release(), &KEYS));
+        assert_eq!(told.results["knows"], "00000010 false (false, [false]) other 0");
+        assert_eq!(told.results["elsewhere: version"], version, "{cpu} {settings}");
+    }
 }
 
 fn on_a_32_bit_machine() {

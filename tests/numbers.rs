@@ -21,7 +21,11 @@ fn main() -> ExitCode {
         test("what is no number is said", ANYWHERE, what_is_no_number_is_said),
         test("a process has one number for each name", ANYWHERE, a_process_has_one_number),
         test("in Rust and in C", sites().or_else(|| missing_tool("cc")), in_rust_and_in_c),
+        test("of one byte and of two in C, bound or not", sites().or_else(|| missing_tool("cc")), small_in_c),
+        test("signed constants in C do not compile", missing_tool("cc"), signed_in_c),
         test("in C alone", missing_tool("cc"), in_c_alone),
+        test("selects and comparisons in C", sites().or_else(|| missing_tool("cc")), selects_in_c),
+        test("comparisons in C that have one answer", missing_tool("cc"), one_answer_in_c),
         test("the instrumentation of valgrind", sites().or_else(|| missing_tool("valgrind")), under_valgrind),
         test("a select whose records are apart is left alone", sites(), records_that_are_apart),
     ];
@@ -268,6 +272,68 @@ fn in_rust_and_in_c() {
     assert!(module.bindings.iter().any(|binding| binding.site.as_ref().is_some_and(|site| site.kind == "constant")));
 }
 
+/// The instruction holds the number, or loads it from where it stands in memory.
+fn small_in_c() {
+    let library = in_c("numbers-small", true);
+    for writer in ["auto", "off"] {
+        let mut numbers = command(Build::release().program("numbers"));
+        numbers.arg(&library.0).env("LD_LIBRARY_PATH", libinvar()).env("INVAR_WRITER", writer);
+        let tale = tale(&mut numbers);
+        tale.assert_consistent();
+        assert_small(&tale);
+        let module = tale.module(library.0.to_str().expect("a path"));
+        let said = |name: &str| {
+            let key = module.key(name);
+            [&*key.value, &*key.origin, &*key.evidence]
+        };
+        assert_eq!(said("numbers_byte"), ["254", "probe", ""]);
+        assert_eq!(said("numbers_half"), ["65244", "probe", ""]);
+        assert_eq!(said("numbers_too_large"), ["65535", "failed", "its number has more bits than its type"]);
+        assert_eq!(said("numbers_bit"), ["1", "probe", ""]);
+        assert_eq!(said("numbers_two"), ["0", "failed", "its number has more bits than its type"]);
+        let status = if writer == "off" { "Checked" } else { "Bound" };
+        for (name, number) in [
+            ("numbers_byte", 254_u32),
+            ("numbers_half", 65244),
+            ("numbers_too_large", 65535),
+            ("numbers_bit", 1),
+            ("numbers_two", 0),
+        ] {
+            let its =
+                module.bindings.iter().filter(|binding| binding.site.as_ref().is_some_and(|site| site.key == name));
+            let [binding] = its.collect::<Vec<_>>()[..] else { panic!("one site of {name}") };
+            let bytes = &binding.site.as_ref().expect("a site").bytes;
+            assert_eq!(binding.status, status, "{name}");
+            if writer == "off" {
+                assert_eq!(bytes[..2], [0x40, 0x8b], "{name}: {bytes:x?}");
+            } else {
+                assert_eq!(bytes[..], [&[0x40, 0xc7, 0xc0][..], &number.to_le_bytes()].concat(), "{name}");
+            }
+        }
+    }
+}
+
+fn assert_small(tale: &Tale) {
+    let results = ["byte", "half", "too large", "bits"].map(|name| &*tale.results[&format!("C: {name}")]);
+    assert_eq!(results, ["fe fe", "fedc fedc", "65535 65535", "1 0"]);
+}
+
+fn signed_in_c() {
+    let source = Temporary::path("signed.c");
+    for (number, compiles) in
+        [("uint8_t", true), ("uint16_t", true), ("_Bool", true), ("int8_t", false), ("int", false)]
+    {
+        let text = format!(
+            "#include <invar.h>\nstatic void probe(struct invar_verdict *verdict) {{ verdict->data = 1; }}\n\
+             INVAR_CONSTANT(number, {number}, probe);\n"
+        );
+        std::fs::write(&source.0, text).unwrap();
+        let said = compiler("cc -xc -c -o /dev/null").arg(&source.0).output().unwrap();
+        let says = String::from_utf8_lossy(&said.stderr).contains("a constant is an unsigned integer");
+        assert_eq!((said.status.success(), says), (compiles, !compiles), "{number}: {said:?}");
+    }
+}
+
 /// Without libinvar a constant is what its probe says, on every machine.
 fn in_c_alone() {
     let library = in_c("numbers-alone", false);
@@ -275,6 +341,89 @@ fn in_c_alone() {
     tale.assert_consistent();
     let results = ["shared", "asks", "own", "failing", "large"].map(|name| &*tale.results[&format!("C: {name}")]);
     assert_eq!(results, ["98", "99", "fedcba9876543210", "12", "13"]);
+    assert_small(&tale);
+}
+
+const SELECTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/programs/c/selects.c");
+const VALUES: [&str; 4] = ["narrow", "wide", "widest", "huge"];
+
+/// By each compiler, in each language that the header is for; bound, not bound, and without libinvar.
+fn selects_in_c() {
+    let link = format!("-L{}", libinvar().display());
+    for words in [
+        "gcc -std=c11 -O2 -Wpedantic",
+        "gcc -O0 -fPIE -pie",
+        "gcc -O2 -masm=intel -fno-pie -no-pie",
+        "g++ -xc++ -std=c++11 -O2 -Wpedantic",
+        "clang -std=c11 -O2 -Wpedantic",
+        "clang -O0",
+        "clang++ -xc++ -std=c++17 -O2",
+        "clang -O2 -mspeculative-load-hardening",
+        "gcc -O2 -DINVAR_PORTABLE",
+    ] {
+        if missing_tool(words.split(' ').next().unwrap()).is_some() {
+            println!("skipped: {words}");
+            continue;
+        }
+        let has_sites = !words.contains("hardening") && !words.contains("PORTABLE");
+        for with_libinvar in [true, false] {
+            let program = Temporary::path("selects");
+            let mut cc = compiler(&format!("{words} -Wall -Wextra -Werror"));
+            cc.arg(SELECTS).arg("-o").arg(&program.0);
+            if with_libinvar {
+                cc.arg(&link).args(LINK);
+            }
+            must(&mut cc);
+            for (width, name) in VALUES.iter().enumerate() {
+                for setting in [None, Some("off")] {
+                    let mut run = command(&program.0);
+                    run.args(VALUES.iter().flat_map(|from| VALUES.iter().flat_map(move |to| [from, to])));
+                    run.env("SELECTS_WIDTH", name).env("LD_LIBRARY_PATH", libinvar()).env("SELECTS_REPORT", "1");
+                    run.envs(setting.map(|setting| ("INVAR_WRITER", setting)));
+                    let said = String::from_utf8(must(&mut run).stdout).unwrap();
+                    let (first, report) = said.split_once('\n').unwrap();
+                    let mut values = first.split(' ');
+                    assert_eq!((values.next(), values.next()), (Some(*name), Some("wide")), "{words}");
+                    let set: Vec<_> = values.map(|value| value.split_once(':').unwrap()).collect();
+                    let is_right = |(at, (value, code)): (usize, &(&str, &str))| {
+                        let wanted = if at % 2 == 0 { VALUES[at / 8] } else { VALUES[at / 2 % 4] };
+                        *code == "0" && *value == if with_libinvar && has_sites { wanted } else { "wide" }
+                    };
+                    if has_sites || !with_libinvar {
+                        assert!(set.iter().enumerate().all(is_right), "{words}: {first}");
+                    }
+                    if with_libinvar && has_sites && setting.is_none() {
+                        // One that has no record for the value that its key has is looked up each time; so is one of a switch that has
+                        // not a record for each.
+                        let selects = report.lines().filter(|line| line.contains(" select selects_"));
+                        let bound = selects.filter(|line| line.contains("bound to ")).count();
+                        assert_eq!(bound, 4 + 4 + if width < 3 { 3 } else { 0 }, "{words}, {width}: {report}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// They do not compile.
+fn one_answer_in_c() {
+    let source = Temporary::path("one-answer.c");
+    for (position, compiles) in [("1", true), ("0", false), ("64", false)] {
+        let text = std::fs::read_to_string(SELECTS).unwrap();
+        std::fs::write(
+            &source.0,
+            text.replace("invar_branch_at_least(key, 3)", &format!("invar_branch_at_least(key, {position})")),
+        )
+        .unwrap();
+        for words in
+            ["gcc -xc -c -o /dev/null", "g++ -xc++ -c -o /dev/null", "gcc -xc -DINVAR_PORTABLE -c -o /dev/null"]
+        {
+            let said = compiler(words).arg(&source.0).output().unwrap();
+            let says =
+                String::from_utf8_lossy(&said.stderr).contains("a comparison with the first value has one answer only");
+            assert_eq!((said.status.success(), says), (compiles, !compiles), "{words}, {position}: {said:?}");
+        }
+    }
 }
 
 /// It decodes each instruction by itself, those of the file and those that are bound.

@@ -63,13 +63,14 @@ fn no_aarch64() -> Option<String> {
 const AARCH64: &str = "aarch64-unknown-linux-gnu";
 
 /// What is built to be installed.
-const BUILT: [&str; 6] = [
+const BUILT: [&str; 7] = [
     "libinvar.so.0",
     "libinvar.a",
     "libinvar-needed.o",
     "libinvar-hook.so.0",
     "libinvar-hook.a",
     "libinvar-hook-needed.o",
+    "libinvar-preload.so.0",
 ];
 
 /// A folder of this name, empty.
@@ -109,7 +110,8 @@ fn built_in_another_folder() {
             .current_dir(env!("CARGO_MANIFEST_DIR")),
     );
     std::fs::create_dir(copy.join("capi")).unwrap();
-    let files = ["Cargo.toml", "Cargo.lock", "Makefile", "invar.map", "hook.map", "runtime", "src", "include"];
+    let files =
+        ["Cargo.toml", "Cargo.lock", "Makefile", "invar.map", "hook.map", "runtime", "src", "preload", "include"];
     must(Command::new("cp").arg("-R").args(files).arg(copy.join("capi")).current_dir(CAPI));
 
     let build = empty("built-elsewhere");

@@ -4,7 +4,7 @@
 mod common;
 
 use common::c::{LINK, compiler, libinvar};
-use common::fault::{self, Call, Fault};
+use common::fault::{self, Call, Fault, Part};
 use common::refuse::{Refused, cannot_refuse, refuse};
 use common::{
     BINDER, Build, Module, Tale, Temporary, binder_compiler, bound_in_c, command, front, missing_tool, must, no_setuid,
@@ -14,13 +14,15 @@ use libtest_mimic::Trial;
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::OnceLock;
 
 fn main() -> ExitCode {
-    run(filtered().into_iter().chain(privileges()).chain(files()).chain(limits()).chain(text()).chain(emulated()))
+    let tests = filtered().into_iter().chain(privileges()).chain(files()).chain(files_that_go());
+    run(tests.chain(limits()).chain(text()).chain(emulated()))
 }
 
 /// What comes of the program's sites.
@@ -151,7 +153,7 @@ fn no_tracer() -> Option<String> {
 fn traced(writer: &str, faults: &[(usize, Fault)]) -> (fault::Run, Tale) {
     let mut here = command(story());
     let binder = if bound_in_c() { front().to_owned() } else { story() };
-    let run = fault::run(here.env("INVAR_REPORT", "stderr").env("INVAR_WRITER", writer), &[binder], faults);
+    let run = fault::run(here.env("INVAR_REPORT", "stderr").env("INVAR_WRITER", writer), &[binder], Part::Load, faults);
     assert_eq!((run.status, run.met), (0, faults.len()), "{}", run.errors);
     let tale = Tale::read(&run.said, run.errors.clone());
     assert!(tale.ended);
@@ -246,6 +248,12 @@ fn privileges() -> Vec<Trial> {
     };
     let nobody = || mounts().or_else(not_for_others);
     let cases = [
+        scripts(
+            "no /proc, by mprotect",
+            mounts(),
+            "umount -l /proc; umount -l /proc; [ ! -e /proc/self ]; INVAR_WRITER=mprotect exec $1",
+            Declined("only the writer mprotect was left, and the number of threads is not known: errno 2".into()),
+        ),
         scripts("no /proc", mounts(), "umount -l /proc; umount -l /proc; [ ! -e /proc/self ]; exec $1", Bound("swap")),
         scripts(
             "a /proc with hidepid",
@@ -400,6 +408,101 @@ impl Mounted {
             lives(&mut here, &self.then);
         })
     }
+}
+
+/// What becomes of a module's file between its mapping and its binding: it is removed, or another one of these bytes takes its place.
+type Goes = Option<fn(&[u8]) -> Vec<u8>>;
+
+const REMOVED: Goes = None;
+const COPIED: Goes = Some(<[u8]>::to_vec);
+/// Another program is there.
+const OTHER: Goes = Some(|_| std::fs::read(Build::release().program("adaptive")).unwrap());
+/// It ends in front of its text.
+const SHORT: Goes = Some(|bytes| bytes[..text_in(bytes).start].to_vec());
+/// Its program headers are the same, and its text is not, as of another build.
+const REBUILT: Goes = Some(|bytes| {
+    let mut bytes = bytes.to_vec();
+    let text = text_in(&bytes);
+    // Each page of it.
+    bytes[text].iter_mut().step_by(256).for_each(|byte| *byte ^= 0x55);
+    bytes
+});
+
+/// Where the file has its text.
+fn text_in(bytes: &[u8]) -> std::ops::Range<usize> {
+    let headers = goblin::elf::Elf::parse(bytes).unwrap().program_headers;
+    let text = headers.iter().find(|header| header.is_executable()).expect("text");
+    text.file_range()
+}
+
+/// Tests of files that go before their modules are bound.
+fn files_that_go() -> Vec<Trial> {
+    let missing = || sites().or_else(|| missing_tool("cc"));
+    let other_file = || Declined("the file at its path is not the one that it was loaded from".into());
+    let changed = || Declined("its text is not as in its file, and what could take that over was refused".into());
+    let program = |name: &str, goes: Goes| with_either_binder(name, missing(), move || program_goes(goes));
+    let library = |name: &str, goes: Goes, writer: &'static str, then: Then| {
+        with_either_binder(name, missing(), move || library_goes(goes, writer, &then))
+    };
+    let tests = [
+        program("a program's file that is removed", REMOVED),
+        program("a program's file that is replaced", OTHER),
+        library("a library's file that is removed", REMOVED, "auto", Bound("mprotect")),
+        library("a library's file that is removed, without mprotect", REMOVED, "swap", refused(libc::ENOENT)),
+        library("a library's file that is removed, by memfd", REMOVED, "memfd", refused(libc::ENOENT)),
+        library("a library's file that is replaced", OTHER, "auto", Bound("mprotect")),
+        library("a library's file that is replaced, without mprotect", OTHER, "swap", other_file()),
+        library("a library's file that is replaced, by memfd", OTHER, "memfd", other_file()),
+        library("a library's file that is replaced by a part of it", SHORT, "swap", other_file()),
+        library("a library's file that is replaced by a copy", COPIED, "auto", Bound("swap")),
+        library("a library's file that is replaced by another build", REBUILT, "auto", Bound("swap")),
+        library("a library's file that is replaced by another build, by memfd", REBUILT, "memfd", changed()),
+    ];
+    tests.into_iter().flatten().collect()
+}
+
+/// A copy of a module, and what takes its place perhaps; and the word for that.
+fn about_to_go(module: &Path, goes: Goes) -> (Temporary, Temporary, String) {
+    let bytes = std::fs::read(module).unwrap();
+    let file = Temporary::executable("goes.so", &bytes);
+    let new = Temporary::executable("comes.so", &goes.map_or(vec![], |new| new(&bytes)));
+    let place = match goes {
+        None => format!("removed {}", file.0.display()),
+        Some(_) => format!("replaced {} {}", new.0.display(), file.0.display()),
+    };
+    (file, new, place)
+}
+
+/// The kernel still knows the one that runs.
+fn program_goes(goes: Goes) {
+    let (file, _new, place) = about_to_go(&story(), goes);
+    lives(&mut placed(&file.0, &place), &Bound("swap"));
+    assert_eq!(file.0.exists(), goes.is_some(), "it went too late");
+}
+
+/// The loader's path leads to nothing, or elsewhere.
+fn library_goes(goes: Goes, writer: &str, then: &Then) {
+    let (file, _new, place) = about_to_go(&Build::release().library("plugin"), goes);
+    let before = std::fs::metadata(&file.0).unwrap().ino();
+    let host = |place: Option<&str>| {
+        let mut host = placed(&Build::release().program("host"), place.unwrap_or_default());
+        let preloaded = format!("{}:{}", preloaded().display(), file.0.display());
+        host.arg(&file.0).env("LD_PRELOAD", preloaded).env("INVAR_WRITER", writer).env("INVAR_REPORT", "stderr");
+        if place.is_none() {
+            host.env_remove("PLACE");
+        }
+        tale(&mut host)
+    };
+    let plain = host(None);
+    let name = file.0.file_name().unwrap().to_str().unwrap();
+    plain.module(name).assert_bound();
+    let tale = host(Some(&place));
+    let after = std::fs::metadata(&file.0).map(|file| file.ino()).ok();
+    assert!(after != Some(before) && after.is_some() == goes.is_some(), "it is there as before");
+    tale.assert_consistent();
+    assert_eq!((&tale.results, tale.choices()), (&plain.results, plain.choices()));
+    is(tale.module(name), &tale.errors, then);
+    tale.program().assert_bound();
 }
 
 /// Why a script does not come to its end here, from a try.

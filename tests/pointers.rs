@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::c::{LINK, compiler, libinvar, missing};
+use common::c::{LINK, compiler, libinvar, missing, missing_linker};
 use common::elf::Image;
 use common::refuse::{Refused, cannot_refuse, refuse};
 use common::{
@@ -42,7 +42,8 @@ fn main() -> ExitCode {
     });
     let c = |words: &'static str| {
         let name = format!("C: {words}");
-        test(&name, missing(words.split(' ').next().unwrap()), move || in_c(words))
+        let linker = words.split_once("-fuse-ld=").and_then(|(_, linker)| missing_linker(linker));
+        test(&name, missing(words.split(' ').next().unwrap()).or(linker), move || in_c(words))
     };
     let refused: &[(&str, &'static [Refused])] = &[
         ("nothing may become executable", &[Refused::ExecGain, Refused::Memfd]),
@@ -75,8 +76,15 @@ fn main() -> ExitCode {
         c("gcc -O2 -std=c99 -Wpedantic -Werror"),
         c("clang -O2"),
         c("clang -O2 -flto -fuse-ld=lld"),
+        c("clang -O2 -ffunction-sections -fdata-sections -Wl,--gc-sections -fuse-ld=bfd"),
+        c("clang -O0 -ffunction-sections -Wl,--gc-sections -fuse-ld=lld"),
+        c("gcc -O2 -ffunction-sections -fdata-sections -Wl,--gc-sections"),
+        c("gcc -O0 -ffunction-sections -Wl,--gc-sections -fuse-ld=gold"),
+        c("gcc -O2 -fno-pie -no-pie -ffunction-sections -Wl,--gc-sections -fuse-ld=lld"),
+        c("gcc -O1 -ffunction-sections -Wl,--gc-sections -fuse-ld=mold"),
         c("g++ -O2 -x c++ -std=c++11 -Werror"),
         c("clang++ -O2 -x c++ -std=c++20 -Werror"),
+        test("C: pointers on several pages", missing("gcc"), on_several_pages),
         test("C without libinvar", missing("gcc"), c_without_libinvar),
         test("C on a machine without sites", missing("gcc"), c_without_sites),
         test("C: a table that is not listed as it is does not compile", missing("gcc"), c_tables_are_checked),
@@ -98,6 +106,9 @@ fn results(module: &str, chosen: bool) -> BTreeMap<String, String> {
         ("first", format!("Some(97) by {wide}")),
         ("table nothing", format!("() by {wide}")),
         ("dispatched", format!("4 by {wide}")),
+        ("several", format!("3 by {wide}")),
+        ("arms", format!("3 by {wide}")),
+        ("dispatched by several", format!("3 by {wide}")),
     ];
     said.into_iter().map(|(name, value)| (format!("{module}: {name}"), value)).collect()
 }
@@ -132,6 +143,9 @@ fn is_bound(program: &Path, read_only: bool) -> Tale {
         ("pointers.fallback", "nothing", "no arm holds"),
         ("pointers.c", "by_c.fast", "FAST"),
         ("pointers.dispatched", "wide", "WIDTH == Width::Wide"),
+        ("pointers.several", "wide", "WIDTH != Width::Narrow && !NEVER && FAST == true"),
+        ("pointers.arms", "wide-or-more+not-never", "WIDTH >= Width::Wide && !NEVER"),
+        ("pointers.dispatched_by_several", "wide", "FAST && WIDTH <= Width::Wide && !NEVER"),
     ] {
         let key = module.key(key);
         assert_eq!((&*key.value, &*key.origin, &*key.evidence), (value, "probe", why));
@@ -387,13 +401,31 @@ fn in_c(words: &str) {
     let library = libinvar().display();
     let options = [format!("-L{library}"), format!("-Wl,-rpath,{library}")];
     let options: Vec<&OsStr> = options.iter().map(OsStr::new).chain(LINK.map(OsStr::new)).collect();
-    let (values, report) = said(&compiled(words, &options));
+    let program = compiled(words, &options);
+    let (values, report) = said(&program);
     assert_eq!(values, CHOSEN);
     if sites().is_none() {
         assert!(report.contains(": 13 sites, 13 bound"), "{report}");
         assert!(report.contains("  key table = wide (probe): wide\n"), "{report}");
         assert!(report.contains("  key four = third (probe): third\n"), "{report}");
         assert_eq!(report.matches(" pointer table == wide, 8 bytes: bound to wide\n").count(), 3, "{report}");
+        let mut where_they_are = command(&program.0);
+        let said = String::from_utf8(must(where_they_are.arg("where")).stdout).unwrap();
+        assert_eq!(said, "one r--p faults\nfour r--p faults\ntable r--p faults\nlast r--p faults\n");
+    }
+}
+
+/// Each of which is made writable for a moment.
+fn on_several_pages() {
+    let program = Temporary::path("far-pointers");
+    let library = libinvar().display();
+    let mut compiler = compiler(&format!("gcc -O1 -L{library} -Wl,-rpath,{library}"));
+    compiler.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/programs/c/far_pointers.c")).args(LINK);
+    must(compiler.arg("-o").arg(&program.0));
+    let (values, report) = said(&program);
+    assert_eq!(values, "chosen 4\nfallback 0\n");
+    if sites().is_none() {
+        assert!(report.contains(": 8 sites, 8 bound"), "{report}");
     }
 }
 

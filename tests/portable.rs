@@ -53,8 +53,13 @@ fn a_portable_program_does_the_same() {
 const TARGET: &str = "aarch64-unknown-linux-gnu";
 
 fn a_program_does_the_same_on_aarch64() {
-    let program = Build::release().target(TARGET, Some(CROSS_CC)).program("story");
-    does_the_same(command(EMULATOR[0]).args(&EMULATOR[1..]).arg(program));
+    does_the_same(command(EMULATOR[0]).args(&EMULATOR[1..]).arg(portable("story")));
+}
+
+/// A program for AArch64 as for any machine that has no folder.
+fn portable(program: &str) -> PathBuf {
+    let build = Build::release().target(TARGET, Some(CROSS_CC)).named("portable-aarch64");
+    build.rustflag("--cfg=invar_portable").program(program)
 }
 
 /// Runs the program with pointers, which are bound on any machine.
@@ -79,8 +84,7 @@ fn pointers_are_bound(there: &mut Command) {
 }
 
 fn pointers_are_bound_on_aarch64() {
-    let program = Build::release().target(TARGET, Some(CROSS_CC)).program("pointers");
-    pointers_are_bound(command(EMULATOR[0]).args(&EMULATOR[1..]).arg(program));
+    pointers_are_bound(command(EMULATOR[0]).args(&EMULATOR[1..]).arg(portable("pointers")));
 }
 
 fn pointers_are_bound_on_a_32_bit_machine() {

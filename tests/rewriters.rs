@@ -33,6 +33,7 @@ fn main() -> ExitCode {
             as_auditwheel(at)
         }));
     }
+    tests.push(test("the two patchelfs are two versions", not_debian().or_else(one_patchelf), two_patchelfs));
     tests.extend(subject("a program in Rust", &upx("--best"), rust(), program_in_rust));
     tests.extend(subject("a program in C", &upx("--best"), c(), program_in_c));
     tests.extend(subject(
@@ -56,6 +57,35 @@ fn subject(what: &str, rewriter: &Rewriter, missing: Option<String>, body: fn(&R
     let missing = missing.or_else(|| rewriter.missing.clone());
     let (name, rewriter) = (format!("{what}, {}", rewriter.name), rewriter.clone());
     Some(test(&name, missing, move || body(&rewriter)))
+}
+
+/// Why no package tells its version here.
+fn not_debian() -> Option<String> {
+    common::missing_tool("dpkg-query").or_else(|| common::missing_tool("zcat"))
+}
+
+/// Why there are not two versions here.
+fn one_patchelf() -> Option<String> {
+    let mut versions = vec![];
+    for (which, found) in rewrite::patchelf_versions() {
+        match found {
+            Ok([said, _]) => versions.push(said),
+            Err(why) => return Some(format!("{which} patchelf: {why}")),
+        }
+    }
+    (versions[0] == versions[1]).then(|| format!("the system's patchelf is the newest, {}", versions[0]))
+}
+
+/// As if one had been run twice: tests that are called after two versions would say the same, and show nothing of the other one.
+fn two_patchelfs() {
+    let versions = rewrite::patchelf_versions().map(|(which, versions)| {
+        let [said, packaged] = versions.unwrap_or_else(|why| panic!("{which}: {why}"));
+        println!("{which} patchelf is {said}, by its package {packaged}");
+        assert_eq!(said, packaged, "{which} patchelf is not the package's");
+        said
+    });
+    let [system, newest] = versions;
+    assert!(rewrite::is_older(&system, &newest), "the system's patchelf is {system}, and the newest is {newest}");
 }
 
 fn rust() -> Option<String> {

@@ -6,17 +6,18 @@ mod common;
 use common::c::{LINK, compiler, libinvar, must};
 use common::refuse::{Refused, cannot_refuse};
 use common::{
-    ANYWHERE, Build, Tale, Temporary, command, missing_target, output, run, scratch, sites, tale, test,
-    with_either_binder,
+    ANYWHERE, BoundSite, Build, Tale, Temporary, command, missing_dynamic_musl, missing_target, output, run, scratch,
+    sites, tale, test, with_either_binder,
 };
 use libtest_mimic::Trial;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::AsRawFd;
 use std::os::linux::net::SocketAddrExt;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{SocketAddr, UnixStream};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Duration;
 
@@ -42,6 +43,11 @@ fn main() -> ExitCode {
         };
         add("sites are set beside threads that execute them", ANYWHERE, beside_threads);
         add("a library has the same switches", ANYWHERE, a_library);
+        add("children are made while others set", ANYWHERE, children);
+    }
+    for (mode, build, kibibytes) in [("debug", Build::debug as fn() -> Build, 48), ("release", Build::release, 32)] {
+        let name = format!("a set takes so much stack, {mode}");
+        trials.push(test(&name, sites(), move || stack(&build(), kibibytes)));
     }
     for (refused, outcome) in REFUSED {
         let missing = sites().or_else(|| missing(refused));
@@ -53,15 +59,33 @@ fn main() -> ExitCode {
         ("several threads set, with a loader that does not exclude", missing_target(&musl()), several_threads_in_turn),
         ("what is wrong is set by nobody", ANYWHERE, what_is_wrong),
         ("a site that somebody has changed", sites(), a_foreign_site),
-        ("a library's file is gone", sites(), || without_file("")),
-        ("a library's file is gone, and the others' pages are a memfd's", memfd_alone(), || without_file("mdwe")),
+        ("another module's switch has no such value", sites(), no_such_value),
+        ("a library's file is gone", sites(), || without_file("", "Refused(2)")),
+        ("another file is in the place of a library's", sites(), || without_file("replaced", "OtherFile")),
+        ("a library's file is gone, and the others' pages are a memfd's", memfd_alone(), || {
+            without_file("mdwe", "Refused(2)")
+        }),
+        ("a library in a namespace of its own", glibc(), in_a_namespace),
         ("signals' handlers execute sites and set none", ANYWHERE, handlers),
         ("a child sets its own", ANYWHERE, a_child),
+        ("children are made while others set, with another loader", missing_dynamic_musl(), children_of_musl),
+        ("children are made while a library is closed", ANYWHERE, beside_closing),
+        ("a handler that interrupted the loader", x86_and_glibc(), interrupting),
+        ("a static program that does not say where its headers are", glibc(), without_a_header_of_headers),
         ("sites that were never bound follow", ANYWHERE, never_bound),
+        ("a select has no third value", ANYWHERE, no_third_value),
         ("a setting says with what a switch begins", ANYWHERE, a_setting),
         ("probes are asked again", ANYWHERE, asked_again),
+        ("a checkpoint is restored", criu(), || from_a_checkpoint("auto")),
+        ("a checkpoint is restored, whose pages are a memfd's", criu(), || from_a_checkpoint("memfd")),
         ("others set switches where the program allows it", ANYWHERE, others_set),
+        ("a process of the user that stands for anybody obeys root alone", not_for_others(), anybody),
         ("switches in C", sites(), in_c),
+        ("a switch of Rust and C", sites(), of_rust_and_c),
+        ("sets in C are counted", sites(), counted_in_c),
+        ("probes in C are asked again", sites(), asked_again_in_c),
+        ("probes in C are asked again without libinvar", ANYWHERE, asked_again_in_c_alone),
+        ("a signal's handler in C", sites(), handler_in_c),
         ("others set switches of a program in C", sites(), others_set_in_c),
         ("sites of other keys lie in exchanged pages in part", memfd_alone(), in_part),
         ("switches in C without libinvar", ANYWHERE, in_c_alone),
@@ -86,13 +110,30 @@ fn numbers(tale: &Tale, name: &str) -> Vec<u64> {
     tale.results[name].split(' ').map(|number| number.parse().unwrap()).collect()
 }
 
+/// A module is there already, whose switch somebody has set: to what the program's can have, or to more.
+fn no_such_value() {
+    let key = |value: u8| {
+        let sealed = Temporary::path("sealed.so");
+        let mut compiler =
+            compiler("cc -O1 -shared -fPIC -DLENGTH=38 -DVALUES=4 -DFLAGS=32 -DORIGIN=5 -DDATA=0 -DSETS=1");
+        compiler.arg(r#"-DNAMES="switched.level\0quiet\0error\0info\0debug""#).arg(format!("-DVALUE={value}"));
+        must(compiler.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/programs/c/sealed.c")).arg("-o").arg(&sealed.0));
+        let tale = tale(switched(&Build::release(), "wrong").env("LD_PRELOAD", &sealed.0));
+        tale.program().assert_bound();
+        let key = tale.program().key("switched.level");
+        (key.value.clone(), key.origin.clone())
+    };
+    let of = |value: &str, origin: &str| (value.into(), origin.into());
+    assert_eq!([key(2), key(4), key(255)], [of("info", "adopted"), of("quiet", "failed"), of("quiet", "failed")]);
+}
+
 fn each_value(build: &Build) {
     let tale = tale(&mut switched(build, "story"));
     assert_eq!(tale.results["before"], "Error false");
     assert_eq!(tale.results["after"], "set the program's");
     let [bound, checked] = numbers(&tale, "level")[..] else { panic!("{tale:?}") };
-    // Each of eight functions has three sites of it.
-    let expected = if invar_arch::PATCHES { (bound.max(24), 0) } else { (0, 0) };
+    // Each of eight functions has four branches on it, and a select, whose four records count.
+    let expected = if invar_arch::PATCHES { (bound.max(8 * (4 + 4)), 0) } else { (0, 0) };
     assert_eq!((bound, checked), expected);
     tale.program().assert_bound();
     assert_eq!(tale.program().key("switched.broken").origin, "set");
@@ -121,6 +162,12 @@ fn a_library(build: &Build) {
     assert_eq!(library.key("switched.disputed").origin, "failed");
 }
 
+fn in_a_namespace() {
+    let tale = tale(switched(&Build::release(), "namespace").arg(Build::release().library("switching")));
+    assert_eq!(tale.results["namespace"], "its own");
+    tale.program().assert_bound();
+}
+
 /// Why this cannot be refused here.
 fn missing(refused: &str) -> Option<String> {
     const MDWE: &[Refused] = &[Refused::ExecGain];
@@ -141,9 +188,14 @@ fn refuse(refused: &str, outcome: Result<&str, &str>) {
     tale.program().assert_bound();
 }
 
-/// Nothing is set then, and nothing is left with another value.
+/// Nothing is set then, and nothing is left with another value. The program looks at which site is named; the report has the same one.
 fn a_foreign_site() {
-    assert_eq!(release("foreign").results["set"], "Err(Refused(Changed, 0))");
+    let tale = release("foreign");
+    let foreign: Vec<_> = tale.program().bindings.iter().filter(|binding| binding.status == "Foreign").collect();
+    let [binding] = foreign[..] else { panic!("{foreign:?}") };
+    assert!(binding.site.as_ref().is_some_and(|site| site.key == "switched.level"), "{binding:?}");
+    // The count of those that were bound is as it was, however often a set is refused.
+    assert_eq!(tale.program().bound, tale.program().sites);
 }
 
 fn memfd_alone() -> Option<String> {
@@ -151,10 +203,10 @@ fn memfd_alone() -> Option<String> {
 }
 
 /// The program's sites are set before it is seen that the library's cannot be, and taken back.
-fn without_file(refused: &str) {
+fn without_file(words: &str, why: &str) {
     let library = Temporary::executable("libswitching", &std::fs::read(Build::release().library("switching")).unwrap());
-    let tale = tale(switched(&Build::release(), &format!("refused threads {refused}")).arg(&library.0));
-    assert_eq!(tale.results["set"], "Refused(Refused(2), 0)");
+    let tale = tale(switched(&Build::release(), &format!("refused threads {words}")).arg(&library.0));
+    assert_eq!(tale.results["set"], format!("Refused({why}, 0)"));
     tale.modules.iter().for_each(|module| module.assert_bound());
 }
 
@@ -192,6 +244,63 @@ fn a_child() {
     assert_eq!((&*tale.results["child"], &*tale.results["parent"]), ("0", "true"));
 }
 
+fn children(build: &Build) {
+    let tale = tale(switched(build, "forks 50").arg(build.library("switching")));
+    let [right, refused, stuck] = numbers(&tale, "forks")[..] else { panic!("{tale:?}") };
+    // Without a clock nobody knows how many a machine refuses that gives this one no time.
+    assert!(right > 0 && (right + refused, stuck) == (50, 0), "{right} right, {refused} refused, {stuck} killed");
+    assert!(numbers(&tale, "sets")[0] >= 50);
+    tale.program().assert_bound();
+}
+
+fn children_of_musl() {
+    children(&Build::dynamic_musl());
+}
+
+/// A fork that waits for a library's sets is gone from there before the library is.
+fn beside_closing() {
+    let tale = tale(switched(&Build::release(), "closing 400").arg(Build::release().library("switching")));
+    assert_eq!(tale.results["closing"], "400");
+}
+
+/// Why the loader does not say what it is at.
+fn glibc() -> Option<String> {
+    (!cfg!(target_env = "gnu")).then(|| "only glibc's loader says that it is at work, and has namespaces".into())
+}
+
+/// It is told that it must not set, each time that the loader is about to map or unmap a library.
+fn interrupting() {
+    let tale = tale(switched(&Build::release(), "interrupting").arg(Build::release().library("switching")));
+    let [handled, refused] = numbers(&tale, "interrupting")[..] else { panic!("{tale:?}") };
+    assert!(refused == 40 && handled >= 80, "{handled} handled, {refused} refused");
+    tale.program().assert_bound();
+}
+
+/// Why there is no such test.
+fn x86_and_glibc() -> Option<String> {
+    glibc().or_else(|| {
+        (!cfg!(target_arch = "x86_64")).then(|| "the program returns from the loader's function by hand".into())
+    })
+}
+
+/// Which GNU ld makes. Its address, and so that of what the loader says of itself, cannot be known by its headers.
+fn without_a_header_of_headers() {
+    let mut build = Build::release().named("switched-static-pie");
+    for flag in ["-Ctarget-feature=+crt-static", "-Clinker-features=-lld", "-Clink-arg=-fuse-ld=bfd"] {
+        build = build.rustflag(flag);
+    }
+    let tale = tale(&mut switched(&build, "child"));
+    assert_eq!((&*tale.results["child"], &*tale.results["parent"]), ("0", "true"));
+    tale.program().assert_bound();
+}
+
+/// The documentation of `set` says how much.
+fn stack(build: &Build, kibibytes: u64) {
+    let tale = tale(&mut switched(build, "stack"));
+    let used = numbers(&tale, "stack")[0];
+    assert!(8 << 10 < used && used <= kibibytes << 10, "{used}");
+}
+
 /// Where no writer was to be asked, and where all were refused.
 fn never_bound() {
     for (setting, value) in [("INVAR_WRITER", "off"), ("INVAR", "off")] {
@@ -199,6 +308,14 @@ fn never_bound() {
             let tale = tale(switched(&Build::release(), arguments).env(setting, value));
             tale.program().assert_checked();
         }
+    }
+}
+
+/// Bound or not.
+fn no_third_value() {
+    for writer in ["auto", "off"] {
+        let tale = tale(switched(&Build::release(), "two 5000").env("INVAR_WRITER", writer));
+        assert_eq!(tale.results["met"], "0 1 1", "{writer}");
     }
 }
 
@@ -212,21 +329,94 @@ fn a_setting() {
     assert_eq!(begins("switched.level=debug"), ("error".into(), "probe".into()), "settings lower");
 }
 
+/// Of each key and constant what it has, and what its probe says on the other machine.
+const DIFFER: &str = "switched.line 64 128,switched.stays off on,switched.unknown default 18446744073709551615";
+
 fn asked_again() {
     let tale = release("rebind");
-    assert_eq!(tale.results["differ"], "switched.stays off on");
-    let sites = if invar_arch::PATCHES { "2 0" } else { "0 0" };
-    assert_eq!(tale.results["rebound"], sites);
-    tale.program().assert_bound();
+    assert_eq!(tale.results["differ"], DIFFER);
+    follows_its_probe(&tale);
+}
+
+/// All sites of the switch whose probe has another answer are bound to that, as many as the compiler made of it.
+fn follows_its_probe(tale: &Tale) {
+    let program = tale.program();
+    program.assert_bound();
+    let is_its = |site: &&BoundSite| site.key == "switched.follows";
+    let sites = program.bindings.iter().filter_map(|binding| binding.site.as_ref()).filter(is_its).count();
+    assert_eq!(sites > 0, invar_arch::PATCHES);
+    assert_eq!(tale.results["rebound"], format!("{sites} 0"));
+}
+
+/// Why no process can be restored from a checkpoint here.
+fn criu() -> Option<String> {
+    let checked = Command::new("criu").arg("check").output();
+    match checked {
+        Err(_) => Some("no criu".into()),
+        Ok(said) if !said.status.success() => {
+            let said = [said.stdout, said.stderr].concat();
+            Some(format!("criu check: {}", String::from_utf8_lossy(&said).lines().last().unwrap_or("failed")))
+        }
+        Ok(_) => None,
+    }
+}
+
+/// The program is killed with its checkpoint, and goes on in another process of its number.
+fn from_a_checkpoint(writer: &str) {
+    let images = Temporary::path("checkpoint");
+    std::fs::create_dir(&images.0).unwrap();
+    let [go, out] = ["go", "out"].map(|name| images.0.join(name));
+    let log = std::fs::File::create(&out).unwrap();
+    let mut program = switched(&Build::release(), "restored");
+    program.arg(&go).env("INVAR_WRITER", writer).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+    // SAFETY: in a child of one thread, one system call: criu takes whole sessions.
+    unsafe {
+        program.pre_exec(|| if libc::setsid() > 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) });
+    }
+    let mut child = Started(program.spawn().unwrap());
+    let said = || std::fs::read_to_string(&out).unwrap();
+    wait_for(|| said().starts_with("result\twaits"));
+    let criu = |words: &str| {
+        must(Command::new("criu").args(words.split(' ')).arg("--images-dir").arg(&images.0).args(["-v1"]));
+    };
+    criu(&format!("dump --tree {}", child.0.id()));
+    assert!(child.0.wait().unwrap().code().is_none(), "it was killed");
+    // Whatever comes of it, it ends by itself.
+    std::fs::write(&go, "").unwrap();
+    criu("restore --restore-detached");
+    wait_for(|| said().ends_with("\nend\n"));
+    let tale = Tale::read(&said(), String::new());
+    assert_eq!(tale.results["differ"], DIFFER);
+    follows_its_probe(&tale);
+}
+
+/// A process that ends with this.
+struct Started(Child);
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        let _ = self.0.kill().and_then(|()| self.0.wait());
+    }
+}
+
+/// Waits until this is so.
+fn wait_for(mut is_so: impl FnMut() -> bool) {
+    for _ in 0..1000 {
+        if is_so() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("it takes too long");
 }
 
 /// A process that lets others set its switches, and ends with this.
-struct Serving(Child, SocketAddr);
+struct Serving(Started, SocketAddr);
 
 impl Serving {
     fn start(command: &mut Command) -> Self {
-        let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let begin = format!("@invar/{}/", process.id());
+        let process = Started(command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap());
+        let begin = format!("@invar/{}/", process.0.id());
         for _ in 0..1000 {
             let unix = std::fs::read_to_string("/proc/self/net/unix").unwrap();
             if let Some(name) = unix.split_ascii_whitespace().find(|word| word.starts_with(&begin)) {
@@ -234,8 +424,7 @@ impl Serving {
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-        process.kill().unwrap();
-        panic!("it does not serve: {:?}", process.wait());
+        panic!("it does not serve");
     }
 
     /// What it answers to these bytes.
@@ -249,15 +438,9 @@ impl Serving {
     }
 }
 
-impl Drop for Serving {
-    fn drop(&mut self) {
-        let _ = self.0.kill().and_then(|()| self.0.wait());
-    }
-}
-
 fn others_set() {
     let mut serving = Serving::start(&mut switched(&Build::release(), "serve"));
-    let (mut stdin, stdout) = (serving.0.stdin.take().unwrap(), serving.0.stdout.take().unwrap());
+    let (mut stdin, stdout) = (serving.0.0.stdin.take().unwrap(), serving.0.0.stdout.take().unwrap());
     let mut said = BufReader::new(stdout).lines().map(Result::unwrap);
     assert_eq!(said.next().unwrap(), "ready");
     let mut state = || {
@@ -298,21 +481,43 @@ fn others_set() {
     let _silent = UnixStream::connect_addr(&serving.1).unwrap();
     assert!(serving.ask(b"switched.trace\0off\0").starts_with("set "));
     assert_eq!(state(), "Info false true");
-    another_user(&serving);
+    if not_root().is_none() {
+        assert_eq!(said_to_nobody(&serving), DENIED);
+    }
 }
 
-/// Another user's process is not heard: `test` is executed by a child that connects after it has become somebody else.
-fn another_user(serving: &Serving) {
+const NOBODY: u32 = 65534;
+const DENIED: &str = "denied for other users than its own";
+
+/// Why nobody can become another user here.
+fn not_root() -> Option<String> {
     // SAFETY: no arguments, no effects.
-    if unsafe { libc::geteuid() } != 0 {
-        return;
-    }
+    (unsafe { libc::geteuid() } != 0).then(|| "not root".into())
+}
+
+/// Why user 65534 cannot execute what the tests build.
+fn not_for_others() -> Option<String> {
+    let is_open = |folder: &Path| folder.metadata().is_ok_and(|folder| folder.mode() & 1 != 0);
+    let scratch = scratch();
+    let closed = scratch.ancestors().find(|folder| !is_open(folder));
+    not_root().or_else(|| closed.map(|folder| format!("{} is closed to others", folder.display())))
+}
+
+/// The kernel names this user in the place of all whom a user namespace does not know.
+fn anybody() {
+    let serving = Serving::start(switched(&Build::release(), "serve").uid(NOBODY).gid(NOBODY));
+    assert!(serving.ask(b"switched.trace\0on\0").starts_with("set "), "root may");
+    assert_eq!(said_to_nobody(&serving), DENIED);
+}
+
+/// What a process of another user is told: a child connects after it has become that, and executes `cat`.
+fn said_to_nobody(serving: &Serving) -> String {
     let address = serving.1.clone();
     let mut child = Command::new("cat");
     // SAFETY: in a child of one thread, system calls alone: the socket becomes the standard input.
     unsafe {
         child.pre_exec(move || {
-            if libc::setuid(65534) != 0 {
+            if libc::setuid(NOBODY) != 0 {
                 return Err(std::io::Error::last_os_error());
             }
             let stream = UnixStream::connect_addr(&address)?;
@@ -320,8 +525,7 @@ fn another_user(serving: &Serving) {
             if libc::dup2(stream.as_raw_fd(), 0) == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
         });
     }
-    let said = child.output().unwrap();
-    assert_eq!(String::from_utf8_lossy(&said.stdout), "denied for other users than its own");
+    String::from_utf8_lossy(&child.output().unwrap().stdout).into_owned()
 }
 
 fn others_set_in_c() {
@@ -346,6 +550,7 @@ fn build_in_c(name: &str, options: &[&str]) -> PathBuf {
     let source = |name: &str| format!("{}/tests/programs/c/{name}.c", env!("CARGO_MANIFEST_DIR"));
     let source = match name {
         "switched_dense" => source(name),
+        name if name.contains("rebound") => source("rebound"),
         name if name.ends_with(".so") => source("switching"),
         _ => source("switched"),
     };
@@ -389,4 +594,125 @@ fn in_c_alone() {
     let program = build_in_c("switched_alone", &[]);
     let output = output(&mut command(program));
     assert_eq!(String::from_utf8_lossy(&output.stdout), "without libinvar: 0, level 1 (1), trace 0 (0)\n");
+}
+
+/// The library's runtime is libinvar's, the program has its own.
+fn of_rust_and_c() {
+    let folder = format!("-L{}", libinvar().display());
+    let options: Vec<_> = ["-shared", "-fPIC", &*folder].into_iter().chain(LINK).collect();
+    let library = build_in_c("libswitching_of_both.so", &options);
+    for build in [Build::debug(), Build::release()] {
+        let tale = tale(switched(&build, "c").arg(&library).env("LD_LIBRARY_PATH", libinvar()));
+        assert!(numbers(&tale, "sites")[0] >= 2, "one in each at least");
+        assert_eq!(tale.results["sites"], tale.results["at last"]);
+        let in_c = tale.module("libswitching_of_both.so");
+        in_c.assert_bound();
+        tale.program().assert_bound();
+        for module in [tale.program(), in_c] {
+            let key = module.key("switched_trace");
+            assert_eq!((&*key.value, &*key.origin, &*key.evidence), ("on", "set", "Rust's"), "{}", module.path);
+        }
+    }
+}
+
+/// The number is `INVAR_IN_HANDLER`.
+fn handler_in_c() {
+    let folder = format!("-L{}", libinvar().display());
+    let program = build_in_c("switched_handler", &[&*folder].into_iter().chain(LINK).collect::<Vec<_>>());
+    let said = output(command(&program).arg("handler").env("LD_LIBRARY_PATH", libinvar()));
+    let expected = "\
+        in a handler: 10, level 1 (1), trace 0 (0)\n\
+        several: 10, level 1 (1), trace 0 (0)\n\
+        behind it: 0, level 2 (2), trace 0 (0)\n";
+    assert_eq!(String::from_utf8_lossy(&said.stdout), expected);
+    assert!(said.status.success());
+}
+
+/// As many sites as the program has, then the library's too. One that is not set has no counts.
+fn counted_in_c() {
+    let folder = format!("-L{}", libinvar().display());
+    let link: Vec<_> = [&*folder].into_iter().chain(LINK).collect();
+    let program = build_in_c("switched_counted", &link);
+    let library = build_in_c("libswitching_counted.so", &[&["-shared", "-fPIC"], &link[..]].concat());
+    for writer in ["auto", "off"] {
+        let mut command = command(&program);
+        command.arg("counted").arg(&library).env("LD_LIBRARY_PATH", libinvar()).env("INVAR_WRITER", writer);
+        let said = output(&mut command);
+        let counts = |sites: u32| match writer {
+            "auto" => format!("{sites} bound, 0 checked"),
+            _ => format!("0 bound, {sites} checked"),
+        };
+        let expected = [
+            ("level: 0, level 2 (2), trace 0 (0)", counts(2)),
+            ("trace: 0, level 2 (2), trace 1 (1)", counts(1)),
+            ("both: 0, level 2 (2), trace 1 (1)", counts(3)),
+            ("level: 0, level 2 (2), trace 1 (1)", counts(2)),
+            ("trace: 0, level 2 (2), trace 1 (1)", counts(2)),
+            ("both: 0, level 2 (2), trace 1 (1)", counts(4)),
+            ("none: 4, level 2 (2), trace 1 (1)", "47 bound, 47 checked".into()),
+        ];
+        let expected: String = expected.iter().map(|(said, counts)| format!("{said}\n{counts}\n")).collect();
+        assert_eq!(String::from_utf8_lossy(&said.stdout), expected, "{writer}");
+        assert!(said.status.success());
+    }
+}
+
+/// What is told of each key; a compiler puts keys into any order.
+const TOLD: [&str; 7] = [
+    "told cpu.avx2: on, off",
+    "told cpu.sse4.2: on, off",
+    "told cpu.x86-64-v3: on, off",
+    "told rebound_half: 65535, default",
+    "told rebound_line: 64, 128",
+    "told rebound_stays: off, on",
+    "told rebound_unknown: default, 18446744073709551615",
+];
+
+const REBOUND: [&str; 13] = [
+    "same: 0, follows 0 (0), by hand 0 (0), stays 0 (0), line 64",
+    "0 bound, 0 checked",
+    "other: 0, follows 1 (1), by hand 0 (0), stays 0 (0), line 64",
+    "1 bound, 0 checked",
+    "again: 0, follows 1 (1), by hand 0 (0), stays 0 (0), line 64",
+    "1 bound, 0 checked",
+    "small: 5, follows 1 (1), by hand 0 (0), stays 0 (0), line 64",
+    "1 bound, 0 checked",
+    "back: 0, follows 0 (0), by hand 0 (0), stays 0 (0), line 64",
+    "1 bound, 0 checked",
+    "library rebound_library: off, on",
+    "0 bound, 0 checked, branch 0",
+    "library: 0",
+];
+
+/// Each module asks its own. What was set by hand stays, and keys do.
+fn asked_again_in_c() {
+    let folder = format!("-L{}", libinvar().display());
+    let link: Vec<_> = [&*folder].into_iter().chain(LINK).collect();
+    let other = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/programs/c/rebound_too.c");
+    let program = build_in_c("rebound", &[&[other], &link[..]].concat());
+    let library = build_in_c("librebound.so", &[&["-DLIBRARY", "-shared", "-fPIC"], &link[..]].concat());
+    for writer in ["auto", "off"] {
+        let mut command = command(&program);
+        command.arg(&library).env("LD_LIBRARY_PATH", libinvar()).env("INVAR_WRITER", writer);
+        let said = output(&mut command);
+        let text = String::from_utf8(said.stdout).unwrap();
+        assert!(text.rfind("told ") < text.find("other: "), "where they are first asked on the other machine: {text}");
+        let (mut told, others): (Vec<_>, Vec<_>) = text.lines().partition(|line| line.starts_with("told "));
+        told.sort();
+        assert_eq!(told, TOLD, "{writer}: once");
+        let expected = REBOUND.map(|line| match writer {
+            "off" => line.replace("1 bound, 0 checked", "0 bound, 1 checked"),
+            _ => line.to_owned(),
+        });
+        assert_eq!(others, expected, "{writer}");
+        assert!(said.status.success());
+    }
+}
+
+/// Nobody is there to ask: `INVAR_NO_KEY`, and nothing is told or counted.
+fn asked_again_in_c_alone() {
+    let said = output(&mut command(build_in_c("rebound_alone", &[])));
+    let stays = "4, follows 0 (0), by hand 0 (0), stays 0 (0), line 64\n47 bound, 47 checked\n";
+    let expected = ["same", "other", "again", "small", "back"].map(|what| format!("{what}: {stays}")).concat();
+    assert_eq!(String::from_utf8_lossy(&said.stdout), expected);
 }

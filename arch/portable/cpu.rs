@@ -1,14 +1,5 @@
 //! Machines whose CPU features nobody has written down yet: none is known.
 
-/// There are no built-in keys here.
-#[doc(hidden)]
-#[macro_export]
-macro_rules! cpu_keys {
-    ($then:ident) => {
-        $then! {}
-    };
-}
-
 /// Nobody says so.
 pub const FEATURE_SOURCE: &str = "";
 
@@ -21,7 +12,7 @@ pub fn cpu_features() -> u64 {
 }
 
 /// No feature is known.
-pub fn cpu_features_for_resolvers() -> u64 {
+pub fn cpu_features_for_resolvers(_arguments: Option<&[usize; 2]>) -> u64 {
     0
 }
 

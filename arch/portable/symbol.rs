@@ -11,7 +11,7 @@ macro_rules! __symbol {
     ([$($export:tt)+] $name:ident ($($argument:ident: $type:ty),*) $result:ty, $ifunc:expr, $resolve:path, $ordinary:path) => {
         $($export)+
         extern "C" fn $name($($argument: $type),*) -> $result {
-            const _: () = assert!($ifunc == 0);
+            const _: () = ::core::assert!($ifunc == 0);
             $ordinary($($argument),*)
         }
     };
@@ -22,7 +22,7 @@ macro_rules! __symbol {
 #[macro_export]
 macro_rules! __symbol_link_name {
     ($name:ident) => {
-        stringify!($name)
+        ::core::stringify!($name)
     };
 }
 

@@ -1,84 +1,14 @@
 //! CPU features, from cpuid and xgetbv. A feature counts only if the operating system saves its registers.
 
-use self::features::features;
-use crate::{all, listed};
+use crate::tables::x86_64::{self as levels, features};
+use crate::{all, closures, listed};
 use core::arch::x86_64::{__cpuid_count, _xgetbv, CpuidResult};
-
-mod features;
-
-/// Calls `$then!` with one line for each built-in key: constant, name behind `cpu.`, documentation. The name is one
-/// of `FEATURES` or of [`level`].
-#[doc(hidden)]
-#[macro_export]
-macro_rules! cpu_keys {
-    ($then:ident) => {
-        $then! {
-            SSE3 "sse3" "SSE3.",
-            SSSE3 "ssse3" "Supplemental SSE3.",
-            SSE4_1 "sse4.1" "SSE4.1.",
-            SSE4_2 "sse4.2" "SSE4.2.",
-            SSE4A "sse4a" "SSE4a, of AMD.",
-            POPCNT "popcnt" "`popcnt`.",
-            MOVBE "movbe" "`movbe`.",
-            CMPXCHG16B "cmpxchg16b" "`cmpxchg16b`.",
-            AES "aes" "AES-NI.",
-            PCLMULQDQ "pclmulqdq" "Carry-less multiplication.",
-            AVX "avx" "AVX, its registers saved by the operating system.",
-            F16C "f16c" "Half precision conversions.",
-            FMA "fma" "Fused multiply and add, three operands.",
-            AVX2 "avx2" "AVX2.",
-            BMI1 "bmi1" "Bit manipulation, first set.",
-            BMI2 "bmi2" "Bit manipulation, second set.",
-            TBM "tbm" "Trailing bit manipulation, of AMD.",
-            LZCNT "lzcnt" "`lzcnt`.",
-            ADX "adx" "Multi-precision add with carry.",
-            SHA "sha" "SHA-1 and SHA-256.",
-            SHA512 "sha512" "SHA-512.",
-            SM3 "sm3" "The hash SM3.",
-            SM4 "sm4" "The cipher SM4.",
-            KL "kl" "Key Locker, enabled by the operating system.",
-            WIDEKL "widekl" "Key Locker on eight blocks.",
-            RDRAND "rdrand" "`rdrand`.",
-            RDSEED "rdseed" "`rdseed`.",
-            XSAVE "xsave" "`xsave`, enabled by the operating system.",
-            XSAVEOPT "xsaveopt" "`xsaveopt`.",
-            XSAVEC "xsavec" "`xsavec`.",
-            VAES "vaes" "AES on wide vectors.",
-            VPCLMULQDQ "vpclmulqdq" "Carry-less multiplication on wide vectors.",
-            GFNI "gfni" "Galois field instructions.",
-            AVXVNNI "avxvnni" "Neural network instructions on 256 bits, without AVX-512.",
-            AVXVNNIINT8 "avxvnniint8" "The same on any bytes.",
-            AVXVNNIINT16 "avxvnniint16" "The same on any words.",
-            AVXIFMA "avxifma" "Integer fused multiply and add, without AVX-512.",
-            AVXNECONVERT "avxneconvert" "Conversions of half and `bfloat16` numbers, without AVX-512.",
-            ERMSB "ermsb" "Enhanced `rep movsb` and `rep stosb`.",
-            FSRM "fsrm" "Fast short `rep movsb`.",
-            AVX512F "avx512f" "AVX-512 foundation, its registers saved by the operating system.",
-            AVX512BW "avx512bw" "AVX-512 on bytes and words.",
-            AVX512CD "avx512cd" "AVX-512 conflict detection.",
-            AVX512DQ "avx512dq" "AVX-512 on double and quad words.",
-            AVX512VL "avx512vl" "AVX-512 on 128 and 256 bits.",
-            AVX512IFMA "avx512ifma" "AVX-512 integer fused multiply and add.",
-            AVX512VBMI "avx512vbmi" "AVX-512 byte permutations.",
-            AVX512VBMI2 "avx512vbmi2" "AVX-512 byte and word compression and shifts.",
-            AVX512VNNI "avx512vnni" "AVX-512 neural network instructions.",
-            AVX512BITALG "avx512bitalg" "AVX-512 bit counts of bytes and words.",
-            AVX512VPOPCNTDQ "avx512vpopcntdq" "AVX-512 bit counts of double and quad words.",
-            AVX512VP2INTERSECT "avx512vp2intersect" "AVX-512 intersections.",
-            AVX512BF16 "avx512bf16" "AVX-512 on `bfloat16` numbers.",
-            AVX512FP16 "avx512fp16" "AVX-512 on half precision numbers.",
-            X86_64_V2 "x86-64-v2" "The x86-64-v2 level of the psABI.",
-            X86_64_V3 "x86-64-v3" "The x86-64-v3 level of the psABI.",
-            X86_64_V4 "x86-64-v4" "The x86-64-v4 level of the psABI.",
-        }
-    };
-}
 
 /// The features of a level of the System V x86-64 psABI, by its name.
 pub const fn level(name: &[u8]) -> Option<u64> {
-    const V2: u64 = all(features::V2.as_bytes()).unwrap();
-    const V3: u64 = V2 | all(features::V3.as_bytes()).unwrap();
-    const V4: u64 = V3 | all(features::V4.as_bytes()).unwrap();
+    const V2: u64 = all(levels::V2.as_bytes()).unwrap();
+    const V3: u64 = V2 | all(levels::V3.as_bytes()).unwrap();
+    const V4: u64 = V3 | all(levels::V4.as_bytes()).unwrap();
     match name {
         b"x86-64-v2" => Some(V2),
         b"x86-64-v3" => Some(V3),
@@ -121,25 +51,7 @@ macro_rules! table {
         const BITS: [(u8, u8, u8); COUNT] = [$(($register, $bit, $state)),*];
 
         /// Each with all that it builds on.
-        const CLOSED: [u64; COUNT] = {
-            let builds_on: [&str; COUNT] = [$($builds_on),*];
-            let mut closed = [0; COUNT];
-            let mut at = 0;
-            while at < COUNT {
-                closed[at] = 1 << at | listed(builds_on[at].as_bytes()).unwrap();
-                at += 1;
-            }
-            // And with what that builds on (Warshall).
-            let mut round = 0;
-            while round < COUNT * COUNT {
-                let (other, at) = (round / COUNT, round % COUNT);
-                if closed[at] >> other & 1 == 1 {
-                    closed[at] |= closed[other];
-                }
-                round += 1;
-            }
-            closed
-        };
+        const CLOSED: [u64; COUNT] = closures([$($builds_on),*]);
     };
 }
 
@@ -154,12 +66,12 @@ pub(crate) const fn closed(bit: u32) -> u64 {
 pub fn cpu_features() -> u64 {
     match libc_registers() {
         Some(registers) => features(&registers),
-        None => cpu_features_for_resolvers(),
+        None => cpu_features_for_resolvers(None),
     }
 }
 
-/// The same without a call of libc's, and without anything that must be relocated first.
-pub fn cpu_features_for_resolvers() -> u64 {
+/// The same without a call of libc's, and without anything that must be relocated first. Resolvers are given no arguments.
+pub fn cpu_features_for_resolvers(_arguments: Option<&[usize; 2]>) -> u64 {
     with_cpuid_registers(features)
 }
 
@@ -187,17 +99,12 @@ pub fn cpu_features_of(registers: &[u32; 10], saved: u8) -> u64 {
 fn without_gaps(present: u64) -> u64 {
     const AVX: u64 = listed(b"avx").unwrap();
     const BMI: u64 = listed(b"bmi1 bmi2").unwrap();
-    let mut features = present;
-    for (at, closed) in CLOSED.iter().enumerate() {
-        if present & closed != *closed {
-            features &= !(1 << at);
-        }
-    }
+    let features = crate::without_gaps(present, &CLOSED);
     if features & AVX == 0 { features & !BMI } else { features }
 }
 
 /// Whether the CPU has `serialize` (Intel SDM volume 2), as far as libc tells: to ask the CPU would serialise it.
-#[cfg(not(invar_portable))]
+#[cfg(invar_machine = "x86_64")]
 pub(crate) fn serializes() -> bool {
     libc_leaves().is_some_and(|leaf| leaf(INDEX_7)[3] >> 14 & 1 == 1)
 }
@@ -268,8 +175,15 @@ const INDEX_D_1: u32 = 3;
 const INDEX_7_1: u32 = 6;
 const INDEX_19: u32 = 7;
 
+/// Only Linux has glibc.
+#[cfg(not(target_os = "linux"))]
+fn libc_leaves() -> Option<impl Fn(u32) -> [u32; 4]> {
+    None::<fn(u32) -> [u32; 4]>
+}
+
 /// What cpuid said of each leaf when glibc read it, in the order eax, ebx, ecx, edx (2.33 and newer,
 /// `<sys/platform/x86.h>`); `None` with another libc.
+#[cfg(target_os = "linux")]
 fn libc_leaves() -> Option<impl Fn(u32) -> [u32; 4]> {
     /// And what of it is active.
     #[repr(C)]

@@ -1,13 +1,15 @@
 //! The one table of x86-64's features, and the levels of the psABI. `macros/` has it too, by a link.
 
-/// Calls `$then!` with the features, by bit of `cpu_features`: name; where cpuid reports it (Intel SDM volume 2, CPUID; AMD APM
-/// volume 3, appendix E), and the state that it needs (Intel SDM volume 1, chapters 13 to 15); what it builds on.
+/// Calls `$then!` with what stands behind it and the features, by bit of `cpu_features`: name; where cpuid reports it (Intel SDM
+/// volume 2, CPUID; AMD APM volume 3, appendix E), and the state that it needs (Intel SDM volume 1, chapters 13 to 15); what it
+/// builds on.
 ///
 /// Names and what builds on what are the compiler's (rustc, `rustc_target/src/target_features.rs`), as far as it knows them: code
 /// that is compiled for a feature may use all that it builds on.
 macro_rules! features {
-    ($then:ident) => {
+    ($then:ident $($with:tt)*) => {
         $then! {
+            $($with)*
             "sse3" ECX_1 0 SSE "sse2",
             "pclmulqdq" ECX_1 1 SSE "sse2",
             "ssse3" ECX_1 9 SSE "sse3",

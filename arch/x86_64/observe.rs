@@ -3,37 +3,23 @@
 //! Those preserve every register, which no compiled function does. So a frame around each call keeps what a compiler
 //! may use: the registers of a C call, and by `xsave` the vector registers, as large as this CPU has them.
 
-use super::area::{OBSERVED_REQUEST, OBSERVED_WITHDRAWAL};
 use crate::cpu::cpuid;
+use crate::observers::Observers;
 use core::arch::naked_asm;
-use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 
-/// What stands in for one of the two; is given the address that it comes back to, by which its site is known.
-pub type Observer = extern "C" fn(usize);
-
-static REQUEST: AtomicUsize = AtomicUsize::new(0);
-static WITHDRAWAL: AtomicUsize = AtomicUsize::new(0);
-/// Size of the area that `xsave` fills, and the components that it saves.
-static STATE_BYTES: AtomicUsize = AtomicUsize::new(0);
-static STATE_COMPONENTS: AtomicU32 = AtomicU32::new(0);
-
-/// Has all that reaches the cold path of a site call these functions, which then do what it does. They may use any
-/// register, and up to 3 KiB of stack go to keeping those. `false`, and nothing changes, on a CPU without `xsave`.
-pub fn observe(request: Observer, withdrawal: Observer) -> bool {
-    if !prepare(request, withdrawal) {
-        return false;
-    }
-    OBSERVED_REQUEST.store(observed_request as *const () as usize, Relaxed);
-    OBSERVED_WITHDRAWAL.store(observed_withdrawal as *const () as usize, Relaxed);
-    true
+/// The functions that are to take the place of a key's cold paths ([`__slice_paths!`](crate::__slice_paths)), so that all that
+/// reaches one of those calls these, which then do what it does. They may use any register, and 3 KiB of stack go to keeping
+/// those. `None` on a CPU without `xsave`, or with larger registers.
+pub fn observe<O: Observers>() -> Option<[extern "C" fn(); 2]> {
+    can_keep_registers().then_some([observed_request::<O>, observed_withdrawal::<O>])
 }
 
 /// SSE, AVX, AVX-512 (opmask, upper halves, upper registers), and APX's general registers; not the x87 stack, nor
 /// tiles, which no compiler uses unasked. Source: Intel SDM volume 1, 13.1.
 const COMPONENTS: u64 = 1 << 1 | 1 << 2 | 0b111 << 5 | 1 << 19;
 
-/// Makes the two functions at the end of this file ready to be called.
-fn prepare(request: Observer, withdrawal: Observer) -> bool {
+/// Whether `xsave` has room for what this CPU has of them: it writes nothing of components that it does not have.
+fn can_keep_registers() -> bool {
     const OSXSAVE: u32 = 1 << 27;
     if cpuid(1, 0).ecx & OSXSAVE == 0 {
         return false;
@@ -41,17 +27,16 @@ fn prepare(request: Observer, withdrawal: Observer) -> bool {
     // SAFETY: the operating system has enabled the instruction.
     let components = unsafe { crate::cpu::xcr0() } & COMPONENTS;
     // The legacy area, which has the SSE registers, and the header; then where each component ends.
-    let ends = (2..64).filter(|component| components >> component & 1 == 1).map(|component| {
+    let mut ends = (2..64).filter(|component| components >> component & 1 == 1).map(|component| {
         let component = cpuid(0xd, component);
         (component.ebx + component.eax) as usize
     });
-    STATE_BYTES.store(ends.max().unwrap_or(0).max(LEGACY + HEADER), Relaxed);
-    STATE_COMPONENTS.store(components as u32, Relaxed);
-    REQUEST.store(request as usize, Relaxed);
-    WITHDRAWAL.store(withdrawal as usize, Relaxed);
-    true
+    ends.all(|end| end <= STATE_BYTES)
 }
 
+/// Size of the area that `xsave` fills. Intel has the last component at 2688, behind 1 KiB of upper AVX-512 registers; AMD before that.
+const STATE_BYTES: usize = LEGACY + HEADER + 2240;
+const _: () = assert!(STATE_BYTES.is_multiple_of(64));
 /// Intel SDM volume 1, 13.4: the parts that every area has.
 const LEGACY: usize = 512;
 const HEADER: usize = 64;
@@ -60,7 +45,7 @@ const HEADER: usize = 64;
 ///
 /// The header must be zero where `xsave` does not write it.
 macro_rules! call_observer {
-    ($observer:ident) => {
+    ($observer:path) => {
         naked_asm!(
             crate::__cold_begin!(),
             crate::__cold_down!(),
@@ -80,18 +65,18 @@ macro_rules! call_observer {
             "push r8",
             "push r9",
             "push r10",
-            "sub rsp, qword ptr [rip + {bytes}]",
+            "sub rsp, {bytes}",
             "and rsp, -64",
             "xor edx, edx",
             ".irp at, 0, 8, 16, 24, 32, 40, 48, 56",
             "mov qword ptr [rsp + {header} + \\at], rdx",
             ".endr",
-            "mov eax, dword ptr [rip + {components}]",
+            "mov eax, {components}",
             "xsave [rsp]",
             "mov rdi, qword ptr [rbp + 8]",
-            "call qword ptr [rip + {observer}]",
+            "call {observer}",
             "xor edx, edx",
-            "mov eax, dword ptr [rip + {components}]",
+            "mov eax, {components}",
             "xrstor [rsp]",
             "lea rsp, [rbp - 64]",
             "pop r10",
@@ -110,8 +95,8 @@ macro_rules! call_observer {
             ".cfi_register rip, r11",
             crate::__cold_end!(),
             ".cfi_endproc",
-            bytes = sym STATE_BYTES,
-            components = sym STATE_COMPONENTS,
+            bytes = const STATE_BYTES,
+            components = const COMPONENTS,
             observer = sym $observer,
             header = const LEGACY,
         )
@@ -119,13 +104,13 @@ macro_rules! call_observer {
 }
 
 #[unsafe(naked)]
-extern "C" fn observed_request() {
-    call_observer!(REQUEST)
+extern "C" fn observed_request<O: Observers>() {
+    call_observer!(O::request)
 }
 
 #[unsafe(naked)]
-extern "C" fn observed_withdrawal() {
-    call_observer!(WITHDRAWAL)
+extern "C" fn observed_withdrawal<O: Observers>() {
+    call_observer!(O::withdrawal)
 }
 
 #[cfg(test)]
@@ -238,17 +223,25 @@ mod tests {
         core::hint::black_box(&mut [0xff_u8; 32 << 10]);
     }
 
+    struct Careless;
+
+    impl Observers for Careless {
+        extern "C" fn request(site: usize) {
+            careless(site);
+        }
+        extern "C" fn withdrawal(site: usize) {
+            careless(site);
+        }
+    }
+
     /// An area of `xsave` begins in memory that somebody has used before: what is in its header must not count.
     #[test]
     fn the_stack_may_hold_anything() {
-        extern "C" fn nothing(_: usize) {}
-        let _one_at_a_time = ONE_AT_A_TIME.lock().unwrap();
-        assert!(prepare(nothing, nothing));
         // What `observe` promises, without the frame's ten words and its alignment.
-        assert!((LEGACY + HEADER..=(3 << 10) - 144).contains(&STATE_BYTES.load(Relaxed)));
-        for function in [observed_request, observed_withdrawal] {
+        const { assert!(STATE_BYTES <= (3 << 10) - 144) };
+        for function in observe::<Careless>().expect("the CPU has it") {
             soil_stack();
-            super::super::area::tests::call(function);
+            super::super::cold::tests::call(function);
         }
     }
 
@@ -263,25 +256,23 @@ mod tests {
         assert_eq!(COMPONENTS.count_ones() as usize, kept.len());
     }
 
-    /// The tests that set what the two functions call.
-    static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    #[unsafe(naked)]
+    extern "C" fn keeps_nothing() {
+        naked_asm!("pcmpeqd xmm3, xmm3", "jmp r11")
+    }
 
     #[test]
     fn observers_may_use_registers() {
-        let _one_at_a_time = ONE_AT_A_TIME.lock().unwrap();
         let has_masks = is_x86_feature_detected!("avx512f");
         let preserves = |between| (preserves_vectors(between), !has_masks || preserves_masks(between));
-        // Not `observe`: other tests of this process call what would be observed.
-        assert!(prepare(careless, careless));
-        super::super::area::tests::call(observed_request);
-        super::super::area::tests::call(observed_withdrawal);
-        assert_eq!([observed_request, observed_withdrawal].map(preserves), [(true, true); 2]);
+        let functions = observe::<Careless>().expect("the CPU has it");
+        functions.into_iter().for_each(super::super::cold::tests::call);
+        assert_eq!(functions.map(preserves), [(true, true); 2]);
         #[cfg(target_env = "gnu")]
-        for function in [observed_request as extern "C" fn(), observed_withdrawal] {
-            let steps = stepping::through(function as usize, &mut || super::super::area::tests::call(function));
+        for function in functions {
+            let steps = stepping::through(function as usize, &mut || super::super::cold::tests::call(function));
             assert!(steps.inside > 40 && steps.lost == 0, "{steps:?}");
         }
-        STATE_COMPONENTS.store(0, Relaxed);
-        assert_eq!(preserves(observed_request), (false, !has_masks), "the test sees a change");
+        assert!(!preserves_vectors(keeps_nothing), "the test sees a change");
     }
 }

@@ -69,7 +69,8 @@ macro_rules! __site {
 }
 
 /// Emits one checked site of a select, which is a nop, the chain behind it, and its records: one for each of the key's `$count` values,
-/// in their order. The chain has a compare and a jump for each of them: what the records say can be seen in the code.
+/// in their order. The chain has a compare and a jump for each of them: what the records say can be seen in the code. Who comes to its
+/// end met a switch that was being set, and begins again.
 ///
 /// Each `$block` is of type `!`, and has a number, from 0 on, and a set of values, as bits. Bound, the site goes to the block whose set
 /// has the key's value, and so does the chain. What has no block is 0; it gives `$first`. `$otherwise` means the same as all of it.
@@ -99,6 +100,7 @@ macro_rules! __select {
             )*
             ".set .Linvar_value, .Linvar_value + 1",
             ".endr",
+            "jmp 2b",
             ".pushsection invar2_sites, \"ao?\", @progbits, .Linvar\\arm_0",
             ".balign 4",
             ".set .Linvar_value, 0",
@@ -196,46 +198,6 @@ macro_rules! __number {
     };
 }
 
-/// Stores a site's bytes at `to`, and touches nothing beside it. `LONG` is for those of eight at least, which most are.
-///
-/// # Safety
-///
-/// `to` must be valid for writes of this many bytes; with `LONG` there must be eight or more.
-#[inline(always)]
-pub unsafe fn store<const LONG: bool>(code: Code, to: *mut u8) {
-    if !LONG && code.len() < 8 {
-        let last = code.len().saturating_sub(4);
-        // SAFETY: both lie in the code's length, which is that of a site of this machine: more than four.
-        return unsafe {
-            to.cast::<u32>().write_unaligned(code.first() as u32);
-            to.add(last).cast::<u32>().write_unaligned((code.first() >> (8 * last)) as u32);
-        };
-    }
-    // SAFETY: both lie in the code's length.
-    unsafe {
-        to.cast::<u64>().write_unaligned(code.first());
-        to.add(code.len() - 8).cast::<u64>().write_unaligned(code.last());
-    }
-}
-
-/// Whether a site's bytes stand at `at`; `LONG` as for [`store`].
-///
-/// # Safety
-///
-/// `at` must be valid for reads of this many bytes; with `LONG` there must be eight or more.
-#[inline(always)]
-pub unsafe fn stands<const LONG: bool>(code: Code, at: *const u8) -> bool {
-    if !LONG && code.len() < 8 {
-        // SAFETY: as the caller vouches.
-        return unsafe { short(at, code.len()) } == code.first();
-    }
-    // SAFETY: both lie in the code's length.
-    unsafe {
-        at.cast::<u64>().read_unaligned() == code.first()
-            && at.add(code.len() - 8).cast::<u64>().read_unaligned() == code.last()
-    }
-}
-
 /// Whether a site's bytes stand at `at`, or all but the first, which a breakpoint has taken the place of (`int3`). Who hits that
 /// executes the first instruction of the file's form, or of the one that stands there, and goes on with the second.
 ///
@@ -251,46 +213,17 @@ pub unsafe fn stands_under_breakpoint(code: Code, at: *const u8) -> bool {
     here[1..] == bytes[1..] && [bytes[0], BREAKPOINT].contains(&here[0])
 }
 
-/// [`Code::print`] of a site's bytes at `at`; 0 for a length that no site of this machine has.
+/// Stores a site's bytes at `to`, but for a breakpoint that stands there in the place of the first one.
 ///
 /// # Safety
 ///
-/// `at` must be valid for reads of this many bytes, if they are no more than [`Code::LONGEST`]. `LONG` as for [`store`], but that
-/// a shorter length gives 0.
-#[inline(always)]
-pub unsafe fn print<const LONG: bool>(at: *const u8, length: usize) -> u64 {
-    let behind = length.wrapping_sub(8);
-    if behind > Code::LONGEST - 8 {
-        // SAFETY: as the caller vouches.
-        return if LONG { 0 } else { unsafe { short_print(at, length) } };
-    }
-    // SAFETY: both lie in the length.
+/// `to` must be valid for reads and writes of this many bytes.
+#[inline]
+pub unsafe fn store_under_breakpoint(code: Code, to: *mut u8) {
+    // SAFETY: as the caller vouches. All forms of a site have the first byte in common.
     unsafe {
-        let last = at.add(behind).cast::<u64>().read_unaligned();
-        at.cast::<u64>().read_unaligned() ^ last.rotate_left(Code::ROTATED)
+        let first = to.read();
+        crate::store::<false>(code, to);
+        to.write(first);
     }
-}
-
-/// [`print`] of fewer than eight bytes, or too many.
-///
-/// # Safety
-///
-/// See [`print`].
-#[cold]
-#[inline(never)]
-unsafe fn short_print(at: *const u8, length: usize) -> u64 {
-    // SAFETY: as the caller vouches.
-    if (4..8).contains(&length) { unsafe { short(at, length) } } else { 0 }
-}
-
-/// Four to seven bytes at `at`, as [`Code::first`] has them.
-///
-/// # Safety
-///
-/// `at` must be valid for reads of this many bytes.
-unsafe fn short(at: *const u8, length: usize) -> u64 {
-    let last = length.saturating_sub(4) & 3;
-    // SAFETY: both lie in the length, of four at least.
-    let [first, last_four] = unsafe { [at, at.add(last)].map(|at| at.cast::<u32>().read_unaligned()) };
-    u64::from(first) | u64::from(last_four) << (8 * last)
 }

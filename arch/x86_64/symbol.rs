@@ -1,70 +1,19 @@
-//! Symbols that the loader binds: `STT_GNU_IFUNC` of the System V ABI's GNU extensions, with `R_X86_64_IRELATIVE`.
+//! How a symbol goes on to a function, and where one is.
 
-/// Whether the C library of this target binds them. glibc does (sysdeps/x86_64/dl-irel.h), musl does not.
-pub const IFUNC: bool = cfg!(target_env = "gnu");
-
-/// Emits a symbol with C linkage: where `$ifunc`, a constant, is 1, one whose resolver is `$resolve`, else a function that goes
-/// on to `$ordinary`. Stands in a block of its own.
-///
-/// The attribute `$export` is `#[unsafe(no_mangle)]` as the program wrote it: the name must not be one that others have. It has
-/// rustc export the symbol, from a `cdylib` too; the type that rustc gives it yields to the one here (LLVM,
-/// `MCELFStreamer.cpp`, `CombineSymbolTypes`). Callers in Rust go by [`__symbol_link_name!`](crate::__symbol_link_name): that
-/// name is hidden, so that each module's is its own.
+/// The code of a symbol that goes on to a function, with all that it was given.
 #[doc(hidden)]
 #[macro_export]
-macro_rules! __symbol {
-    ([$($export:tt)+] $name:ident $arguments:tt $result:ty, $ifunc:expr, $resolve:path, $ordinary:path) => {
-        #[unsafe(naked)]
-        $($export)+
-        extern "C" fn $name() {
-            ::core::arch::naked_asm!(
-                concat!(".globl ", $crate::__symbol_link_name!($name)),
-                concat!(".hidden ", $crate::__symbol_link_name!($name)),
-                ".if {ifunc}",
-                concat!(".type ", stringify!($name), ", @gnu_indirect_function"),
-                concat!(".type ", $crate::__symbol_link_name!($name), ", @gnu_indirect_function"),
-                ".else",
-                concat!(".type ", $crate::__symbol_link_name!($name), ", @function"),
-                ".endif",
-                concat!($crate::__symbol_link_name!($name), ":"),
-                "endbr64",
-                ".if {ifunc}",
-                "jmp {resolve}",
-                ".else",
-                "jmp {ordinary}",
-                ".endif",
-                ifunc = const $ifunc,
-                resolve = sym $resolve,
-                ordinary = sym $ordinary,
-            )
-        }
+macro_rules! __symbol_goes_on {
+    ($function:literal) => {
+        ::core::concat!("endbr64\njmp ", $function)
     };
 }
 
-/// By which name callers in Rust link to it.
+/// The code that computes where `{function}` is, by its distance, into `{address}`.
 #[doc(hidden)]
 #[macro_export]
-macro_rules! __symbol_link_name {
-    ($name:ident) => {
-        concat!("__invar_symbol_", stringify!($name))
+macro_rules! __address_code {
+    () => {
+        "lea {address}, [rip + {function}]"
     };
-}
-
-/// The address of a function of this module's, by its distance: nothing that the loader would have to relocate first.
-#[doc(hidden)]
-#[macro_export]
-macro_rules! __address_of {
-    ($function:path) => {{
-        let address: *const ();
-        // SAFETY: computes an address.
-        unsafe {
-            ::core::arch::asm!(
-                "lea {address}, [rip + {function}]",
-                address = out(reg) address,
-                function = sym $function,
-                options(nomem, nostack, preserves_flags, pure),
-            )
-        };
-        address
-    }};
 }

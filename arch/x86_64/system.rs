@@ -1,14 +1,18 @@
 //! System calls, and seeing one's own writes to code.
 
+use crate::registers::registers;
 use core::arch::asm;
 use core::arch::x86_64::_rdtsc;
+use core::ops::Range;
 
 /// Makes one system call; returns what the kernel left in `rax`: `-4095..=-1` is `-errno`.
 ///
 /// # Safety
 ///
 /// The call with these arguments must be sound, as if made through libc's `syscall(2)`.
-pub unsafe fn syscall(number: usize, args: [usize; 6]) -> isize {
+#[inline(always)]
+pub unsafe fn syscall<const N: usize>(number: usize, args: [usize; N]) -> isize {
+    let args = registers(args);
     let result: isize;
     // SAFETY: the caller vouches for the call itself; the kernel changes rax, rcx and r11 only, and flags.
     // Not `nomem`: the kernel reads and writes what the arguments point to.
@@ -64,8 +68,8 @@ const AUDIT_ARCH_I386: u32 = 0x4000_0003;
 const X32: u32 = 1 << 30;
 
 /// Serialises this CPU, so that it executes code as it now stands in memory, even if it was written through
-/// another address (Intel SDM volume 3, 10.1.3; AMD APM volume 2, 7.6.1).
-pub fn synchronise() {
+/// another address (Intel SDM volume 3, 10.1.3; AMD APM volume 2, 7.6.1). Which part of it was written makes no difference.
+pub fn synchronise(_text: &Range<usize>) {
     if crate::cpu::serializes() {
         // SAFETY: the CPU has the instruction, and it has no other effect.
         unsafe { asm!(".byte 0x0f, 0x01, 0xe8", options(nostack, preserves_flags)) }

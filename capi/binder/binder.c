@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0
- * In the order of docs/site-abi.md: note, header, keys, forms, binding. System calls: Linux, arch/x86/entry/syscalls/syscall_64.tbl. */
+ * In the order of docs/site-abi.md: note, header, keys, forms, binding. What is the machine's own is in a file beside this one. */
 #define INVAR_PORTABLE /* no sites in here */
 #include "binder.h"
 
@@ -9,21 +9,31 @@ struct own { uint64_t magic; uint32_t version; uint16_t length, machine; uint32_
 struct site_record { int32_t site, target, state; uint8_t length, kind, value, flags; };
 struct tables { const struct own *own; const struct site_record *sites; const struct invar_key_record *keys; size_t sites_count, keys_count; struct invar_outcome *outcome; };
 typedef volatile uint64_t __attribute__((may_alias)) word;
+typedef uint32_t __attribute__((may_alias)) half;
 __extension__ typedef unsigned __int128 code;	/* the first byte of a site is the lowest */
 static const struct invar_verdict blank;
-enum { PT_LOAD = 1, PT_NOTE = 4, PT_GNU_STACK = 0x6474e551, PT_GNU_RELRO = 0x6474e552, PF_X = 1, PF_W = 2, PF_R = 4, SEALED = 2, PROVES = 1, SLICE = 2, SYMBOL = 4, TIMESLICE = 8, OWN = 16, SWITCH = 32 };
+enum { PT_LOAD = 1, PT_NOTE = 4, PT_GNU_STACK = 0x6474e551, PT_GNU_RELRO = 0x6474e552, PF_X = 1, PF_W = 2, PF_R = 4, SEALED = 2, BEGUN = 1 << 8 /* a status */, PROVES = 1, SLICE = 2, SYMBOL = 4, TIMESLICE = 8, OWN = 16, SWITCH = 32 };
 enum { BRANCH = 1, SLICE_ENTER = 2, SLICE_LEAVE = 3, EIO = 5, EINTR = 4, EFAULT = 14, EBUSY = 16, EINVAL = 22, EFBIG = 27 };
 enum { SETTING = 1, THREADS = 3, THREADS_UNKNOWN = 4, REFUSED = 5, WRITABLE = 6, REWRITTEN = 7, UNREADABLE = 8, OTHER_FILE = 10, CHANGED = 11 };
 #define WHY(reason, detail) (-((long)(reason) << 32 | (long)(detail)))	/* what writers give in the place of a negative error number */
 #define MAGIC 0x0a0d7261766e6989	/* 89, invar, CR, LF */
 #define EACH_HEADER(h, m) for (const struct header *h = (m)->headers, *h##_end = h + (m)->count; h < h##_end; h++)
 
+/* The outcome's number for a distance, and the distance for a number: 0, as which memory begins, is no place. */
+static uint32_t place(uint32_t request) { return request ^ 1U << 31; }
+
+#if defined __x86_64__
+#include "x86_64.h"
+#elif defined __aarch64__
+#include "aarch64.h"
+#else
+#include "riscv64.h"
+#endif
+
 static long call(long number, long a, long b, long c, long d, long e, long f)
 {
-	register long r10 __asm__("r10") = d, r8 __asm__("r8") = e, r9 __asm__("r9") = f;
 	long result = -EINTR;
-	while (result == -EINTR)
-		__asm__ volatile("syscall" : "=a"(result) : "0"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9) : "rcx", "r11", "memory");
+	while (result == -EINTR) result = system_call(number, a, b, c, d, e, f);
 	return result;
 }
 
@@ -58,7 +68,7 @@ static const void *table(const struct invar_module *m, const int32_t *field, siz
 static int is_own(const struct invar_module *m, uintptr_t at, struct tables *t)
 {
 	const struct own *own = t->own = (const struct own *)at;
-	if (at % 8 || !holds(m, at, sizeof *own, PF_R) || own->magic != MAGIC || own->version != 2 || own->length != sizeof *own || own->machine != 62 || own->flags)
+	if (at % 8 || !holds(m, at, sizeof *own, PF_R) || own->magic != MAGIC || own->version != 2 || own->length != sizeof *own || own->machine != MACHINE || own->flags)
 		return 0;
 	t->sites = table(m, own->tables, &t->sites_count);
 	t->keys = table(m, own->tables + 2, &t->keys_count);
@@ -154,16 +164,6 @@ static const struct invar_key_record *others(const struct invar_module *m, const
 	return 0;
 }
 
-/* The outcome's number for a distance, and the distance for a number: 0, as which memory begins, is no place. */
-static uint32_t place(uint32_t request) { return request ^ 1U << 31; }
-
-/* Whether slice requests can go there: two bytes of an area, or of its place (x86-64 TLS ABI; glibc, sysdeps/x86_64/nptl/tls.h). */
-static int is_request(uint32_t request)
-{
-	int32_t offset = (int32_t)place(request);
-	return request && (offset < -4 || offset >= 704 + 28) && (offset - 28) % 32 == 0;
-}
-
 /* From this word on; data and evidence begin with the second. */
 static void copy(struct invar_verdict *to, const struct invar_verdict *from, unsigned word_number)
 {
@@ -191,7 +191,7 @@ static void decide(const struct invar_module *m, const struct own *own, const st
 	const struct invar_key_record *from = k->flags & (PROVES | SYMBOL) ? 0 : others(m, k, 255, &ours);
 	struct invar_verdict *state = state_of(k), verdict;
 	const char *why = 0;
-	if (!same(state, &blank, 256) || !__atomic_compare_exchange_n(&state->status, &(uint8_t){ 0 }, 1, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+	if (!same(state, &blank, 256) || !__atomic_compare_exchange_n((half *)state, &(uint32_t){ 0 }, BEGUN, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
 		return;
 	copy(&verdict, &blank, 0);
 	if (!(k->flags & OWN) && is_reserved(names_of(k)))
@@ -223,28 +223,7 @@ static void decide(const struct invar_module *m, const struct own *own, const st
 	__atomic_store_n(&state->status, SEALED, __ATOMIC_RELEASE);
 }
 
-static int reaches(uintptr_t from, uintptr_t to, unsigned bits) { return (to - from + (1ULL << (bits - 1))) >> bits == 0; }	/* by a displacement */
-
-/* Both forms of a record's site, for a key that has this value; 0 if there are none. */
-static int forms(const struct site_record *r, uint8_t value, uint32_t request, code *checked, code *bound)
-{
-	uintptr_t at = invar_at(&r->site), target = invar_at(&r->target), state = invar_at(&r->state);
-	/* The first instruction has prefixes, and as many bytes as the compare; the second jumps, or is a nop as long. */
-	unsigned prefixes = r->kind == BRANCH ? 1 : r->kind == SLICE_ENTER ? 3 : 2, first = prefixes + 7, far = r->length == first + 6u;
-	code to = (uint32_t)(target - at - r->length), nop = far ? 0x441f0f66 : 0x9066, where = (code)place(request) << 40;
-	if ((r->length != first + 2 && !far) || !reaches(at + first, state, 32) || !reaches(at + r->length, target, far ? 32 : 8) ||
-	    (r->kind == BRANCH && value != r->value && !reaches(at + 6, target, 32)))
-		return 0;
-#define JUMP(near, long) ((far ? (long) | to << 16 : (near) | (to & 0xff) << 8) << 8 * first)
-	*checked = (0x406666 >> 8 * (3 - prefixes)) | (0x3d80 | (code)(uint32_t)(state - at - first) << 16 | (code)r->value << 48) << 8 * prefixes | JUMP(0x75, 0x850f);
-	if (value == r->value)
-		*bound = (r->kind == BRANCH ? 0x801f0f40 : (0x6666 >> 8 * (3 - prefixes)) | 0x841f0fULL << 8 * (prefixes - 1)) | nop << 8 * first;
-	else if (r->kind == BRANCH) *bound = 0xe940 | (code)(uint32_t)(target - at - 6) << 16 | (code)0x9066 << 48 | JUMP(0xeb, 0xe940);
-	else if (r->kind == SLICE_ENTER) *bound = 0x2504c66466 | where | (code)1 << 72 | nop << 8 * first;
-	else
-		*bound = 0x252cd06466 | where | JUMP(0x73, 0x830f);
-	return r->kind == BRANCH || value == r->value || request;
-}
+static uintptr_t page_of(const struct invar_module *m) { return m->page ? m->page : 4096; }
 
 struct run { const struct header *segment; uintptr_t first, last; long size, offset; };	/* text from the first to the last page with sites */
 enum { FIND, TOUCH, STORE, COUNT };
@@ -253,19 +232,20 @@ enum { FIND, TOUCH, STORE, COUNT };
 static void each_site(const struct invar_module *m, const struct tables *t, struct run *run, int what, uintptr_t delta)
 {
 	const struct invar_key_record *end = t->keys + t->keys_count, *k = end;
+	uintptr_t readable = 0;
 	for (const struct site_record *r = t->sites; r < t->sites + t->sites_count; r++) {
 		uintptr_t at = invar_at(&r->site), state = invar_at(&r->state), from = at - (m->base + run->segment->vaddr);
 		volatile uint8_t *bytes = (volatile uint8_t *)(at + delta);
 		code checked, bound;
-		if (r->length < 10 || r->length > 16 || from > run->segment->filesz || r->length > run->segment->filesz - from) continue;
-		run->first = at < run->first ? at & ~4095UL : run->first;
-		run->last = at + r->length > run->last ? (at + r->length + 4095) & ~4095UL : run->last;
-		if (what == TOUCH) __asm__ volatile("lock orb $0, %0\n\tlock orb $0, %1" : "+m"(bytes[0]), "+m"(bytes[r->length - 1]));
+		if (r->length < SHORTEST || r->length > LONGEST || from > run->segment->filesz || r->length > run->segment->filesz - from) continue;
+		run->first = at < run->first ? at & -page_of(m) : run->first;
+		run->last = at + r->length > run->last ? (at + r->length + page_of(m) - 1) & -page_of(m) : run->last;
+		if (what == TOUCH) for (unsigned byte = 0; byte < r->length; byte += r->length - 1u) bytes[byte] = bytes[byte];	/* the copy is nobody else's */
 		if (k == end || invar_at(&k->state) != state)	/* most sites have the key of the one before */
 			for (k = t->keys; k < end && (invar_at(&k->state) != state || !is_key(m, k));) k++;
-		if (what < STORE || !holds(m, invar_at(&r->target), 1, PF_X) || k == end || status_of(k) != SEALED ||
+		if (what < STORE || !holds(m, invar_at(&r->target), TARGET, PF_X) || k == end || status_of(k) != SEALED ||
 		    r->flags || r->kind < BRANCH || r->kind > SLICE_LEAVE || (r->kind != BRANCH && (!(k->flags & SLICE) || r->value)) ||
-		    !forms(r, state_of(k)->value, t->outcome->request, &checked, &bound)) continue;
+		    !forms(r, state_of(k)->value, t->outcome->request, &checked, &bound) || !has_check(r, &readable)) continue;
 		if (what == COUNT) *(same(bytes, &bound, r->length) ? &t->outcome->bound : &t->outcome->left) += 1;
 		for (unsigned byte = what == STORE && same(bytes, &checked, r->length) ? 0 : r->length; byte < r->length; byte++) bytes[byte] = ((const uint8_t *)&bound)[byte];
 	}
@@ -276,70 +256,61 @@ static int is_from(const struct invar_module *m, const struct header *segment, l
 {
 	struct header there[32]; uint64_t elf[8];	/* e_phoff is the fifth, and the last begins with e_phnum */
 	long size = m->count > 32 ? 0 : (long)(m->count * sizeof *there);
-	return call(17 /* pread64 */, file, (long)elf, 64, 0, 0, 0) == 64 && (uint16_t)elf[7] == m->count &&
-	       call(17, file, (long)there, size, (long)elf[4], 0, 0) == size && size && same(m->headers, there, (size_t)size) &&
-	       call(8 /* lseek */, file, 0, 2 /* SEEK_END */, 0, 0, 0) >= (long)(segment->offset + segment->filesz);
+	return call(SYS_pread64, file, (long)elf, 64, 0, 0, 0) == 64 && (uint16_t)elf[7] == m->count &&
+	       call(SYS_pread64, file, (long)there, size, (long)elf[4], 0, 0) == size && size && same(m->headers, there, (size_t)size) &&
+	       call(SYS_lseek, file, 0, 2 /* SEEK_END */, 0, 0, 0) >= (long)(segment->offset + segment->filesz);
 }
 
 /* Executable pages with these bytes, of a file in memory that nobody can change any more. */
 static long memfd(long bytes, long size)
 {
 	uint64_t limit[2] = { ~0ULL };	/* what goes beyond the limit of files brings a signal */
-	if (!call(302 /* prlimit64 */, 0, 1 /* RLIMIT_FSIZE */, 0, (long)limit, 0, 0) && limit[0] < (uint64_t)size) return -EFBIG;
-	long file = call(319 /* memfd_create */, (long)"invar", 0x13 /* CLOEXEC | ALLOW_SEALING | EXEC */, 0, 0, 0, 0);
-	file = file == -EINVAL ? call(319, (long)"invar", 3 /* before Linux 6.3 */, 0, 0, 0, 0) : file;
-	long pages = file < 0 ? file : call(1 /* write */, file, bytes, size, 0, 0, 0);
-	pages = pages < 0 ? pages : pages != size ? -EIO : call(72 /* fcntl */, file, 1033 /* F_ADD_SEALS */, 15 /* all four */, 0, 0, 0);
-	pages = pages ? pages : call(9 /* mmap */, 0, size, 5 /* READ | EXEC */, 2 /* PRIVATE */, file, 0);
-	call(3 /* close */, file, 0, 0, 0, 0, 0);
+	if (!call(SYS_prlimit64, 0, 1 /* RLIMIT_FSIZE */, 0, (long)limit, 0, 0) && limit[0] < (uint64_t)size) return -EFBIG;
+	long file = call(SYS_memfd_create, (long)"invar", 0x13 /* CLOEXEC | ALLOW_SEALING | EXEC */, 0, 0, 0, 0);
+	file = file == -EINVAL ? call(SYS_memfd_create, (long)"invar", 3 /* before Linux 6.3 */, 0, 0, 0, 0) : file;
+	long pages = file < 0 ? file : call(SYS_write, file, bytes, size, 0, 0, 0);
+	pages = pages < 0 ? pages : pages != size ? -EIO : call(SYS_fcntl, file, 1033 /* F_ADD_SEALS */, 15 /* all four */, 0, 0, 0);
+	pages = pages ? pages : call(SYS_mmap, 0, size, 5 /* READ | EXEC */, 2 /* PRIVATE */, file, 0);
+	call(SYS_close, file, 0, 0, 0, 0, 0);
 	return pages;
 }
 
 /* Has executable pages take the place of a run, or unmaps them. mremap unmaps the text before its last step that can fail; then the file is
  * mapped there again, unless text is there (before Linux 4.17: and unmapped from elsewhere); if it cannot be, both are tried again, as nobody can go on without the text. So that code in the
  * run can do all this, it is 256 bytes for any address, executed elsewhere. */
-static long take_place(const struct run *run, long from, long file)
+static long take_place(const struct invar_module *m, const struct run *run, long from, long file)
 {
 	long at, first = (long)run->first;
-	__asm__("leaq 1f(%%rip), %0\n\tjmp 5f\n\t.balign 256\n1:\tpushq %%rbx\n\tpushq %%rbp\n\tpushq %%r12\n\tmovq %%rcx, %%rbx\n\tmovq %%rdi, %%rbp\n\t"
-		"movq %%r8, %%r9\n\tmovq %%rdx, %%r8\n\tmovl $100 /* tries */, %%r12d\n2:\tmovq %%rbp, %%rdi\n\tmovq %%rsi, %%rdx\n\t"
-		"movl $3 /* MAYMOVE | FIXED */, %%r10d\n\tmovl $25 /* mremap */, %%eax\n\tsyscall\n\tcmpq %%r8, %%rax\n\tje 3f\n\tcmpl $100, %%r12d\n\tjne 4f\n\tdecl %%r12d\n\tjmp 2b\n4:\t"
-		"pushq %%rax\n\tmovq %%r8, %%rdi\n\tmovl $5 /* READ | EXEC */, %%edx\n\tmovl $0x100002 /* PRIVATE | FIXED_NOREPLACE */, %%r10d\n\t"
-		"movq %%rbx, %%r8\n\tmovl $9 /* mmap */, %%eax\n\tsyscall\n\tmovq %%rdi, %%r8\n\tmovq %%rax, %%rcx\n\tpopq %%rax\n\t"
-		"cmpq %%r8, %%rcx\n\tje 3f\n\tcmpq $-17 /* EEXIST */, %%rcx\n\tje 3f\n\tcmpq $-4095, %%rcx\n\tjb 6f\n\tdecl %%r12d\n\tjnz 2b\n\tjmp 3f\n6:\tpushq %%rax\n\t"
-		"movq %%rcx, %%rdi\n\tmovl $11 /* munmap */, %%eax\n\tsyscall\n\tpopq %%rax\n3:\tpopq %%r12\n\tpopq %%rbp\n\tpopq %%rbx\n\tret\n\t.org 1b + 256, 0xcc\n5:" : "=r"(at));
-	long page = at & ~4095L, is_inside = page >= first && page < (long)run->last;
-	long there = is_inside ? call(9, 0, 4096, 5, 2, file, run->offset + page - first) : page, here = there + at - page, result = there;
-	long locked = call(26 /* msync */, first, run->size, 2 /* INVALIDATE */, 0, 0, 0) == -EBUSY ? call(149 /* mlock */, from, run->size, 0, 0, 0, 0) : 0;	/* what was locked in memory stays so */
+	EXCHANGE_CODE(at);
+	long size = (long)page_of(m), page = at & -size, is_inside = page >= first && page < (long)run->last;
+	long there = is_inside ? call(SYS_mmap, 0, size, 5, 2, file, run->offset + page - first) : page, here = there + at - page, result = there;
+	long locked = call(SYS_msync, first, run->size, 2 /* INVALIDATE */, 0, 0, 0) == -EBUSY ? call(SYS_mlock, from, run->size, 0, 0, 0, 0) : 0;	/* what was locked in memory stays so */
 	if (there > 0 && (locked || !same((void *)here, (void *)at, 256))) result = locked ? locked : WHY(CHANGED, 0);
-	else if (there > 0) {	/* below the red zone, and by no pointer, of which control-flow integrity would ask */
-		long to = first, by = file, what = from;
-		register long r8 __asm__("r8") = run->offset;
-		__asm__ volatile("addq $-128, %%rsp\n\tcall *%%rax\n\tsubq $-128, %%rsp" : "=a"(result), "+D"(what), "+d"(to), "+c"(by), "+r"(r8) : "0"(here), "S"(run->size) : "r9", "r10", "r11", "memory");
-	}
-	if (there > 0 && is_inside) call(11 /* munmap */, there, 4096, 0, 0, 0, 0);
-	return result == first ? 0 : (call(11, from, run->size, 0, 0, 0, 0), result);
+	else if (there > 0) result = by_code(here, from, run->size, first, file, run->offset);
+	if (there > 0 && is_inside) call(SYS_munmap, there, size, 0, 0, 0, 0);
+	if (result == first) synchronise(first, run->size);
+	return result == first ? 0 : (call(SYS_munmap, from, run->size, 0, 0, 0, 0), result);
 }
 
 /* The writers swap and memfd: the sites are bound in a private copy of the file's pages, which takes the text's place, or a memfd does. */
 static long exchange(const struct invar_module *m, const struct tables *t, struct run *run, int is_swap)
 {
 	uint64_t now, print = 0;	/* 0 in the end if the text has stayed as it was */
-	if (call(28 /* madvise */, (long)run->first, run->size, 22 /* POPULATE_READ, Linux 5.14 */, 0, 0, 0) == -EFAULT) return WHY(UNREADABLE, 0);
-	long file = call(257 /* openat */, -100 /* AT_FDCWD */, (long)m->path, 02004000 /* CLOEXEC | NONBLOCK */, 0, 0, 0), is_changed = 0;
+	if (call(SYS_madvise, (long)run->first, run->size, 22 /* POPULATE_READ, Linux 5.14 */, 0, 0, 0) == -EFAULT) return WHY(UNREADABLE, 0);
+	long file = call(SYS_openat, -100 /* AT_FDCWD */, (long)m->path, 02004000 /* CLOEXEC | NONBLOCK */, 0, 0, 0), is_changed = 0;
 	long copy = file < 0 ? file : run->segment->flags & PF_W ? WHY(CHANGED, 0) : !is_from(m, run->segment, file) ? WHY(OTHER_FILE, 0) :
-		    call(9, 0, run->size, 3 /* READ | WRITE */, 0x4002 /* PRIVATE | NORESERVE */, file, run->offset), pages = copy;
+		    call(SYS_mmap, 0, run->size, 3 /* READ | WRITE */, 0x4002 /* PRIVATE | NORESERVE */, file, run->offset), pages = copy;
 	if (copy > 0) {
 		each_site(m, t, run, TOUCH, (uintptr_t)copy - run->first);	/* before they are read: the kernel would have to tell all CPUs */
 		for (word *text = (word *)run->first, *ours = (word *)copy; text < (word *)run->last; print += now * ((uintptr_t)text | 1), text++, ours++)
 			if (*ours != (now = *text)) *ours = now, is_changed = 1;	/* a uprobe or a debugger did; in a memfd, a uprobe would kill */
 		each_site(m, t, run, STORE, (uintptr_t)copy - run->first);
-		pages = !is_swap ? is_changed ? WHY(CHANGED, 0) : memfd(copy, run->size) : call(10 /* mprotect */, copy, run->size, 5, 0, 0, 0);
+		pages = !is_swap ? is_changed ? WHY(CHANGED, 0) : memfd(copy, run->size) : call(SYS_mprotect, copy, run->size, 5, 0, 0, 0);
 		for (word *text = (word *)run->first; is_changed && text < (word *)run->last; text++) print -= *text * ((uintptr_t)text | 1);
-		if (!is_swap || pages || (is_changed && print)) call(11, copy, run->size, 0, 0, 0, 0);
-		pages = pages < 0 ? pages : is_changed && print ? WHY(CHANGED, 0) : take_place(run, is_swap ? copy : pages, file);	/* what is gone does not come back */
+		if (!is_swap || pages || (is_changed && print)) call(SYS_munmap, copy, run->size, 0, 0, 0, 0);
+		pages = pages < 0 ? pages : is_changed && print ? WHY(CHANGED, 0) : take_place(m, run, is_swap ? copy : pages, file);	/* what is gone does not come back */
 	}
-	call(3, file, 0, 0, 0, 0, 0);
+	call(SYS_close, file, 0, 0, 0, 0, 0);
 	return pages;
 }
 
@@ -347,18 +318,18 @@ static long exchange(const struct invar_module *m, const struct tables *t, struc
 static long write_in_place(const struct invar_module *m, const struct tables *t, struct run *run)
 {
 	uint32_t status[64], flags = run->segment->flags;	/* struct statx: links at 16; Linux, fs/proc/base.c, proc_task_getattr: two and the threads */
-	long error = m->one_thread ? 0 : call(332 /* statx */, 0, (long)"/proc/self/task", 0, 4 /* STATX_NLINK */, (long)status, 0);
+	long error = m->one_thread ? 0 : call(SYS_statx, 0, (long)"/proc/self/task", 0, 4 /* STATX_NLINK */, (long)status, 0);
 	long threads = m->one_thread ? 1 : error ? 0 : status[4] - 2L, first = (long)run->first, right = flags >> 2 | (flags & PF_W) | (flags & PF_X) << 2;
 	uint64_t all = ~0ULL, mask = 0;
 	if (threads != 1) return threads ? WHY(THREADS, threads) : WHY(THREADS_UNKNOWN, -error);
-	if ((error = call(14 /* rt_sigprocmask */, 0 /* SIG_BLOCK */, (long)&all, (long)&mask, 8, 0, 0))) return error;	/* a handler could meet half a site */
-	if (!(error = call(10, first, run->size, 7, 0, 0, 0))) {
+	if ((error = call(SYS_rt_sigprocmask, 0 /* SIG_BLOCK */, (long)&all, (long)&mask, 8, 0, 0))) return error;	/* a handler could meet half a site */
+	if (!(error = call(SYS_mprotect, first, run->size, 7, 0, 0, 0))) {
 		each_site(m, t, run, STORE, 0);
-		__asm__ volatile("xorl %%eax, %%eax\n\tcpuid" : : : "rax", "rbx", "rcx", "rdx", "memory");	/* execute what was written */
-		if ((error = call(10, first, run->size, right, 0, 0, 0)) && (error = call(10, first, run->size, right, 0, 0, 0)))
+		synchronise(first, run->size);
+		if ((error = call(SYS_mprotect, first, run->size, right, 0, 0, 0)) && (error = call(SYS_mprotect, first, run->size, right, 0, 0, 0)))
 			error = WHY(WRITABLE, -error);	/* twice: memory may have been short */
 	}
-	call(14, 2 /* SIG_SETMASK */, (long)&mask, 0, 8, 0, 0);
+	call(SYS_rt_sigprocmask, 2 /* SIG_SETMASK */, (long)&mask, 0, 8, 0, 0);
 	return error;
 }
 

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0
- * A reference binder: binds a module's sites by docs/site-abi.md, version 2, on x86-64 Linux. No allocation, no libc, no thread
+ * A reference binder: binds a module's sites by docs/site-abi.md, version 2, on Linux on x86-64, AArch64 and 64-bit RISC-V. No allocation, no libc, no thread
  * pointer, no variables of its own: raw system calls, and the memory of the module and of the caller. README.md says when to call it. */
 #ifndef INVAR_BINDER_H
 #define INVAR_BINDER_H
+#if !defined __linux__ || !defined __LP64__ || !(defined __x86_64__ || defined __AARCH64EL__ || defined __riscv)
+#error "the reference binder is for Linux on x86-64, AArch64 and RISC-V"
+#endif
 #include "invar.h"
 
 /* A key's record; distances count from their own fields. flags: 1 a fact of safety, 2 slice sites may depend on it, 4 a symbol's,
@@ -30,6 +33,7 @@ struct invar_module {
 	const struct invar_module *modules;	/* which begins here; null: no others. Of them, base, headers, count and next are enough */
 	unsigned writers;		/* that may be used: INVAR_WRITER_; none: sites stay checked */
 	int one_thread;			/* not 0: there is no other thread, as the caller vouches; 0: the kernel is asked */
+	size_t page;			/* of memory, in bytes (AT_PAGESZ); 0: 4096 */
 	int32_t spare_request;		/* without the time slice key: two bytes to write in every thread, from its pointer; 0: none */
 	invar_decider decide;		/* in the place of all records' probes; null: they are called */
 	const struct invar_outcome *outcome;	/* set; null if there are no tables */

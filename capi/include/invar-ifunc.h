@@ -33,7 +33,7 @@
 #include <invar.h>
 
 /* The C library must know R_X86_64_IRELATIVE: glibc does (2.11.1, sysdeps/x86_64/dl-irel.h), musl does not. */
-#if INVAR_SITES && defined __GLIBC__ && !defined INVAR_NO_IFUNC
+#if INVAR_SITES && defined __x86_64__ && defined __GLIBC__ && !defined INVAR_NO_IFUNC
 #define INVAR_IFUNCS 1
 #else
 #define INVAR_IFUNCS 0
@@ -487,13 +487,18 @@ __attribute__((unused)) static void invar_probe_ifunc_(struct invar_verdict *ver
 		invar_evidence(verdict, "; /proc/self/environ cannot be read: without settings");
 }
 
-/* The probe of a feature's key. */
-__attribute__((unused)) static void invar_probe_cpu_(struct invar_verdict *verdict, uint64_t needs)
+/* The probe of a feature's key, which counts in `asked` how often the CPU had been asked when the key was. */
+__attribute__((unused)) static void invar_probe_cpu_(struct invar_verdict *verdict, uint64_t needs, unsigned *asked)
 {
-	static uint64_t features;	/* with a bit that is none, once they are known */
+	static uint64_t features;
+	static unsigned times;	/* how often the CPU was asked */
 
-	if (!features)
-		features = invar_cpu_features_() | UINT64_C(1) << 63;
+	/* A key that is asked again begins another pass over the keys (invar_rebind), which may be on another CPU. */
+	if (*asked == times) {
+		features = invar_cpu_features_();
+		times++;
+	}
+	*asked = times;
 	verdict->value = !(needs & ~features);
 	invar_evidence(verdict, "by cpuid");
 }
@@ -502,7 +507,8 @@ __attribute__((unused)) static void invar_probe_cpu_(struct invar_verdict *verdi
 #define INVAR_CPU_KEY_(key, names, needs) \
 	static void invar_look_##key(invar_verdict_ *verdict) \
 	{ \
-		invar_probe_cpu_(verdict, needs); \
+		static unsigned asked; \
+		invar_probe_cpu_(verdict, needs, &asked); \
 	} \
 	__attribute__((weak)) INVAR_STATE_ invar_verdict_ key; \
 	INVAR_KEY_RECORD_(__attribute__((weak)) INVAR_HIDDEN, key, names, invar_look_##key, 2, 17) \

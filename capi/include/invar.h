@@ -25,11 +25,17 @@
  * site in the other branch only: if (std::is_constant_evaluated()) ... else ...
  * docs/site-abi.md describes the tables in the object file.
  *
- * Sites are bound on x86-64 Linux, but not with -mcmodel=large. Elsewhere they are ordinary loads, and critical sections
- * ask for nothing. With clang's -mspeculative-load-hardening branches are ordinary loads too, which it can harden.
+ * Sites are bound on Linux on x86-64, AArch64 and 64-bit RISC-V, but not with -mcmodel=large. On the last two, constants are ordinary loads.
+ * Elsewhere all sites are, and critical sections ask for nothing; so it is on Windows, macOS, FreeBSD and WASI as well
+ * (docs/platforms.md). With clang's -mspeculative-load-hardening branches are ordinary loads too, which it can harden. On RISC-V a file with
+ * more than 1 MiB of code needs -ffunction-sections, else it is not linked (R_RISCV_JAL): a site does not reach further.
  */
 #ifndef INVAR_H
 #define INVAR_H
+
+#if !defined __GNUC__ && !defined __clang__
+#error "invar.h needs gcc or clang, on Windows MinGW or clang-cl: it is written with their attributes"
+#endif
 
 #include <stddef.h>
 #include <stdint.h>
@@ -39,16 +45,22 @@ extern "C" {
 #endif
 
 /* This header's version, as invar_version() has the library's. */
-#define INVAR_VERSION 0x000100
+#define INVAR_VERSION 0x000200
 
-#if defined __x86_64__ && defined __linux__ && defined __LP64__ && !defined __code_model_large__ && \
-	!defined INVAR_PORTABLE
+#if defined __linux__ && defined __LP64__ && !defined INVAR_PORTABLE && \
+	((defined __x86_64__ && !defined __code_model_large__) || (defined __AARCH64EL__ && !defined __AARCH64_CMODEL_LARGE__) || \
+	 (defined __riscv && !defined __riscv_cmodel_large))
 #define INVAR_SITES 1
 #else
 #define INVAR_SITES 0
 #endif
 
+/* Windows exports what it is told to, and nothing has to be hidden. */
+#if defined _WIN32 || defined __CYGWIN__
+#define INVAR_HIDDEN
+#else
 #define INVAR_HIDDEN __attribute__((visibility("hidden")))
+#endif
 #define INVAR_API __attribute__((weak)) extern
 
 /* Functions of this header's own: in C++ those of one module are one, and can be called from what a module exports. */
@@ -65,7 +77,7 @@ struct invar_verdict {
 	uint8_t origin;			/* an INVAR_ORIGIN_; a probe that cannot tell sets INVAR_ORIGIN_FAILED */
 	uint8_t reserved;
 	uint32_t sets;			/* libinvar's: how often a switch was set */
-	uint64_t data;			/* a constant's number; libinvar's, of the slice key */
+	uint64_t data;			/* a constant's number; libinvar's, of the time slice key */
 	uint16_t evidence_length;	/* of evidence, which is not NUL-terminated */
 	char evidence[238];
 };
@@ -81,7 +93,8 @@ enum {
 
 /* Decides a key. Runs once, in a constructor, before those of ordinary priority. A probe that asks by __builtin_cpu_supports
  * must call __builtin_cpu_init first, since the constructor that does so may come later; or see INVAR_CPU_KEY in
- * invar-ifunc.h. A probe may ask for other keys by invar_value. */
+ * invar-ifunc.h. A probe may ask for other keys by invar_value. Probes, and all functions that libinvar is given, return: no
+ * exception, longjmp or pthread_exit leaves them, since libinvar has no tables for unwinding. */
 typedef void (*invar_probe)(struct invar_verdict *verdict);
 
 /* Appends this text to the evidence, by which a probe says what it saw. The evidence has room for 238 bytes; the rest is
@@ -121,6 +134,28 @@ INVAR_INLINE_ void invar_evidence(struct invar_verdict *verdict, const char *tex
 #define invar_branch(name) INVAR_BRANCH_(&invar_key_##name, 1)
 #define invar_branch_is(name, position) INVAR_BRANCH_(&invar_key_##name, position)
 
+/* Whether the key has the value at this position, 1 to 63, an integer constant, or one behind it. For the values before the
+ * position negate it. */
+#define invar_branch_at_least(name, position) INVAR_ORDERED_(&invar_key_##name, position)
+
+/* What is asked of sites, as invar_branch(name) or !invar_branch(name), and is nearly always so, or nearly never: compilers put the other
+ * way behind all else. gcc does not heed __builtin_expect here. g++ heeds neither. */
+#define invar_likely(what) (!INVAR_RARE_(!(what)))
+#define invar_unlikely(what) INVAR_RARE_(what)
+
+/* The position of the key's value, by one jump where it is bound: for `switch`, whose cases are to be integer constants. COUNT is how
+ * many values the key has, a literal number from 2 to 16. Of a key that has more, a value behind these gives COUNT. Then the site is not
+ * bound while the key has such a value, and that of a switch never is. Before the key is decided it is 0. Two values are better told
+ * apart by invar_branch.
+ *
+ *	switch (invar_select(width, 3)) {
+ *	case 2: return count_widest(text);
+ *	case 1: return count_wide(text);
+ *	default: return count_narrow(text);
+ *	}
+ */
+#define invar_select(name, count) INVAR_SELECT_(&invar_key_##name, count)
+
 /* The position of the key's value, by ordinary loads. Decides the key if that has not been done yet, so that probes can ask
  * for other keys. Keys whose probes ask in a circle fail: all of them with libinvar, or where there are sites; elsewhere the
  * one that was asked for first. */
@@ -148,7 +183,9 @@ INVAR_INLINE_ void invar_evidence(struct invar_verdict *verdict, const char *tex
 
 /* Defines a function that is `on` where the key is on, else `off`:
  * INVAR_DISPATCH(static, int, count, (const char *text), (text), wide, count_wide, count_narrow);
- * With up to four keys, the first that is on counts: ..., widest, count_widest, wide, count_wide, count_narrow); */
+ * With up to four keys, the first that is on counts: ..., widest, count_widest, wide, count_wide, count_narrow);
+ * In the place of a key may stand INVAR_NOT(key), which holds where the key is off; INVAR_IS(key, position), where it has that value; and
+ * INVAR_AT_LEAST(key, position), where it has that value or one behind it, as invar_branch_at_least. */
 #define INVAR_DISPATCH(storage, type, function, parameters, arguments, ...) \
 	INVAR_PASTE_(INVAR_DISPATCH_, INVAR_NINTH_(__VA_ARGS__, 4, ?, 3, ?, 2, ?, 1, ?, ?)) \
 	(storage, type, function, parameters, arguments, invar_key_##__VA_ARGS__)
@@ -156,7 +193,8 @@ INVAR_INLINE_ void invar_evidence(struct invar_verdict *verdict, const char *tex
 /* Defines a pointer, in one object file of a module and for that module, so that count(text) is one indirect call:
  * INVAR_POINTER(int, count, (const char *text), wide, count_wide, count_narrow);
  * As it is linked it leads to the last function, the fallback; when the keys are decided, to that of the first key that is on, of up
- * to four: (..., widest, count_widest, wide, count_wide, count_narrow). The functions have this type, and are the module's own:
+ * to four: (..., widest, count_widest, wide, count_wide, count_narrow). Keys stand alone here, without INVAR_NOT and the like; let the probe
+ * of another key ask for more. The functions have this type, and are the module's own:
  * static or hidden. Where there is nobody to store it, as without libinvar, the fallback stays. Reports have a key of the pointer's
  * name, with the values fallback and the keys' names. */
 #define INVAR_POINTER(type, name, parameters, key, ...) \
@@ -177,8 +215,8 @@ INVAR_INLINE_ void invar_evidence(struct invar_verdict *verdict, const char *tex
 /* Begins a critical section, which should not be preempted, and ends it. A lock enters before its attempt to take the lock, and
  * leaves after it has let go; a failed attempt leaves. Keep it short; make no system call in it, do not nest it, and
  * begin another after any sleep. Else only the benefit is lost. Both are compiler barriers. */
-#define invar_slice_enter() INVAR_SLICE_SITE_("0x66, 0x66, 0x40, ", 2, invar2_slice_request_)
-#define invar_slice_leave() INVAR_SLICE_SITE_("0x66, 0x40, ", 3, invar2_slice_withdraw_)
+#define invar_slice_enter() INVAR_SLICE_SITE_(2, invar2_slice_request_)
+#define invar_slice_leave() INVAR_SLICE_SITE_(3, invar2_slice_withdraw_)
 
 /* The functions of libinvar. References to them are weak: where libinvar may be absent, look first whether they are null.
  * Call them from any thread, but not inside a critical section. */
@@ -186,7 +224,7 @@ INVAR_INLINE_ void invar_evidence(struct invar_verdict *verdict, const char *tex
 /* What functions return. A negative number is an errno of the kernel's with its sign changed. */
 enum {
 	INVAR_OK = 0,
-	INVAR_ABSENT = 1,		/* the slice extension is absent; the slice key's evidence says why */
+	INVAR_ABSENT = 1,		/* the slice extension is absent; the time slice key's evidence says why */
 	INVAR_NO_AREA = 2,		/* libc registers areas, and has none for this thread */
 	INVAR_OTHER_AREA = 3,		/* other code registered an area for this thread */
 	INVAR_NO_KEY = 4,		/* no module has decided a key of this name */
@@ -195,7 +233,7 @@ enum {
 	INVAR_OTHER_FILTERS = 7,	/* another thread has other seccomp filters */
 	INVAR_KILLED = 8,		/* a seccomp filter kills a process that installs another */
 	INVAR_ENDING = 9,		/* the thread is about to end, and has given its area back */
-	INVAR_IN_HANDLER = 10,		/* the caller runs on an alternate signal stack */
+	INVAR_IN_HANDLER = 10,		/* the caller is a signal's handler, on an alternate signal stack or inside the loader */
 	INVAR_NOT_SET = 11		/* the code of a module cannot be exchanged: the report says why */
 };
 
@@ -215,13 +253,37 @@ struct invar_setting {
 };
 
 /* Sets switches, up to 64 at once, in all modules of the process, while other threads run. When it returns, all code goes by the
- * new values, or, with another code than INVAR_OK, by the old ones. It takes locks, the loader's too, and needs 32 KiB of stack:
- * call it from no signal's handler, which is refused where it is seen. A child of fork that another thread makes meanwhile can set none. INVAR_NO_KEY: no module has decided a switch of this name;
- * INVAR_INVALID: it has no such value, or they are too many; INVAR_IN_HANDLER; INVAR_NOT_SET, or negative. */
+ * new values, or, with another code than INVAR_OK, by the old ones. It takes locks, the loader's too, and needs 32 KiB of stack.
+ * fork waits meanwhile, so that its children can set switches too; those of _Fork and clone cannot. Call it from no signal's handler:
+ * that is refused on an alternate signal stack, and where glibc's loader is mapping or unmapping libraries. INVAR_NO_KEY: no module has
+ * decided a switch of this name; INVAR_INVALID: it has no such value, or they are too many; INVAR_IN_HANDLER; INVAR_NOT_SET, or negative. */
 INVAR_API int invar_set_all(const struct invar_setting *settings, size_t count);
 
 /* The same for one. */
 INVAR_API int invar_set(const char *name, const char *value);
+
+/* What came of setting switches. A site that has several records counts for each. */
+struct invar_set_counts {
+	size_t size;			/* sizeof(struct invar_set_counts): no more is written */
+	uint64_t bound;			/* sites of the switches that are bound to the new values, in all modules */
+	uint64_t checked;		/* sites that are not bound, and test their switch at each use */
+};
+
+/* As invar_set_all, and counts the sites, unless `counts` is null. With another code than INVAR_OK it writes nothing there.
+ * INVAR_INVALID also where the size has no room for itself; nothing is set then. */
+INVAR_API int invar_set_counted(const struct invar_setting *settings, size_t count, struct invar_set_counts *counts);
+
+/* Asks the probes of this module's keys and switches again, as where the process was restored or moved to another machine. Switches that
+ * their own probe decided, and nobody has set since, are set to what the probes say now. No key changes: for each whose probe has another
+ * answer than its verdict, `differs` is called, unless it is null, with the names of the key, of the value that it has and of the value that
+ * the probe gives, which is the first where the probe fails. A constant has its number in the place of the value's name, and `default` where
+ * nobody decided it. Keys that settings decided are not looked at, and of those that other modules decided only features that the CPU has
+ * no more. Probes run in the calling thread. Counts and codes are
+ * those of invar_set_counted; INVAR_INVALID also where more than 64 switches are to be set, INVAR_NO_KEY where libinvar is absent, and on
+ * machines for which this header makes no sites:
+ * int invar_rebind(void (*differs)(const char *key, const char *has, const char *is_now, void *argument), void *argument,
+ *		    struct invar_set_counts *counts); */
+#define invar_rebind(differs, argument, counts) invar2_rebind_(differs, argument, counts)
 
 /* Lets other processes of the same user, and root, set switches of this process by `invar set PID NAME=VALUE`; the man page tells more.
  * Asks `allow` for each, which returns nonzero if it may be set to this value. Returns only if the kernel refuses: negative. */
@@ -289,12 +351,28 @@ INVAR_API int invar_report(int descriptor);
 #define INVAR_SECOND_OF_(first, second, ...) second
 #define INVAR_NINTH_(k1, v1, k2, v2, k3, v3, k4, v4, last, count, ...) count
 
+/* By a label, which gcc takes for cold; it forgets what it is to expect of a number that two jumps decide. */
+#if defined __clang__ || defined __cplusplus
+#define INVAR_RARE_(what) __builtin_expect(!!(what), 0)
+#else
+#define INVAR_RARE_(what) \
+	__extension__({ \
+		__label__ invar_rare; \
+		int invar_so = 0; \
+		if (what) { \
+		invar_rare: __attribute__((cold, unused)); \
+			invar_so = 1; \
+		} \
+		invar_so; \
+	})
+#endif
+
 /* Names of the runtime's own keys. In macros, names stand beside a # or ##, so that one that is a macro too stays itself. */
 #define INVAR_RESERVED_slice , 1
 #define INVAR_NOT_RESERVED_(...) \
 	INVAR_ASSERT_(!INVAR_SECOND_(__VA_ARGS__), "`slice` is the name of a key of invar's own: give this one another")
 
-/* In a module, clang takes `struct invar_verdict` for another one. */
+/* In a module, clang takes `struct invar_verdict` for another one, and so the structure of a constant further down. */
 typedef struct invar_verdict invar_verdict_;
 
 #define INVAR_KEY_(key, names, probe, count, flags) \
@@ -308,12 +386,13 @@ struct invar_number_ {
 	struct invar_verdict state;
 	uint64_t number;
 };
+typedef struct invar_number_ invar_constant_;
 
 /* The probe's number, if the type has it. */
 #define INVAR_CONSTANT_(key, name, probe, fallback, its_type, type) \
 	typedef type its_type; \
 	INVAR_ASSERT_((its_type)-1 > (its_type)0 && sizeof(its_type) <= 8, "a constant is an unsigned integer"); \
-	INVAR_HIDDEN INVAR_NUMBERED_ struct invar_number_ key = { { 0, 0, 0, 0, 0, 0, 0, { 0 } }, (its_type)(fallback) }; \
+	INVAR_HIDDEN INVAR_NUMBERED_ invar_constant_ key = { { 0, 0, 0, 0, 0, 0, 0, { 0 } }, (its_type)(fallback) }; \
 	static void invar_number_##key(invar_verdict_ *verdict_) \
 	{ \
 		(probe)(verdict_); \
@@ -323,6 +402,14 @@ struct invar_number_ {
 	} \
 	INVAR_NUMBER_RECORD_(key, name, invar_number_##key, sizeof(its_type)) \
 	INVAR_SEMICOLON_
+
+/* A probe as a record has it. */
+#define INVAR_PROBE_(key, probe) \
+	static void invar_probe_##key(invar_verdict_ *verdict_, const void *invar_record_) \
+	{ \
+		(void)invar_record_; \
+		(probe)(verdict_); \
+	}
 
 /* Where -mcmodel=medium can reach it without a pointer. */
 #ifdef __ELF__
@@ -341,15 +428,15 @@ struct invar_number_ {
 #endif
 
 #define INVAR_DISPATCH_1(storage, type, f, ps, as, k1, v1, last) \
-	INVAR_DISPATCHER_(storage type f ps, INVAR_LEVEL_(k1, v1, as), last as)
+	INVAR_DISPATCHER_(storage type f ps, INVAR_LEVEL_(v1, as, k1), last as)
 #define INVAR_DISPATCH_2(storage, type, f, ps, as, k1, v1, k2, v2, last) \
-	INVAR_DISPATCHER_(storage type f ps, INVAR_LEVEL_(k1, v1, as) INVAR_LEVEL_(invar_key_##k2, v2, as), last as)
+	INVAR_DISPATCHER_(storage type f ps, INVAR_LEVEL_(v1, as, k1) INVAR_LEVEL_(v2, as, invar_key_##k2), last as)
 #define INVAR_DISPATCH_3(storage, type, f, ps, as, k1, v1, k2, v2, k3, v3, last) \
-	INVAR_DISPATCHER_(storage type f ps, INVAR_LEVEL_(k1, v1, as) INVAR_LEVEL_(invar_key_##k2, v2, as) \
-			  INVAR_LEVEL_(invar_key_##k3, v3, as), last as)
+	INVAR_DISPATCHER_(storage type f ps, INVAR_LEVEL_(v1, as, k1) INVAR_LEVEL_(v2, as, invar_key_##k2) \
+			  INVAR_LEVEL_(v3, as, invar_key_##k3), last as)
 #define INVAR_DISPATCH_4(storage, type, f, ps, as, k1, v1, k2, v2, k3, v3, k4, v4, last) \
-	INVAR_DISPATCHER_(storage type f ps, INVAR_LEVEL_(k1, v1, as) INVAR_LEVEL_(invar_key_##k2, v2, as) \
-			  INVAR_LEVEL_(invar_key_##k3, v3, as) INVAR_LEVEL_(invar_key_##k4, v4, as), last as)
+	INVAR_DISPATCHER_(storage type f ps, INVAR_LEVEL_(v1, as, k1) INVAR_LEVEL_(v2, as, invar_key_##k2) \
+			  INVAR_LEVEL_(v3, as, invar_key_##k3) INVAR_LEVEL_(v4, as, invar_key_##k4), last as)
 #define INVAR_DISPATCHER_(declaration, levels, last) \
 	INVAR_VOID_RETURNS_ \
 	declaration \
@@ -359,9 +446,18 @@ struct invar_number_ {
 	} \
 	_Pragma("GCC diagnostic pop") \
 	INVAR_SEMICOLON_
-#define INVAR_LEVEL_(key, variant, arguments) \
-	if (INVAR_BRANCH_(&key, 1)) \
+#define INVAR_LEVEL_(variant, arguments, ...) \
+	if (INVAR_THIRD_(__VA_ARGS__, INVAR_OTHER_CONDITION_, INVAR_IS_ON_, )(__VA_ARGS__)) \
 		return variant arguments;
+
+/* What a condition becomes: a key alone, or with ?, before it, any other. Each is pasted behind invar_key_, as a key's name is. */
+#define INVAR_THIRD_(...) INVAR_THIRD_OF_(__VA_ARGS__)
+#define INVAR_THIRD_OF_(first, second, third, ...) third
+#define INVAR_IS_ON_(key) INVAR_BRANCH_(&key, 1)
+#define INVAR_OTHER_CONDITION_(mark, condition) condition
+#define invar_key_INVAR_NOT(name) ?, !INVAR_BRANCH_(&invar_key_##name, 1)
+#define invar_key_INVAR_IS(name, position) ?, INVAR_BRANCH_(&invar_key_##name, position)
+#define invar_key_INVAR_AT_LEAST(name, position) ?, INVAR_ORDERED_(&invar_key_##name, position)
 
 /* Keys and functions of a pointer, or lists of functions of a table. An arm's value is the number of arms from it on. */
 #define INVAR_CHOICE_(...) INVAR_CHOICES_(__VA_ARGS__, 4, ?, 3, ?, 2, ?, 1, ?, ?)
@@ -399,6 +495,7 @@ struct invar_number_ {
 	extern INVAR_HIDDEN type name INVAR_SYMBOL_(name); \
 	static void invar_choose_##name(invar_verdict_ *verdict_) \
 	{ \
+		INVAR_DECLARE_POINTERS_ \
 		arms \
 		invar_evidence(verdict_, "no key is on"); \
 	}
@@ -487,12 +584,20 @@ INVAR_API int invar_decide(struct invar_verdict *state, const struct invar_modul
 INVAR_API void invar_probe_slice(struct invar_verdict *verdict, const void *record);
 INVAR_API void invar_count_request(void *site);
 INVAR_API void invar_count_withdrawal(void *site);
+/* For libinvar-preload: makes a module known to who reads the counts, by its addresses and its path. */
+INVAR_API void invar_count_module(const void *from, const void *to, const char *path);
 /* For libinvar-hook: has `create` create a thread that calls this function, and enrols before. `create` is given `with`, and the
  * function and argument to begin with; it returns 0 where there is a new thread. */
 INVAR_API int invar_create_thread(int (*create)(void *, void *, void *), void *with, void *function, void *argument);
 
+/* For invar_rebind, which gives it its own module. */
+typedef void (*invar_differs_)(const char *key, const char *has, const char *is_now, void *argument);
+INVAR_API int invar_rebind_module(const struct invar_module_ *module, invar_differs_ differs, void *argument, struct invar_set_counts *counts);
+
 /* Is there if Rust's runtime is a part of this module, and loads it. It leads to the function that decides a key on demand. */
 extern __attribute__((weak)) const int32_t invar2_demand[];
+/* The same for the function that has this module's pointers bound. */
+extern __attribute__((weak)) const int32_t invar2_pointers[];
 
 /* Copies a verdict, or zeros, from this word on; by volatile words, since compilers make calls of libc's functions of other
  * loops. */
@@ -541,11 +646,11 @@ INVAR_COLD_ void invar2_settle_(struct invar_verdict *state, uint64_t *number, v
 			       const void *record, unsigned values, uint64_t thread, unsigned depth)
 {
 	uint64_t fallback = number ? *(volatile uint64_t *)number : 0;
-	union invar_head_ was = { { 0, 1, 0, 0 } }, is;
+	union invar_head_ was = { { 0, 1, 0, 0 } }, is = { { 0, 0, 0, 0 } };
 	struct invar_verdict verdict;
-	uint8_t status = 0;
 
-	if (!__atomic_compare_exchange_n(&state->status, &status, 1, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) {
+	/* By the word: for a byte gcc before 14 calls a function of libatomic's on RISC-V. */
+	if (!__atomic_compare_exchange_n((invar_word_ *)state, &is.word, was.word, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) {
 		invar2_mark_(state, INVAR_MEANWHILE_);
 		return;
 	}
@@ -579,10 +684,69 @@ INVAR_COLD_ void invar2_settle_(struct invar_verdict *state, uint64_t *number, v
 	}
 }
 
-#define INVAR_LOADED_(key, position) (*(const volatile uint8_t *)&(key)->value == (position))
+#define INVAR_LOADED_VALUE_(key) (*(const volatile uint8_t *)&(key)->value)
+#define INVAR_LOADED_(key, position) (INVAR_LOADED_VALUE_(key) == (position))
+#define INVAR_LOADED_LEAST_(key, position) \
+	__extension__({ \
+		INVAR_ORDERS_(position); \
+		INVAR_LOADED_VALUE_(key) >= (position); \
+	})
+#define INVAR_LOADED_SELECT_(key, count) \
+	__extension__({ \
+		uint8_t invar_value_ = INVAR_LOADED_VALUE_(key); \
+		(int)(invar_value_ < INVAR_UP_TO_(count, INVAR_ONE_MORE_, INVAR_NOTHING_) ? invar_value_ : (count)); \
+	})
+#define INVAR_ORDERS_(position) \
+	INVAR_ASSERT_((position) >= 1 && (position) <= 63, "a comparison with the first value has one answer only; a key has 64 values at most")
+
+/* `what` for each value of a key that has so many, from 0 on, and `between` between two. */
+#define INVAR_UP_TO_(count, what, between) INVAR_PASTE_(INVAR_UP_TO_, count)(what, between)
+#define INVAR_UP_TO_1(what, between) what(0)
+#define INVAR_UP_TO_2(what, between) INVAR_UP_TO_1(what, between) between() what(1)
+#define INVAR_UP_TO_3(what, between) INVAR_UP_TO_2(what, between) between() what(2)
+#define INVAR_UP_TO_4(what, between) INVAR_UP_TO_3(what, between) between() what(3)
+#define INVAR_UP_TO_5(what, between) INVAR_UP_TO_4(what, between) between() what(4)
+#define INVAR_UP_TO_6(what, between) INVAR_UP_TO_5(what, between) between() what(5)
+#define INVAR_UP_TO_7(what, between) INVAR_UP_TO_6(what, between) between() what(6)
+#define INVAR_UP_TO_8(what, between) INVAR_UP_TO_7(what, between) between() what(7)
+#define INVAR_UP_TO_9(what, between) INVAR_UP_TO_8(what, between) between() what(8)
+#define INVAR_UP_TO_10(what, between) INVAR_UP_TO_9(what, between) between() what(9)
+#define INVAR_UP_TO_11(what, between) INVAR_UP_TO_10(what, between) between() what(10)
+#define INVAR_UP_TO_12(what, between) INVAR_UP_TO_11(what, between) between() what(11)
+#define INVAR_UP_TO_13(what, between) INVAR_UP_TO_12(what, between) between() what(12)
+#define INVAR_UP_TO_14(what, between) INVAR_UP_TO_13(what, between) between() what(13)
+#define INVAR_UP_TO_15(what, between) INVAR_UP_TO_14(what, between) between() what(14)
+#define INVAR_UP_TO_16(what, between) INVAR_UP_TO_15(what, between) between() what(15)
+#define INVAR_NOTHING_()
+#define INVAR_COMMA_() ,
+#define INVAR_ONE_MORE_(position) +1
 #define INVAR_LOADED_NUMBER_(key) (*(const volatile uint64_t *)&(key).number)
 
 #if INVAR_SITES
+
+/* What is the machine's own, here and where sites are emitted: its number in the module header; a table's boundary there; how an operand is
+ * written that is the address of an object; and the thread pointer, which no other thread has. By relocations of this kind GNU ld keeps the
+ * boundaries out of the dynamic symbols of x86-64's modules (bfd/elflink.c, _bfd_elf_fix_symbol_flags: needs_plt). In those of other machines
+ * they are, hidden, and no loader binds anything to them. */
+#if defined __x86_64__
+#define INVAR_MACHINE_ "62"
+#define INVAR_BOUNDARY_ ".reloc ., R_X86_64_PLT32, \\boundary\n.long 0\n"
+#define INVAR_SYMBOLIC_ "i"
+#define INVAR_AT_(operand) "%c[" #operand "]"
+#define INVAR_GET_THREAD_(thread) __asm__("{movq %%fs:0, %0|mov %0, qword ptr fs:[0]}" : "=r"(thread))	/* psABI, TLS */
+#elif defined __aarch64__
+#define INVAR_MACHINE_ "183"
+#define INVAR_BOUNDARY_ ".long \\boundary - .\n"
+#define INVAR_SYMBOLIC_ "S"
+#define INVAR_AT_(operand) "%[" #operand "]"
+#define INVAR_GET_THREAD_(thread) __asm__("mrs %0, tpidr_el0" : "=r"(thread))
+#else
+#define INVAR_MACHINE_ "243"
+#define INVAR_BOUNDARY_ ".long \\boundary - .\n"
+#define INVAR_SYMBOLIC_ "i"
+#define INVAR_AT_(operand) "%[" #operand "]"
+#define INVAR_GET_THREAD_(thread) __asm__("mv %0, tp" : "=r"(thread))
+#endif
 
 /* A key's record: docs/site-abi.md. */
 struct invar_record_ {
@@ -651,8 +815,7 @@ INVAR_COLD_ void invar2_settle_record_(const struct invar_record_ *record)
 	unsigned begun, last = 0;
 	uint64_t thread;
 
-	/* The thread pointer (x86-64 psABI, TLS): no other thread has it. */
-	__asm__("{movq %%fs:0, %0|mov %0, qword ptr fs:[0]}" : "=r"(thread));
+	INVAR_GET_THREAD_(thread);
 	for (other = invar_keys_; other != invar2_end_(); other++) {
 		theirs = (struct invar_verdict *)invar2_at_(&other->state);
 		begun = invar2_begun_(theirs, thread);
@@ -717,7 +880,7 @@ INVAR_INLINE_ uint8_t invar2_value_(struct invar_verdict *state)
 	return *(const volatile uint8_t *)&state->value;
 }
 
-#define INVAR_DECLARE_NUMBER_(key) extern INVAR_HIDDEN struct invar_number_ key
+#define INVAR_DECLARE_NUMBER_(key) extern INVAR_HIDDEN invar_constant_ key
 #define INVAR_NUMBER_VALUE_(key) invar2_number_(&key)
 INVAR_INLINE_ uint64_t invar2_number_(struct invar_number_ *constant)
 {
@@ -728,8 +891,7 @@ INVAR_INLINE_ uint64_t invar2_number_(struct invar_number_ *constant)
 /* The module's note, its header, its outcome, and a constructor for the function above; each once in a module, however many of its
  * object files have them. Constructors of priority 100 run before those that programs may ask for, and after Rust's standard library,
  * whose priority is 99. Empty sections are there so that their boundaries are; they have the flags of all others, since mold makes a
- * table for each sort. By relocations of this kind GNU ld keeps the boundaries out of the module's dynamic symbols (bfd/elflink.c,
- * _bfd_elf_fix_symbol_flags: needs_plt). */
+ * table for each sort. */
 #define INVAR_MODULE_ \
 	".ifndef invar2_module_here\n" \
 	".set invar2_module_here, 1\n" \
@@ -757,14 +919,13 @@ INVAR_INLINE_ uint64_t invar2_number_(struct invar_number_ *constant)
 	".size invar2_module, 56\n" \
 	"invar2_module: .byte 0x89, 0x69, 0x6e, 0x76, 0x61, 0x72, 0x0d, 0x0a\n" \
 	".long 2\n" \
-	".short 56, 62\n" \
+	".short 56, " INVAR_MACHINE_ "\n" \
 	".long 0\n" \
 	".irp boundary, __start_invar2_sites, __stop_invar2_sites, __start_invar2_keys, __stop_invar2_keys\n" \
-	".reloc ., R_X86_64_PLT32, \\boundary\n" \
-	".long 0\n" \
+	INVAR_BOUNDARY_ \
 	".endr\n" \
-	".long invar2_outcome - ., __ehdr_start - ., %c[load] - .\n" \
-	".quad %c[load]\n" \
+	".long invar2_outcome - ., __ehdr_start - ., " INVAR_AT_(load) " - .\n" \
+	".quad " INVAR_AT_(load) "\n" \
 	".popsection\n" \
 	".pushsection .note.invar, \"aGR\", @note, invar2_note, comdat\n" \
 	".balign 4\n" \
@@ -775,18 +936,14 @@ INVAR_INLINE_ uint64_t invar2_number_(struct invar_number_ *constant)
 	".popsection\n" \
 	".pushsection .init_array.00100, \"awG\", @init_array, invar2_constructor, comdat\n" \
 	".balign 8\n" \
-	".quad %c[load]\n" \
+	".quad " INVAR_AT_(load) "\n" \
 	".popsection\n" \
 	".endif\n"
 
 /* One key record, in a function that is never called: only an asm statement in a function can name objects of the program. The
  * function is not static, as clang leaves static ones out of a C++ module. */
 #define INVAR_KEY_RECORD_(storage, key, names, probe, count, flags) \
-	static void invar_probe_##key(invar_verdict_ *verdict_, const void *invar_record_) \
-	{ \
-		(void)invar_record_; \
-		(probe)(verdict_); \
-	} \
+	INVAR_PROBE_(key, probe) \
 	__attribute__((section(".rodata.invar_names"))) static const char invar_names_##key[] = names; \
 	storage void invar_record_##key(void); \
 	__attribute__((used)) void invar_record_##key(void) \
@@ -794,20 +951,24 @@ INVAR_INLINE_ uint64_t invar2_number_(struct invar_number_ *constant)
 		__asm__ volatile( \
 			".pushsection invar2_keys, \"aR\", @progbits\n" \
 			".balign 4\n" \
-			".long %c[s] - ., %c[n] - ., %c[p] - .\n" \
+			".long " INVAR_AT_(s) " - ., " INVAR_AT_(n) " - ., " INVAR_AT_(p) " - .\n" \
 			".short %c[length]\n" \
 			".byte %c[values], %c[bits]\n" \
 			".popsection\n" \
 			INVAR_MODULE_ \
-			: : [s] "i"(&key), [n] "i"(invar_names_##key), [p] "i"(invar_probe_##key), \
+			: : [s] INVAR_SYMBOLIC_(&key), [n] INVAR_SYMBOLIC_(invar_names_##key), [p] INVAR_SYMBOLIC_(invar_probe_##key), \
 			    [length] "i"(sizeof invar_names_##key), [values] "i"(count), [bits] "i"(flags), \
-			    [load] "i"(invar2_load_this_module_)); \
+			    [load] INVAR_SYMBOLIC_(invar2_load_this_module_)); \
 	}
 
-/* The slots, in memory that the loader makes read-only, with their fallbacks; and the records by which they are stored to. Compilers
- * see no definition, and so no value. */
+/* The slots, in memory that the loader makes read-only, with their fallbacks; and the records by which they are stored to, which
+ * belong to the slots' section: linkers drop the function that they are written in, as nobody calls it. Compilers see no definition,
+ * and so no value, and by the declaration's section that -mcmodel=medium can reach it. */
 #define INVAR_READ_ const
-#define INVAR_SYMBOL_(name) __asm__("invar_pointer_" #name)
+#define INVAR_SYMBOL_(name) __asm__("invar_pointer_" #name) __attribute__((section(".data.rel.ro.invar_pointers")))
+#define INVAR_DECLARE_POINTERS_ \
+	if (invar2_pointers) \
+		((void (*)(void))(uintptr_t)invar2_at_(invar2_pointers))();
 #define INVAR_STORES_(each, name, fields, variants)
 #define INVAR_SLOTS_(type, name, each, fields, names, count, last, records) \
 	INVAR_STATE_ invar_verdict_ invar_chosen_##name; \
@@ -816,7 +977,7 @@ INVAR_INLINE_ uint64_t invar2_number_(struct invar_number_ *constant)
 	__attribute__((used)) void invar_slots_##name(void) \
 	{ \
 		__asm__ volatile( \
-			".pushsection .data.rel.ro.invar_pointers, \"aw\", @progbits\n" \
+			".pushsection .data.rel.ro.invar_pointers." #name ", \"aw\", @progbits\n" \
 			".balign 8\n" \
 			".globl invar_pointer_" #name "\n" \
 			".hidden invar_pointer_" #name "\n" \
@@ -833,33 +994,28 @@ INVAR_INLINE_ uint64_t invar2_number_(struct invar_number_ *constant)
 #define INVAR_FALLBACK_(slot, function, offset, left, name, type) \
 	INVAR_ASSERT_(offset + 8 * left == sizeof(type), "a table has pointers and nothing else, and each is listed in its place"); \
 	__asm__ volatile( \
-		".pushsection .data.rel.ro.invar_pointers, \"aw\", @progbits\n" \
-		".quad %c[f]\n" \
+		".pushsection .data.rel.ro.invar_pointers." #name ", \"aw\", @progbits\n" \
+		".quad " INVAR_AT_(f) "\n" \
 		".popsection\n" \
-		: : [f] "i"(function));
+		: : [f] INVAR_SYMBOLIC_(function));
 #define INVAR_RECORDS_(each, name, fields, variants, position) \
-	each(INVAR_RECORD_, name, fields, variants, invar_chosen_##name, position)
-#define INVAR_RECORD_(slot, function, offset, left, state, position) \
+	each(INVAR_RECORD_, name, fields, variants, name, invar_chosen_##name, position)
+#define INVAR_RECORD_(slot, function, offset, left, name, state, position) \
 	{ \
 		__typeof__(slot) invar_function = function; \
 		(void)invar_function; \
 		__asm__ volatile( \
-			".Linvar_slot%=:\n" \
-			".pushsection invar2_sites, \"ao?\", @progbits, .Linvar_slot%=\n" \
+			".pushsection invar2_sites, \"ao\", @progbits, invar_pointer_" #name "\n" \
 			".balign 4\n" \
-			".long %c[s] - ., %c[f] - ., %c[k] - .\n" \
+			".long " INVAR_AT_(s) " - ., " INVAR_AT_(f) " - ., " INVAR_AT_(k) " - .\n" \
 			".byte 8, 4, %c[v], 0\n" \
 			".popsection\n" \
-			: : [s] "i"(&slot), [f] "i"(function), [k] "i"(&state), [v] "i"(position)); \
+			: : [s] INVAR_SYMBOLIC_(&slot), [f] INVAR_SYMBOLIC_(function), [k] INVAR_SYMBOLIC_(&state), [v] "i"(position)); \
 	}
 
 /* The same for a constant, whose second value has the name of its type. */
 #define INVAR_NUMBER_RECORD_(key, name, probe, size) \
-	static void invar_probe_##key(invar_verdict_ *verdict_, const void *invar_record_) \
-	{ \
-		(void)invar_record_; \
-		(probe)(verdict_); \
-	} \
+	INVAR_PROBE_(key, probe) \
 	INVAR_HIDDEN void invar_record_##key(void); \
 	__attribute__((used)) void invar_record_##key(void) \
 	{ \
@@ -880,13 +1036,20 @@ INVAR_INLINE_ uint64_t invar2_number_(struct invar_number_ *constant)
 			".popsection\n" \
 			".pushsection invar2_keys, \"aR\", @progbits\n" \
 			".balign 4\n" \
-			".long %c[s] - ., 7b - ., %c[p] - .\n" \
+			".long " INVAR_AT_(s) " - ., 7b - ., " INVAR_AT_(p) " - .\n" \
 			".short 8b - 7b\n" \
 			".byte 2, 64\n" \
 			".popsection\n" \
 			INVAR_MODULE_ \
-			: : [s] "i"(&key), [p] "i"(invar_probe_##key), [bytes] "i"(size), [load] "i"(invar2_load_this_module_)); \
+			: : [s] INVAR_SYMBOLIC_(&key), [p] INVAR_SYMBOLIC_(invar_probe_##key), [bytes] "i"(size), [load] INVAR_SYMBOLIC_(invar2_load_this_module_)); \
 	}
+
+/* By the module that it is called in, which has a header even if it has no key. */
+INVAR_COLD_ int invar2_rebind_(invar_differs_ differs, void *argument, struct invar_set_counts *counts)
+{
+	__asm__ volatile(INVAR_MODULE_ : : [load] INVAR_SYMBOLIC_(invar2_load_this_module_));
+	return invar_rebind_module ? invar_rebind_module(&invar2_module, differs, argument, counts) : INVAR_NO_KEY;
+}
 
 /* Speculative load hardening leaves functions with an `asm goto` alone: none for it. */
 #ifdef __has_feature
@@ -898,7 +1061,9 @@ INVAR_INLINE_ uint64_t invar2_number_(struct invar_number_ *constant)
 #ifdef INVAR_PLAIN_
 #define INVAR_NUMBER_(key, wide) INVAR_LOADED_NUMBER_(key)
 #define INVAR_BRANCH_(key, position) INVAR_LOADED_(key, position)
-#define INVAR_SLICE_SITE_(prefixes, kind, cold) \
+#define INVAR_ORDERED_(key, position) INVAR_LOADED_LEAST_(key, position)
+#define INVAR_SELECT_(key, count) INVAR_LOADED_SELECT_(key, count)
+#define INVAR_SLICE_SITE_(kind, cold) \
 	__extension__({ \
 		__asm__ volatile("" : : : "memory"); \
 		if (!INVAR_LOADED_(&invar_slice, 0)) \
@@ -906,6 +1071,41 @@ INVAR_INLINE_ uint64_t invar2_number_(struct invar_number_ *constant)
 		__asm__ volatile("" : : : "memory"); \
 	})
 #else
+
+/* In C++ each site is in a function of its own, which is in line: clang before 17 takes the targets of all sites in a function for
+ * those of each, and so refuses an object with a destructor between two; coroutines refuse `asm goto`, and constexpr functions `goto`;
+ * g++ 12 ends by a fault of its own where a coroutine has a number's site.
+ * Not a lambda's: where a function has a switch or a goto, lambdas in it are taken for parts of it. */
+#ifdef __cplusplus
+#define INVAR_BEGIN_(type) \
+	__extension__({ \
+		struct invar_here_ { \
+			__attribute__((always_inline, no_instrument_function)) static inline type invar_site_() {
+#define INVAR_END_(result) return result; } }; invar_here_::invar_site_(); })
+#else
+#define INVAR_BEGIN_(type) __extension__({
+#define INVAR_END_(result) result; })
+#endif
+
+#define INVAR_BRANCH_(key, position) INVAR_BRANCH_SITE_(INVAR_UNEQUAL_, 0, key, position)
+#define INVAR_ORDERED_(key, position) \
+	__extension__({ \
+		INVAR_ORDERS_(position); \
+		INVAR_BRANCH_SITE_(INVAR_BELOW_, 1, key, position); \
+	})
+#define INVAR_BRANCH_SITE_(jump, flags, key, position) \
+	INVAR_BEGIN_(int) \
+		__label__ invar_otherwise, invar_done; \
+		int invar_is; \
+		INVAR_SITE_(1, jump, flags, key, position, invar_otherwise); \
+		invar_is = 1; \
+		goto invar_done; \
+	invar_otherwise: \
+		invar_is = 0; \
+	invar_done: \
+	INVAR_END_(invar_is)
+
+#ifdef __x86_64__
 
 /* mov number(%rip), register; as data, so that its length and prefixes are those of docs/site-abi.md. %V is the register's name. */
 #define INVAR_NUMBER_SITE_(prefixes, more, key, number_) \
@@ -933,7 +1133,7 @@ INVAR_INLINE_ uint64_t invar2_number_(struct invar_number_ *constant)
 		: [n] "=r"(number_) : [state] "i"(&key))
 
 #define INVAR_NUMBER_(key, wide) \
-	__extension__({ \
+	INVAR_BEGIN_(uint64_t) \
 		uint64_t invar_number_; \
 		if (wide) { \
 			INVAR_NUMBER_SITE_("0x66, 0x66, 0x66, 0x66, 0x48", "32", key, invar_number_); \
@@ -942,57 +1142,153 @@ INVAR_INLINE_ uint64_t invar2_number_(struct invar_number_ *constant)
 			INVAR_NUMBER_SITE_("0x40", "0", key, invar_half_); \
 			invar_number_ = invar_half_; \
 		} \
-		invar_number_; \
-	})
+	INVAR_END_(invar_number_)
 
-/* cmpb $value, state(%rip); jne otherwise. The compare is written as data, behind which no assembler pads a jump
+/* cmpb $value, state(%rip); jne otherwise, or jb where flag 1 says that the branch is ordered. The compare is written as data, behind which no assembler pads a jump
  * (-mbranches-within-32B-boundaries). The record belongs to the code's section, and is dropped with it: as part of its group, or by
  * its symbol where the linker knows SHF_LINK_ORDER. */
-#define INVAR_SITE_(prefixes, kind, key, position, otherwise) \
+#define INVAR_SITE_(kind, jump, flags, key, position, otherwise) \
 	__asm__ goto(".Linvar_site%=:\n\t" \
-		     ".byte " prefixes "0x80, 0x3d\n\t" \
+		     ".byte " INVAR_PREFIXES_##kind "0x80, 0x3d\n\t" \
 		     ".long %c[state] - . - 5\n\t" \
 		     ".byte %c[value]\n\t" \
-		     "jne %l[" #otherwise "]\n" \
+		     jump " %l[" #otherwise "]\n" \
 		     "3:\n\t" \
 		     ".pushsection invar2_sites, \"ao?\", @progbits, .Linvar_site%=\n\t" \
 		     ".balign 4\n\t" \
 		     ".long .Linvar_site%= - ., %l[" #otherwise "] - ., %c[state] - .\n\t" \
-		     ".byte 3b - .Linvar_site%=, " #kind ", %c[value], 0\n\t" \
+		     ".byte 3b - .Linvar_site%=, " #kind ", %c[value], " #flags "\n\t" \
 		     ".popsection\n" \
 		     : : [state] "i"(key), [value] "i"(position) : "cc" : otherwise)
+#define INVAR_UNEQUAL_ "jne"
+#define INVAR_BELOW_ "jb"
+#define INVAR_PREFIXES_1 "0x40, "
+#define INVAR_PREFIXES_2 "0x66, 0x66, 0x40, "
+#define INVAR_PREFIXES_3 "0x66, 0x40, "
 
-/* In C++ each site is in a function of its own, which is in line: clang before 17 takes the targets of all sites in a function for
- * those of each, and so refuses an object with a destructor between two; coroutines refuse `asm goto`, and constexpr functions `goto`.
- * Not a lambda's: where a function has a switch or a goto, lambdas in it are taken for parts of it. */
-#ifdef __cplusplus
-#define INVAR_BEGIN_(type) \
-	__extension__({ \
-		struct invar_here_ { \
-			__attribute__((always_inline, no_instrument_function)) static inline type invar_site_() {
-#define INVAR_END_(result) return result; } }; invar_here_::invar_site_(); })
+#define INVAR_PUSH_OPTIONS_
+#define INVAR_POP_OPTIONS_
+#define INVAR_CLOBBERS_ "cc"
+#define INVAR_SELECT_LENGTH_ "9"
+#define INVAR_SELECT_NOP_ ".byte 0x40, 0x0f, 0x1f, 0x84, 0, 0, 0, 0, 0\n\t"
+#define INVAR_LINK_(position) \
+	".byte 0x40, 0x80, 0x3d\n\t" \
+	".long %c[state] - . - 5\n\t" \
+	".byte " #position ", 0x0f, 0x84\n\t" \
+	".long %l[invar_arm_" #position "] - . - 4\n\t"
+
 #else
-#define INVAR_BEGIN_(type) __extension__({
-#define INVAR_END_(result) result; })
+
+#define INVAR_NUMBER_(key, wide) INVAR_LOADED_NUMBER_(key)
+
+/* Jumps to the check, as many as the bound form has instructions. The check is in subsection 1, behind the other code of the section: with
+ * that it is kept or dropped. It loads the state, compares it, and jumps back, or by its last instruction to where the site goes. No
+ * instruction is a compressed one, and no linker makes one shorter. */
+#define INVAR_SITE_(kind, skip, flags, key, position, otherwise) \
+	__asm__ goto(INVAR_PUSH_OPTIONS_ \
+		     ".Linvar_site%=:\n\t" \
+		     ".rept " INVAR_INSTRUCTIONS_##kind "\n\t" \
+		     INVAR_JUMP_ ".Linvar_check%=\n\t" \
+		     ".endr\n\t" \
+		     ".subsection 1\n\t" \
+		     INVAR_COMPARE_("check", "%c[value]") \
+		     skip ".Linvar_otherwise%=\n\t" \
+		     INVAR_JUMP_ ".Linvar_on%=\n" \
+		     ".Linvar_otherwise%=:\n\t" \
+		     INVAR_JUMP_ "%l[" #otherwise "]\n\t" \
+		     ".previous\n" \
+		     ".Linvar_on%=:\n\t" \
+		     INVAR_POP_OPTIONS_ \
+		     ".pushsection invar2_sites, \"ao?\", @progbits, .Linvar_site%=\n\t" \
+		     ".balign 4\n\t" \
+		     ".long .Linvar_site%= - ., .Linvar_check%= - ., " INVAR_AT_(state) " - .\n\t" \
+		     ".byte 4 * " INVAR_INSTRUCTIONS_##kind ", " #kind ", %c[value], " #flags "\n\t" \
+		     ".popsection\n" \
+		     : : [state] INVAR_SYMBOLIC_(key), [value] "i"(position) : INVAR_CLOBBERS_ : otherwise)
+
+#ifdef __aarch64__
+#define INVAR_PUSH_OPTIONS_
+#define INVAR_POP_OPTIONS_
+#define INVAR_JUMP_ "b "
+#define INVAR_COMPARE_(here, value) \
+	".Linvar_" here "%=:\n\t" \
+	"adrp x16, " INVAR_AT_(state) "\n\t" \
+	"ldrb w16, [x16, #:lo12:" INVAR_AT_(state) "]\n\t" \
+	"sub w16, w16, #" value "\n\t"
+#define INVAR_UNEQUAL_ "cbnz w16, "
+#define INVAR_BELOW_ "tbnz w16, #31, "
+#define INVAR_CLOBBERS_ "x16"
+#define INVAR_INSTRUCTIONS_1 "1"
+#define INVAR_INSTRUCTIONS_2 "1"
+#define INVAR_INSTRUCTIONS_3 "1"
+#else
+#define INVAR_PUSH_OPTIONS_ \
+	".balign 4\n\t.subsection 1\n\t.balign 4\n\t.previous\n\t" \
+	".option push\n\t.option norelax\n\t.option norvc\n"
+#define INVAR_POP_OPTIONS_ ".option pop\n\t"
+#define INVAR_JUMP_ "j "
+#define INVAR_COMPARE_(here, value) \
+	".Linvar_" here "%=:\n\t" \
+	"auipc t6, %%pcrel_hi(" INVAR_AT_(state) ")\n\t" \
+	"lbu t6, %%pcrel_lo(.Linvar_" here "%=)(t6)\n\t" \
+	"li t5, " value "\n\t"
+#define INVAR_UNEQUAL_ "bne t5, t6, "
+#define INVAR_BELOW_ "bltu t6, t5, "
+#define INVAR_CLOBBERS_ "t5", "t6"
+#define INVAR_INSTRUCTIONS_1 "1"
+#define INVAR_INSTRUCTIONS_2 "2"
+#define INVAR_INSTRUCTIONS_3 "4"
+#endif
+#define INVAR_SELECT_LENGTH_ "4"
+#define INVAR_SELECT_NOP_ "nop\n\t"
+#define INVAR_LINK_(position) \
+	INVAR_COMPARE_("link_" #position "_", #position) \
+	INVAR_UNEQUAL_ ".Linvar_next_" #position "_%=\n\t" \
+	INVAR_JUMP_ "%l[invar_arm_" #position "]\n" \
+	".Linvar_next_" #position "_%=:\n\t"
+
 #endif
 
-#define INVAR_BRANCH_(key, position) \
+/* A nop, and behind it the chain: a compare and a jump for each value. A record for each value says where that goes. Who comes to the
+ * chain's end met a switch that was being set, and begins again; or the key has more values. */
+#define INVAR_SELECT_(key, count) \
 	INVAR_BEGIN_(int) \
-		__label__ invar_otherwise, invar_done; \
+		__label__ invar_again, invar_done; \
+		INVAR_UP_TO_(count, INVAR_ARM_LABEL_, INVAR_NOTHING_) \
 		int invar_is; \
-		INVAR_SITE_("0x40, ", 1, key, position, invar_otherwise); \
-		invar_is = 1; \
+	invar_again: \
+		__asm__ goto(INVAR_PUSH_OPTIONS_ \
+			     ".Linvar_site%=:\n\t" \
+			     INVAR_SELECT_NOP_ \
+			     INVAR_UP_TO_(count, INVAR_LINK_, INVAR_NOTHING_) \
+			     INVAR_POP_OPTIONS_ \
+			     ".pushsection invar2_sites, \"ao?\", @progbits, .Linvar_site%=\n\t" \
+			     ".balign 4\n\t" \
+			     INVAR_UP_TO_(count, INVAR_ARM_RECORD_, INVAR_NOTHING_) \
+			     ".popsection\n" \
+			     : : [state] INVAR_SYMBOLIC_(key) : INVAR_CLOBBERS_ : INVAR_UP_TO_(count, INVAR_ARM_NAME_, INVAR_COMMA_)); \
+		if (INVAR_LOADED_VALUE_(key) < count) \
+			goto invar_again; \
+		invar_is = count; \
 		goto invar_done; \
-	invar_otherwise: \
-		invar_is = 0; \
+		INVAR_UP_TO_(count, INVAR_ARM_, INVAR_NOTHING_) \
 	invar_done: \
 	INVAR_END_(invar_is)
+#define INVAR_ARM_LABEL_(position) __label__ invar_arm_##position;
+#define INVAR_ARM_NAME_(position) invar_arm_##position
+#define INVAR_ARM_(position) \
+	invar_arm_##position: \
+		invar_is = position; \
+		goto invar_done;
+#define INVAR_ARM_RECORD_(position) \
+	".long .Linvar_site%= - ., %l[invar_arm_" #position "] - ., " INVAR_AT_(state) " - .\n\t" \
+	".byte " INVAR_SELECT_LENGTH_ ", 6, " #position ", 0\n\t"
 
-#define INVAR_SLICE_SITE_(prefixes, kind, cold) \
+#define INVAR_SLICE_SITE_(kind, cold) \
 	INVAR_BEGIN_(void) \
 		__label__ invar_otherwise, invar_done; \
 		__asm__ volatile("" : : : "memory"); \
-		INVAR_SITE_(prefixes, kind, &invar_slice, 0, invar_otherwise); \
+		INVAR_SITE_(kind, INVAR_UNEQUAL_, 0, &invar_slice, 0, invar_otherwise); \
 		goto invar_done; \
 	invar_otherwise: \
 		cold(); \
@@ -1002,7 +1298,7 @@ INVAR_INLINE_ uint64_t invar2_number_(struct invar_number_ *constant)
 
 #endif
 
-/* The module's copy of the slice key. */
+/* The module's copy of the time slice key. */
 extern INVAR_STATE_ struct invar_verdict invar_slice __asm__("invar2_slice");
 
 INVAR_COLD_ void invar2_probe_slice_(struct invar_verdict *verdict, const void *record)
@@ -1032,16 +1328,45 @@ INVAR_COLD_ void invar2_probe_slice_(struct invar_verdict *verdict, const void *
 		".popsection\n" \
 		".pushsection invar2_keys, \"aR\", @progbits\n" \
 		".balign 4\n" \
-		".long invar2_slice - ., 7b - ., %c[p] - .\n" \
+		".long invar2_slice - ., 7b - ., " INVAR_AT_(p) " - .\n" \
 		".short 8b - 7b\n" \
 		".byte 2, 26\n" \
 		".popsection\n" \
 		".endif\n" \
 		INVAR_MODULE_ \
-		: : [p] "i"(invar2_probe_slice_), [load] "i"(invar2_load_this_module_))
+		: : [p] INVAR_SYMBOLIC_(invar2_probe_slice_), [load] INVAR_SYMBOLIC_(invar2_load_this_module_))
 
 /* Where requests are counted the outcome's request is none (docs/site-abi.md), so that no slice site is bound. */
 #define INVAR_IS_COUNTED_() (((const volatile int32_t *)&invar2_outcome)[4] == 0)
+
+/* A request; its end, which says whether it was still there, and granted; and a system call without arguments. Elsewhere than on x86-64 the
+ * request is taken back first, and then granted looked at: no grant begins any more (Linux, Documentation/userspace-api/rseq.rst). */
+#ifdef __x86_64__
+#define INVAR_REQUEST_(area) __asm__ volatile("{movb $1, %%fs:28(%0)|mov byte ptr fs:[%0 + 28], 1}" : : "r"(area) : "memory")
+#define INVAR_WITHDRAW_(area, kept, granted) \
+	__asm__ volatile("{shrb $1, %%fs:28(%1)|shr byte ptr fs:[%1 + 28], 1}\n\tsetc %0" : "=q"(kept) : "r"(area) : "memory", "cc"); \
+	__asm__ volatile("{movb %%fs:29(%1), %0|mov %0, fs:[%1 + 29]}" : "=q"(granted) : "r"(area) : "memory")
+#define INVAR_YIELD_(yield) __asm__ volatile("syscall" : "+a"(yield) : : "rcx", "r11", "memory", "cc")
+#else
+INVAR_INLINE_ volatile unsigned char *invar2_request_(intptr_t area)
+{
+	uintptr_t thread;
+
+	INVAR_GET_THREAD_(thread);
+	return (volatile unsigned char *)(thread + (uintptr_t)area + 28);
+}
+#define INVAR_REQUEST_(area) *invar2_request_(area) = 1
+#define INVAR_WITHDRAW_(area, kept, granted) *invar2_request_(area) = kept = 0, granted = invar2_request_(area)[1]
+#ifdef __aarch64__
+#define INVAR_YIELD_(yield) \
+	register long invar_number __asm__("x8") = yield; \
+	__asm__ volatile("svc #0" : : "r"(invar_number) : "x0", "memory", "cc")
+#else
+#define INVAR_YIELD_(yield) \
+	register long invar_number __asm__("a7") = yield; \
+	__asm__ volatile("ecall" : : "r"(invar_number) : "a0", "memory")
+#endif
+#endif
 
 /* The paths of unbound sites, and of the rare end of a bound critical section that was granted time. Distances are from the thread
  * pointer; the request is byte 28 of the area, and granted is the byte behind it (Linux, include/uapi/linux/rseq.h). */
@@ -1051,7 +1376,7 @@ INVAR_COLD_ void invar2_slice_request_(void)
 	if (INVAR_IS_COUNTED_() && invar_count_request)
 		invar_count_request(__builtin_return_address(0));
 	else
-		__asm__ volatile("{movb $1, %%fs:28(%0)|mov byte ptr fs:[%0 + 28], 1}" : : "r"((intptr_t)(int32_t)invar_slice.data) : "memory");
+		INVAR_REQUEST_((intptr_t)(int32_t)invar_slice.data);
 }
 
 INVAR_COLD_ void invar2_slice_withdraw_(void)
@@ -1064,32 +1389,24 @@ INVAR_COLD_ void invar2_slice_withdraw_(void)
 		invar_count_withdrawal(__builtin_return_address(0));
 		return;
 	}
-	__asm__ volatile("{shrb $1, %%fs:28(%1)|shr byte ptr fs:[%1 + 28], 1}\n\tsetc %0" : "=q"(kept) : "r"(area) : "memory", "cc");
-	__asm__ volatile("{movb %%fs:29(%1), %0|mov %0, fs:[%1 + 29]}" : "=q"(granted) : "r"(area) : "memory");
-	if (!kept && granted && yield >= 0)
-		__asm__ volatile("syscall" : "+a"(yield) : : "rcx", "r11", "memory", "cc");
+	INVAR_WITHDRAW_(area, kept, granted);
+	if (!kept && granted && yield >= 0) {
+		INVAR_YIELD_(yield);
+	}
 }
 
 #else /* no sites */
 
 #define INVAR_DECLARE_(key) extern INVAR_STATE_ invar_verdict_ key; void INVAR_HIDDEN invar2_decide_##key(void)
 #define INVAR_KEY_RECORD_(storage, key, names, probe, count, flags) \
-	static void invar_probe_##key(invar_verdict_ *verdict_, const void *invar_record_) \
-	{ \
-		(void)invar_record_; \
-		(probe)(verdict_); \
-	} \
+	INVAR_PROBE_(key, probe) \
 	storage void invar2_decide_##key(void); \
 	INVAR_CONSTRUCTOR_(key) void invar2_decide_##key(void) { invar2_settle_(&key, 0, invar_probe_##key, 0, count, 0, 0); }
 #define INVAR_NUMBER_RECORD_(key, name, probe, size) \
-	static void invar_probe_##key(invar_verdict_ *verdict_, const void *invar_record_) \
-	{ \
-		(void)invar_record_; \
-		(probe)(verdict_); \
-	} \
+	INVAR_PROBE_(key, probe) \
 	INVAR_HIDDEN void invar2_decide_##key(void); \
 	INVAR_CONSTRUCTOR_(key) void invar2_decide_##key(void) { invar2_settle_(&key.state, &key.number, invar_probe_##key, 0, 2, 0, 0); }
-#define INVAR_DECLARE_NUMBER_(key) extern INVAR_HIDDEN struct invar_number_ key; void INVAR_HIDDEN invar2_decide_##key(void)
+#define INVAR_DECLARE_NUMBER_(key) extern INVAR_HIDDEN invar_constant_ key; void INVAR_HIDDEN invar2_decide_##key(void)
 #define INVAR_NUMBER_VALUE_(key) ((void)invar2_value_(&key.state, invar2_decide_##key), INVAR_LOADED_NUMBER_(key))
 #define INVAR_NUMBER_(key, wide) INVAR_LOADED_NUMBER_(key)
 /* Before the constructors that programs may ask for, which are from 101 on. */
@@ -1107,11 +1424,19 @@ INVAR_INLINE_ uint8_t invar2_value_(struct invar_verdict *state, void (*decide)(
 	return *(const volatile uint8_t *)&state->value;
 }
 #define INVAR_BRANCH_(key, position) INVAR_LOADED_(key, position)
-#define INVAR_SLICE_SITE_(prefixes, kind, cold) __extension__({ __asm__ volatile("" : : : "memory"); })
+#define INVAR_ORDERED_(key, position) INVAR_LOADED_LEAST_(key, position)
+#define INVAR_SELECT_(key, count) INVAR_LOADED_SELECT_(key, count)
+#define INVAR_SLICE_SITE_(kind, cold) __extension__({ __asm__ volatile("" : : : "memory"); })
+INVAR_INLINE_ int invar2_rebind_(invar_differs_ differs, void *argument, struct invar_set_counts *counts)
+{
+	(void)differs, (void)argument, (void)counts;
+	return INVAR_NO_KEY;
+}
 
 /* Pointers are variables, to which the probe of their key stores. */
 #define INVAR_READ_
 #define INVAR_SYMBOL_(name)
+#define INVAR_DECLARE_POINTERS_
 #define INVAR_STORES_(each, name, fields, variants) each(INVAR_STORE_, name, fields, variants, 0)
 #define INVAR_STORE_(slot, function, offset, left, nothing) slot = function;
 #define INVAR_SLOTS_(type, name, each, fields, names, count, last, records) \

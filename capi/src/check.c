@@ -45,7 +45,7 @@ int main(void)
 	if (invar_key("check_here", &verdict, sizeof verdict) || memcmp(verdict.evidence, "says so", 7))
 		return failed("libinvar did not decide the key");
 	if (invar_key("slice", &verdict, sizeof verdict) || verdict.status != 2)
-		return failed("libinvar did not decide the slice key");
+		return failed("libinvar did not decide the time slice key");
 #else
 	(void)verdict;
 #endif

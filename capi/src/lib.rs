@@ -13,50 +13,51 @@ fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
     unsafe { libc::abort() }
 }
 
-/// The codes of `invar.h`. The kernel's errno is negative.
-#[derive(Clone, Copy)]
-#[repr(i32)]
-enum Code {
-    Ok = 0,
-    Absent = 1,
-    NoArea = 2,
-    OtherArea = 3,
-    NoKey = 4,
-    Invalid = 5,
-    NotCounted = 6,
-    OtherFilters = 7,
-    Killed = 8,
-    Ending = 9,
-    InHandler = 10,
-    NotSet = 11,
+/// Makes the codes, from 0 on, and one text of what they say: pointers to several texts would be relocated.
+macro_rules! codes {
+    ($($name:ident = $text:literal,)*) => {
+        /// The codes of `invar.h`. The kernel's errno is negative.
+        #[derive(Clone, Copy)]
+        #[repr(i32)]
+        enum Code {
+            $($name,)*
+        }
+
+        /// What each says, and a NUL behind it.
+        const TEXTS: &[u8] = concat!($($text, "\0"),*).as_bytes();
+    };
 }
 
-impl Code {
-    const ALL: [(Self, &CStr); 12] = [
-        (Self::Ok, c"success"),
-        (Self::Absent, c"the slice extension is absent"),
-        (Self::NoArea, c"the C library registers areas, and has registered none for this thread"),
-        (Self::OtherArea, c"somebody else registered an area for this thread"),
-        (Self::NoKey, c"no module has decided a key of this name"),
-        (Self::Invalid, c"invalid argument"),
-        (Self::NotCounted, c"nothing is counted: INVAR_SLICE does not ask for it, or the slice extension is absent"),
-        (Self::OtherFilters, c"another thread has other seccomp filters"),
-        (Self::Killed, c"a seccomp filter kills who installs another"),
-        (Self::Ending, c"the thread is about to end, and has given its area back"),
-        (Self::InHandler, c"not on an alternate signal stack: a handler may have interrupted the loader"),
-        (Self::NotSet, c"the code of a module cannot be exchanged"),
-    ];
+codes! {
+    Ok = "success",
+    Absent = "the slice extension is absent",
+    NoArea = "the C library registers areas, and has registered none for this thread",
+    OtherArea = "somebody else registered an area for this thread",
+    NoKey = "no module has decided a key of this name",
+    Invalid = "invalid argument",
+    NotCounted = "nothing is counted: INVAR_SLICE does not ask for it, or the slice extension is absent",
+    OtherFilters = "another thread has other seccomp filters",
+    Killed = "a seccomp filter kills who installs another",
+    Ending = "the thread is about to end, and has given its area back",
+    InHandler = "not in a signal's handler, on an alternate signal stack or inside the loader",
+    NotSet = "the code of a module cannot be exchanged",
 }
 
 /// `invar_strerror`: constant text for any number.
 #[unsafe(no_mangle)]
 extern "C" fn invar_strerror(code: c_int) -> *const c_char {
-    let known = Code::ALL.iter().find(|(known, _)| *known as c_int == code);
-    match known {
-        Some((_, text)) => text.as_ptr(),
-        None if (-4095..0).contains(&code) => c"refused by the kernel, or a filter".as_ptr(),
-        None => c"unknown code".as_ptr(),
+    if (-4095..0).contains(&code) {
+        return c"refused by the kernel, or a filter".as_ptr();
     }
+    // A number below these is above all codes as one without a sign.
+    let (mut rest, mut number) = (TEXTS, code as u32);
+    while let Some(end) = rest.iter().position(|&byte| byte == 0) {
+        if number == 0 {
+            return rest.as_ptr().cast();
+        }
+        (rest, number) = (&rest[end + 1..], number - 1);
+    }
+    c"unknown code".as_ptr()
 }
 
 /// `invar_version`: major << 16 | minor << 8 | patch.
@@ -95,7 +96,7 @@ unsafe extern "C" fn invar_decide(state: *const invar::Verdict, module: *const c
     if decided { Code::Ok as c_int } else { Code::NoKey as c_int }
 }
 
-/// `invar_probe_slice`: the probe of the slice keys of other modules.
+/// `invar_probe_slice`: the probe of the time slice keys of other modules.
 ///
 /// # Safety
 ///
@@ -116,6 +117,17 @@ extern "C" fn invar_count_request(site: *const c_void) {
 #[unsafe(no_mangle)]
 extern "C" fn invar_count_withdrawal(site: *const c_void) {
     timeslice::__capi::count_withdrawal(site as usize);
+}
+
+/// `invar_count_module`: makes a module known to who reads the counts. Called by libinvar-preload.
+///
+/// # Safety
+///
+/// `path` must end in NUL.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn invar_count_module(from: *const c_void, to: *const c_void, path: *const c_char) {
+    // SAFETY: as the caller vouches.
+    timeslice::__capi::count_module(from as usize..to as usize, unsafe { CStr::from_ptr(path) }.to_bytes());
 }
 
 /// `invar_create_thread`: has `create` create a thread that makes this call, and is enrolled before. Called by libinvar-hook.
@@ -160,6 +172,14 @@ struct Setting {
     value: *const c_char,
 }
 
+/// `struct invar_set_counts`.
+#[repr(C)]
+struct SetCounts {
+    size: usize,
+    bound: u64,
+    checked: u64,
+}
+
 /// `invar_set_all`: sets switches.
 ///
 /// # Safety
@@ -167,11 +187,25 @@ struct Setting {
 /// There must be so many settings, whose names and values end in NUL.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn invar_set_all(settings: *const Setting, count: usize) -> c_int {
-    const MOST: usize = 64;
-    if count > MOST || count > 0 && settings.is_null() {
+    // SAFETY: as the caller vouches; nothing is written to.
+    unsafe { invar_set_counted(settings, count, core::ptr::null_mut()) }
+}
+
+/// `invar_set_counted`: sets switches, and says how many of their sites are bound.
+///
+/// # Safety
+///
+/// There must be so many settings, whose names and values end in NUL. `counts` must be null or point to a structure whose first
+/// field is its size, and so many bytes must be writable.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn invar_set_counted(settings: *const Setting, count: usize, counts: *mut SetCounts) -> c_int {
+    use invar::__capi::MOST_SETTINGS;
+    // SAFETY: as the caller vouches.
+    let Ok(size) = (unsafe { size_at(counts.cast()) }) else { return Code::Invalid as c_int };
+    if count > MOST_SETTINGS || count > 0 && settings.is_null() {
         return Code::Invalid as c_int;
     }
-    let mut wanted = [invar::Setting::named("", ""); MOST];
+    let mut wanted = [invar::Setting::named("", ""); MOST_SETTINGS];
     for (at, wanted) in wanted.iter_mut().take(count).enumerate() {
         // SAFETY: as the caller vouches.
         let Setting { name, value } = unsafe { settings.add(at).read() };
@@ -182,8 +216,24 @@ unsafe extern "C" fn invar_set_all(settings: *const Setting, count: usize) -> c_
         let [name, value] = [name, value].map(|text| unsafe { CStr::from_ptr(text) }.to_bytes());
         *wanted = invar::__capi::setting(name, value);
     }
-    match invar::set(&wanted[..count]) {
-        Ok(_) => Code::Ok as c_int,
+    let result = invar::set(&wanted[..count]);
+    // SAFETY: as the caller vouches.
+    unsafe { after_set(result, counts, size) }
+}
+
+/// The code for what came of setting switches, whose counts are written where there is room for them.
+///
+/// # Safety
+///
+/// So many bytes must be writable at `counts`.
+unsafe fn after_set(result: Result<invar::Set, NotSet>, counts: *mut SetCounts, size: usize) -> c_int {
+    match result {
+        Ok(set) => {
+            let known = SetCounts { size, bound: set.bound.into(), checked: set.checked.into() };
+            // SAFETY: as the caller vouches.
+            unsafe { fill(counts, size, &known) };
+            Code::Ok as c_int
+        }
         Err(NotSet::Unknown) => Code::NoKey as c_int,
         Err(NotSet::NoValue | NotSet::TooMany) => Code::Invalid as c_int,
         Err(NotSet::InSignalHandler) => Code::InHandler as c_int,
@@ -201,6 +251,32 @@ unsafe extern "C" fn invar_set_all(settings: *const Setting, count: usize) -> c_
 unsafe extern "C" fn invar_set(name: *const c_char, value: *const c_char) -> c_int {
     // SAFETY: as the caller vouches.
     unsafe { invar_set_all(&Setting { name, value }, 1) }
+}
+
+/// `invar_rebind_module`: asks the probes of the module with this header again. Called by `invar_rebind`.
+///
+/// # Safety
+///
+/// `differs` must be callable with three strings and the argument; `counts` as for [`invar_set_counted`].
+#[unsafe(no_mangle)]
+unsafe extern "C" fn invar_rebind_module(
+    module: *const c_void,
+    differs: Option<unsafe extern "C" fn(*const c_char, *const c_char, *const c_char, *mut c_void)>,
+    argument: *mut c_void,
+    counts: *mut SetCounts,
+) -> c_int {
+    // SAFETY: as the caller vouches.
+    let Ok(size) = (unsafe { size_at(counts.cast()) }) else { return Code::Invalid as c_int };
+    let tell = |key: &CStr, has: &CStr, is_now: &CStr| {
+        if let Some(differs) = differs {
+            // SAFETY: as the caller vouches.
+            unsafe { differs(key.as_ptr(), has.as_ptr(), is_now.as_ptr(), argument) };
+        }
+    };
+    // SAFETY: the module's own code calls.
+    let result = unsafe { invar::__capi::rebind(module as usize, tell) };
+    // SAFETY: as the caller vouches.
+    unsafe { after_set(result, counts, size) }
 }
 
 /// `invar_serve`: lets others set switches.
@@ -270,16 +346,41 @@ struct Counts {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn invar_slice_counts(counts: *mut Counts) -> c_int {
     // SAFETY: as the caller vouches.
-    let size = if counts.is_null() { 0 } else { unsafe { (*counts).size } };
-    if size < size_of::<usize>() {
-        return Code::Invalid as c_int;
-    }
+    let Ok(size @ 1..) = (unsafe { size_at(counts.cast()) }) else { return Code::Invalid as c_int };
     let Some(all) = timeslice::counts() else { return Code::NotCounted as c_int };
     let known = Counts { size, requests: all.requests, grants: all.grants, yields: all.yields, lost: all.lost };
-    let length = size.min(size_of::<Counts>());
-    // SAFETY: as the caller vouches; what a newer program has behind it stays as it is.
-    unsafe { counts.cast::<u8>().copy_from_nonoverlapping((&raw const known).cast(), length) };
+    // SAFETY: as the caller vouches.
+    unsafe { fill(counts, size, &known) };
     Code::Ok as c_int
+}
+
+/// The size of a structure that begins with it, 0 for none.
+///
+/// # Errors
+///
+/// It has no room for its size.
+///
+/// # Safety
+///
+/// It must be null or point to a size.
+unsafe fn size_at(structure: *const usize) -> Result<usize, ()> {
+    if structure.is_null() {
+        return Ok(0);
+    }
+    // SAFETY: as the caller vouches.
+    let size = unsafe { structure.read() };
+    if size < size_of::<usize>() { Err(()) } else { Ok(size) }
+}
+
+/// Fills in as much of a structure as it has room for: what a newer program has behind it stays as it is.
+///
+/// # Safety
+///
+/// So many bytes must be writable, and `T` must be plain data.
+unsafe fn fill<T>(structure: *mut T, size: usize, known: &T) {
+    let length = size.min(size_of::<T>());
+    // SAFETY: as the caller vouches; of no bytes where it is null.
+    unsafe { structure.cast::<u8>().copy_from_nonoverlapping(core::ptr::from_ref(known).cast(), length) };
 }
 
 /// `struct invar_thread`.

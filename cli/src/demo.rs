@@ -1,5 +1,7 @@
 //! `invar`: what this machine offers, how this very program was bound, and what that saves.
 
+mod saved;
+
 use crate::elf::Headers;
 use crate::error::{Error, Result};
 use crate::file::{Contents, Segments};
@@ -9,49 +11,70 @@ use crate::listing::{Listing, Row, describe};
 use crate::module::Module;
 use crate::own;
 use crate::process::Process;
+use crate::progress::Progress;
+use crate::style::{GOOD, HEADING, POOR, styled};
 use crate::symbols::Symbols;
-use crate::text::{WIDTH, count, wrap};
+use crate::text::{NARROW, count, wrap_at};
 use std::io::{self, Write};
 use std::path::Path;
 use std::time::Duration;
 
-/// How long the measurement may take.
-const BUDGET: Duration = Duration::from_secs(5);
+/// How long the measurement of calls may take, and that of critical sections.
+const BUDGET: Duration = Duration::from_secs(4);
+const BUDGET_OF_SLICES: Duration = Duration::from_secs(3);
 /// How many sites are shown.
 const SHOWN: usize = 6;
 
-/// Shows it all, within ten seconds.
-pub fn run(out: &mut dyn Write) -> Result<()> {
+/// Shows it all, within ten seconds. What critical sections cost is shown where time slice extensions are there, or if `slices` asks
+/// for it.
+pub fn run(slices: bool, out: &mut dyn Write) -> Result<()> {
     own::exercise();
-    print_keys(keys::own(), out)?;
+    let keys = keys::own();
+    let has_slices = keys.iter().any(|line| line.name == SLICE && line.value == "on");
+    print_keys(keys, out)?;
     match print_sites(out) {
         // Without /proc there is nothing to look at, but much left to say.
         Err(Error::Input(subject, why)) => {
-            wrap(out, "", &format!("this program's sites cannot be shown: {subject}: {why}"))?
+            wrap_at(NARROW, out, "", &format!("this program's sites cannot be shown: {subject}: {why}"))?
         }
         result => result?,
     }
-    writeln!(out, "\nwhat it saves")?;
-    if own::is_watched() {
-        writeln!(out, "measuring for {} seconds ...", BUDGET.as_secs())?;
-    }
+    writeln!(out, "\n{}", styled(HEADING, "what it saves"))?;
+    let is_shown = slices || has_slices;
     out.flush()?;
-    write!(out, "{}", invar_measure::Table::measure(BUDGET))?;
+    let mut progress = Progress::default();
+    // Nothing is said while it measures: whoever writes takes a CPU.
+    if own::is_watched() {
+        let budget = BUDGET + if is_shown { BUDGET_OF_SLICES } else { Duration::ZERO };
+        progress.say(&format!("measuring for {} seconds ...", budget.as_secs()));
+    }
+    let ways = invar_measure::ways(BUDGET);
+    let table = is_shown.then(|| invar_measure::Table::measure(BUDGET_OF_SLICES));
+    drop(progress);
+    let gain = saved::print(ways, out)?;
+    if let Some(table) = table {
+        write!(out, "\n{table}")?;
+    }
+    writeln!(out)?;
+    wrap_at(NARROW, out, "", &gain)?;
     Ok(())
 }
 
 fn print_keys(lines: Vec<Line>, out: &mut dyn Write) -> io::Result<()> {
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    writeln!(out, "invar {} on {}, Linux {}\n", env!("CARGO_PKG_VERSION"), invar_arch::NAME, kernel.trim())?;
+    let here = format!("invar {} on {}, Linux {}", env!("CARGO_PKG_VERSION"), invar_arch::NAME, kernel.trim());
+    writeln!(out, "{}\n", styled(HEADING, here))?;
     let (slice, others): (Vec<_>, Vec<_>) = lines.into_iter().partition(|line| line.name == SLICE);
     let others = others.into_iter().filter(|line| !is_measured(&line.name)).collect::<Vec<_>>();
     for Line { name, value, decision } in slice.iter().map(Line::cleaned) {
         let (origin, evidence) = decision.map_or(("undecided", String::new()), |(origin, why)| (origin.name(), why));
-        writeln!(out, "time slice extension: {name} = {value} ({origin})")?;
-        wrap(out, "  ", &evidence)?;
+        let style = if value == "on" { GOOD } else { POOR };
+        writeln!(out, "{}: {name} = {} ({origin})", styled(HEADING, "time slice extension"), styled(style, value))?;
+        wrap_at(NARROW, out, "  ", &evidence)?;
+        writeln!(out, "  `invar doctor` says more, and what to do")?;
     }
-    writeln!(out, "\nkeys of this program")?;
-    keys::print_compact(&others, out)
+    writeln!(out, "\n{}", styled(HEADING, "keys of this program"))?;
+    keys::print_compact(NARROW, &others, out)
 }
 
 /// Whether a key is there to be measured only.
@@ -74,7 +97,7 @@ fn print_sites(out: &mut dyn Write) -> Result<()> {
         return Err(unusable("there is no note in this program"));
     };
     writeln!(out)?;
-    wrap(out, "sites of this program: ", &describe(&in_memory))?;
+    wrap_at(NARROW, out, &format!("{}: ", styled(HEADING, "sites of this program")), &describe(&in_memory))?;
     let mut before = Listing::new(String::new(), &headers, Ok(in_file));
     before.symbols = Symbols::read(&file, &headers);
     let after = Listing::new(String::new(), &headers, Ok(in_memory));
@@ -110,11 +133,11 @@ fn print_pairs(mut pairs: Vec<(Row, Row)>, out: &mut dyn Write) -> io::Result<()
         let what = format!("  {}: {}", after.what(), after.standing);
         match before.symbol.as_ref().map(|place| format!(" in {place}")) {
             // A name is as long as its program would have it.
-            Some(place) if what.len() + place.len() > WIDTH => writeln!(out, "{what}\n   {place}")?,
+            Some(place) if what.len() + place.len() > NARROW => writeln!(out, "{what}\n   {place}")?,
             place => writeln!(out, "{what}{}", place.unwrap_or_default())?,
         }
         for (when, row) in [("file", before), ("memory", after)] {
-            row.print_code(&format!("    {when:8}"), out)?;
+            row.print_code(NARROW, &format!("    {when:8}"), out)?;
         }
     }
     if rest.total() > 0 {

@@ -1,10 +1,14 @@
 //! Code as text, with the names that the site ABI gives to what it touches.
 
+mod riscv64;
+
 use iced_x86::{
     CC_ae, Code, Decoder, DecoderOptions, Formatter, FormatterOptions, Instruction, IntelFormatter, Register,
     SymbolResolver, SymbolResult,
 };
+use invar_abi::machine;
 use invar_abi::state::NUMBER;
+use yaxpeax_arch::{Decoder as _, U8Reader};
 
 /// What the instructions of one site refer to.
 pub struct Labels {
@@ -14,8 +18,30 @@ pub struct Labels {
     pub request_offset: Option<i32>,
 }
 
-/// The instructions that stand at `address`, one text each, in Intel syntax.
-pub fn disassemble(code: &[u8], address: u64, labels: Labels) -> Vec<String> {
+/// The instructions of this machine that stand at `address`, one text each; those of x86-64 in Intel syntax. None for a machine that is
+/// not known.
+pub fn disassemble(forms: u16, code: &[u8], address: u64, labels: Labels) -> Vec<String> {
+    match forms {
+        machine::X86_64 => x86_64(code, address, labels),
+        machine::AARCH64 => code.chunks_exact(4).zip(0..).map(|(code, at)| aarch64(code, address + 4 * at)).collect(),
+        machine::RISCV => riscv64::instructions(code, address),
+        _ => vec![],
+    }
+}
+
+/// One instruction.
+fn aarch64(code: &[u8], address: u64) -> String {
+    use yaxpeax_arm::armv8::a64::{InstDecoder, Opcode, Operand};
+    let Ok(instruction) = InstDecoder::default().decode(&mut U8Reader::new(code)) else { return "(bad)".into() };
+    match (instruction.opcode, instruction.operands[0]) {
+        (Opcode::B, Operand::PCOffset(offset)) => format!("b {:#x}", address.wrapping_add_signed(offset)),
+        // Which it prints as the hint that it is.
+        _ if code == [0x1f, 0x20, 0x03, 0xd5] => "nop".into(),
+        _ => instruction.to_string(),
+    }
+}
+
+fn x86_64(code: &[u8], address: u64, labels: Labels) -> Vec<String> {
     let mut formatter = IntelFormatter::with_options(Some(Box::new(labels)), None);
     style(formatter.options_mut());
     Decoder::with_ip(64, code, address, DecoderOptions::NONE)

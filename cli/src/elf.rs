@@ -8,7 +8,7 @@ use goblin::elf::header::{
 };
 use goblin::elf::program_header::{PF_X, PT_LOAD, ProgramHeader};
 use goblin::elf::{Elf, SectionHeader};
-use invar_abi::machine;
+use invar_abi::{forms, machine};
 
 /// The ELF header and the program headers.
 #[derive(Debug, PartialEq)]
@@ -99,9 +99,10 @@ impl Headers {
         self.header.e_machine
     }
 
-    /// Whether the code is for 64-bit x86.
-    pub fn is_x86_64(&self) -> bool {
-        self.header.e_machine == machine::X86_64 && self.context.container == Container::Big
+    /// Whose forms its sites have ([`invar_abi::forms`]); 0 for a machine of which nobody knows any.
+    pub fn forms(&self) -> u16 {
+        let is_wide = self.context.container == Container::Big && self.context.le.is_little();
+        if is_wide && forms::are_known(self.header.e_machine) { self.header.e_machine } else { 0 }
     }
 
     /// The section headers of the file that these are the headers of; none if they are unusable.

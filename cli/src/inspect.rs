@@ -4,6 +4,7 @@
 use crate::module::{Key, Module, Record};
 use crate::text::clean;
 use invar::{Kind, Site};
+use invar_abi::Segmented;
 use invar_abi::judge::{self, Fault, Memory};
 use std::fmt;
 
@@ -105,8 +106,8 @@ impl fmt::Display for Tally {
 }
 
 /// Why no site's bytes can be checked, if none can.
-pub fn obstacle(is_x86_64: bool) -> Option<&'static str> {
-    (!is_x86_64).then_some("sites of this architecture cannot be checked")
+pub fn obstacle(forms: u16) -> Option<&'static str> {
+    (forms == 0).then_some("sites of this architecture cannot be checked")
 }
 
 /// Looks at one site; with `checkable` false only at its record.
@@ -120,7 +121,7 @@ pub fn inspect<'a>(module: &'a Module<'_>, record: &Record, checkable: bool) -> 
         record.kind,
         judge::site(&record.record, [record.address, record.target, record.state], &mut memory),
     ) {
-        _ if record.blank => Standing::Invalid("blank record, dangling"),
+        _ if record.blank => Standing::Invalid("removed by a tool"),
         (.., Err(fault)) => Standing::Invalid(fault.describe()),
         (.., Ok((site, key))) if site.kind == Kind::Pointer => pointer(module, record, key),
         _ if code.is_none() => Standing::Invalid("its bytes are cut off"),
@@ -201,6 +202,10 @@ fn judged(site: &Site, key: &Key, standing: judge::Standing) -> Standing {
 impl<'a> Memory for &'a Module<'_> {
     type Key = &'a Key;
 
+    fn machine(&self) -> u16 {
+        self.forms
+    }
+
     fn is_text(&mut self, address: u64, length: u8) -> bool {
         Module::is_text(self, address, length.into())
     }
@@ -211,7 +216,7 @@ impl<'a> Memory for &'a Module<'_> {
     }
 
     fn is_slot(&mut self, address: u64, length: u8) -> bool {
-        Module::is_slot(self, address, length.into())
+        Segmented::is_slot(*self, address, length.into())
     }
 
     fn is_loaded(&mut self, address: u64) -> bool {

@@ -1,7 +1,7 @@
 //! Keys as a list: for `probe`, for `sites`, for the demonstration.
 
 use crate::module;
-use crate::text::{clean, wrap};
+use crate::text::{WIDTH, clean, wrap_at};
 use invar::{KeyReport, Origin};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -78,32 +78,32 @@ pub fn own() -> Vec<Line> {
     lines
 }
 
-/// Sorts keys for reading: the slice key, the program's own, the CPU's; each by name.
+/// Sorts keys for reading: the time slice key, the program's own, the CPU's; each by name.
 pub fn sort(lines: &mut [Line]) {
     lines.sort_by(|a, b| (a.name != SLICE, a.is_cpu(), &a.name).cmp(&(b.name != SLICE, b.is_cpu(), &b.name)));
 }
 
 /// Writes one line for each key.
 pub fn print(lines: &[Line], out: &mut dyn Write) -> io::Result<()> {
-    print_aligned(lines.iter().map(Line::cleaned).collect(), out)
+    print_aligned(WIDTH, lines.iter().map(Line::cleaned).collect(), out)
 }
 
-/// Writes one line for each key, but lists those of the CPU by their value: the evidence of each would repeat it.
-pub fn print_compact(lines: &[Line], out: &mut dyn Write) -> io::Result<()> {
+/// Writes one line for each key, wrapped at this width, but lists those of the CPU by their value: the evidence of each would repeat it.
+pub fn print_compact(width: usize, lines: &[Line], out: &mut dyn Write) -> io::Result<()> {
     let (cpu, others) = lines.iter().map(Line::cleaned).partition::<Vec<_>, _>(Line::is_cpu);
-    print_aligned(others, out)?;
+    print_aligned(width, others, out)?;
     let mut by_verdict = BTreeMap::<(&str, String), Vec<&str>>::new();
     for line in &cpu {
         by_verdict.entry((&line.value, line.intervention())).or_default().push(&line.name[CPU.len()..]);
     }
     // "on" before "off".
     for ((value, intervention), names) in by_verdict.iter().rev() {
-        wrap(out, &format!("  {CPU}* {value}: "), &format!("{}{intervention}", names.join(" ")))?;
+        wrap_at(width, out, &format!("  {CPU}* {value}: "), &format!("{}{intervention}", names.join(" ")))?;
     }
     Ok(())
 }
 
-fn print_aligned(lines: Vec<Line>, out: &mut dyn Write) -> io::Result<()> {
+fn print_aligned(width: usize, lines: Vec<Line>, out: &mut dyn Write) -> io::Result<()> {
     let longest =
         |text: fn(&Line) -> &str| lines.iter().map(|line| text(line).chars().count()).max().unwrap_or(0).min(32);
     let (name_width, value_width) = (longest(|line| &line.name), longest(|line| &line.value));
@@ -111,7 +111,7 @@ fn print_aligned(lines: Vec<Line>, out: &mut dyn Write) -> io::Result<()> {
         let head = format!("  {name:name_width$}  {value:value_width$}  ");
         match decision {
             None => writeln!(out, "{}", head.trim_end())?,
-            Some((origin, evidence)) => wrap(out, &format!("{head}{:<9}", origin.name()), &evidence)?,
+            Some((origin, evidence)) => wrap_at(width, out, &format!("{head}{:<9}", origin.name()), &evidence)?,
         }
     }
     Ok(())

@@ -6,9 +6,9 @@ use crate::inspect::{Standing, Tally, inspect, obstacle};
 use crate::keys::{self, Line, SLICE};
 use crate::module::{Key, Module, Outcome, Record};
 use crate::symbols::{Place, Symbols};
-use crate::text::{Hex, clean, count, hex_bytes, wrap};
+use crate::text::{Hex, WIDTH, clean, count, hex_bytes, wrap, wrap_at};
 use invar::{Kind, kind_name};
-use invar_abi::flags;
+use invar_abi::{flags, machine};
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
@@ -23,7 +23,7 @@ pub struct Listing<'a> {
     /// What a reader should know of the module.
     pub remarks: Vec<String>,
     machine: String,
-    is_x86_64: bool,
+    forms: u16,
     checkable: bool,
     content: Result<Module<'a>, String>,
 }
@@ -66,15 +66,15 @@ pub struct Row {
 impl<'a> Listing<'a> {
     /// The module's listing, or that of the reason why it cannot be read.
     pub fn new(path: String, headers: &Headers, content: Result<Module<'a>, String>) -> Self {
-        let is_x86_64 = headers.is_x86_64();
-        let obstacle = obstacle(is_x86_64);
+        let forms = headers.forms();
+        let obstacle = obstacle(forms);
         let was_moved = content.as_ref().is_ok_and(|module: &Module<'_>| module.note_was_moved);
         Self {
             path,
             symbols: Symbols::default(),
             remarks: obstacle.into_iter().chain(was_moved.then_some(MOVED)).map(str::to_owned).collect(),
             machine: headers.machine(),
-            is_x86_64,
+            forms,
             checkable: obstacle.is_none(),
             content,
         }
@@ -104,7 +104,8 @@ impl<'a> Listing<'a> {
         };
         let is_code = found.kind != Some(Kind::Pointer);
         let is_known = is_code && (may_be_bound || found.standing == Standing::Checked);
-        let last = found.kind.and_then(last_instruction).map(|last| Hex(address.wrapping_add(last)));
+        let last =
+            found.kind.and_then(|kind| last_instruction(self.forms, kind)).map(|last| Hex(address.wrapping_add(last)));
         let relation = found.kind.map(|kind| invar::relation(kind).trim()).filter(|relation| !relation.is_empty());
         Row {
             index: record.index,
@@ -119,15 +120,16 @@ impl<'a> Listing<'a> {
             uprobe: is_known.then_some(Hex(address)),
             no_uprobe: last.filter(|_| may_be_bound),
             bytes: code.map(hex_bytes),
-            code: code.filter(|_| self.is_x86_64).map(|code| disassemble(code, address, labels)).unwrap_or_default(),
+            code: code.map(|code| disassemble(self.forms, code, address, labels)).unwrap_or_default(),
         }
     }
 }
 
 /// Where in a site its last instruction stands, in checked and in bound form, if the checked form has two: the table of
-/// `docs/site-abi.md`, "x86-64".
-fn last_instruction(kind: Kind) -> Option<u64> {
+/// `docs/site-abi.md`, "x86-64". Elsewhere it is one instruction.
+fn last_instruction(forms: u16, kind: Kind) -> Option<u64> {
     match kind {
+        _ if forms != machine::X86_64 => None,
         Kind::Branch | Kind::Ordered => Some(8),
         Kind::SliceEnter => Some(10),
         Kind::SliceLeave => Some(9),
@@ -149,13 +151,13 @@ impl Row {
         }
     }
 
-    /// Writes its bytes and its instructions behind `first`, if it has any.
-    pub fn print_code(&self, first: &str, out: &mut dyn Write) -> io::Result<()> {
+    /// Writes its bytes and its instructions behind `first`, wrapped at this width, if it has any.
+    pub fn print_code(&self, width: usize, first: &str, out: &mut dyn Write) -> io::Result<()> {
         let Some(bytes) = self.bytes.as_ref().filter(|bytes| !bytes.is_empty()) else { return Ok(()) };
         // The longest site has 14 bytes, and most have 9 or 10. A record that describes none may say anything.
         let most = hex_bytes(&[0; 16]).len();
         let shown = if bytes.len() > most { format!("{} ...", &bytes[..most]) } else { format!("{bytes:<29}") };
-        wrap(out, &format!("{first}{shown}  "), &clean(&self.code.join("; ")))
+        wrap_at(width, out, &format!("{first}{shown}  "), &clean(&self.code.join("; ")))
     }
 
     /// Why nothing stands behind its record, if so: as a linker leaves it when it discards a function.
@@ -192,7 +194,7 @@ fn print_keys(module: &Module<'_>, out: &mut dyn Write) -> io::Result<()> {
     }
     let mut lines = module.keys.iter().map(Line::from).collect::<Vec<_>>();
     keys::sort(&mut lines);
-    keys::print_compact(&lines, out)?;
+    keys::print_compact(WIDTH, &lines, out)?;
     for (index, why) in &module.invalid_keys {
         writeln!(out, "  key record {index}: invalid: {why}")?;
     }
@@ -208,7 +210,7 @@ fn print_sites(listing: &Listing<'_>, module: &Module<'_>, out: &mut dyn Write) 
         return Ok(());
     }
     writeln!(out, "\nsites")?;
-    if listing.checkable {
+    if listing.forms == machine::X86_64 {
         wrap(out, "  ", UPROBES)?;
     }
     let widest =
@@ -243,7 +245,7 @@ fn print_site(row: &Row, width: usize, out: &mut dyn Write) -> io::Result<()> {
     if let Some(place) = &row.symbol {
         writeln!(out, "{:12}{place}", "")?;
     }
-    row.print_code(&" ".repeat(12), out)
+    row.print_code(WIDTH, &" ".repeat(12), out)
 }
 
 /// What came of binding a module, in words.

@@ -1,10 +1,11 @@
 //! Arguments of the `invar` command.
 #![forbid(unsafe_code)]
 
-use clap::{Parser, Subcommand};
+use anstream::{AutoStream, ColorChoice};
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use invar_tool::error::{Error, Result};
 use invar_tool::text::Format;
-use invar_tool::{demo, manifest, probe, profile, set, sites, stress, verify};
+use invar_tool::{demo, doctor, manifest, manual, probe, profile, run, set, sites, stress, verify};
 use std::ffi::OsString;
 use std::io::{BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -17,8 +18,33 @@ use std::process::ExitCode;
 #[derive(Parser)]
 #[command(name = "invar", version, verbatim_doc_comment, after_help = EXIT_CODES)]
 struct Arguments {
+    /// Whether to use colours: where standard output is a terminal, or always, or never
+    ///
+    /// `auto` heeds NO_COLOR and TERM as well.
+    #[arg(long, value_name = "WHEN", value_enum, default_value = "auto", global = true)]
+    color: Colours,
+    /// Without a command: measure critical sections as well, also where the kernel grants no time
+    #[arg(long)]
+    slices: bool,
     #[command(subcommand)]
     command: Option<Command>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Colours {
+    Auto,
+    Always,
+    Never,
+}
+
+impl From<Colours> for ColorChoice {
+    fn from(colours: Colours) -> Self {
+        match colours {
+            Colours::Auto => Self::Auto,
+            Colours::Always => Self::AlwaysAnsi,
+            Colours::Never => Self::Never,
+        }
+    }
 }
 
 #[derive(Subcommand)]
@@ -26,6 +52,17 @@ enum Command {
     /// List every built-in key: its value on this machine, who decided, and why
     Probe {
         /// Print JSON (schema invar.probe/1)
+        #[arg(long)]
+        json: bool,
+    },
+    /// Say why the time slice extension is off here, and what to do
+    ///
+    /// Five lines: whether it is there; why, as the probe of the key `slice` saw it; what the kernel's
+    /// release, configuration and boot line say; what the C library, its tunables and the seccomp
+    /// filter of this process say; and what to do.
+    #[command(verbatim_doc_comment)]
+    Doctor {
+        /// Print JSON (schema invar.doctor/1)
         #[arg(long)]
         json: bool,
     },
@@ -58,6 +95,41 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Run a program whose locks ask for time slices, though it knows nothing of them
+    ///
+    /// Puts libinvar-preload in front of the C library's mutexes, spin locks and read-write locks, for
+    /// CMD and for what it starts. Where this machine grants no time slices, CMD is run as if by itself.
+    /// This process becomes CMD. docs/run.md has what is refused, and the limits.
+    #[command(verbatim_doc_comment, after_help = RUN_EXIT_CODES)]
+    Run {
+        /// Only these locks ask for time
+        #[arg(long, value_name = "LOCKS", value_delimiter = ',', value_enum)]
+        only: Vec<run::plan::Group>,
+        /// Where the areas that glibc registers are too small (2.35 to 2.40), have it register none, for this program only
+        #[arg(long)]
+        own_rseq: bool,
+        /// Say on standard error what is done, who takes locks, and what is out of reach
+        #[arg(long)]
+        report: bool,
+        /// Say that as JSON (schema invar.run/1); with --profile, print the profile as JSON
+        #[arg(long)]
+        json: bool,
+        /// Count what becomes of the critical sections, as `invar profile` does
+        #[arg(long)]
+        profile: bool,
+        /// With --profile: draw how long the critical sections of the first eight places took
+        #[arg(long, value_name = "FILE.svg", requires = "profile")]
+        plot: Option<PathBuf>,
+        /// With --profile: write the listing to this file
+        #[arg(long, value_name = "FILE", requires = "profile")]
+        output: Option<PathBuf>,
+        /// Where libinvar-preload is, if it is not installed
+        #[arg(long, value_name = "FILE")]
+        library: Option<PathBuf>,
+        /// The command to run, and its arguments
+        #[arg(last = true, value_name = "CMD", required = true)]
+        command: Vec<OsString>,
+    },
     /// Count what becomes of a program's critical sections: which gain, which are too long
     ///
     /// Runs CMD with INVAR_SLICE=profile, and shows what it and its children counted: a line for
@@ -65,6 +137,9 @@ enum Command {
     /// information. Or shows FILEs that were made so before (docs/profile.md), also while their
     /// processes still run. Where this machine's kernel grants nothing, the sites are bound all the
     /// same (INVAR_KEYS=slice=force), and durations are what can be said.
+    ///
+    /// Where neither CMD nor a library that it needs carries sites, its pthread and C11 locks are counted, by the
+    /// places that take them, as `invar run --profile` does.
     ///
     /// The table of a run goes to standard error, since standard output is CMD's. With --json, and
     /// for FILEs, the listing goes to standard output. Signals of the terminal are left to CMD.
@@ -79,6 +154,9 @@ enum Command {
         /// Write the listing to this file
         #[arg(long, value_name = "FILE")]
         output: Option<PathBuf>,
+        /// Count the C library's locks as well as CMD's own sites, by this libinvar-preload
+        #[arg(long, value_name = "FILE", requires = "command")]
+        library: Option<PathBuf>,
         /// Profiles that were made before
         #[arg(value_name = "FILE", required_unless_present = "command")]
         files: Vec<PathBuf>,
@@ -128,6 +206,15 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Print what completes this command's arguments in a shell
+    Completions {
+        /// The shell
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// Print this command's manual page, made of its help
+    #[command(hide = true)]
+    Manual,
     /// Say "ready" and wait for the end of standard input: a process with sites, to look at
     #[command(hide = true)]
     Wait {
@@ -146,6 +233,8 @@ const VERIFY_EXIT_CODES: &str =
 const SET_EXIT_CODES: &str =
     "Exit code 1: the process has not set them, for the reason that is said; or the output cannot be written.
 2: the arguments cannot be used, or the process cannot be asked.";
+const RUN_EXIT_CODES: &str = "Exit code: CMD's own. 127: there is no CMD; 126: it cannot be run.
+2: the arguments cannot be used, or nothing can be put in front of CMD's calls, for the reason that is said.";
 const PROFILE_EXIT_CODES: &str =
     "Exit code: CMD's, 128 and its number if a signal ended it. 127: there is no CMD; 126: it cannot be run.
 1: the output cannot be written. 2: the arguments or a FILE cannot be used.";
@@ -160,8 +249,10 @@ const EXIT_BAD_INPUT: u8 = 2;
 fn main() -> ExitCode {
     let result = match Arguments::try_parse() {
         Ok(arguments) => {
-            let mut out = BufWriter::new(std::io::stdout().lock());
-            run(arguments.command, &mut out).and_then(|code| match out.flush() {
+            // Standard error, which is not at hand here, goes by the same.
+            ColorChoice::from(arguments.color).write_global();
+            let mut out = BufWriter::new(AutoStream::new(std::io::stdout().lock(), arguments.color.into()));
+            run(arguments, &mut out).and_then(|code| match out.flush() {
                 // Whoever reads has enough, as `head` does.
                 Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Error::Output(error)),
                 _ => Ok(code),
@@ -191,10 +282,18 @@ fn main() -> ExitCode {
 }
 
 /// The exit code.
-fn run(command: Option<Command>, out: &mut dyn Write) -> Result<u8> {
-    match command {
-        None => demo::run(out)?,
+fn run(arguments: Arguments, out: &mut dyn Write) -> Result<u8> {
+    match arguments.command {
+        None => demo::run(arguments.slices, out)?,
+        Some(_) if arguments.slices => return Err(Error::input("--slices", "it is for `invar` without a command")),
         Some(Command::Probe { json }) => probe::run(Format::new(json), out)?,
+        Some(Command::Doctor { json }) => doctor::run(Format::new(json), out)?,
+        Some(Command::Completions { shell }) => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "invar", &mut script);
+            out.write_all(&script)?;
+        }
+        Some(Command::Manual) => out.write_all(manual::page(&mut Arguments::command()).as_bytes())?,
         Some(Command::Sites { subject, manifest: true, .. }) => manifest::run(Path::new(&subject), out)?,
         Some(Command::Sites { subject, json, .. }) => sites::run(&subject, Format::new(json), out)?,
         Some(Command::Verify { pid, json, .. }) => {
@@ -203,17 +302,23 @@ fn run(command: Option<Command>, out: &mut dyn Write) -> Result<u8> {
                 None => verify::of_all(Format::new(json), out),
             };
         }
-        Some(Command::Profile { json, plot, output, files, command }) => {
-            let options = profile::Options { format: Format::new(json), output, plot };
+        Some(Command::Profile { json, plot, output, library, files, command }) => {
+            let options = profile::ProfileOptions { format: Format::new(json), output, plot };
             return match command.is_empty() {
                 true => profile::of_files(&files, &options, out).map(|()| 0),
-                false => profile::of_command(command, &options, out),
+                false => run::count(command, library, options, out),
             };
+        }
+        Some(Command::Run { only, own_rseq, report, json, profile, plot, output, library, command }) => {
+            let counting = profile.then(|| profile::ProfileOptions { format: Format::new(json), output, plot });
+            let shown = (report || json && !profile).then(|| Format::new(json && !profile));
+            let options = run::RunOptions { only, own_rseq, report: shown, library, profile: counting };
+            return run::of_command(command, &options, out);
         }
         Some(Command::Stress { seconds, executions, threads, json, protocol, here }) => {
             let limit = executions.map_or(stress::options::Limit::Seconds(seconds), stress::options::Limit::Executions);
             let threads = threads.map_or_else(stress::default_threads, |number| number as usize);
-            let options = stress::options::Options { limit, threads, protocol };
+            let options = stress::options::StressOptions { limit, threads, protocol };
             return match here {
                 Some(command) => stress::run_here(&options, command, out).map(|()| 0),
                 None => stress::run(&options, Format::new(json), out),

@@ -7,8 +7,8 @@ use crate::image::Image;
 use crate::inspect::{Standing, inspect, obstacle, of_value};
 use crate::module::{Key, Module, Record};
 use crate::text::{self, Hex, lossy};
+use invar_abi::forms::{bound, constant, goes};
 use invar_abi::judge;
-use invar_abi::x86_64::{bound, constant, goes};
 use invar_abi::{Code, Kind, Site};
 use serde::Serialize;
 use std::io::Write;
@@ -16,7 +16,7 @@ use std::path::Path;
 
 /// `docs/json.md` describes it.
 #[derive(Serialize)]
-struct Document {
+struct ManifestDocument {
     schema: &'static str,
     version: &'static str,
     file: String,
@@ -61,7 +61,7 @@ pub fn of_file(path: &Path, content: &dyn Image, out: &mut dyn Write) -> Result<
     let mut others = 0;
     if let Some(module) = &module {
         others = module.records_len();
-        if let Some(why) = obstacle(headers.is_x86_64()) {
+        if let Some(why) = obstacle(headers.forms()) {
             return Err(unusable(why));
         }
         for (entry, count) in module.records().filter_map(|record| entry(module, &segments, &record)) {
@@ -70,7 +70,8 @@ pub fn of_file(path: &Path, content: &dyn Image, out: &mut dyn Write) -> Result<
         }
     }
     let file = lossy(path.as_os_str().as_encoded_bytes());
-    let document = Document { schema: "invar.manifest/1", version: env!("CARGO_PKG_VERSION"), file, sites, others };
+    let document =
+        ManifestDocument { schema: "invar.manifest/1", version: env!("CARGO_PKG_VERSION"), file, sites, others };
     Ok(text::json(out, &document)?)
 }
 
@@ -90,14 +91,16 @@ fn entry(module: &Module<'_>, segments: &Segments<'_>, record: &Record) -> Optio
         Kind::Constant => {
             // Below 2^32, and others, for which there is no other form where the register has 32 bits.
             let forms = [(0, 4), (1 << 32, 8)].into_iter().take(if site.value < 32 { 1 } else { 2 });
-            let forms = forms.map(|(number, bytes)| form(all.clone(), constant_pattern(&site, number, bytes)));
+            let forms =
+                forms.map(|(number, bytes)| form(all.clone(), constant_pattern(module.forms, &site, number, bytes)));
             forms.collect::<Option<Vec<_>>>()?
         }
         Kind::Select if site.value != 0 => return None,
         Kind::Select => {
             count = key.values.len() as u8;
-            let forms =
-                all.into_iter().map(|value| form(vec![value], pattern(&of_value(module, record, value).ok()?, value)));
+            let forms = all
+                .into_iter()
+                .map(|value| form(vec![value], pattern(module.forms, &of_value(module, record, value).ok()?, value)));
             // Several values may have one arm.
             forms.collect::<Option<Vec<_>>>()?.into_iter().fold(Vec::new(), |mut forms: Vec<Form>, form| {
                 match forms.iter_mut().find(|other| other.bytes == form.bytes) {
@@ -110,7 +113,10 @@ fn entry(module: &Module<'_>, segments: &Segments<'_>, record: &Record) -> Optio
         _ => {
             // There are two forms, and first stands that of the site's own value.
             let (own, others) = all.into_iter().partition::<Vec<_>, _>(|&value| site.falls_through(value));
-            vec![form(own, pattern(&site, site.value))?, form(others, other_pattern(&site))?]
+            let mut forms = vec![form(own, pattern(module.forms, &site, site.value))?];
+            // A machine without requests has none of that for them.
+            forms.extend(form(others, other_pattern(module.forms, &site)));
+            forms
         }
     };
     let entry = Entry {
@@ -125,28 +131,59 @@ fn entry(module: &Module<'_>, segments: &Segments<'_>, record: &Record) -> Optio
 }
 
 /// The bytes of the form for this value.
-fn pattern(site: &Site, value: u8) -> Option<String> {
-    common(bound(site, value, 0)?, bound(site, value, -1)?)
+fn pattern(forms: u16, site: &Site, value: u8) -> Option<String> {
+    common([bound(forms, site, value, 0)?, bound(forms, site, value, -1)?])
 }
 
 /// Those of the form that goes to the target. The place of each thread's request byte is not known before a process runs.
-fn other_pattern(site: &Site) -> Option<String> {
-    common(goes(site, 0)?, goes(site, -1)?)
+fn other_pattern(forms: u16, site: &Site) -> Option<String> {
+    // Each bit of it, and of the byte behind it, is in one of them another one.
+    common([goes(forms, site, 0)?, goes(forms, site, -1)?, goes(forms, site, -2)?])
 }
 
 /// Those of a constant's form for numbers such as this, which are not known before a process runs: the last bytes are theirs.
-fn constant_pattern(site: &Site, number: u64, unknown: usize) -> Option<String> {
+fn constant_pattern(forms: u16, site: &Site, number: u64, unknown: usize) -> Option<String> {
     let mut buffer = [0; Code::LONGEST];
-    let code = constant(site, number)?.write_to(&mut buffer).to_vec();
+    let code = constant(forms, site, number)?.write_to(&mut buffer).to_vec();
     let known = code.len() - unknown;
     let byte = |(at, byte): (usize, &u8)| if at < known { format!("{byte:02x}") } else { "??".into() };
     Some(code.iter().enumerate().map(byte).collect::<Vec<_>>().join(" "))
 }
 
-/// What two forms have in common, which have zeros and ones where `??` is to be.
-fn common(zeros: Code, ones: Code) -> Option<String> {
-    let byte = |(&zeros, &ones): (&u8, &u8)| if zeros == ones { format!("{zeros:02x}") } else { "??".into() };
-    let (mut buffer, mut other) = ([0; Code::LONGEST], [0; Code::LONGEST]);
-    let bytes = zeros.write_to(&mut buffer).iter().zip(ones.write_to(&mut other)).map(byte);
-    Some(bytes.collect::<Vec<_>>().join(" "))
+/// What forms have in common; where one differs `??` is to be.
+fn common<const N: usize>(forms: [Code; N]) -> Option<String> {
+    let forms = forms.map(|form| form.write_to(&mut [0; Code::LONGEST]).to_vec());
+    let byte = |(at, byte): (usize, &u8)| {
+        if forms.iter().all(|form| form[at] == *byte) { format!("{byte:02x}") } else { "??".into() }
+    };
+    Some(forms[0].iter().enumerate().map(byte).collect::<Vec<_>>().join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use invar_abi::machine;
+
+    /// The bytes of which some depend on where requests go are left open, whatever that is.
+    #[test]
+    fn a_pattern_fits_every_request() {
+        let (enter, leave) = (Kind::SliceEnter, Kind::SliceLeave);
+        let sites = [
+            (machine::X86_64, enter, 12),
+            (machine::X86_64, leave, 11),
+            (machine::RISCV, enter, 8),
+            (machine::RISCV, leave, 16),
+        ];
+        for (forms, kind, length) in sites {
+            let site = Site { address: 0x1000, target: 0x1040, state: 0x4000, length, kind, value: 0 };
+            let pattern = other_pattern(forms, &site).unwrap();
+            assert!(pattern.contains(|digit| digit != '?' && digit != ' '), "{pattern}");
+            for request in -0x800..0x7fe {
+                let code = goes(forms, &site, request).unwrap();
+                let code = text::hex_bytes(code.write_to(&mut [0; Code::LONGEST]));
+                let fits = pattern.split(' ').zip(code.split(' ')).all(|(is, byte)| is == "??" || is == byte);
+                assert!(fits, "{pattern} {code}");
+            }
+        }
+    }
 }

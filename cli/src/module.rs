@@ -8,8 +8,10 @@ use crate::image::Image;
 use crate::text::lossy;
 use goblin::elf::program_header::{PF_R, PF_W, PF_X, PT_GNU_RELRO, PT_NOTE, ProgramHeader};
 use invar::{Kind, Origin, Reason, Writer};
-use invar_abi::header::Fault;
-use invar_abi::{Distance, Header, KeyRecord, SiteRecord, flags, header, machine, note, outcome, state};
+use invar_abi::header::HeaderFault;
+use invar_abi::{
+    Distance, Header, KeyFault, KeyRecord, Segmented, SiteRecord, flags, header, machine, note, outcome, state,
+};
 use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::num::NonZero;
@@ -33,6 +35,8 @@ pub struct Module<'a> {
     pub outcome: Outcome,
     /// Its note leads elsewhere than to its header.
     pub note_was_moved: bool,
+    /// Whose forms its sites have, as [`Headers::forms`] says.
+    pub forms: u16,
     image: &'a dyn Image,
     segments: Vec<Segment>,
     /// What is read-only once the loader is done with it.
@@ -120,7 +124,7 @@ pub struct Record {
     pub value: u8,
     /// 0 in this version.
     pub flags: u8,
-    /// Whether every byte of the record is 0: a linker's way to blank what it discards.
+    /// Whether every byte of the record is 0: a tool has removed it from the file. No linker leaves one.
     pub blank: bool,
 }
 
@@ -155,6 +159,7 @@ impl<'a> Module<'a> {
             invalid_keys: Vec::new(),
             outcome: Outcome::default(),
             note_was_moved: false,
+            forms: headers.forms(),
             image,
             segments: segments.collect(),
             relro: relro.map(range).collect(),
@@ -259,10 +264,10 @@ impl<'a> Module<'a> {
         })
     }
 
-    fn read_header(&self, address: u64, machine: u16) -> Result<Header, Fault> {
+    fn read_header(&self, address: u64, machine: u16) -> Result<Header, HeaderFault> {
         let readable = self.within(address, Header::LENGTH as u64, PF_R);
         let header = bytes(self.image, address).filter(|_| readable).map(|bytes| Header::decode(&bytes));
-        let header = header.ok_or(Fault::Magic)?;
+        let header = header.ok_or(HeaderFault::Magic)?;
         header.check(machine).map(|()| header)
     }
 
@@ -348,14 +353,6 @@ impl<'a> Module<'a> {
         self.image.read(address, &mut code).then_some(code)
     }
 
-    /// Whether a pointer's slot can be here.
-    pub fn is_slot(&self, address: u64, length: u64) -> bool {
-        matches!(length, 4 | 8)
-            && address.is_multiple_of(length)
-            && self.within(address, length, PF_R | PF_W)
-            && !self.within(address, length, PF_X)
-    }
-
     /// Whether this address lies in one of its segments.
     pub fn is_loaded(&self, address: u64) -> bool {
         self.within(address, 1, 0)
@@ -380,12 +377,6 @@ impl<'a> Module<'a> {
             targets
         });
         targets.get(&(record.address, record.state, value)).copied()
-    }
-
-    /// Whether this range may hold what the runtime writes.
-    fn is_writable(&self, address: u64, length: u64) -> bool {
-        let overlaps = |range: &Range<u64>| address < range.end && range.start < address + length;
-        address.is_multiple_of(8) && self.within(address, length, PF_R | PF_W) && !self.relro.iter().any(overlaps)
     }
 
     /// Whether a segment with all of these flags holds this range whole.
@@ -430,7 +421,8 @@ impl<'a> Module<'a> {
         let mut names_left = MOST_NAMES;
         for index in 0..count {
             match self.read_key(table.start + index * RECORD as u64, &mut names_left) {
-                Ok(key) => {
+                Ok(None) => {}
+                Ok(Some(key)) => {
                     self.by_state.entry(key.state).or_insert(self.keys.len());
                     self.keys.push(key);
                 }
@@ -440,42 +432,36 @@ impl<'a> Module<'a> {
         Ok(())
     }
 
-    fn read_key(&self, address: u64, names_left: &mut usize) -> Result<Key, &'static str> {
+    /// The key of a record; `None` of a blank one.
+    fn read_key(&self, address: u64, names_left: &mut usize) -> Result<Option<Key>, &'static str> {
         let record = KeyRecord::decode(&bytes(self.image, address).ok_or("the record cannot be read")?);
-        let [state, names, probe] = record.places(address);
-        let (length, values) = (usize::from(record.names_length), record.values);
-        if !KeyRecord::VALUES.contains(&values) {
-            return Err("a key has 2 to 64 values");
+        if record.is_blank() {
+            return Ok(None);
         }
-        if !flags::are_valid(record.flags) {
-            return Err("its flags are of a later version, or do not go together");
-        }
-        if !self.is_writable(state, state::LENGTH as u64) {
-            return Err("its state is not in writable memory");
-        }
-        let sort = record.flags & (flags::SLICE | flags::SYMBOL | flags::SWITCH | flags::NUMBER);
-        if !self.within(probe, 1, PF_X) {
-            return Err("its probe is not in the module's text");
-        }
-        *names_left = names_left.checked_sub(length).ok_or("the names before it are longer than any module's")?;
+        let places @ [state, names, _] = record.places(address);
+        let length = usize::from(record.names_length);
+        let left = names_left.checked_sub(length).ok_or("the names before it are longer than any module's")?;
         let mut text = vec![0; length];
-        if !self.within(names, length as u64, PF_R) || !self.image.read(names, &mut text) {
-            return Err("its names are not in readable memory");
-        }
-        if !text.iter().all(|byte| matches!(byte, 0 | b'!'..=b'~')) {
-            return Err("its names are not visible ASCII");
-        }
-        match record.state_length(&text) {
-            Some(length) if self.is_writable(state, length as u64) => {}
-            Some(_) => return Err("its number is not in writable memory"),
-            None => return Err("no constant has such flags, values or names"),
-        }
+        let is_there = self.within(names, length as u64, PF_R) && self.image.read(names, &mut text);
+        record.judge(places, is_there.then_some(&text), self).map_err(KeyFault::describe)?;
+        // Names of a record that is none use up nothing.
+        *names_left = left;
+        // Behind the last end there is nothing.
         let mut names = text.split(|&byte| byte == 0).map(lossy).collect::<Vec<_>>();
-        if names.pop().is_none_or(|rest| !rest.is_empty()) || names.len() != usize::from(values) + 1 {
-            return Err("it has not as many names as values");
-        }
+        names.pop();
+        let flags = record.flags & (flags::SLICE | flags::SYMBOL | flags::SWITCH | flags::NUMBER);
         let verdict = Verdict::read(&self.variable(state).ok_or("its state cannot be read")?);
-        Ok(Key { values: names.split_off(1), name: names.swap_remove(0), state, flags: sort, verdict })
+        Ok(Some(Key { values: names.split_off(1), name: names.swap_remove(0), state, flags, verdict }))
+    }
+}
+
+impl Segmented for Module<'_> {
+    fn holds(&self, address: u64, length: u64, rights: u32) -> bool {
+        self.within(address, length, rights)
+    }
+
+    fn is_relro(&self, address: u64, length: u64) -> bool {
+        self.relro.iter().any(|range| address < range.end && range.start < address + length)
     }
 }
 
@@ -557,10 +543,10 @@ fn brief(reason: Reason) -> String {
 }
 
 /// What is said of a header that cannot be used.
-fn refusal(fault: Fault, machine: u16) -> String {
+fn refusal(fault: HeaderFault, machine: u16) -> String {
     match fault {
-        Fault::Machine => format!("its header is for another machine than the file's, which is {machine}"),
-        Fault::Version | Fault::Length | Fault::Flags => {
+        HeaderFault::Machine => format!("its header is for another machine than the file's, which is {machine}"),
+        HeaderFault::Version | HeaderFault::Length | HeaderFault::Flags => {
             format!("its header is of an ABI version that this command does not know, by its {}", fault.field())
         }
         _ => format!("its header has a wrong {}", fault.field()),

@@ -35,8 +35,8 @@ invar::key! {
     /// Somebody is waiting for the measurement, then.
     #[name = "invar.terminal"]
     pub(crate) static TERMINAL: bool = |evidence| {
-        let terminal = std::io::stdout().is_terminal();
-        evidence.text("standard output is ").text(if terminal { "a terminal" } else { "no terminal" });
+        let terminal = std::io::stderr().is_terminal();
+        evidence.text("standard error is ").text(if terminal { "a terminal" } else { "no terminal" });
         Ok(terminal)
     };
 }

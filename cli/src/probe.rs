@@ -8,15 +8,15 @@ use std::io::Write;
 
 /// `docs/json.md` describes it.
 #[derive(Serialize)]
-struct Document {
+struct ProbeDocument {
     schema: &'static str,
     version: &'static str,
     architecture: &'static str,
-    keys: Vec<Key>,
+    keys: Vec<ProbedKey>,
 }
 
 #[derive(Serialize)]
-struct Key {
+struct ProbedKey {
     name: String,
     value: String,
     origin: Option<&'static str>,
@@ -28,7 +28,7 @@ pub fn run(format: Format, out: &mut dyn Write) -> Result<()> {
     let keys = built_in();
     match format {
         Format::Text => keys::print(&keys, out)?,
-        Format::Json => text::json(out, &Document::new(keys))?,
+        Format::Json => text::json(out, &ProbeDocument::new(keys))?,
     }
     Ok(())
 }
@@ -39,11 +39,11 @@ fn built_in() -> Vec<Line> {
     lines
 }
 
-impl Document {
+impl ProbeDocument {
     fn new(lines: Vec<Line>) -> Self {
         let key = |Line { name, value, decision }| {
             let (origin, evidence) = decision.map(|(origin, evidence)| (origin.name(), evidence)).unzip();
-            Key { name, value, origin, evidence }
+            ProbedKey { name, value, origin, evidence }
         };
         Self {
             schema: "invar.probe/1",

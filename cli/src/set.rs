@@ -1,6 +1,7 @@
 //! `invar set`: sets switches of a process that lets others do so (`invar::serve`).
 
 use crate::error::{Error, Result};
+use crate::peer;
 use crate::text::{self, Format, clean, count};
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -12,7 +13,7 @@ use std::time::Duration;
 
 /// What came of it. `docs/json.md` describes it.
 #[derive(Serialize)]
-struct Document {
+struct SetDocument {
     schema: &'static str,
     version: &'static str,
     process: u32,
@@ -33,12 +34,14 @@ pub fn run(pid: u32, settings: &[String], format: Format, out: &mut dyn Write) -
         request.extend([name.as_bytes(), b"\0", value.as_bytes(), b"\0"].concat());
     }
     let answer = ask(pid, &request)?;
-    let document = Document::new(pid, &answer);
+    let document = SetDocument::new(pid, &answer);
     match format {
         Format::Json => text::json(out, &document)?,
         Format::Text => match &document {
-            Document { bound: Some(bound), checked: Some(0), .. } => writeln!(out, "set: {}", sites(*bound, "bound"))?,
-            Document { bound: Some(bound), checked: Some(checked), .. } => {
+            SetDocument { bound: Some(bound), checked: Some(0), .. } => {
+                writeln!(out, "set: {}", sites(*bound, "bound"))?
+            }
+            SetDocument { bound: Some(bound), checked: Some(checked), .. } => {
                 writeln!(out, "set: {}, {checked} that test the switch at each use", sites(*bound, "bound"))?;
             }
             other => writeln!(out, "not set: {}", clean(other.why.as_deref().unwrap_or("no answer")))?,
@@ -51,7 +54,7 @@ fn sites(number: u64, what: &str) -> String {
     format!("{} {what}", count(number, "site"))
 }
 
-impl Document {
+impl SetDocument {
     /// By the line that the process has answered: a word, and what goes with it.
     fn new(process: u32, answer: &str) -> Self {
         let (word, rest) = answer.split_once(' ').unwrap_or((answer, ""));
@@ -72,15 +75,25 @@ impl Document {
 /// Sends a request to a process; its answer.
 fn ask(pid: u32, request: &[u8]) -> Result<String> {
     let subject = || format!("process {pid}");
-    let name = socket(pid).map_err(|why| Error::input(subject(), why))?;
+    let names = sockets(pid).map_err(|why| Error::input(subject(), why))?;
     let failed = |error: std::io::Error| {
         Error::input(
             subject(),
             format!("cannot be asked, perhaps since it has a network namespace of its own: {error}"),
         )
     };
-    let address = SocketAddr::from_abstract_name(name).map_err(failed)?;
-    let mut stream = UnixStream::connect_addr(&address).map_err(failed)?;
+    // The process's own, wherever it stands among those that cannot be connected with, or are another's.
+    let mut unreachable = None;
+    let own = names.iter().find_map(|name| {
+        connect(name, pid).unwrap_or_else(|error| {
+            unreachable = Some(error);
+            None
+        })
+    });
+    let Some(mut stream) = own else {
+        let another = || Error::input(subject(), "another process has taken the name of its socket");
+        return Err(unreachable.map_or_else(another, failed));
+    };
     // Setting waits for locks; a process that is stopped never answers.
     stream.set_read_timeout(Some(Duration::from_secs(30))).map_err(failed)?;
     stream.write_all(request).and_then(|()| stream.shutdown(Shutdown::Write)).map_err(failed)?;
@@ -89,9 +102,16 @@ fn ask(pid: u32, request: &[u8]) -> Result<String> {
     Ok(text::lossy(&answer))
 }
 
-/// The abstract name of the socket on which a process lets others set its switches. That it is the process's own is seen by its
-/// number among the open files, and by the process's number in the name: a child has its parent's open.
-fn socket(pid: u32) -> std::result::Result<String, String> {
+/// Connects with the socket of this name, if it is the process's.
+fn connect(name: &str, pid: u32) -> std::io::Result<Option<UnixStream>> {
+    let stream = UnixStream::connect_addr(&SocketAddr::from_abstract_name(name)?)?;
+    Ok((peer::process(&stream)? == pid).then_some(stream))
+}
+
+/// The abstract names of sockets on which a process seems to let others set its switches. That one is the process's own is seen by its
+/// number among the open files, and by the process's number in the name: a child has its parent's open. Names are anybody's, and may
+/// look like lines of what is read here: who listens has to be asked.
+fn sockets(pid: u32) -> std::result::Result<Vec<String>, String> {
     let open = std::fs::read_dir(format!("/proc/{pid}/fd")).map_err(|error| error.to_string())?;
     let links =
         open.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok()?.into_os_string().into_string().ok());
@@ -103,10 +123,11 @@ fn socket(pid: u32) -> std::result::Result<String, String> {
     let begin = format!("invar/{number}/");
     // proc_pid_net(5), /proc/net/unix: the seventh field is the inode, the eighth the name, with @ for its first NUL.
     let sockets = std::fs::read_to_string(format!("/proc/{pid}/net/unix")).map_err(|error| error.to_string())?;
-    let found = sockets.lines().find_map(|line| {
+    let found = sockets.lines().filter_map(|line| {
         let mut fields = line.split_ascii_whitespace().skip(6);
         let (inode, name) = (fields.next()?, fields.next()?.strip_prefix('@')?);
         (name.starts_with(&begin) && own.contains(&format!("socket:[{inode}]"))).then(|| name.to_owned())
     });
-    found.ok_or_else(|| "lets nobody set its switches (invar::serve)".to_owned())
+    let found: Vec<String> = found.collect();
+    if found.is_empty() { Err("lets nobody set its switches (invar::serve)".to_owned()) } else { Ok(found) }
 }

@@ -16,17 +16,17 @@ use std::path::Path;
 
 /// What is listed. `docs/json.md` describes it.
 #[derive(Serialize)]
-struct Document<'a> {
+struct SitesDocument<'a> {
     schema: &'static str,
     version: &'static str,
     #[serde(flatten)]
-    subject: Subject,
+    subject: Listed,
     modules: Vec<Listing<'a>>,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "lowercase")]
-enum Subject {
+enum Listed {
     File(String),
     Process(u32),
 }
@@ -62,7 +62,7 @@ pub fn of_file(path: &Path, content: &dyn Image, format: Format, out: &mut dyn W
         listing
     });
     let nothing = if headers.program.is_empty() { " (no program headers: nothing that could be loaded)" } else { "" };
-    Ok(Document::new(Subject::File(name), listing.into_iter().collect()).write(nothing, format, out)?)
+    Ok(SitesDocument::new(Listed::File(name), listing.into_iter().collect()).write(nothing, format, out)?)
 }
 
 /// The most site records that a process may have: its listing is kept until it is known to be true.
@@ -111,7 +111,7 @@ fn look(process: &Process, changing: bool, format: Format) -> Result<(Vec<u8>, b
     let files = loaded.iter().filter(|loaded| loaded.has_file()).count();
     let nothing = format!(" in {}", count(files as u64, "loaded file"));
     let nothing = if changing { nothing + ", which are changing" } else { nothing };
-    let document = Document::new(Subject::Process(process.pid), modules);
+    let document = SitesDocument::new(Listed::Process(process.pid), modules);
     let mut listing = Vec::new();
     document.write(&nothing, format, &mut listing)?;
     let is_settled = document.modules.iter().filter_map(Listing::module).all(Module::is_settled);
@@ -127,8 +127,8 @@ fn not_loaded(module: &Module<'_>) -> Option<&'static str> {
     }
 }
 
-impl<'a> Document<'a> {
-    fn new(subject: Subject, modules: Vec<Listing<'a>>) -> Self {
+impl<'a> SitesDocument<'a> {
+    fn new(subject: Listed, modules: Vec<Listing<'a>>) -> Self {
         Self { schema: "invar.sites/1", version: env!("CARGO_PKG_VERSION"), subject, modules }
     }
 
@@ -137,8 +137,8 @@ impl<'a> Document<'a> {
         match format {
             Format::Json => text::json(out, self)?,
             Format::Text if self.modules.is_empty() => match &self.subject {
-                Subject::File(name) => writeln!(out, "{}: no sites{nothing}", clean(name))?,
-                Subject::Process(pid) => writeln!(out, "process {pid}: no sites{nothing}")?,
+                Listed::File(name) => writeln!(out, "{}: no sites{nothing}", clean(name))?,
+                Listed::Process(pid) => writeln!(out, "process {pid}: no sites{nothing}")?,
             },
             Format::Text => {
                 for (index, module) in self.modules.iter().enumerate() {

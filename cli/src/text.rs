@@ -4,8 +4,10 @@ use serde::{Serialize, Serializer};
 use std::fmt;
 use std::io::{self, Write};
 
-/// The width that text is wrapped at.
+/// The width that listings are wrapped at.
 pub const WIDTH: usize = 100;
+/// The width that pages of prose are wrapped at, as a terminal has it at first.
+pub const NARROW: usize = 80;
 
 /// How a listing is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,14 +79,20 @@ pub fn count(number: u64, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
-/// Writes `words` behind `first`, wrapped at [`WIDTH`]; the lines that follow are indented as far as `first` is wide.
+/// As [`wrap_at`], at [`WIDTH`].
 pub fn wrap(out: &mut dyn Write, first: &str, words: &str) -> io::Result<()> {
-    let indent = first.chars().count();
+    wrap_at(WIDTH, out, first, words)
+}
+
+/// Writes `words` behind `first`, wrapped at this width; the lines that follow are indented as far as `first` is wide. It may have
+/// colours in it.
+pub fn wrap_at(limit: usize, out: &mut dyn Write, first: &str, words: &str) -> io::Result<()> {
+    let indent = anstream::adapter::strip_str(first).to_string().chars().count();
     let mut line = String::from(first);
     let mut column = indent;
     for word in words.split_whitespace() {
         let width = word.chars().count();
-        if column > indent && column + 1 + width > WIDTH {
+        if column > indent && column + 1 + width > limit {
             writeln!(out, "{}", line.trim_end())?;
             line = " ".repeat(indent);
             column = indent;

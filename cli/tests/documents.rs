@@ -3,6 +3,7 @@
 mod common;
 
 use common::{ANYWHERE, INVAR, Waiting, invar, needs, run, sites, test};
+use invar_tool::doctor::{BEGINNINGS, Cause};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::os::unix::fs::FileExt;
@@ -15,12 +16,14 @@ fn main() -> ExitCode {
     }
     run([
         test("probe's fields are those of the documentation", ANYWHERE, fields_of_probe),
+        test("doctor's, and its causes", ANYWHERE, fields_of_doctor),
         test("those of a file's sites", sites(), fields_of_sites),
         test("those of a manifest", sites(), fields_of_a_manifest),
         test("those of a verified process", sites().or_else(|| needs("/proc/self/mem")), fields_of_a_verified_process),
         test("those of a profile", sites(), fields_of_a_profile),
+        test("those of a run", needs("/bin/true"), fields_of_a_run),
         test("those of a stress test", sites().or_else(no_stress), fields_of_a_stress_test),
-        test("the manual has every option", ANYWHERE, options_in_the_manual),
+        test("the manual is made of the help", ANYWHERE, manual_of_the_help),
     ])
 }
 
@@ -66,6 +69,17 @@ fn fields_of_probe() {
     assert_all(entries(&document["keys"]), &listed("A key of `keys`:"));
 }
 
+fn fields_of_doctor() {
+    let document = invar(["doctor", "--json"]).json();
+    assert_eq!(fields(&document), listed("## invar.doctor/1"));
+    let causes = JSON.split("| cause | string | why: ").nth(1).and_then(|rest| rest.lines().next()).expect("causes");
+    let causes: BTreeSet<_> = causes.split('`').skip(1).step_by(2).collect();
+    let known: Vec<_> = BEGINNINGS.iter().map(|(_, cause)| *cause).chain([Cause::Setting, Cause::Forced]).collect();
+    let known = serde_json::to_value(known).unwrap();
+    let known: BTreeSet<_> = entries(&known).iter().map(|cause| cause.as_str().unwrap()).collect();
+    assert_eq!(causes, known);
+}
+
 fn fields_of_sites() {
     let document = invar(["sites", "--json", INVAR]).json();
     let mut listed_here = listed("## invar.sites/1");
@@ -92,6 +106,14 @@ fn fields_of_a_profile() {
     assert!(of_process.remove("file"));
     assert_all(entries(&document["processes"]), &of_process);
     assert_all(entries(&document["sites"]), &listed("A site of `sites`, in all processes"));
+}
+
+fn fields_of_a_run() {
+    let said = invar(["run", "--json", "--", "/bin/true"]);
+    let document: Value = serde_json::from_str(&said.errors).expect("JSON");
+    let (_, run) = JSON.split_once("## invar.run/1").expect("a section");
+    assert_eq!(fields(&document), listed("## invar.run/1"));
+    assert_all(entries(&document["locks"]), &listed_in(run, "An entry of `locks`:"));
 }
 
 fn fields_of_a_manifest() {
@@ -142,19 +164,32 @@ fn fields_of_a_stress_test() {
     assert_eq!(fields(&document["exchanges"]), listed("`exchanges`:"));
 }
 
-fn options_in_the_manual() {
-    let plain = MANUAL.replace('\\', "");
-    let mut all = BTreeSet::new();
-    for command in ["probe", "sites", "verify", "profile", "stress"] {
-        let help = invar([command, "--help"]).text();
-        let options = help.split_whitespace().filter(|word| word.starts_with("--") && word.len() > 2);
-        let options =
-            options.map(|word| word.trim_matches(|character: char| !character.is_ascii_alphanumeric()).to_owned());
-        all.extend(options.filter(|option| option != "help"));
-        assert!(plain.contains(&format!(".B {command}\n")), "invar(1) has no {command}");
+/// What the command prints as its manual is the page that is installed.
+fn manual_of_the_help() {
+    let made = invar(["manual"]).text();
+    if std::env::var_os("INVAR_TEST_WRITE").is_some() {
+        std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/../capi/man/invar.1"), made).unwrap();
+        return;
     }
-    let described = plain.split(".TP\n").filter_map(|entry| entry.split_once("--"));
-    let described = described.filter(|(before, _)| matches!(*before, ".B " | ".BI "));
-    let described = described.map(|(_, rest)| rest.split([' ', '\n']).next().unwrap().to_owned());
-    assert_eq!(described.collect::<BTreeSet<_>>(), all);
+    for (at, (is, wanted)) in MANUAL.lines().zip(made.lines()).enumerate() {
+        assert_eq!(is, wanted, "invar(1), line {}: INVAR_TEST_WRITE=1 writes it anew", at + 1);
+    }
+    assert_eq!(MANUAL, made, "invar(1): INVAR_TEST_WRITE=1 writes it anew");
+    // What the help says of the exit code is in it too.
+    let plain = made.replace("\\", "");
+    for command in ["probe", "doctor", "sites", "verify", "run", "profile", "stress", "set", "completions"] {
+        let help = invar([command, "--help"]).text();
+        let words =
+            |text: &str| text.split_whitespace().map(|word| word.replace('`', "")).collect::<Vec<_>>().join(" ");
+        let first = help.split("\n\n").next().expect("a paragraph");
+        assert!(
+            words(&plain).contains(words(first).trim_end_matches('.')),
+            "invar(1) has not what {command} is: {first}"
+        );
+        let options = help.split_whitespace().filter(|word| word.starts_with("--") && word.len() > 2);
+        for option in options.map(|word| word.trim_matches(|letter: char| !letter.is_ascii_alphanumeric())) {
+            let is_there = matches!(option, "help" | "version") || plain.contains(&format!("\nfB--{option}fR"));
+            assert!(is_there, "invar(1) has no --{option}");
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{ANYWHERE, HAS_SITES, INVAR, command, invar, needs, run, test};
+use common::{ANYWHERE, HAS_SITES, INVAR, command, invar, needs, run, sites, terminal, test};
 use std::process::{ExitCode, Stdio};
 
 fn main() -> ExitCode {
@@ -11,6 +11,10 @@ fn main() -> ExitCode {
         test("probe's JSON says the same", ANYWHERE, json_says_the_same),
         test("a setting shows in the verdict", ANYWHERE, a_setting_shows_in_the_verdict),
         test("without arguments it shows itself", needs("/proc/self/mem"), without_arguments_it_shows_itself),
+        test("critical sections are measured if asked for", ANYWHERE, critical_sections_are_measured_if_asked_for),
+        test("colours are there if asked for", ANYWHERE, colours_are_there_if_asked_for),
+        test("progress is said on a terminal alone", sites(), progress_is_said_on_a_terminal_alone),
+        test("completions name each command", ANYWHERE, completions_name_each_command),
         test("nothing is bound by setting", needs("/proc/self/mem"), nothing_is_bound_by_setting),
         test("usage errors exit with 2", ANYWHERE, usage_errors_exit_with_2),
         test("help and version exit with 0", ANYWHERE, help_and_version_exit_with_0),
@@ -72,7 +76,77 @@ fn without_arguments_it_shows_itself() {
     assert!(!table.is_empty());
     assert!(!this_machine.contains("invar-measure."), "{text}");
     assert_eq!(this_machine.contains(" sites that the table below measures: "), HAS_SITES, "{text}");
-    assert!(this_machine.lines().all(|line| line.chars().count() <= 100), "{text}");
+    assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    // Cold figures come first, critical sections only where they gain, and what was gained last.
+    if HAS_SITES {
+        let places = ["one call, ns", "  dispatch, bound", "  function pointer"].map(|words| table.find(words));
+        assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{text}");
+        let heading = table.lines().find(|line| line.starts_with("one call, ns")).unwrap();
+        assert!(heading.find("cold") < heading.find("warm"), "{text}");
+    }
+    let has_slices = text.contains("time slice extension: slice = on");
+    assert_eq!(table.contains("critical section"), has_slices, "{text}");
+    let last = text.trim_end().rsplit("\n\n").next().unwrap();
+    assert!(last.starts_with("Gained on this machine"), "{text}");
+}
+
+fn critical_sections_are_measured_if_asked_for() {
+    let text = invar(["--slices"]).text();
+    assert_eq!(text.contains("critical section around nothing, ns"), HAS_SITES, "{text}");
+    assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    let said = invar(["--slices", "probe"]);
+    assert_eq!((said.code, said.out.is_empty()), (2, true), "{}", said.errors);
+}
+
+fn colours_are_there_if_asked_for() {
+    let said = |arguments: &[&str]| {
+        let output = command(INVAR).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    // Standard output is a pipe.
+    for arguments in [&["doctor"] as &[&str], &["doctor", "--color=auto"], &["doctor", "--color=never"]] {
+        assert!(!said(arguments).contains('\u{1b}'), "{arguments:?}");
+    }
+    let coloured = said(&["doctor", "--color=always"]);
+    assert!(coloured.starts_with("\u{1b}[1mtime slice extension\u{1b}[0m"), "{coloured:?}");
+    assert_eq!(anstream::adapter::strip_str(&coloured).to_string(), said(&["--color", "never", "doctor"]));
+    assert_eq!(invar(["doctor", "--color=sometimes"]).code, 2);
+}
+
+/// The test of one site is over at once, but what is done is said before.
+fn progress_is_said_on_a_terminal_alone() {
+    let arguments = ["stress", "--executions=1"];
+    let quiet = invar(arguments);
+    assert!(quiet.errors.is_empty() || quiet.code == 2, "{}", quiet.errors);
+    let said = |colour: &str| {
+        let (ours, theirs) = terminal();
+        let output = command(INVAR).args(arguments).arg(colour).stderr(theirs).output().unwrap();
+        assert_eq!(output.status.code(), Some(quiet.code));
+        let out = String::from_utf8(output.stdout).unwrap();
+        assert!(!out.contains("testing: ") && !out.contains('\u{1b}'), "{out}");
+        // The terminal's other side is closed: what was said is read, and then an error.
+        let mut said = Vec::new();
+        let _ = std::io::Read::read_to_end(&mut &ours, &mut said);
+        String::from_utf8(said).unwrap()
+    };
+    let plain = said("--color=never");
+    assert!(plain.starts_with("\rtesting: 0 seconds"), "{plain:?}");
+    assert!(!plain.contains('\u{1b}'), "{plain:?}");
+    // The line is gone at the end.
+    let first = plain.split('\r').nth(1).unwrap();
+    assert!(plain.contains(&format!("\r{}\r", " ".repeat(first.len()))), "{plain:?}");
+    assert!(said("--color=always").contains("\u{1b}[2mtesting: 0 seconds\u{1b}[0m"));
+}
+
+fn completions_name_each_command() {
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let script = invar(["completions", shell]).text();
+        for word in ["probe", "doctor", "sites", "verify", "profile", "stress", "set", "completions", "manifest"] {
+            assert!(script.contains(word), "{shell}: {word}");
+        }
+    }
+    assert_eq!(invar(["completions", "none"]).code, 2);
 }
 
 fn nothing_is_bound_by_setting() {
@@ -81,6 +155,7 @@ fn nothing_is_bound_by_setting() {
     let said = if HAS_SITES { "no site is bound: by setting" } else { "there is nothing to bind" };
     assert!(text.contains(&format!("\nsites of this program: {said}\n")), "{text}");
     assert!(!text.contains(": bound to"), "{text}");
+    assert!(text.contains("\nGained on this machine: nothing. "), "{text}");
 }
 
 fn usage_errors_exit_with_2() {

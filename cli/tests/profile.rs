@@ -8,8 +8,8 @@ mod common;
 use common::{ANYWHERE, INVAR, Said, Temporary, command, invar, needs, run, sites, test};
 use invar::timeslice::enter;
 use invar_tool::profile::layout::{BUCKETS, Table, bounds};
-use invar_tool::profile::sites::{File, Profile};
-use invar_tool::profile::source::{Frame, Place};
+use invar_tool::profile::sites::{CountedFile, Profile};
+use invar_tool::profile::source::{Frame, SourcePlace};
 use invar_tool::profile::{listing, plot};
 use serde_json::Value;
 use std::io::{Read, Write};
@@ -482,7 +482,8 @@ fn who_counts_nothing_is_told_so() {
     let [program, argument] = &this("known");
     let known = [program.as_str(), argument];
     assert!(of(&known, "INVAR", "off").ends_with(" counted nothing: INVAR=off is set"));
-    assert!(of(&known, "INVAR_KEYS", "slice=off").ends_with(" counted nothing: INVAR_KEYS turns the slice key off"));
+    let said = of(&known, "INVAR_KEYS", "slice=off");
+    assert!(said.ends_with(" counted nothing: INVAR_KEYS turns the time slice key off"), "{said}");
 
     let document = invar(["profile", "--json", "--", "/bin/true"]).json();
     assert_eq!((&document["processes"], &document["sites"]), (&serde_json::json!([]), &serde_json::json!([])));
@@ -807,7 +808,7 @@ fn a_module_that_is_gone_or_another() {
 fn a_frame_of_the_programs_own_is_shown() {
     let shown = |functions: &[&str]| {
         let frame = |function: &&str| Frame { function: Some((*function).into()), ..Frame::default() };
-        let place = Place { frames: functions.iter().map(frame).collect(), symbol: None };
+        let place = SourcePlace { frames: functions.iter().map(frame).collect(), symbol: None };
         place.frame().and_then(|frame| frame.function.clone()).unwrap_or_default()
     };
     let own =
@@ -845,7 +846,7 @@ fn a_frame_of_the_programs_own_is_shown() {
             Frame { function, file, line: Some(1) }
         };
         let frames = tables.iter().chain([&own]).map(frame).collect();
-        let place = Place { frames, symbol: None };
+        let place = SourcePlace { frames, symbol: None };
         assert_eq!(place.frame(), Some(&frame(&own)));
     }
     // Where there is none, it is the one whose code it is.
@@ -891,7 +892,7 @@ fn survives(bytes: &[u8]) {
         Ok(table) => table,
         Err(why) => return assert!(!why.is_empty() && !why.contains('\n')),
     };
-    let file = File { path: "file".into(), made: None, table };
+    let file = CountedFile { path: "file".into(), made: None, table };
     let profile = Profile::new(vec![file]).expect("one file agrees with itself");
     let (mut text, mut json) = (Vec::new(), Vec::new());
     listing::text(&profile, None, &mut text).unwrap();
@@ -922,6 +923,7 @@ fn paths_cannot_speak_to_the_terminal() {
     assert!(text.contains("\\u{1b}[2J<&>\\u{202e}"), "{text}");
     assert_eq!(site_list(&document)[0]["module"].as_str().unwrap().as_bytes(), path);
     let table = Table::parse(&file.0).unwrap();
-    let svg = plot::svg(&Profile::new(vec![File { path: Path::new("file").into(), made: None, table }]).unwrap());
+    let svg =
+        plot::svg(&Profile::new(vec![CountedFile { path: Path::new("file").into(), made: None, table }]).unwrap());
     assert!(svg.contains("\\u{1b}[2J&lt;&amp;&gt;\\u{202e}"), "{svg}");
 }

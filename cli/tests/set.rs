@@ -4,9 +4,11 @@ mod common;
 
 use common::{HAS_SITES, INVAR, Waiting, command, invar, modules, needs, run, site_list, test};
 use serde_json::Value;
+use std::io::Write;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixListener};
-use std::process::ExitCode;
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::process::{Command, ExitCode};
 
 fn main() -> ExitCode {
     let served = || needs("/proc/self/fd").or_else(|| needs("/proc/self/net/unix"));
@@ -14,6 +16,8 @@ fn main() -> ExitCode {
         test("a switch is set, and set back", served(), a_switch_is_set_and_set_back),
         test("what is wrong is not set, for a reason", served(), what_is_wrong_is_not_set),
         test("who does not serve is not asked", served(), who_does_not_serve),
+        test("nobody answers in the place of another process", served(), nobody_answers_for_another),
+        test("nobody stands between", served(), nobody_stands_between),
     ])
 }
 
@@ -92,4 +96,44 @@ fn who_does_not_serve() {
     let why = invar(["set", &std::process::id().to_string(), "tool.waiting=on"]).refusal();
     assert!(why.trim_end().ends_with("lets nobody set its switches (invar::serve)"), "{why}");
     assert!(invar(["set", "999999999", "a=b"]).refusal().contains("process 999999999"));
+}
+
+/// The kernel lists names of sockets as they are, with their ends of lines: anybody can have a line there.
+fn listen(name: &str) -> UnixListener {
+    UnixListener::bind_addr(&SocketAddr::from_abstract_name(name).unwrap()).unwrap()
+}
+
+fn nobody_answers_for_another() {
+    let (theirs, ours) = UnixStream::pair().unwrap();
+    let socket = std::fs::read_link(format!("/proc/self/fd/{}", theirs.as_raw_fd())).unwrap();
+    let inode = socket.to_str().unwrap().trim_matches(|other: char| !other.is_ascii_digit()).to_owned();
+    let mut process = Command::new("cat").stdin(OwnedFd::from(theirs)).spawn().unwrap();
+    let name = format!("invar/{}/1", process.id());
+    let listener = listen(&name);
+    let _line = listen(&format!("\n0: 0 0 0 1 1 {inode} @{name}\n"));
+    // Whoever asks may be gone by then.
+    std::thread::spawn(move || listener.accept().map(|(mut stream, _)| stream.write_all(b"set 5 0")));
+    let said = invar(["set", &process.id().to_string(), "tool.waiting=on"]);
+    drop(ours);
+    process.wait().unwrap();
+    let why = said.refusal();
+    assert!(why.trim_end().ends_with("another process has taken the name of its socket"), "{why}");
+}
+
+/// Wherever the kernel lists the lines that others have for the process's own socket.
+fn nobody_stands_between() {
+    let process = serving();
+    let unix = std::fs::read_to_string(format!("/proc/{}/net/unix", process.pid())).unwrap();
+    let begin = format!("invar/{}/", process.pid());
+    let own = unix.lines().find(|line| line.contains(&begin)).unwrap();
+    let inode = own.split_ascii_whitespace().nth(6).unwrap();
+    let _others: Vec<_> = (0..64)
+        .map(|number| {
+            let name = format!("{begin}other-{number}");
+            // Of every other name nobody is there.
+            let listener = (number % 2 == 0).then(|| listen(&name));
+            (listener, listen(&format!("{number}\n0: 0 0 0 1 1 {inode} @{name}\n")))
+        })
+        .collect();
+    assert!(invar(["set", &process.pid(), "tool.waiting=on"]).text().starts_with("set: "));
 }

@@ -51,22 +51,27 @@ fn a_billion_executions_are_right() {
     assert!(total(&document["executions"]) >= 1_000_000_000, "{document:#}");
     let exchanges = &document["exchanges"];
     assert!(number(&exchanges["swap"]) + number(&exchanges["memfd"]) > 0, "{document:#}");
-    for kind in ["branch", "enter", "leave"] {
+    for kind in ["branch", "enter", "leave", "ordered", "select"] {
         assert!(number(&document["stood"][kind]) > 0, "no thread stood inside a {kind}: {document:#}");
     }
+    for kind in ["branch", "enter", "leave", "ordered", "select", "constant"] {
+        assert!(number(&document["executions"][kind]) > 0, "no {kind} was executed: {document:#}");
+    }
+    assert!(number(&document["switched"]) > 0, "{document:#}");
 }
 
 fn sites_lie_in_every_way() {
     let document = invar(["stress", "--json", "--executions=1"]).json();
-    // Both lengths of a branch, a slice enter, a slice leave.
-    let lengths = [[10, 14], [12, 16], [11, 15]];
-    let ways = lengths.map(|[short, long]| short - 1 + long - 1);
-    let [branch, enter, leave] = ways;
-    assert_eq!(number(&document["sites_across_pages"]), branch + enter + leave);
+    // The lengths of a branch, a slice enter, a slice leave, an ordered branch, a select, a constant.
+    let lengths: [&[u64]; 6] = [&[10, 14], &[12, 16], &[11, 15], &[10, 14], &[9], &[7, 11]];
+    let [branch, enter, leave, ordered, select, constant] =
+        lengths.map(|lengths| lengths.iter().map(|length| length - 1).sum::<u64>());
+    let pages = branch + enter + leave + ordered + select + constant;
+    assert_eq!(number(&document["sites_across_pages"]), pages);
     // At every offset in a line, branches of two values, and leaves with and without a request.
-    let in_lines = 2 * branch + enter + 2 * leave;
-    assert_eq!(number(&document["sites_across_lines"]), in_lines + branch + enter + leave);
-    assert_eq!(number(&document["sites"]), 5 * 2 * 64 + branch + enter + leave);
+    let in_lines = 2 * branch + enter + 2 * leave + ordered + select + constant;
+    assert_eq!(number(&document["sites_across_lines"]), in_lines + pages);
+    assert_eq!(number(&document["sites"]), (7 * 2 + 1) * 64 + pages);
 }
 
 fn each_writer_alone_is_right() {
@@ -106,7 +111,7 @@ fn seen(protocol: &str) -> String {
     assert_eq!((said.code, said.errors.as_str()), (1, ""), "{}", said.out);
     let document: Value = serde_json::from_str(&said.out).expect("JSON");
     let wrong = document["wrong"].as_str().expect("what is wrong").to_owned();
-    let places = ["branch of", "slice enter of", "slice leave of", "sites", "outside"];
+    let places = ["branch of", "slice enter of", "slice leave of", "select of", "constant of", "sites", "outside"];
     assert!(places.iter().any(|place| wrong.contains(place)), "it does not say where: {wrong}");
 
     let said = invar(["stress", "--executions=1000000000", "--protocol", protocol]);
@@ -118,7 +123,17 @@ fn seen(protocol: &str) -> String {
 fn text_has_the_figures() {
     let text = invar(["stress", "--executions=1", "--threads=2"]).text();
     assert!(text.starts_with("2 threads for "), "{text}");
-    for what in ["\n712 sites, ", " exchanges of pages: ", "\nexecutions ", "\nwith a thread inside ", "\nright: "] {
+    for what in [
+        "\n1078 sites, ",
+        " exchanges of pages: ",
+        " executions ",
+        " with a thread inside\n",
+        "\nordered branches ",
+        "\nselects ",
+        "\nconstants ",
+        "\nthe key was set ",
+        "\nright: ",
+    ] {
         assert!(text.contains(what), "no {what:?} in\n{text}");
     }
     assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");

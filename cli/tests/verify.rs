@@ -6,6 +6,7 @@ use common::{HAS_SITES, INVAR, Temporary, Waiting, command, invar, needs, run, s
 use invar_abi::x86_64::bound;
 use invar_abi::{Kind, Site, SiteRecord};
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::os::unix::fs::FileExt;
 use std::process::ExitCode;
 
@@ -76,7 +77,12 @@ fn a_bound_process_is_explained() {
     assert_eq!(bound.is_empty(), !HAS_SITES);
     assert_eq!(addresses(list(own, "sites"), |_| true), bound);
     assert!(own["compared_bytes"].as_u64().unwrap() > 100_000, "{own:#}");
-    assert_eq!(own["private_kib"].as_u64().unwrap() > 0, HAS_SITES, "{own:#}");
+    // The pages with sites, and no others.
+    let pages = list(own, "sites").iter().flat_map(|site| {
+        let first = number(&site["address"]);
+        [first, first + site["length"].as_u64().unwrap() - 1].map(|byte| byte >> 12)
+    });
+    assert_eq!(own["private_kib"], 4 * pages.collect::<BTreeSet<_>>().len(), "{own:#}");
 
     let text = invar(["verify", &process.pid()]).text();
     assert!(text.contains("0 unexplained"), "{text}");
@@ -294,6 +300,11 @@ fn all_processes_are_verified() {
     assert!(said.code <= 1, "{}", said.errors);
     let document: Value = serde_json::from_str(&said.out).expect("JSON");
     let processes = list(&document, "processes");
+    let sum = |all: &[Value]| all.iter().filter_map(|one| one["private_kib"].as_u64()).sum::<u64>();
+    assert_eq!(document["private_kib"], sum(processes));
+    for process in processes.iter().filter(|process| !process["private_kib"].is_null()) {
+        assert_eq!(process["private_kib"], sum(list(process, "files")));
+    }
     let this = processes.iter().find(|found| found["process"] == process.0.id()).expect("the process");
     assert_eq!(list(own(this), "sites").is_empty(), !HAS_SITES);
     assert!(list(own(this), "unexplained").is_empty());
@@ -303,6 +314,16 @@ fn all_processes_are_verified() {
         text.lines().any(|line| line.contains(" processes: ") && line.contains(" KiB of text private, ")),
         "{text}"
     );
+
+    // One of them is not as its file.
+    let base = number(&own(this)["base"]);
+    invert(&process, base, start_of_text(&process) - base + 0x1234);
+    let said = invar(["verify", "--all", "--json"]);
+    assert_eq!(said.code, 1, "{}", said.errors);
+    let document: Value = serde_json::from_str(&said.out).expect("JSON");
+    let this =
+        list(&document, "processes").iter().find(|found| found["process"] == process.0.id()).expect("the process");
+    assert_eq!(list(own(this), "unexplained").len(), 1, "{this:#}");
 }
 
 /// As compilers at run time have it: in this process.

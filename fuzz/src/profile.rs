@@ -2,8 +2,8 @@
 
 use crate::input::Input;
 use crate::make::put;
-use invar_tool::profile::layout::{self, FILE, Site, Table};
-use invar_tool::profile::sites::{File, Profile};
+use invar_tool::profile::layout::{self, CountedSite, FILE, Table};
+use invar_tool::profile::sites::{CountedFile, Profile};
 use invar_tool::profile::{listing, plot};
 use std::path::PathBuf;
 
@@ -108,7 +108,7 @@ fn again(original: &[u8], table: &Table) {
         let at = THREADS.0 + THREADS.1 * index;
         numbers(&mut file, at, &[1, thread.number, thread.requests, thread.grants, thread.yields, thread.lost]);
     }
-    for (index, Site { address, counts, ticks, held }) in table.sites.iter().enumerate() {
+    for (index, CountedSite { address, counts, ticks, held }) in table.sites.iter().enumerate() {
         let at = SITES.0 + SITES.1 * index;
         let layout::Counts { requests, grants, yields, lost, too_long, interrupted, nested, not_enrolled } = *counts;
         let all = [*address, requests, grants, yields, lost, too_long, interrupted, nested, not_enrolled, *ticks];
@@ -152,7 +152,7 @@ fn sums(file: &[u8], table: Table) {
     let requests = |table: &Table| table.sites.iter().map(|site| u128::from(site.counts.requests)).sum::<u128>();
     let twice = (2 * requests(&table)).min(u64::MAX.into()) as u64;
     let tables = [table, Table::parse(file).expect("the same")];
-    let files = tables.map(|table| File { path: PathBuf::from("a.profile"), made: None, table });
+    let files = tables.map(|table| CountedFile { path: PathBuf::from("a.profile"), made: None, table });
     let profile = Profile::new(files.into()).expect("of one machine");
     let sum = profile.sites.iter().map(|site| site.counts.requests).fold(0, u64::saturating_add);
     assert_eq!(sum, twice);

@@ -78,7 +78,7 @@ fn said(work: impl FnOnce(&mut dyn FnMut(&[&[u8]]))) -> Vec<Vec<u8>> {
     said
 }
 
-/// What the settings table of the README promises.
+/// What the settings table of `docs/settings.md` promises.
 struct Expected<'a> {
     mode: &'static str,
     writer: &'static str,

@@ -190,7 +190,7 @@ fn seen_by_the_command(base: u64, memory: &[u8]) -> Option<View> {
         Standing::Bound(_) => "bound".into(),
         Standing::Checked => "checked".into(),
         Standing::Foreign(_) => "foreign".into(),
-        Standing::Invalid("blank record, dangling") => Fault::Kind.describe().into(),
+        Standing::Invalid("removed by a tool") => Fault::Kind.describe().into(),
         Standing::Invalid(why) => why.to_owned(),
         // Kinds of a later version.
         Standing::Unverified(Some(_)) if record.kind > 3 => Fault::Kind.describe().into(),

@@ -1,6 +1,6 @@
-//! What slices are worth: `cargo bench -p invar-guest` runs threads that want one lock all the time on one CPU, with
-//! different locks and in different numbers, in a guest that grants. It prints the tables that the README shows a part of,
-//! and draws `docs/benefit.svg`.
+//! What slices are worth: `cargo bench -p invar-guest --bench benefit` runs threads that want one lock all the time on one CPU, with
+//! different locks and in different numbers, in a guest that grants. It prints the tables that `docs/time-slices.md`
+//! shows a part of, and draws `docs/benefit.svg`.
 //!
 //! Time is counted in instructions there, four nanoseconds each: one build gives the same figures in every run.
 #![forbid(unsafe_code)]
@@ -12,7 +12,7 @@ mod programs;
 use invar_guest::Result;
 use invar_guest::cache::{Cache, HOW};
 use invar_guest::console::{Counts, Job};
-use invar_guest::machine::{Machine, Run, Time};
+use invar_guest::machine::{Machine, Processor, Run, Time};
 use plotters::coord::Shift;
 use plotters::coord::ranged1d::{AsRangedCoord, ValueFormatter};
 use plotters::element::DashedPathElement;
@@ -32,7 +32,7 @@ struct Way {
     name: &'static str,
     /// For `contend`.
     way: &'static str,
-    /// Of the slice key.
+    /// Of the time slice key.
     setting: &'static str,
     colour: RGBColor,
     asks: Asks,
@@ -140,7 +140,14 @@ fn main() -> ExitCode {
 
 fn measure() -> Result<()> {
     let kernel = Cache::of_this_user().kernel().ok_or_else(|| format!("no kernel that grants; to have one: {HOW}"))?;
-    let machine = Machine { kernel, line: String::new(), time: Time::Instructions, limit: LIMIT, share: None };
+    let machine = Machine {
+        processor: Processor::X86_64,
+        kernel,
+        line: String::new(),
+        time: Time::Instructions,
+        limit: LIMIT,
+        share: None,
+    };
     let ways = || SPINNING.iter().chain(&SLEEPING);
     let jobs: Vec<_> = ways().flat_map(|way| THREADS.map(|threads| way.job(threads))).collect();
     let run = machine.run(&programs::image()?, &jobs)?;

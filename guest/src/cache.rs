@@ -3,6 +3,7 @@
 use crate::Result;
 use crate::configuration::configuration;
 use crate::glibc::Glibc;
+use crate::machine::{Processor, unpacked};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -41,7 +42,22 @@ impl Cache {
 
     /// The distribution's kernel, in which the extension is not compiled.
     pub fn stock_kernel(&self) -> Option<PathBuf> {
-        let modules = self.newest(|name| name.starts_with("linux-binary-"))?.join("usr/lib/modules");
+        self.kernel_of(Processor::X86_64)
+    }
+
+    /// A kernel of another machine: the one that the environment names, or the distribution's.
+    pub fn foreign_kernel(&self, processor: Processor) -> Option<PathBuf> {
+        named(&processor.variable()).or_else(|| self.kernel_of(processor)).filter(|kernel| kernel.is_file())
+    }
+
+    /// A kernel of another machine that grants: the one that the environment names, if the extension is compiled in.
+    pub fn foreign_granting_kernel(&self, processor: Processor) -> Option<PathBuf> {
+        named(&processor.variable()).filter(|kernel| has_extension(kernel))
+    }
+
+    fn kernel_of(&self, processor: Processor) -> Option<PathBuf> {
+        let is_ours = |name: &str| name.starts_with("linux-binary-") && name.contains(processor.kernel());
+        let modules = self.newest(is_ours)?.join("usr/lib/modules");
         let versions = fs::read_dir(modules).ok()?.flatten();
         versions.map(|version| version.path().join("vmlinuz")).find(|kernel| kernel.exists())
     }
@@ -51,6 +67,14 @@ impl Cache {
         let package = self.newest(|name| name.strip_prefix("libc6_").is_some_and(|version| wanted.is(version)))?;
         let places = ["usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu"].map(|place| package.join(place));
         places.into_iter().find(|place| place.join(LOADER).exists())
+    }
+
+    /// The folder of a C library of another machine, with its loader.
+    pub fn foreign_libc(&self, processor: Processor, wanted: &Glibc) -> Option<PathBuf> {
+        let begin = format!("libc6:{}_", processor.architecture());
+        let package = self.newest(|name| name.strip_prefix(&*begin).is_some_and(|version| wanted.is(version)))?;
+        let place = package.join(format!("usr/lib/{}-linux-gnu", processor.architecture()));
+        place.join("libc.so.6").exists().then_some(place)
     }
 
     /// Gives a folder that is complete its name, in the place of one that is there: somebody else was faster, or did not
@@ -69,10 +93,24 @@ impl Cache {
     }
 }
 
+/// Whether the kernel in this file knows the boot parameter of the extension (Linux, kernel/rseq.c). Of one that unpacks itself
+/// nobody can tell.
+fn has_extension(kernel: &Path) -> bool {
+    const PARAMETER: &[u8] = b"rseq_slice_ext";
+    let Ok(unpacked) = unpacked(kernel) else { return false };
+    let file = unpacked.as_ref().map_or(kernel, |file| file.path());
+    fs::read(file).is_ok_and(|bytes| bytes.windows(PARAMETER.len()).any(|window| window == PARAMETER))
+}
+
 /// The kernel that the environment names.
 pub fn named_kernel() -> Option<PathBuf> {
+    named(KERNEL)
+}
+
+/// The file that a variable names; a relative path counts from the checkout.
+fn named(variable: &str) -> Option<PathBuf> {
     let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the checkout");
-    std::env::var_os(KERNEL).filter(|file| !file.is_empty()).map(|file| checkout.join(file))
+    std::env::var_os(variable).filter(|file| !file.is_empty()).map(|file| checkout.join(file))
 }
 
 /// The loader's file name, in a folder of [`Cache::libc`].

@@ -10,8 +10,8 @@ use std::process::Command;
 pub const KERNELS: &str = "trixie-backports";
 /// Its package with a kernel's source.
 pub const SOURCE: &str = "linux-source-7.3";
-/// How the names of its packages with a kernel begin, and end.
-pub const STOCK: (&str, &str) = ("linux-binary-7.3.", "-cloud-amd64");
+/// How the names of its packages with a kernel begin.
+pub const STOCK: &str = "linux-binary-7.3.";
 
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
@@ -24,12 +24,20 @@ pub struct Suite {
 impl Suite {
     /// Gets the suite's list, from where this system gets its own packages.
     pub fn open(name: &str, cache: &Cache) -> Result<Self> {
-        let folder = cache.path("apt").join(name);
+        Self::of("amd64", name, cache)
+    }
+
+    /// The same with packages for this architecture.
+    pub fn of(architecture: &str, name: &str, cache: &Cache) -> Result<Self> {
+        let folder = cache.path("apt").join(format!("{name}-{architecture}"));
         fs::create_dir_all(folder.join("lists/partial"))?;
         fs::create_dir_all(folder.join("archives/partial"))?;
         let signed_by = if Path::new(KEYRING).exists() { format!(" signed-by={KEYRING}") } else { String::new() };
         let sources = folder.join("sources.list");
-        fs::write(&sources, format!("deb [target=Packages{signed_by}] {} {name} main\n", mirror()?))?;
+        fs::write(
+            &sources,
+            format!("deb [target=Packages{signed_by} arch={architecture}] {} {name} main\n", mirror()?),
+        )?;
         let folder = folder.to_str().ok_or("a cache whose path is not UTF-8")?;
         let options = [
             format!("Dir::Etc::SourceList={folder}/sources.list"),
@@ -39,6 +47,8 @@ impl Suite {
             "Dir::State::Status=/dev/null".into(),
             format!("Dir::Cache={folder}"),
             "APT::Sandbox::User=".into(),
+            format!("APT::Architecture={architecture}"),
+            format!("APT::Architectures={architecture}"),
         ];
         let options = options.into_iter().flat_map(|option| ["-o".into(), option]).collect();
         let suite = Self { options, cache: cache.clone() };
@@ -53,7 +63,7 @@ impl Suite {
     }
 
     /// The last package whose name begins and ends so.
-    pub fn last(&self, (begin, end): (&str, &str)) -> Result<String> {
+    pub fn last(&self, begin: &str, end: &str) -> Result<String> {
         let names = ask(self.apt("apt-cache").args(["pkgnames", begin]))?;
         let name = names.lines().filter(|name| name.ends_with(end)).max();
         Ok(name.ok_or_else(|| format!("no package {begin}*{end}"))?.to_owned())

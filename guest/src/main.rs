@@ -7,7 +7,7 @@ use invar_guest::console::Job;
 use invar_guest::debian::{self, Suite};
 use invar_guest::glibc;
 use invar_guest::image::Image;
-use invar_guest::machine::{Machine, Time};
+use invar_guest::machine::{Machine, Processor, Time};
 use invar_guest::{Result, init, kernel};
 use libtest_mimic::{Arguments, Trial};
 use std::path::{Path, PathBuf};
@@ -58,7 +58,14 @@ fn main() -> ExitCode {
         Command::Run { line, icount, limit, show_output, tree, programs } => {
             let time = if icount { Time::Instructions } else { Time::Host };
             let limit = Duration::from_secs(limit);
-            run(&programs, &tree, show_output, |kernel| Machine { kernel, line, time, limit, share: None })
+            run(&programs, &tree, show_output, |kernel| Machine {
+                processor: Processor::X86_64,
+                kernel,
+                line,
+                time,
+                limit,
+                share: None,
+            })
         }
     };
     done.unwrap_or_else(|error| {
@@ -67,7 +74,8 @@ fn main() -> ExitCode {
     })
 }
 
-/// Gets one thing after the other, whatever becomes of those before; fails if one of them cannot be had.
+/// Gets one thing after the other, whatever becomes of those before; fails if one of them cannot be had, but for kernels of other
+/// machines.
 fn get(source: Option<&Path>) -> Result<ExitCode> {
     let cache = Cache::of_this_user();
     let mut missing = 0;
@@ -81,15 +89,38 @@ fn get(source: Option<&Path>) -> Result<ExitCode> {
     for glibc in &glibc::GLIBCS {
         have(&glibc.name(), Suite::open(glibc.suite, &cache).and_then(|suite| suite.unpack("libc6")));
     }
-    let stock = Suite::open(debian::KERNELS, &cache).and_then(|suite| suite.unpack(&suite.last(debian::STOCK)?));
-    have("a kernel without the extension", stock);
+    let without = |processor: Processor| format!("a kernel of {} without the extension", processor.architecture());
+    have(&without(Processor::X86_64), stock_kernel(Processor::X86_64, &cache));
     let granting = match named_kernel().filter(|_| source.is_none()) {
         Some(file) if file.is_file() => Ok(file),
         Some(file) => Err(format!("{KERNEL} names {}, which is no file", file.display()).into()),
         None => kernel::build(source, &cache),
     };
     have("a kernel with the extension", granting);
+    // Their tests are few, and are shown as ignored where there is none.
+    for processor in [Processor::Aarch64, Processor::Riscv64] {
+        match stock_kernel(processor, &cache) {
+            Ok(path) => println!("{}: {}", without(processor), path.display()),
+            Err(error) => eprintln!("{}: {error}; its tests are ignored", without(processor)),
+        }
+    }
+    let glibc = glibc::of_other_machines();
+    match Suite::of(Processor::Riscv64.architecture(), glibc.suite, &cache)
+        .and_then(|suite| suite.unpack("libc6:riscv64"))
+    {
+        Ok(path) => println!("{} of riscv64: {}", glibc.name(), path.display()),
+        Err(error) => eprintln!("{} of riscv64: {error}; its tests are ignored", glibc.name()),
+    }
     Ok(if missing == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The folder of the distribution's kernel, or the kernel that the environment names.
+fn stock_kernel(processor: Processor, cache: &Cache) -> Result<PathBuf> {
+    if let Some(named) = cache.foreign_kernel(processor).filter(|_| std::env::var_os(processor.variable()).is_some()) {
+        return Ok(named);
+    }
+    let suite = Suite::of(processor.architecture(), debian::KERNELS, cache)?;
+    suite.unpack(&suite.last(debian::STOCK, processor.kernel())?)
 }
 
 fn run(

@@ -9,6 +9,7 @@ use invar_guest::Result;
 use invar_guest::console::Job;
 use invar_guest::glibc::GLIBCS;
 use invar_guest::image::Image;
+use invar_guest::machine::Run;
 use libtest_mimic::Trial;
 
 /// Who registers the threads' areas: this program, and libc.
@@ -56,16 +57,22 @@ pub fn jobs(kernel: Kernel, image: &mut Image) -> Result<Vec<Job>> {
 }
 
 fn threads_enrol(cell @ Cell { kernel, libc, hooked }: Cell) {
-    let name = cell.name();
-    let facts = facts(kernel.run(), &name);
+    let is_by_invar = matches!(libc, Libc::Unregistered(_));
+    check_run(kernel.run(), &cell.name(), is_by_invar, hooked);
+}
+
+/// What the program `enrol` said in this job. Who registers the threads' areas is the runtime or libc.
+pub fn check_run(run: &'static Run, name: &str, is_by_invar: bool, hooked: bool) {
+    let facts = facts(run, name);
     const ENROLLED: &str = "enabled before 0, after 2, granted 2";
     // Before any code of theirs, if libc was asked for them by the name that others use too.
     let named = if hooked { "enabled before 2, after 2, granted 2" } else { ENROLLED };
     // Where libc registers areas it has none for a thread that it did not start: correct, and without the benefit. And each
     // of its own has one from the beginning.
-    let (unknown_to_libc, idle) = match libc {
-        Libc::Unregistered(_) => (ENROLLED, "None"),
-        _ => ("enabled before 0, after 0, granted 0", "enabled false, request left false"),
+    let (unknown_to_libc, idle) = if is_by_invar {
+        (ENROLLED, "None")
+    } else {
+        ("enabled before 0, after 0, granted 0", "enabled false, request left false")
     };
     let idle = if hooked { "enabled true, request left false" } else { idle };
     let expected = [
@@ -94,6 +101,6 @@ fn threads_enrol(cell @ Cell { kernel, libc, hooked }: Cell) {
     ];
     let all: Vec<_> = expected.iter().map(|(name, _)| (*name, *facts.get(name).unwrap_or(&"nothing"))).collect();
     assert_eq!(all, expected);
-    let counted = kernel.run().outcomes[&name].counts.expect("counts");
+    let counted = run.outcomes[name].counts.expect("counts");
     assert!(counted.granted >= 20 && counted.yielded > 0, "{counted}");
 }

@@ -5,6 +5,7 @@ use crate::kernels::{Kernel, facts, job};
 use crate::libcs::UNREGISTERED;
 use crate::test;
 use invar_guest::console::{Counts, Job};
+use invar_guest::machine::Run;
 use libtest_mimic::Trial;
 
 const THREADS: &str = "16";
@@ -23,7 +24,7 @@ const OTHERS: [Way; 4] = [
     Way { name: "pthread_mutex", way: "pthread_mutex", milliseconds: 400, setting: None },
 ];
 
-/// A lock of `invar-lock`: asking always, adaptively, and never, as where the slice key is off.
+/// A lock of `invar-lock`: asking always, adaptively, and never, as where the time slice key is off.
 const LOCKS: [[Way; 3]; 2] = [
     [
         Way { name: "SpinLock", way: "spin-lock", milliseconds: 500, setting: None },
@@ -67,14 +68,14 @@ impl Way {
         format!("{THREADS} threads: {}", self.name)
     }
 
-    fn figures(self, kernel: Kernel) -> Figures {
+    fn figures(self, run: &'static Run) -> Figures {
         // It ended well, so no signal ended it.
-        let facts = facts(kernel.run(), &self.job_name());
+        let facts = facts(run, &self.job_name());
         let fact = |name| facts.get(name).map(|value| value.parse::<f64>().unwrap());
         Figures {
             rate: fact("operations").unwrap() / fact("milliseconds").unwrap(),
             tail: fact("p99.9").unwrap_or_default(),
-            counts: kernel.run().outcomes[&self.job_name()].counts.expect("counts"),
+            counts: run.outcomes[&self.job_name()].counts.expect("counts"),
         }
     }
 }
@@ -92,34 +93,39 @@ struct Figures {
 pub fn tests() -> Vec<Trial> {
     let slices = |kernel: Kernel| {
         let name = format!("bound slices are granted like those by hand, kernel {}", kernel.name());
-        test(name, kernel.missing(), move || bound_slices_are_granted(kernel))
+        test(name, kernel.missing(), move || bound_slices_are_granted(kernel.run()))
     };
     let locks = |kernel: Kernel| {
         let name = format!("locks gain by slices, kernel {}", kernel.name());
-        test(name, kernel.missing(), move || locks_gain(kernel))
+        test(name, kernel.missing(), move || locks_gain(kernel.run()))
     };
     let adaptive = |kernel: Kernel| {
         let name = format!("adaptive locks gain as well, kernel {}", kernel.name());
-        test(name, kernel.missing(), move || adaptive_locks_gain(kernel))
+        test(name, kernel.missing(), move || adaptive_locks_gain(kernel.run()))
     };
     let kernels = [Kernel::On, Kernel::Strict];
     [kernels.map(slices), kernels.map(locks), kernels.map(adaptive)].into_iter().flatten().collect()
 }
 
 pub fn jobs(kernel: Kernel) -> Vec<Job> {
-    if kernel.grants() { all().map(Way::job).collect() } else { vec![] }
+    if kernel.grants() { every_job() } else { vec![] }
 }
 
-fn bound_slices_are_granted(kernel: Kernel) {
-    let mut table = format!("kernel {}, {THREADS} threads, 1 CPU\n", kernel.name());
+/// For a kernel that grants.
+pub fn every_job() -> Vec<Job> {
+    all().map(Way::job).collect()
+}
+
+pub fn bound_slices_are_granted(run: &'static Run) {
+    let mut table = format!("{THREADS} threads, 1 CPU\n");
     for way in all() {
-        let Figures { rate, counts, .. } = way.figures(kernel);
+        let Figures { rate, counts, .. } = way.figures(run);
         table += &format!("{:22}{rate:6.0} operations a millisecond; {counts}\n", way.name);
     }
-    let by_hand = BY_HAND.figures(kernel);
+    let by_hand = BY_HAND.figures(run);
     // Much more would mean that it is not the protocol that is written by hand.
     for (way, enough, most) in [(BOUND, 0.98, 1.05), (CHECKED, 0.8, 1.05)] {
-        let ours = way.figures(kernel);
+        let ours = way.figures(run);
         let number = |count| count as f64;
         let figures = [
             ("operations a millisecond", ours.rate, by_hand.rate),
@@ -138,9 +144,9 @@ fn bound_slices_are_granted(kernel: Kernel) {
 }
 
 /// Nobody enrolled their threads but they themselves.
-fn locks_gain(kernel: Kernel) {
+pub fn locks_gain(run: &'static Run) {
     for ([with, _, without], enough) in LOCKS.into_iter().zip([1.07, 1.02]) {
-        let (ours, ordinary) = (with.figures(kernel), without.figures(kernel));
+        let (ours, ordinary) = (with.figures(run), without.figures(run));
         let (ratio, counts) = (ours.rate / ordinary.rate, ours.counts);
         let said = format!("{}: {ratio:.3} of the operations without slices; {counts}", with.name);
         println!("{said}");
@@ -152,9 +158,9 @@ fn locks_gain(kernel: Kernel) {
 /// A hot lock takes some twenty instructions more, a tenth of what is done under it here. So of the operations that always
 /// asking gains a part is lost (six tenths of those of the spin lock were kept, and one tenth of those of the mutex), and
 /// nothing of what it does for who waits.
-fn adaptive_locks_gain(kernel: Kernel) {
+pub fn adaptive_locks_gain(run: &'static Run) {
     for ([always, adaptive, never], kept_at_least) in LOCKS.into_iter().zip([0.4, -0.5]) {
-        let [always, ours, never] = [always, adaptive, never].map(|way| way.figures(kernel));
+        let [always, ours, never] = [always, adaptive, never].map(|way| way.figures(run));
         let kept = (ours.rate - never.rate) / (always.rate - never.rate);
         let said = format!(
             "{}: {kept:.2} of the operations that always asking gains; one wait of a thousand is longer than {} us, {} if \

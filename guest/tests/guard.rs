@@ -9,9 +9,10 @@ use invar_guest::Result;
 use invar_guest::console::Job;
 use invar_guest::glibc::GLIBCS;
 use invar_guest::image::Image;
+use invar_guest::machine::Run;
 use libtest_mimic::Trial;
 
-const SETTING: (&str, &str) = ("INVAR_GUARD", "1");
+pub const SETTING: (&str, &str) = ("INVAR_GUARD", "1");
 
 /// Who asks for the guard.
 #[derive(Clone, Copy, PartialEq)]
@@ -50,9 +51,9 @@ fn before(rule: &str) -> String {
 
 pub fn tests() -> Vec<Trial> {
     let mut tests = Vec::new();
-    let mut add = |name: String, kernel: Kernel, libc: Option<Libc>, body: fn(Kernel, &str)| {
+    let mut add = |name: String, kernel: Kernel, libc: Option<Libc>, body: fn(&'static Run, &str)| {
         let missing = kernel.missing().or_else(|| libc.and_then(Libc::missing));
-        tests.push(test(format!("{name}, kernel {}", kernel.name()), missing, move || body(kernel, &name)));
+        tests.push(test(format!("{name}, kernel {}", kernel.name()), missing, move || body(kernel.run(), &name)));
     };
     for kernel in Kernel::ALL {
         for (by, libc) in cells(kernel) {
@@ -103,23 +104,23 @@ pub fn jobs(kernel: Kernel, image: &mut Image) -> Result<Vec<Job>> {
     Ok(jobs)
 }
 
-fn guarded_by_setting(kernel: Kernel, name: &str) {
-    let facts = facts(kernel.run(), name);
+pub fn guarded_by_setting(run: &'static Run, name: &str) {
+    let facts = facts(run, name);
     assert!(facts["evidence"].starts_with("available") && facts["evidence"].ends_with("; guarded"), "{facts:?}");
     assert_eq!(facts["filters at load"], "1");
     assert_eq!(facts["executed: evidence"], facts["evidence"]);
-    guarded(kernel, name);
+    guarded(run, name);
 }
 
-fn guarded_by_call(kernel: Kernel, name: &str) {
-    let facts = facts(kernel.run(), name);
+pub fn guarded_by_call(run: &'static Run, name: &str) {
+    let facts = facts(run, name);
     assert!(facts["evidence"].starts_with("available") && !facts["evidence"].contains("guarded"), "{facts:?}");
     assert_eq!(facts["filters at load"], "0");
-    guarded(kernel, name);
+    guarded(run, name);
 }
 
-fn guarded(kernel: Kernel, name: &str) {
-    let facts = facts(kernel.run(), name);
+fn guarded(run: &'static Run, name: &str) {
+    let facts = facts(run, name);
     let expected = [
         ("enabled before", "true"),
         ("guard", "Ok(())"),
@@ -145,39 +146,39 @@ fn guarded(kernel: Kernel, name: &str) {
     if !name.contains("static") {
         assert_eq!(facts["guard of a library"], "Ok(())");
     }
-    let counted = kernel.run().outcomes[name].counts.expect("counts");
+    let counted = run.outcomes[name].counts.expect("counts");
     assert_eq!((counted.granted, counted.yielded), (8, 8), "{counted}");
 }
 
-fn guarded_without_privileges(kernel: Kernel, name: &str) {
-    let facts = facts(kernel.run(), name);
+fn guarded_without_privileges(run: &'static Run, name: &str) {
+    let facts = facts(run, name);
     let keys = ["no_new_privs before", "guard", "no_new_privs after", "filters", "switched off"];
     assert_eq!(keys.map(|key| facts[key]), ["0", "Ok(())", "1", "1", "true to true, -1"]);
 }
 
-fn in_vain(kernel: Kernel, name: &str) {
-    let facts = facts(kernel.run(), name);
+fn in_vain(run: &'static Run, name: &str) {
+    let facts = facts(run, name);
     assert_eq!(facts["guard"], "Err(OtherFilters(of the other thread))");
     let keys = ["filters", "no_new_privs", "switched off", "enrolled again", "granted"];
     assert_eq!(keys.map(|key| facts[key]), ["0", "0", "true to false, 0", "Ok(())", "4"]);
 }
 
-fn not_guarded(kernel: Kernel, name: &str) {
-    let facts = facts(kernel.run(), name);
+fn not_guarded(run: &'static Run, name: &str) {
+    let facts = facts(run, name);
     assert!(!facts["evidence"].contains("guarded"), "{}", facts["evidence"]);
     let keys = ["filters at load", "guard", "no_new_privs after", "filters"];
     assert_eq!(keys.map(|key| facts[key]), ["0", "Err(Absent)", "0", "0"]);
 }
 
-fn guarded_by_a_library(kernel: Kernel, name: &str) {
-    let facts = facts(kernel.run(), name);
+fn guarded_by_a_library(run: &'static Run, name: &str) {
+    let facts = facts(run, name);
     assert!(facts["evidence"].ends_with("; guarded"), "{}", facts["evidence"]);
     assert_eq!((facts["slice"], facts["filters"]), ("on", "1"));
     assert_eq!((facts["grants"], facts["yields"]), (facts["sections"], facts["sections"]));
 }
 
-fn not_guarded_under_a_filter(kernel: Kernel, name: &str) {
-    let facts = facts(kernel.run(), name);
+fn not_guarded_under_a_filter(run: &'static Run, name: &str) {
+    let facts = facts(run, name);
     let (_, evidence) = BEFORE.iter().find(|(rule, _)| name == before(rule)).expect("a rule");
     assert!(facts["evidence"].ends_with(evidence), "{}", facts["evidence"]);
     assert_eq!((facts["slice"], facts["filters"]), ("on", "1"));

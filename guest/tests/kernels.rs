@@ -1,11 +1,14 @@
 //! The kernels, and one boot of each with all that is to be run there.
 
 use crate::programs::image;
-use crate::{binder, c, calls, ends, enrol, grants, guard, inside, matrix, places, preload, profile, seccomp, strict};
+use crate::{
+    binder, c, calls, doctor, ends, enrol, grants, guard, inside, matrix, places, preload, profile, seccomp, strict,
+    unmodified,
+};
 use invar_guest::Result;
 use invar_guest::cache::Cache;
 use invar_guest::console::Job;
-use invar_guest::machine::{Machine, QEMU, Run, Time};
+use invar_guest::machine::{Machine, Processor, QEMU, Run, Time};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;
@@ -65,10 +68,15 @@ impl Kernel {
     }
 
     pub fn machine(self) -> Machine {
+        self.on(Processor::X86_64, self.file().expect("a kernel"))
+    }
+
+    /// The same with the kernel of this processor that is in this file.
+    pub fn on(self, processor: Processor, kernel: PathBuf) -> Machine {
         let line = if matches!(self, Self::On | Self::CompiledOut) { "" } else { self.name() };
         // Where nothing is granted there is nothing to count, and the host's time is faster.
         let time = if self.grants() { Time::Instructions } else { Time::Host };
-        Machine { kernel: self.file().expect("a kernel"), line: line.into(), time, limit: LIMIT, share: None }
+        Machine { processor, kernel, line: line.into(), time, limit: LIMIT, share: None }
     }
 
     /// What came of all jobs on this kernel; the first who asks boots it.
@@ -82,12 +90,13 @@ impl Kernel {
     pub fn boot(self) -> Result<Run> {
         let mut image = image()?;
         let (matrix, enrol) = (matrix::jobs(self, &mut image)?, enrol::jobs(self, &mut image)?);
+        let doctor = doctor::jobs(self, &mut image)?;
         let (c, guard) = (c::jobs(self, &mut image)?, guard::jobs(self, &mut image)?);
         let ends = [ends::jobs(self, &mut image)?, calls::jobs(self, &mut image)?].concat();
         let sections = [strict::jobs(self), inside::jobs(self), preload::jobs(self), seccomp::jobs(self)].concat();
-        let counts = [profile::jobs(self), grants::jobs(self)].concat();
+        let counts = [profile::jobs(self), grants::jobs(self), unmodified::jobs(self)].concat();
         let binder = [binder::jobs(&mut image)?, places::jobs(self, &mut image)?].concat();
-        let jobs = [matrix, enrol, c, ends, sections, guard, counts, binder].concat();
+        let jobs = [matrix, doctor, enrol, c, ends, sections, guard, counts, binder].concat();
         self.machine().run(&image, &jobs)
     }
 }

@@ -8,6 +8,7 @@
 mod binder;
 mod c;
 mod calls;
+mod doctor;
 mod ends;
 mod enrol;
 mod grants;
@@ -21,8 +22,10 @@ mod places;
 mod preload;
 mod profile;
 mod programs;
+mod riscv;
 mod seccomp;
 mod strict;
+mod unmodified;
 
 use invar_guest::cache::{HOW, KERNEL};
 use libtest_mimic::{Arguments, Trial};
@@ -33,6 +36,7 @@ fn main() -> ExitCode {
     let tests = [
         machine::tests(),
         matrix::tests(),
+        doctor::tests(),
         enrol::tests(),
         c::tests(),
         calls::tests(),
@@ -46,6 +50,8 @@ fn main() -> ExitCode {
         seccomp::tests(),
         guard::tests(),
         grants::tests(),
+        unmodified::tests(),
+        riscv::tests(),
     ];
     let tests: Vec<_> = tests.into_iter().flatten().collect();
     let arguments = Arguments::from_args();

@@ -7,6 +7,7 @@ use invar_guest::Result;
 use invar_guest::console::{Counts, Job};
 use invar_guest::glibc::version_numbers;
 use invar_guest::image::Image;
+use invar_guest::machine::Run;
 use libtest_mimic::Trial;
 
 fn cells() -> impl Iterator<Item = (Kernel, Libc)> {
@@ -18,11 +19,20 @@ fn name(kernel: Kernel, libc: Libc) -> String {
 }
 
 pub fn tests() -> Vec<Trial> {
+    tests_of(cells(), name, check)
+}
+
+/// A test for each of these cells.
+pub fn tests_of(
+    cells: impl Iterator<Item = (Kernel, Libc)>,
+    name: fn(Kernel, Libc) -> String,
+    check: fn(Kernel, Libc),
+) -> Vec<Trial> {
     let cell = |(kernel, libc): (Kernel, Libc)| {
         let missing = kernel.missing().or_else(|| libc.missing());
         test(name(kernel, libc), missing, move || check(kernel, libc))
     };
-    cells().map(cell).collect()
+    cells.map(cell).collect()
 }
 
 pub fn jobs(kernel: Kernel, image: &mut Image) -> Result<Vec<Job>> {
@@ -30,7 +40,7 @@ pub fn jobs(kernel: Kernel, image: &mut Image) -> Result<Vec<Job>> {
     cells.map(|(kernel, libc)| libc.job(name(kernel, libc), &["sections"], image)).collect()
 }
 
-/// What the slice key must say on this kernel, with a C library of this version.
+/// What the time slice key must say on this kernel, with a C library of this version.
 struct Expected {
     value: &'static str,
     /// How the evidence begins.
@@ -59,8 +69,12 @@ fn check(kernel: Kernel, libc: Libc) {
     let facts = facts(run, &name);
     assert!(libc.is(facts["libc"]), "ran with {}", facts["libc"]);
     assert_eq!(facts["static"], matches!(libc, Libc::Static | Libc::Musl).to_string());
+    check_run(kernel, run, &name, matches!(libc, Libc::Unregistered(_) | Libc::Musl));
+}
 
-    let unregistered = matches!(libc, Libc::Unregistered(_) | Libc::Musl);
+/// What the program `sections` said in this job, with a C library that registers areas or does not.
+pub fn check_run(kernel: Kernel, run: &'static Run, name: &str, unregistered: bool) {
+    let facts = facts(run, name);
     let Expected { value, evidence, advice } = expected(kernel, unregistered, facts["libc"]);
     let said = facts["evidence"];
     assert_eq!((facts["slice"], facts["origin"]), (value, "probe"), "{said}");
@@ -82,7 +96,7 @@ fn check(kernel: Kernel, libc: Libc) {
 
     let number = |name| facts[name].parse::<u64>().unwrap();
     let (sections, grants, yields) = (number("sections"), number("grants"), number("yields"));
-    let counted = run.outcomes[&name].counts;
+    let counted = run.outcomes[name].counts;
     if value == "off" {
         assert_eq!((grants, yields), (0, 0));
         assert_eq!(counted, (kernel != Kernel::CompiledOut).then(Counts::default));

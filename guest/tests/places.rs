@@ -5,7 +5,7 @@ use crate::kernels::{Kernel, facts, job};
 use crate::programs::{image, program};
 use crate::test;
 use invar_guest::Result;
-use invar_guest::console::Job;
+use invar_guest::console::{End, Job};
 use invar_guest::image::Image;
 use invar_guest::machine::{Run, Time};
 use libtest_mimic::Trial;
@@ -42,6 +42,7 @@ pub fn tests() -> Vec<Trial> {
     });
     let others = [
         test(SHARED, Kernel::On.missing(), on_another_machine),
+        test("a memory cgroup of version 2 at its limit", Kernel::CompiledOut.missing(), at_its_limit),
         test("SELinux, with fewer permissions each time", Kernel::CompiledOut.missing().or_else(no_secilc), selinux),
     ];
     overrides.chain(executed).chain(others).collect()
@@ -130,6 +131,29 @@ fn on_another_machine() {
     let facts = facts(run, SHARED);
     let said = format!("{facts:#?}");
     assert_eq!((facts["right"], facts["bound"], facts["writers"]), ("true", facts["sites"], "swap"), "{said}");
+}
+
+/// A process that has no memory is killed by the kernel, wherever it writes; one that lives is bound, and right.
+fn at_its_limit() {
+    static RUN: OnceLock<Run> = OnceLock::new();
+    let limits: Vec<_> = (1..=12).map(|times| (times * (128 << 10)).to_string()).collect();
+    let run = RUN.get_or_init(|| {
+        let job = |limit: &String| job(limit, &[], &["/bin/confine", &format!("memory={limit}"), "--", PROGRAM]);
+        let jobs: Vec<_> = limits.iter().map(job).collect();
+        Kernel::CompiledOut.machine().run(&image().unwrap(), &jobs).unwrap_or_else(|error| panic!("{error}"))
+    });
+    let (mut killed, mut bound) = (0, 0);
+    for limit in &limits {
+        if run.outcome(limit).unwrap().end == End::Signal(9) {
+            killed += 1;
+            continue;
+        }
+        let facts = facts(run, limit);
+        let said = format!("{limit} bytes: {facts:#?}");
+        assert_eq!((facts["right"], facts["bound"], facts["writers"]), ("true", facts["sites"], "swap"), "{said}");
+        bound += 1;
+    }
+    assert!(killed > 0 && bound > 0, "killed {killed} times, bound {bound} times");
 }
 
 /// A policy with one type for all but files on tmpfs, which a memfd is. What it does not know is allowed.

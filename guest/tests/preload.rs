@@ -1,4 +1,4 @@
-//! A library whose constructor runs before the program's: it decides the slice key by the program's probe, and both are
+//! A library whose constructor runs before the program's: it decides the time slice key by the program's probe, and both are
 //! granted in the program's area.
 
 use crate::kernels::{Kernel, facts, job};

@@ -4,6 +4,7 @@ use crate::kernels::{Kernel, facts, job};
 use crate::libcs::UNREGISTERED;
 use crate::test;
 use invar_guest::console::Job;
+use invar_guest::machine::Run;
 use libtest_mimic::Trial;
 use std::collections::BTreeMap;
 
@@ -12,18 +13,25 @@ const NAME: &str = "sections are counted";
 pub fn tests() -> Vec<Trial> {
     let kernels = [Kernel::On, Kernel::Strict].into_iter();
     kernels
-        .map(|kernel| test(format!("{NAME}, kernel {}", kernel.name()), kernel.missing(), move || counted(kernel)))
+        .map(|kernel| {
+            test(format!("{NAME}, kernel {}", kernel.name()), kernel.missing(), move || counted(kernel.run()))
+        })
         .collect()
 }
 
 pub fn jobs(kernel: Kernel) -> Vec<Job> {
-    let environment = [UNREGISTERED, ("INVAR_SLICE", "profile"), ("INVAR_PROFILE", "/tmp/%p.profile")];
-    if kernel.grants() { vec![job(NAME, &environment, &["/bin/watched"])] } else { vec![] }
+    if kernel.grants() { vec![watched()] } else { vec![] }
 }
 
-fn counted(kernel: Kernel) {
-    let facts = facts(kernel.run(), NAME);
-    let kernels = kernel.run().outcomes[NAME].counts.expect("counts");
+/// For a kernel that grants.
+pub fn watched() -> Job {
+    let environment = [UNREGISTERED, ("INVAR_SLICE", "profile"), ("INVAR_PROFILE", "/tmp/%p.profile")];
+    job(NAME, &environment, &["/bin/watched"])
+}
+
+pub fn counted(run: &'static Run) {
+    let facts = facts(run, NAME);
+    let kernels = run.outcomes[NAME].counts.expect("counts");
     let said = format!("{facts:#?}\n{kernels}");
     println!("{said}");
     let numbers = |name: &str| -> BTreeMap<&str, u64> {
@@ -48,11 +56,15 @@ fn counted(kernel: Kernel) {
     }
     assert!(short["grants"] >= 10 && short["lost"] <= 5, "{said}");
     let explained = |case: &BTreeMap<&str, u64>| case["too_long"] + case["interrupted"];
-    for (case, reason) in [(&too_long, "too_long"), (&with_call, "interrupted")] {
+    for case in [&too_long, &with_call] {
         // The first loss of a site has no reason.
         assert_eq!(explained(case) + 1, case["lost"], "{said}");
-        assert!(case["lost"] > 4 && case[reason] * 10 >= explained(case) * 7, "{reason}: {said}");
+        assert!(case["lost"] > 4, "{said}");
     }
+    // The reason is an estimate: a section that the kernel spent long on is called too long, whatever ended it.
+    assert!(too_long["too_long"] * 3 > explained(&too_long), "{said}");
+    let by_call = with_call["interrupted"] * explained(&too_long);
+    assert!(with_call["interrupted"] >= 4 && by_call > too_long["interrupted"] * explained(&with_call), "{said}");
     // The inner section ends the outer one's request, unless time was granted before.
     assert_eq!((nested["requests"], nested["lost"] + nested["grants"]), (20, 10), "{said}");
     assert!(nested["lost"] == nested["nested"] && nested["grants"] <= 2, "{said}");

@@ -19,6 +19,12 @@ pub fn image() -> Result<Image> {
             image.file(format!("/bin/{name}"), &program(C_PROGRAM)?.with_file_name(name));
         }
     }
+    if no_make().is_none() {
+        image.program(&command()?)?;
+        image.program(&unmodified("unmodified", "guest/programs/c")?)?;
+        image.program(&unmodified("locks", "tests/programs/c")?)?;
+        image.file(PRELOAD.into(), &libinvar()?.join("libinvar-preload.so.0"));
+    }
     image.file(HOOKED.into(), &hooked_program("enrol")?);
     image.file(LIBRARY.into(), &program("libinvar_guest_programs.so")?);
     Ok(image)
@@ -29,6 +35,9 @@ pub const LIBRARY: &str = "/bin/libinvar_guest_programs.so";
 
 /// In the guest: `enrol`, with the hook on thread creation.
 pub const HOOKED: &str = "/bin/enrol-hooked";
+
+/// In the guest: the library that is put in front of programs that know nothing of it.
+pub const PRELOAD: &str = "/bin/libinvar-preload.so.0";
 
 /// `guest/programs/c/contend.c`.
 pub const C_PROGRAM: &str = "contend-c";
@@ -55,7 +64,7 @@ fn libinvar() -> Programs {
 }
 
 fn make_libinvar() -> Programs {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("c");
+    let folder = self::folder("c");
     let mut make = without_cargos(Command::new("make"));
     make.arg("-C").arg(project().join("capi")).arg(format!("BUILD={}", folder.display()));
     must(make.arg(format!("CARGO={}", env!("CARGO"))).env_remove("MAKEFLAGS"))?;
@@ -87,6 +96,32 @@ fn compile(compiler: &str, source: &str, how: &str, hook: &[&str], result: &Path
 /// As invar-hook.pc has it, the second for static programs alone.
 const HOOK: [&str; 2] =
     ["-linvar-hook", "-Wl,--wrap=pthread_create,--wrap=thrd_create,-u,__wrap_pthread_create,-u,__wrap_thrd_create"];
+
+/// A program in C that knows nothing of invar, of this folder.
+fn unmodified(name: &str, folder: &str) -> Result<PathBuf> {
+    let program = libinvar()?.join(name);
+    let mut cc = Command::new("cc");
+    cc.args(["-std=c11", "-O2", "-Wall", "-Wextra", "-pthread", "-o"]).arg(&program);
+    must(cc.arg(project().join(folder).join(format!("{name}.c"))))?;
+    Ok(program)
+}
+
+/// The command `invar`, as these tests' own build has it.
+pub fn command() -> Result<PathBuf> {
+    static BUILT: OnceLock<Programs> = OnceLock::new();
+    Ok(BUILT.get_or_init(build_command).clone()?)
+}
+
+fn build_command() -> Programs {
+    let mut cargo = without_cargos(Command::new(env!("CARGO")));
+    cargo.current_dir(project()).args(["build", "--quiet", "--locked", "-p", "invar-tool", "--bin", "invar"]);
+    must(cargo.env("CARGO_PROFILE_DEV_STRIP", "symbols").arg("--target-dir").arg(folder("tool")))?;
+    Ok(folder("tool").join("debug/invar"))
+}
+
+fn folder(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(name)
+}
 
 /// The program in C, with libinvar beside it or in it.
 fn c_program(how: &str) -> Programs {
@@ -151,18 +186,23 @@ fn hooked_program(name: &str) -> Result<PathBuf> {
 }
 
 /// The folder in which the programs are, or why there is none.
-type Programs = std::result::Result<PathBuf, String>;
+pub type Programs = std::result::Result<PathBuf, String>;
 
 /// Built as a user would, which has nothing to do with how these tests are built.
 fn build(name: &str, c_library: &str, what: &[&str], rustflags: &str) -> Programs {
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    let triple = triple(c_library);
+    build_for(&triple(c_library), None, name, what, rustflags)
+}
+
+/// The same for this target, by this linker where it is another machine's.
+pub fn build_for(triple: &str, linker: Option<&str>, name: &str, what: &[&str], rustflags: &str) -> Programs {
+    let target = folder(name);
     let mut cargo = without_cargos(Command::new(env!("CARGO")));
     // With a target given, the options do not reach procedural macros and build scripts.
     cargo.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/programs"));
-    cargo.args(["build", "--quiet", "--locked", "--release", "--target", &triple, "--target-dir"]);
+    cargo.args(["build", "--quiet", "--locked", "--release", "--target", triple, "--target-dir"]);
     cargo.arg(&target).args(what);
     cargo.env("CARGO_ENCODED_RUSTFLAGS", rustflags).env("CARGO_PROFILE_RELEASE_STRIP", "symbols");
+    cargo.envs(linker.map(|linker| (linker_variable(triple), linker)));
     let output = cargo.output().expect("cargo");
     let built = output.status.success().then(|| target.join(triple).join("release"));
     built.ok_or_else(|| format!("the {name} programs were not built:\n{}", String::from_utf8_lossy(&output.stderr)))
@@ -172,13 +212,33 @@ fn triple(c_library: &str) -> String {
     format!("{}-unknown-linux-{c_library}", std::env::consts::ARCH)
 }
 
+/// By which cargo is told what links for a target.
+fn linker_variable(triple: &str) -> String {
+    format!("CARGO_TARGET_{}_LINKER", triple.replace('-', "_").to_uppercase())
+}
+
 /// Why nothing can be built for musl.
 pub fn no_musl() -> Option<String> {
+    no_target(&triple("musl"))
+}
+
+/// Why nothing can be built for this target.
+pub fn no_target(triple: &str) -> Option<String> {
     let mut rustc = without_cargos(Command::new("rustc"));
-    let said = rustc.args(["--print", "target-libdir", "--target", &triple("musl")]).output();
+    let said = rustc.args(["--print", "target-libdir", "--target", triple]).output();
     let folder = String::from_utf8_lossy(&said.map(|output| output.stdout).unwrap_or_default()).trim().to_owned();
     let there = !folder.is_empty() && Path::new(&folder).exists();
-    (!there).then(|| format!("no {0}: rustup target add {0}", triple("musl")))
+    (!there).then(|| format!("no {triple}: rustup target add {triple}"))
+}
+
+/// The command that is process 1 of a guest of this target. It needs a loader and a C library there: in one file with that it may be
+/// longer than the jumps reach that the library has on RISC-V.
+pub fn init_for(triple: &str, linker: &str) -> Programs {
+    let mut cargo = without_cargos(Command::new(env!("CARGO")));
+    cargo.current_dir(project()).args(["build", "--quiet", "--locked", "-p", "invar-guest", "--bin", "invar-guest"]);
+    cargo.env("CARGO_PROFILE_DEV_STRIP", "symbols").env(linker_variable(triple), linker);
+    must(cargo.args(["--target", triple, "--target-dir"]).arg(folder("init")))?;
+    Ok(folder("init").join(triple).join("debug/invar-guest"))
 }
 
 /// The command, without what cargo set for these tests.

@@ -123,7 +123,7 @@ fn check_after(rules: &'static str, kills: bool) {
     let outcome = KERNEL.run().outcome(&name).unwrap_or_else(|error| panic!("{error}"));
     let counted = outcome.counts.expect("counts");
     if kills {
-        // Nothing in the process can foresee it; `README.md` names the call that must be let through.
+        // Nothing in the process can foresee it; `docs/security.md` names the call that must be let through.
         assert_eq!(outcome.end, End::Signal(SIGSYS), "{}", outcome.output);
         assert_eq!(counted.granted, 1, "not at the end of its first granted section");
         return;

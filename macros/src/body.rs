@@ -1,5 +1,6 @@
 //! A body in one version: `has!` and `version!` get their values, and of an `if` that asks nothing else one branch is left.
 
+use crate::machines::Machine;
 use crate::sets::{Condition, Set};
 use proc_macro2::{Group, Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote};
@@ -16,10 +17,10 @@ pub(crate) struct InVersion {
     pub(crate) asked: Vec<LitStr>,
 }
 
-/// The body in the version of this set; the plain one has none.
-pub(crate) fn version(body: &Block, set: Option<&Set>, runtime: &Path) -> syn::Result<InVersion> {
-    let text = set.map_or_else(|| "plain".to_owned(), Set::text);
-    let there = set.map_or_else(Vec::new, Set::features);
+/// The body in the version of this set, on such a machine; the plain one has none.
+pub(crate) fn version(body: &Block, set: Option<(&Set, &Machine)>, runtime: &Path) -> syn::Result<InVersion> {
+    let text = set.map_or_else(|| "plain".to_owned(), |(set, _)| set.text());
+    let there = set.map_or_else(Vec::new, |(set, machine)| set.features(machine));
     let mut values = Values { there, text, runtime, lacks_branches: false, asked: Vec::new(), wrong: None };
     let mut block = body.clone();
     values.visit_block_mut(&mut block);

@@ -1,7 +1,8 @@
 //! A function with versions: which parts of it each one gets, and what is left in front.
 
 use crate::body::{self, Found, InVersion};
-use crate::sets::{Arguments, MACHINE, Set, Version};
+use crate::machines::Machine;
+use crate::sets::{Arguments, Set, Version};
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, format_ident, quote};
 use syn::spanned::Spanned;
@@ -35,18 +36,21 @@ pub(crate) fn expand(function: &ItemFn, arguments: &Arguments, within_impl: bool
     let front = Front::of(&function.sig);
     let mut copies = TokenStream::new();
     let mut arms = TokenStream::new();
-    for Version { conditions, set } in &arguments.versions {
+    let versions =
+        arguments.versions.iter().flat_map(|version| version.set.machines().map(move |machine| (version, machine)));
+    for (Version { conditions, set }, machine) in versions {
         let name = copy_name(&function.sig.ident, &set.text());
-        let conditions = quote!(#[cfg(target_arch = #MACHINE)] #(#conditions)*);
-        let enables = enables(set);
+        let architecture = machine.name;
+        let conditions = quote!(#[cfg(target_arch = #architecture)] #(#conditions)*);
+        let enables = enables(set, machine);
         let features = enables.map(|enables| quote!(#[target_feature(enable = #enables)]));
-        let body = body::version(&function.block, Some(set), runtime)?;
+        let body = body::version(&function.block, Some((set, machine)), runtime)?;
         let of_copy = attributes.of_copy(features.is_some() || !body.asked.is_empty(), place);
         let copy = copy(function, &name, body);
         copies.extend(quote!(#conditions #of_copy #features #copy));
 
-        let keys = set.roots().into_iter().map(|name| {
-            let (key, enables) = (name.key(), name.enables());
+        let keys = set.roots(machine).into_iter().map(|name| {
+            let (key, enables) = (name.key(), machine.enables(&name.text));
             quote!(#key #enables)
         });
         let call = front.call(&name, place);
@@ -133,8 +137,9 @@ fn is_any(attribute: &Attribute, names: &[&str]) -> bool {
 }
 
 /// The features for which the compiler makes a version, if there are any.
-fn enables(set: &Set) -> Option<LitStr> {
-    let all = set.0.iter().map(|name| name.enables()).filter(|enables| !enables.is_empty()).collect::<Vec<_>>();
+fn enables(set: &Set, machine: &Machine) -> Option<LitStr> {
+    let all =
+        set.0.iter().map(|name| machine.enables(&name.text)).filter(|enables| !enables.is_empty()).collect::<Vec<_>>();
     (!all.is_empty()).then(|| LitStr::new(&all.join(","), set.0[0].span))
 }
 

@@ -3,9 +3,8 @@
 
 mod block;
 mod body;
-#[allow(unused_macros)]
-mod features;
 mod function;
+mod machines;
 mod sets;
 
 use proc_macro2::TokenStream;
@@ -41,8 +40,9 @@ use syn::Item;
 /// | `#[cfg(feature = "wide")] avx512bw` | one under a condition |
 ///
 /// There is a site for each feature of a version, without those that others of it build on. A version that could never be
-/// chosen, as it stands behind one that needs less, does not compile. On machines that are not x86-64 no CPU feature has a key:
-/// the body is compiled once, and called.
+/// chosen, as it stands behind one that needs less, does not compile. A version is there on the machines that have its features:
+/// `#[invar::multiversion(avx2, neon+crc, zbb)]` has one on x86-64, one on AArch64 and one on RISC-V. Where there is none the body
+/// is compiled once, and called.
 ///
 /// ```compile_fail
 /// #[invar::multiversion(avx2, avx512bw)]

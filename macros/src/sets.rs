@@ -1,27 +1,10 @@
-//! Sets of CPU features as programs write them: `avx2`, `avx2+bmi2`, `"avx2,bmi2"`, `x86-64-v3`.
+//! Sets of CPU features as programs write them: `avx2`, `avx2+bmi2`, `"avx2,bmi2"`, `x86-64-v3`, `neon+crc`.
 
-use crate::features::{V2, V3, V4, features};
+use crate::machines::{MACHINES, Machine, NOT_THE_COMPILERS, spelt_out};
 use proc_macro2::Span;
 use syn::parse::{Parse, ParseStream, Parser};
 use syn::punctuated::Punctuated;
 use syn::{Attribute, Ident, Lit, LitStr, Token};
-
-/// As in the condition of `arch/lib.rs` by which there are keys of CPU features.
-pub(crate) const MACHINE: &str = "x86_64";
-
-macro_rules! table {
-    ($($name:literal $register:ident $bit:literal $state:ident $builds_on:literal,)*) => {
-        /// Each feature, and what it builds on.
-        const FEATURES: &[(&str, &str)] = &[$(($name, $builds_on)),*];
-    };
-}
-features!(table);
-
-/// Each level, and what it has beside what stands before it.
-const LEVELS: [(&str, &str); 3] = [("x86-64-v2", V2), ("x86-64-v3", V3), ("x86-64-v4", V4)];
-
-/// Features that are no stable `target_feature`, and none that the compiler would choose instructions by.
-const NOT_THE_COMPILERS: [&str; 3] = ["ermsb", "fsrm", "lahfsahf"];
 
 /// A feature or a level, as it was written.
 #[derive(Clone)]
@@ -83,10 +66,14 @@ impl Parse for Version {
             return Err(syn::Error::new_spanned(other, "before a version stands no attribute but #[cfg(...)]"));
         }
         let set: Set = input.parse()?;
-        match set.0.iter().find(|name| closed(&name.text).is_none()) {
-            Some(name) => Err(syn::Error::new(name.span, format!("invar knows no CPU feature `{}`", name.text))),
-            None => Ok(Self { conditions, set }),
+        let is_unknown = |name: &&Name| MACHINES.iter().all(|machine| machine.closed(&name.text).is_none());
+        if let Some(name) = set.0.iter().find(is_unknown) {
+            return Err(syn::Error::new(name.span, format!("invar knows no CPU feature `{}`", name.text)));
         }
+        if set.machines().next().is_none() {
+            return Err(syn::Error::new(set.0[0].span, format!("no CPU has all of `{}`", set.text())));
+        }
+        Ok(Self { conditions, set })
     }
 }
 
@@ -96,23 +83,27 @@ impl Set {
         self.0.iter().map(|name| &*name.text).collect::<Vec<_>>().join("+")
     }
 
-    /// All features that are there with these.
-    pub(crate) fn features(&self) -> Vec<&str> {
+    /// The machines that have all of these features.
+    pub(crate) fn machines(&self) -> impl Iterator<Item = &'static Machine> + '_ {
+        MACHINES.iter().filter(|machine| self.0.iter().all(|name| machine.closed(&name.text).is_some()))
+    }
+
+    /// All features that are there with these on such a machine.
+    pub(crate) fn features(&self, machine: &Machine) -> Vec<&'static str> {
         let mut all = Vec::new();
         for name in &self.0 {
-            // One that nobody knows is there with itself alone.
-            let closed = closed(&name.text).unwrap_or_else(|| vec![&name.text]);
+            let closed = machine.closed(&name.text).unwrap_or_default();
             all.extend(closed.into_iter().filter(|feature| !all.contains(feature)).collect::<Vec<_>>());
         }
         all
     }
 
     /// Those whose keys are asked: none that another one has with it.
-    pub(crate) fn roots(&self) -> Vec<&Name> {
+    pub(crate) fn roots(&self, machine: &Machine) -> Vec<&Name> {
         let names = || self.0.iter().enumerate();
         let is_root = |&(at, name): &(usize, &Name)| {
             !names().any(|(other_at, other)| {
-                let both = [name, other].map(|name| closed(&name.text).unwrap_or_default());
+                let both = [name, other].map(|name| machine.closed(&name.text).unwrap_or_default());
                 let has = |a: &[&str], b: &[&str]| b.iter().all(|feature| a.contains(feature));
                 other_at != at && has(&both[1], &both[0]) && (!has(&both[0], &both[1]) || other_at < at)
             })
@@ -126,33 +117,6 @@ impl Name {
     pub(crate) fn key(&self) -> Ident {
         Ident::new(&self.text.to_uppercase().replace(['.', '-'], "_"), self.span)
     }
-
-    /// What the compiler is to use with it: itself, or a level's features.
-    pub(crate) fn enables(&self) -> String {
-        let is_level = LEVELS.iter().any(|(level, _)| *level == self.text);
-        let features = if is_level { closed(&self.text).unwrap_or_default() } else { vec![&*self.text] };
-        let known = features.into_iter().filter(|feature| !NOT_THE_COMPILERS.contains(feature));
-        known.collect::<Vec<_>>().join(",")
-    }
-}
-
-/// A feature and all that it builds on, or all features of a level.
-fn closed(name: &str) -> Option<Vec<&'static str>> {
-    let mut all: Vec<&'static str> = match LEVELS.iter().position(|(level, _)| *level == name) {
-        Some(last) => LEVELS[..=last].iter().flat_map(|(_, features)| features.split(' ')).collect(),
-        None => vec![FEATURES.iter().find(|(feature, _)| *feature == name)?.0],
-    };
-    let mut at = 0;
-    while let Some(feature) = all.get(at) {
-        let (_, builds_on) = FEATURES.iter().find(|(name, _)| name == feature)?;
-        for more in builds_on.split(',').filter(|more| !more.is_empty()) {
-            if !all.contains(&more) {
-                all.push(more);
-            }
-        }
-        at += 1;
-    }
-    Some(all)
 }
 
 /// What the attribute says.
@@ -175,14 +139,19 @@ impl Parse for Arguments {
         }
         let versions: Vec<Version> = Punctuated::<Version, Token![,]>::parse_terminated(input)?.into_iter().collect();
         for (at, version) in versions.iter().enumerate() {
-            let features = version.set.features();
-            let less = |before: &&Version| {
-                before.conditions.is_empty() && before.set.features().iter().all(|feature| features.contains(feature))
-            };
-            if let Some(before) = versions[..at].iter().find(less) {
+            let before = version.set.machines().map(|machine| {
+                let features = version.set.features(machine);
+                versions[..at].iter().find(|before| {
+                    before.conditions.is_empty()
+                        && before.set.machines().any(|other| other == machine)
+                        && before.set.features(machine).iter().all(|feature| features.contains(feature))
+                })
+            });
+            // On each of its machines.
+            if let Some(before) = before.collect::<Option<Vec<_>>>() {
                 let why = format!(
                     "this version is never chosen: `{}`, which stands before it, is there wherever it is",
-                    before.set.text()
+                    before[0].set.text()
                 );
                 return Err(syn::Error::new(version.set.0[0].span, why));
             }
@@ -204,11 +173,11 @@ impl Condition {
         let asked = Set::parse.parse2(question)?;
         let (mut left, mut known) = (Vec::new(), Vec::new());
         for name in &asked.0 {
-            for feature in closed(&name.text).unwrap_or_else(|| vec![&name.text]) {
-                // A level is its features. Of one feature the compiler knows what it builds on.
-                let is_level = feature != name.text && name.text.starts_with("x86-64-");
+            // A level is its features. Of one feature the compiler knows what it builds on.
+            for feature in spelt_out(&name.text) {
                 let is_unknown = NOT_THE_COMPILERS.contains(&feature);
-                if !(is_level && !is_unknown || feature == name.text) || there.contains(&feature) {
+                // One of a level's that the compiler does not know is no part of the question.
+                if there.contains(&feature) || is_unknown && feature != name.text {
                     continue;
                 }
                 let literal = LitStr::new(feature, name.span);
@@ -264,36 +233,35 @@ mod tests {
         assert!(syn::parse_str::<Set>("avx2+").is_err() && syn::parse_str::<Set>("").is_err());
     }
 
-    /// What is there with a feature is what the runtime takes to be there, whose table this one is.
-    #[test]
-    fn the_runtime_proves_the_same() {
-        if invar_arch::FEATURES.is_empty() {
-            return;
-        }
-        let names = FEATURES.iter().chain(&LEVELS).map(|(name, _)| *name);
-        for name in names {
-            let features = closed(name).unwrap();
-            let ours = features.iter().fold(0, |all, feature| all | invar_arch::feature_mask(feature));
-            assert_eq!(ours, invar_arch::feature_mask(name), "{name}");
-            assert_eq!(features.len(), ours.count_ones() as usize, "{name}");
-        }
-        assert_eq!(FEATURES.len(), invar_arch::FEATURES.split_ascii_whitespace().count());
-    }
-
     #[test]
     fn a_key_is_asked_unless_another_one_proves_as_much() {
-        let roots = |text| set(text).roots().iter().map(|name| name.key().to_string()).collect::<Vec<_>>().join(" ");
+        let roots = |text| {
+            let set = set(text);
+            let roots = set.roots(set.machines().next().unwrap());
+            roots.iter().map(|name| name.key().to_string()).collect::<Vec<_>>().join(" ")
+        };
         assert_eq!(roots("avx2+bmi2+avx"), "AVX2 BMI2");
         assert_eq!(roots("sse4.2+avx512bw+fma"), "AVX512BW");
         assert_eq!(roots("x86-64-v3+avx2+sha"), "X86_64_V3 SHA");
         assert_eq!(roots("avx2+avx2"), "AVX2");
+        assert_eq!(roots("neon+sve2-aes+crc"), "SVE2_AES CRC");
+        assert_eq!(roots("zfhmin+zfh"), "ZFH");
     }
 
     #[test]
-    fn the_compiler_gets_the_names_that_it_has() {
-        let enables = |text| set(text).0.iter().map(Name::enables).collect::<Vec<_>>();
-        assert_eq!(enables("fsrm+avx2"), ["", "avx2"]);
-        let level = &enables("x86-64-v2")[0];
-        assert!(level.split(',').any(|name| name == "sse4.2") && !level.contains("lahfsahf"), "{level}");
+    fn a_version_is_of_the_machines_that_have_all_of_it() {
+        let machines = |text| set(text).machines().map(|machine| machine.name).collect::<Vec<_>>().join(" ");
+        assert_eq!(machines("avx2"), "x86_64");
+        assert_eq!(machines("aes"), "x86_64 aarch64");
+        assert_eq!(machines("aes+neon"), "aarch64");
+        assert_eq!(machines("zba+zbb"), "riscv64");
+        let read =
+            |text| syn::parse_str::<Arguments>(text).map(|read| read.versions.len()).map_err(|wrong| wrong.to_string());
+        assert_eq!(read("avx2, neon, zbb"), Ok(3));
+        assert_eq!(read("avx2+neon"), Err("no CPU has all of `avx2+neon`".into()));
+        assert_eq!(read("avx3"), Err("invar knows no CPU feature `avx3`".into()));
+        // NEON is wherever AArch64's AES is, but x86-64 has another one.
+        assert_eq!(read("neon, aes"), Ok(2));
+        assert!(read("neon, neon+aes").unwrap_err().starts_with("this version is never chosen: `neon`"));
     }
 }

@@ -20,25 +20,63 @@ pub struct Part<'a> {
 }
 
 impl Table {
-    /// Measures slice enter and leave, around nothing and around a lock, for about as long as `budget`.
+    /// Measures slice enter and leave, around nothing and around a lock, for about as long as `budget`: medians, in 80 columns.
     pub fn measure(budget: Duration) -> Self {
-        Self::slice(&machine::measure(budget))
+        Self::slice_by(&machine::measure(budget), Self::brief)
     }
 
     /// The table of what [`machine::measure`] returned.
     #[doc(hidden)]
     pub fn slice(samples: &Samples) -> Self {
+        Self::slice_by(samples, Self::of)
+    }
+
+    fn slice_by(samples: &Samples, table: fn(&Samples, &[Part<'_>], &[&str]) -> Self) -> Self {
         let names = machine::names();
         if names.is_empty() {
             let why = "Nothing to compare: sites are not bound on this machine, each is a load and a compare.\n";
             return Self(why.to_owned());
         }
-        let empty = Part { title: "slice enter + leave around nothing, ns", names: &names, first: 0 };
+        let empty = Part { title: "critical section around nothing, ns", names: &names, first: 0 };
         let locked =
-            Part { title: "slice enter + leave around an uncontended lock, ns", names: &names, first: names.len() };
+            Part { title: "critical section around an uncontended lock, ns", names: &names, first: names.len() };
         let floor = floor(samples);
         let notes = [Some(floor.as_str()), machine::caveat()];
-        Self::of(samples, &[empty, locked], &notes.into_iter().flatten().collect::<Vec<_>>())
+        table(samples, &[empty, locked], &notes.into_iter().flatten().collect::<Vec<_>>())
+    }
+
+    /// The table of these parts, with medians alone.
+    fn brief(samples: &Samples, parts: &[Part<'_>], notes: &[&str]) -> Self {
+        let mut text = String::new();
+        for &Part { title, names, first } in parts {
+            text += &format!("{title:52}{:>8}\n", "ratio");
+            for (at, name) in names.iter().enumerate() {
+                let mut line = format!("  {name:38}{:12.2}", samples.time(first + at).median);
+                if at > 0 {
+                    let ratio = samples.ratio(first + at, first);
+                    line += &format!("{:8.2}  {}", ratio.median, ratio.word());
+                }
+                text += &format!("{line}\n");
+            }
+            text += "\n";
+        }
+        for note in notes {
+            let mut column = 0;
+            for word in note.split(' ') {
+                let is_next = column > 0 && column + word.len() < 80;
+                text += if column == 0 {
+                    ""
+                } else if is_next {
+                    " "
+                } else {
+                    "\n"
+                };
+                column = if is_next { column + 1 + word.len() } else { word.len() };
+                text += word;
+            }
+            text += "\n";
+        }
+        Self(text)
     }
 
     /// The table of these parts, and under it what there is to say.
@@ -85,7 +123,7 @@ mod tests {
     use super::*;
     use crate::alternate;
 
-    fn table() -> String {
+    fn table(form: fn(&Samples, &[Part<'_>], &[&str]) -> Table) -> String {
         let mut times = [1.0, 1.0, 3.0, 1000.0, 99999.0];
         let batch = |time: &mut f64| -> crate::Batch<'static> {
             let time = *time;
@@ -95,12 +133,12 @@ mod tests {
         let Ok(samples) = alternate(Duration::ZERO, &mut batches);
         let first = Part { title: "first", names: &["nothing", "the same", "more"], first: 0 };
         let second = Part { title: "second", names: &["slow", "a name that is as long as any is"], first: 3 };
-        Table::of(&samples, &[first, second], &[&floor(&samples)]).to_string()
+        form(&samples, &[first, second], &[&floor(&samples)]).to_string()
     }
 
     #[test]
     fn each_part_is_compared_with_its_own_first_row() {
-        let text = table();
+        let text = table(Table::of);
         let line =
             |start: &str| text.lines().find(|line| line.starts_with(start)).map(str::to_owned).unwrap_or_default();
         assert_eq!(line("nothing").split_whitespace().collect::<Vec<_>>(), ["nothing", "1.00", "[1.00", "1.00]"]);
@@ -112,8 +150,21 @@ mod tests {
 
     #[test]
     fn lines_have_at_most_a_hundred_columns_and_no_blanks_behind() {
-        for line in table().lines() {
+        for line in table(Table::of).lines() {
             assert!(line.chars().count() <= 100 && line == line.trim_end(), "{line:?}");
         }
+    }
+
+    #[test]
+    fn a_brief_table_has_medians_and_eighty_columns() {
+        let text = table(Table::brief);
+        assert!(text.lines().all(|line| line.chars().count() <= 80 && line == line.trim_end()), "{text}");
+        let words = |start: &str| {
+            let line = text.lines().find(|line| line.trim_start().starts_with(start)).unwrap_or_default();
+            line.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(words("nothing"), ["nothing", "1.00"]);
+        assert_eq!(words("more"), ["more", "3.00", "3.00", "slower"]);
+        assert_eq!(words("slow"), ["slow", "1000.00"]);
     }
 }

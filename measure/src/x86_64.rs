@@ -8,7 +8,7 @@
 use crate::harness::{Batch, Samples, alternate, calibrate, per_operation};
 use std::arch::x86_64::_mm_clflush;
 use std::cell::UnsafeCell;
-use std::sync::atomic::{AtomicI32, AtomicIsize, AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI32, AtomicIsize, AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 invar::key! {
@@ -31,7 +31,13 @@ invar::key! {
 }
 
 // Behind its unbound sites, and behind those of `STATE_ON`.
-invar_arch::__slice_paths!(ON, #[doc = "Behind an unbound site."] pub request_out_of_line, withdraw_out_of_line);
+/// Nobody watches.
+static OBSERVED: AtomicUsize = AtomicUsize::new(0);
+
+invar_arch::__slice_paths!(
+    ON, [OBSERVED, OBSERVED],
+    #[doc = "Behind an unbound site."] pub request_out_of_line, withdraw_out_of_line
+);
 
 /// The states of two keys without a record: what is compared with them stays in checked form.
 pub static STATE_ON: AtomicU8 = AtomicU8::new(1);

@@ -6,14 +6,16 @@
 //!
 //! A module is changed wholly or not at all: where one site cannot follow, nothing is exchanged.
 
-use super::changes::{Change, Changes};
+use super::changes::{Change, Changes, Unchanged};
+use super::pointers;
 use super::resolve::{self, Filled, Resolver, Work};
-use super::status::Reason;
+use super::status::{Reason, SiteStatus};
 use super::window::Window;
 use super::write;
-use super::writer::{Refusal, Wish};
+use super::writer::{Wish, Writer};
 use crate::module::Module;
 use core::sync::atomic::Ordering::Relaxed;
+use invar_abi::outcome::reason;
 use invar_abi::{Code, Kind, Site, SiteRecord};
 use invar_arch as arch;
 
@@ -26,52 +28,71 @@ pub(crate) struct Counted {
     pub(crate) checked: u32,
     /// In the bound form for another value.
     stale: u32,
-    /// In none of these, or out of sight.
-    foreign: u32,
+    /// The first that stands in none of these, or out of sight.
+    foreign: Option<usize>,
 }
 
-/// Binds all sites of these switches to the values that they are to have, if any are bound to others. An error says why, and how
-/// many still are.
+/// Reasons of modules whose sites may all be bound.
+const STAYING: [u8; 2] = [reason::WRITABLE, reason::POINTERS];
+
+/// Binds all sites of these switches to the values that they are to have, if any are bound to others.
 ///
 /// # Safety
 ///
 /// The module must stay loaded, the switches be its own and sealed, and nobody else may bind sites of it meanwhile.
 #[cold]
-pub(crate) unsafe fn change(module: &Module<'_>, changes: &Changes<'_>) -> Result<Counted, (Reason, u32)> {
+pub(crate) unsafe fn change(module: &Module<'_>, changes: &Changes<'_>) -> Result<Counted, Unchanged> {
     let mut resolver = Resolver::new(module);
     resolver.changes = Some(changes);
     let before = resolver.counted();
-    if before.stale == 0 && before.foreign == 0 {
-        // What is not bound could not be when the module was loaded.
+    if before.stale == 0 && before.foreign.is_none() {
+        // What is not bound could not be when the module was loaded, or an exchange has failed there since.
         return Ok(before);
     }
-    if before.foreign > 0 {
-        return Err((Reason::Changed, before.stale));
+    if before.foreign.is_some() {
+        return Err(Unchanged { reason: Reason::Changed, stale: before.stale, foreign: before.foreign });
     }
     // SAFETY: as the caller vouches.
     let result = unsafe { exchange(module, &mut resolver) };
     let after = resolver.counted();
-    if after.stale > 0 || after.foreign > 0 {
-        return Err((result.err().map_or(Reason::Unreadable, Reason::from), after.stale));
-    }
+    // Also where not all pages could be exchanged: what is bound by now stays so.
     let (bound, left) = (&module.outcome.bound, &module.outcome.left);
-    let more = before.checked - after.checked;
+    let more = before.checked.saturating_sub(after.checked);
     bound.fetch_add(more, Relaxed);
     left.store(left.load(Relaxed).saturating_sub(more), Relaxed);
+    let is_in_place = module.outcome.writers.load(Relaxed) & Writer::Mprotect as u8 != 0;
+    // Pages of the file may have taken the place of those with bound sites, other keys' as well (`arch::exchange`).
+    if is_in_place || after.checked > before.checked {
+        resolver.count_again();
+    }
+    let note = |(number, detail)| {
+        module.outcome.reason.store(number, Relaxed);
+        module.outcome.detail.store(detail, Relaxed);
+    };
+    match result {
+        Err(why) if matches!(why, Reason::Writable(_)) || after.checked > before.checked => note(why.to_numbers()),
+        // What an earlier exchange left in checked form is bound.
+        _ if left.load(Relaxed) == 0 && !STAYING.contains(&module.outcome.reason.load(Relaxed)) => note((0, 0)),
+        _ => {}
+    }
+    if after.stale > 0 || after.foreign.is_some() {
+        let reason = result.err().unwrap_or(Reason::Unreadable);
+        return Err(Unchanged { reason, stale: after.stale, foreign: None });
+    }
     Ok(after)
 }
 
 /// # Safety
 ///
 /// As for [`change`].
-unsafe fn exchange(module: &Module<'_>, resolver: &mut Resolver<'_>) -> Result<(), Refusal> {
+unsafe fn exchange(module: &Module<'_>, resolver: &mut Resolver<'_>) -> Result<(), Reason> {
     let changes = resolver.changes;
     let is_changed =
         |record: &&SiteRecord| changes.is_some_and(|changes| changes.iter().any(|change| change.is_of(record)));
     for text in module.texts() {
         let mut start = text.range.start;
         while start < text.range.end {
-            let window = Window::with(module.sites.iter().filter(is_changed), &text, start);
+            let window = Window::with(module.sites.iter().filter(is_changed), module.sites, &text, start);
             start = window.end();
             if !window.is_empty() {
                 let work = Work { before: Some(before), fill };
@@ -81,37 +102,6 @@ unsafe fn exchange(module: &Module<'_>, resolver: &mut Resolver<'_>) -> Result<(
         }
     }
     Ok(())
-}
-
-impl Change<'_> {
-    /// What stands here at a site of the switch, of which at least as many bytes as it has can be read; and the bound form that is to
-    /// stand there.
-    ///
-    /// # Safety
-    ///
-    /// `place` must be valid for reads of the site's length.
-    unsafe fn look(&self, site: &Site, place: *const u8) -> (Standing, Option<Code>) {
-        // SAFETY: as the caller vouches.
-        let stands = |code: Code| unsafe { arch::stands_under_breakpoint(code, place) };
-        let new = bound(site, self.value);
-        let standing = match () {
-            () if new.is_some_and(stands) => Standing::New,
-            () if arch::checked(site).is_some_and(stands) => Standing::Checked,
-            () if self.forms(site).any(stands) => Standing::Stale,
-            () => Standing::Foreign,
-        };
-        (standing, new)
-    }
-
-    /// All that may stand at a site of the switch.
-    fn forms(&self, site: &Site) -> impl Iterator<Item = Code> {
-        arch::checked(site).into_iter().chain((0..self.values).filter_map(|value| bound(site, value)))
-    }
-}
-
-/// The form for a value; a select's site stays checked, as at load.
-fn bound(site: &Site, value: u8) -> Option<Code> {
-    if site.kind == Kind::Select { None } else { arch::bound(site, value, 0) }
 }
 
 /// What stands at a site of a switch.
@@ -124,11 +114,67 @@ enum Standing {
 }
 
 impl<'a> Resolver<'a> {
+    /// The form of a record's site for a value of its switch; that of a select, by the record for the value.
+    fn form(&mut self, record: &SiteRecord, value: u8) -> Option<Code> {
+        let (site, _) = self.telling_of(record, value).ok()?;
+        arch::bound(&site, value, 0)
+    }
+
+    /// What stands here at a record's site, whose switch is to have another value; and the bound form that is to stand there.
+    ///
+    /// # Safety
+    ///
+    /// `place` must be valid for reads of the site's length.
+    unsafe fn look(
+        &mut self,
+        change: &Change<'_>,
+        record: &SiteRecord,
+        site: &Site,
+        place: *const u8,
+    ) -> (Standing, Option<Code>) {
+        // SAFETY: as the caller vouches.
+        let stands = |code: Code| unsafe { arch::stands_under_breakpoint(code, place) };
+        let new = self.form(record, change.value);
+        let standing = match () {
+            () if new.is_some_and(stands) => Standing::New,
+            () if arch::checked(site).is_some_and(stands) => Standing::Checked,
+            () if (0..change.values).any(|value| self.form(record, value).is_some_and(stands)) => Standing::Stale,
+            () => Standing::Foreign,
+        };
+        (standing, new)
+    }
+
     /// The switch of a record's site, if it is to have another value, and the site.
     fn changed(&mut self, record: &SiteRecord) -> Option<(Change<'a>, Site)> {
         let change = *self.changes?.iter().find(|change| change.is_of(record))?;
-        // A record that describes no site was never bound.
+        // A record that describes no site was never bound; nor was a select that does not say where each value goes.
+        if record.kind == Kind::Select as u8 {
+            self.telling(record).ok()?;
+        }
         self.site(record).ok().map(|(site, _)| (change, site))
+    }
+
+    /// Counts the module's sites again that are bound, to whatever value.
+    #[cold]
+    fn count_again(&mut self) {
+        let mut count = 0;
+        for record in self.module.sites {
+            let is_bound = match self.changed(record) {
+                Some((change, site)) => {
+                    let place = site.address as usize;
+                    let can_be_read = self.text.can_be_read(place, site.length.into());
+                    // SAFETY: it can be read.
+                    let mut standing = || unsafe { self.look(&change, record, &site, place as *const u8) }.0;
+                    can_be_read && matches!(standing(), Standing::New | Standing::Stale)
+                }
+                None => pointers::inspect(self, record).0 == SiteStatus::Bound,
+            };
+            count += u32::from(is_bound);
+        }
+        let outcome = self.module.outcome;
+        let all = outcome.bound.load(Relaxed) + outcome.left.load(Relaxed);
+        outcome.bound.store(count, Relaxed);
+        outcome.left.store(all.saturating_sub(count), Relaxed);
     }
 
     /// Looks at all sites of the switches.
@@ -140,16 +186,16 @@ impl<'a> Resolver<'a> {
             let place = site.address as usize;
             let standing = if self.text.can_be_read(place, site.length.into()) {
                 // SAFETY: it can be read.
-                unsafe { change.look(&site, place as *const u8) }.0
+                unsafe { self.look(&change, record, &site, place as *const u8) }.0
             } else {
                 Standing::Foreign
             };
-            *match standing {
-                Standing::Checked => &mut counted.checked,
-                Standing::New => &mut counted.bound,
-                Standing::Stale => &mut counted.stale,
-                Standing::Foreign => &mut counted.foreign,
-            } += 1;
+            match standing {
+                Standing::Checked => counted.checked += 1,
+                Standing::New => counted.bound += 1,
+                Standing::Stale => counted.stale += 1,
+                Standing::Foreign => counted.foreign = counted.foreign.or(Some(place)),
+            }
         }
         counted
     }
@@ -180,8 +226,10 @@ unsafe fn before(resolver: &mut Resolver<'_>, window: &Window<'_>, delta: usize)
         let place = text.wrapping_add(delta) as *mut u8;
         // SAFETY: a site of the window lies whole in its runs, which can be read, and so in their copy.
         unsafe {
-            if let Some(code) = change.forms(&site).find(|&code| arch::stands_under_breakpoint(code, text as *const u8))
-                && change.look(&site, place).0 != Standing::Foreign
+            let stands = |code: &Code| arch::stands_under_breakpoint(*code, text as *const u8);
+            let bound = (0..change.values).find_map(|value| resolver.form(record, value).filter(stands));
+            if let Some(code) = bound.or_else(|| arch::checked(&site).filter(stands))
+                && resolver.look(&change, record, &site, place).0 != Standing::Foreign
             {
                 arch::store::<false>(code, place);
             }
@@ -204,10 +252,8 @@ unsafe fn fill(resolver: &mut Resolver<'_>, window: &Window<'_>, delta: usize) -
         let place = record.address().wrapping_add(delta) as *mut u8;
         // SAFETY: a site of the window lies whole in its runs.
         unsafe {
-            if let (Standing::Checked | Standing::Stale, Some(code)) = change.look(&site, place) {
-                let first = place.read();
-                arch::store::<false>(code, place);
-                place.write(first);
+            if let (Standing::Checked | Standing::Stale, Some(code)) = resolver.look(&change, record, &site, place) {
+                arch::store_under_breakpoint(code, place);
             }
         }
     }

@@ -1,5 +1,6 @@
-//! Which switches of a module are to have other values.
+//! Which switches of a module are to have other values, and why they have not.
 
+use super::status::Reason;
 use crate::key::state::State;
 use invar_abi::{Origin, SiteRecord};
 
@@ -52,4 +53,14 @@ impl Change<'_> {
     pub(super) fn is_of(&self, record: &SiteRecord) -> bool {
         core::ptr::from_ref(self.state) as usize == record.state.here()
     }
+}
+
+/// Why the sites of switches were left.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Unchanged {
+    pub(crate) reason: Reason,
+    /// How many are bound to another value than they are to have.
+    pub(crate) stale: u32,
+    /// The site whose code somebody has changed, if that is why.
+    pub(crate) foreign: Option<usize>,
 }

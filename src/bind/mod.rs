@@ -24,24 +24,26 @@ use crate::sys;
 #[cfg(feature = "switch")]
 pub(crate) use change::{Counted, change};
 #[cfg(feature = "switch")]
-pub(crate) use changes::{Change, Changes, MOST};
+pub(crate) use changes::{Change, Changes, MOST, Unchanged};
 use core::sync::atomic::Ordering::{Relaxed, Release};
-use invar_abi::{Kind, Site, SiteRecord};
 use invar_arch as arch;
+pub use pointers::declare_pointers;
+pub(crate) use pointers::{inspect, offer_to_c};
 pub(crate) use resolve::Resolver;
 use resolve::{Filled, Work};
 pub use status::{Reason, SiteStatus};
 use window::Window;
 #[cfg(feature = "fuzz")]
 pub(crate) use write::Line;
-use writer::{Refusal, Wish};
+use writer::Wish;
 
-/// Binds every site of `module` whose key is decided; the outcome is in the module's own record.
+/// Binds every site of `module` whose key is decided; the outcome is in the module's own record. `was_alone`: the process had one
+/// thread before the module's probes ran.
 ///
 /// # Safety
 ///
 /// The module's tables must be its own, and the keys its sites name must have their final values.
-pub(crate) unsafe fn bind(module: &Module<'_>, wish: Wish, request: Option<i32>) {
+pub(crate) unsafe fn bind(module: &Module<'_>, wish: Wish, request: Option<i32>, was_alone: bool) {
     let started = sys::now();
     let outcome = module.outcome;
     outcome.set_request(request);
@@ -51,7 +53,7 @@ pub(crate) unsafe fn bind(module: &Module<'_>, wish: Wish, request: Option<i32>)
         Some(reason)
     } else {
         // SAFETY: as the caller vouches.
-        unsafe { commit(module, wish) }
+        unsafe { commit(module, wish, was_alone) }
     };
     // SAFETY: as the caller vouches.
     let reason = reason.or(unsafe { pointers::bind_declared(module, wish) });
@@ -62,12 +64,6 @@ pub(crate) unsafe fn bind(module: &Module<'_>, wish: Wish, request: Option<i32>)
     }
     outcome.nanoseconds.store(sys::now().saturating_sub(started), Relaxed);
     outcome.phase.store(1, Release);
-}
-
-/// What stands at a record's site, and the site itself if the record describes one.
-pub(crate) fn inspect(resolver: &mut Resolver<'_>, record: &SiteRecord) -> (SiteStatus, Option<Site>) {
-    let inspect = if record.kind == Kind::Pointer as u8 { pointers::inspect } else { resolve::inspect };
-    inspect(resolver, record)
 }
 
 /// Why the module's sites stay in checked form, if they do.
@@ -88,8 +84,9 @@ fn objection(module: &Module<'_>, wish: Wish) -> Option<Reason> {
 /// # Safety
 ///
 /// As for [`bind`].
-unsafe fn commit(module: &Module<'_>, wish: Wish) -> Option<Reason> {
+unsafe fn commit(module: &Module<'_>, wish: Wish, was_alone: bool) -> Option<Reason> {
     let mut resolver = Resolver::new(module);
+    resolver.waits = was_alone;
     let mut total = Filled::default();
     let mut refusal = None;
     // All sites were in what was exchanged, and read as they should.
@@ -119,9 +116,9 @@ unsafe fn commit(module: &Module<'_>, wish: Wish) -> Option<Reason> {
     module.outcome.bound.store(total.bound, Relaxed);
     module.outcome.left.store(total.left, Relaxed);
     match refusal {
-        Some(Refusal::Writable(errno)) => Some(Reason::Writable(errno)),
+        Some(Reason::Writable(_)) => refusal,
         _ if unreadable => Some(Reason::Unreadable),
-        refusal => refusal.map(Reason::from),
+        _ => refusal,
     }
 }
 
@@ -146,7 +143,7 @@ mod tests {
             let begun = sys::now();
             module.outcome.nanoseconds.store(u64::MAX, Relaxed);
             // SAFETY: nothing is to be bound.
-            unsafe { bind(&module, wish, Some(-36)) };
+            unsafe { bind(&module, wish, Some(-36), false) };
             let outcome = module.outcome;
             assert!(outcome.loaded() && outcome.phase.load(Relaxed) == 1);
             assert_eq!((outcome.request(), outcome.bound.load(Relaxed)), (Some(-36), 0));

@@ -5,15 +5,15 @@
 //! moment, as they were for the loader, and in the program they are sealed then.
 #![allow(unsafe_code)]
 
-use super::resolve::Resolver;
+use super::resolve::{self, Resolver};
 use super::status::{Reason, SiteStatus};
 use super::writer::Wish;
 use crate::key::state::State;
 use crate::module::Module;
-use crate::pointer;
 use crate::sys::{self, Errno};
-use core::sync::atomic::AtomicUsize;
+use core::ptr::null_mut;
 use core::sync::atomic::Ordering::{Relaxed, Release};
+use core::sync::atomic::{AtomicPtr, AtomicUsize};
 use invar_abi::judge::Fault;
 use invar_abi::{Kind, Site, SiteRecord};
 
@@ -95,13 +95,55 @@ fn target(module: &Module<'_>, record: &SiteRecord, value: u8) -> Option<usize> 
     near.iter().find(is_it).or_else(|| module.sites.iter().find(is_it)).map(|other| other.target.here())
 }
 
-/// What stands at a pointer's slot, and the slot itself if the record describes one.
+/// What stands at a record's site, in code or in a slot, and the site itself if the record describes one.
 #[cold]
-pub(super) fn inspect(resolver: &mut Resolver<'_>, record: &SiteRecord) -> (SiteStatus, Option<Site>) {
+pub(crate) fn inspect(resolver: &mut Resolver<'_>, record: &SiteRecord) -> (SiteStatus, Option<Site>) {
+    if record.kind != Kind::Pointer as u8 {
+        return resolve::inspect(resolver, record);
+    }
     let mut slots = Slots::new(resolver);
     match slots.slot(record) {
         Ok((slot, _)) => (slots.status(&slot), Some(slot.site)),
         Err(fault) => (SiteStatus::Invalid(fault), None),
+    }
+}
+
+/// What binds the pointers of this module, where it declares some: [`bind`]. Where nobody says so, nothing else leads there, and the
+/// linker drops it.
+static BINDER: AtomicPtr<()> = AtomicPtr::new(null_mut());
+
+/// Says that this module declares pointers. Their probes do.
+#[doc(hidden)]
+pub fn declare_pointers() {
+    // Hidden: a compiler that knows the one value which is ever stored calls it directly, and the linker keeps it everywhere.
+    BINDER.store(core::hint::black_box(bind as *mut ()), Relaxed);
+}
+
+/// [`declare_pointers`] for C in this module (`invar2_pointers`).
+#[cold]
+extern "C" fn declare_pointers_in_c() {
+    declare_pointers();
+}
+
+/// Emits what leads code in C of this module to [`declare_pointers_in_c`], in a section of its own: it is dropped, and what binds pointers
+/// with it, where there is none that asks. Called from the constructor, so that it is linked wherever that is.
+pub(crate) fn offer_to_c() {
+    // SAFETY: no instruction, only data in another section.
+    unsafe {
+        core::arch::asm!(
+            ".ifndef invar2_pointers",
+            ".pushsection .rodata.invar2_pointers, \"a\", %progbits",
+            ".balign 4",
+            ".weak invar2_pointers",
+            ".hidden invar2_pointers",
+            ".set invar2_pointers, .",
+            ".long {declare} - .",
+            ".hidden {declare}",
+            ".popsection",
+            ".endif",
+            declare = sym declare_pointers_in_c,
+            options(nomem, nostack, preserves_flags),
+        );
     }
 }
 
@@ -111,10 +153,14 @@ pub(super) fn inspect(resolver: &mut Resolver<'_>, record: &SiteRecord) -> (Site
 ///
 /// See [`bind`].
 pub(super) unsafe fn bind_declared(module: &Module<'_>, wish: Wish) -> Option<Reason> {
+    type Bind = unsafe fn(&Module<'_>) -> Option<Reason>;
+    // SAFETY: null, or the address of a function of this type.
+    let declared = unsafe { core::mem::transmute::<*mut (), Option<Bind>>(BINDER.load(Relaxed)) };
     // Only libinvar binds other modules.
-    let may_have = pointer::are_declared() || cfg!(feature = "capi") && module.has_symbols();
+    let binder = if cfg!(feature = "capi") && module.has_symbols() { Some(bind as Bind) } else { declared };
+    let binder = binder.filter(|_| wish != Wish::None && !module.rewritten)?;
     // SAFETY: as the caller vouches.
-    if may_have && wish != Wish::None && !module.rewritten { unsafe { bind(module) } } else { None }
+    unsafe { binder(module) }
 }
 
 /// Has every slot that leads to its fallback lead to what its key has chosen, and counts the slots' records.

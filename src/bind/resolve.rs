@@ -40,7 +40,7 @@ fn reads(site: &Site, code: Code) -> bool {
 }
 
 /// A module's text, by the segment that was met last.
-pub(super) struct Text<'a> {
+pub(super) struct ReadableText<'a> {
     module: &'a Module<'a>,
     segment: Range<usize>,
     /// Pages that the kernel could read a moment ago. What a segment's flags say is not enough: it may have been protected
@@ -48,7 +48,7 @@ pub(super) struct Text<'a> {
     readable: Range<usize>,
 }
 
-impl<'a> Text<'a> {
+impl<'a> ReadableText<'a> {
     fn of(module: &'a Module<'a>) -> Self {
         Self { module, segment: 0..0, readable: 0..0 }
     }
@@ -168,14 +168,16 @@ const SLOTS: usize = 128;
 /// Works out site records, remembering what they have in common.
 pub(crate) struct Resolver<'a> {
     pub(super) module: &'a Module<'a>,
-    pub(super) text: Text<'a>,
+    pub(super) text: ReadableText<'a>,
     /// The module's first segment of text, if the module is smaller than 2 GiB.
     near: usize,
     near_length: usize,
     /// The keys last met, by the addresses of their states, which are 256 bytes apart; and their flags.
     keys: [(Option<&'a State>, u8); SLOTS],
     /// The same of those that are sealed.
-    values: [Sealed; SLOTS],
+    values: [SealedKey; SLOTS],
+    /// Threads of probes may be about to end, and were not waited for.
+    pub(super) waits: bool,
     /// The switches that are to have other values.
     #[cfg(feature = "switch")]
     pub(super) changes: Option<&'a Changes<'a>>,
@@ -183,7 +185,7 @@ pub(crate) struct Resolver<'a> {
 
 /// A key that has its value.
 #[derive(Clone, Copy)]
-struct Sealed {
+struct SealedKey {
     /// The address of its state; one that has another slot, where the slot's key is not sealed.
     state: usize,
     value: u8,
@@ -193,15 +195,16 @@ impl<'a> Resolver<'a> {
     pub(crate) fn new(module: &'a Module<'a>) -> Self {
         let is_near = module.range().len() < 1 << 31;
         let near = module.texts().next().filter(|_| is_near).map_or(0..0, |text| text.range);
-        let mut values = [Sealed { state: 0, value: 0 }; SLOTS];
+        let mut values = [SealedKey { state: 0, value: 0 }; SLOTS];
         values[0].state = size_of::<State>();
         Self {
             module,
-            text: Text::of(module),
+            text: ReadableText::of(module),
             near: near.start,
             near_length: near.len(),
             keys: [(None, 0); SLOTS],
             values,
+            waits: false,
             #[cfg(feature = "switch")]
             changes: None,
         }
@@ -226,16 +229,25 @@ impl<'a> Resolver<'a> {
     #[cfg(feature = "switch")]
     #[cold]
     pub(super) fn is_bound(&mut self, record: &SiteRecord) -> bool {
-        self.site(record).is_ok_and(|(site, key)| {
+        self.telling(record).is_ok_and(|(site, key)| {
             self.text.can_be_read(site.address as usize, site.length.into())
                 && self.bound(&site, key).is_some_and(|code| reads(&site, code))
         })
     }
 
-    /// The same for the record that tells how this one's site is bound: of those of a select, the one for the key's value.
-    fn telling(&mut self, record: &SiteRecord) -> Result<(Site, &'a State), Fault> {
-        let (_, key) = self.site(record)?;
-        let value = key.value();
+    /// The same for the record that tells how this one's site is bound: of those of a select, the one for the key's value. A select of a
+    /// switch has one for each value, or is left alone: it would be bound to a value from which it cannot follow.
+    pub(super) fn telling(&mut self, record: &SiteRecord) -> Result<(Site, &'a State), Fault> {
+        let (site, key) = self.site(record)?;
+        if site.kind == Kind::Select && self.is_switch(key) {
+            let values = self.module.key_at(record.state.here()).map_or(0, |key| key.values);
+            (0..values).try_for_each(|value| self.telling_of(record, value).map(|_| ()))?;
+        }
+        self.telling_of(record, key.value())
+    }
+
+    /// The site by the record that tells how this one's site is bound where its key has this value.
+    pub(super) fn telling_of(&mut self, record: &SiteRecord, value: u8) -> Result<(Site, &'a State), Fault> {
         let sites = self.module.sites;
         let on = judge::telling(record, value);
         let at = (core::ptr::from_ref(record) as usize).wrapping_sub(sites.as_ptr() as usize) / SiteRecord::LENGTH;
@@ -342,16 +354,15 @@ impl<'a> Resolver<'a> {
         // Without memory for requests there is no form that makes one.
         let has_form = !site.kind.is_slice() || value == site.value || request.is_some() || !arch::PATCHES;
         match site.kind {
-            _ if !key.decided() || !has_form || !self.may_bind(site, key) => None,
+            _ if !key.decided() || !has_form || !self.may_bind(key) => None,
             Kind::Constant => arch::constant(site, key.number()?),
             _ => arch::bound(site, value, request.unwrap_or(0)),
         }
     }
 
-    /// Whether a site of a key that was looked up may be bound: not one of a switch, where nobody sees to it that it follows. Of the
-    /// records of a select one alone knows the form for a value, so that the others could not tell what stands there.
-    fn may_bind(&self, site: &Site, key: &State) -> bool {
-        !self.is_switch(key) || cfg!(feature = "switch") && site.kind != Kind::Select
+    /// Whether a site of a key that was looked up may be bound: not one of a switch, where nobody sees to it that it follows.
+    fn may_bind(&self, key: &State) -> bool {
+        !self.is_switch(key) || cfg!(feature = "switch")
     }
 
     fn is_switch(&self, key: &State) -> bool {
@@ -378,7 +389,7 @@ impl<'a> Resolver<'a> {
         } else {
             state ^ size_of::<State>()
         };
-        self.values[slot] = Sealed { state: sealed, value: key.state.value() };
+        self.values[slot] = SealedKey { state: sealed, value: key.state.value() };
         Some((key.state, key.flags))
     }
 }
@@ -429,7 +440,7 @@ mod tests {
     fn text_is_what_a_segment_holds_whole() {
         let own = module::own().expect("this program");
         let segment = own.texts().next().expect("its code").range;
-        let mut text = Text::of(&own);
+        let mut text = ReadableText::of(&own);
         for (address, length, held) in [
             (segment.start, 1, true),
             (segment.start, segment.len(), true),
@@ -448,7 +459,7 @@ mod tests {
     #[test]
     fn what_can_be_read_is_asked_for_in_pages() {
         let own = module::own().expect("this program");
-        let (page, mut text) = (sys::page_size(), Text::of(&own));
+        let (page, mut text) = (sys::page_size(), ReadableText::of(&own));
         let memory = sys::Scratch::new(40 * page).expect("memory");
         let start = memory.address();
         text.segment = start..start + 40 * page - 8;
@@ -513,7 +524,7 @@ mod tests {
         let text = own.texts().next().expect("its code").range;
         assert_eq!((resolver.near, resolver.near_length), (text.start, text.len()));
         let slot_of = |state: usize| state / size_of::<State>() % SLOTS;
-        let is_nobodys = |slot: usize, known: &Sealed| slot_of(known.state) != slot;
+        let is_nobodys = |slot: usize, known: &SealedKey| slot_of(known.state) != slot;
         assert!(resolver.values.iter().enumerate().all(|(slot, known)| is_nobodys(slot, known)));
         let mut keys = 0;
         for key in own.keys() {

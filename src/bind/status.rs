@@ -32,33 +32,34 @@ impl SiteStatus {
 /// Why a module's sites stay in checked form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
+#[repr(u8)] // by the numbers of the outcome, so that `to_numbers` and `from_numbers` are copies
 pub enum Reason {
     /// `INVAR=off` or `INVAR_WRITER=off`.
-    Setting,
-    /// This architecture has the checked form only.
-    Architecture,
+    Setting = reason::SETTING,
+    /// This architecture, or this system, has the checked form only.
+    Architecture = reason::ARCHITECTURE,
     /// Only the writer `mprotect` was left, which is for processes with one thread, and there were so many.
-    Threads(u32),
+    Threads(u32) = reason::THREADS,
     /// The same, and their number could not be read from `/proc/self/task`: errno.
-    ThreadsUnknown(i32),
+    ThreadsUnknown(i32) = reason::THREADS_UNKNOWN,
     /// Every writer was refused. The errno is that of the first.
-    Refused(i32),
+    Refused(i32) = reason::REFUSED,
     /// Sites are bound, but the kernel refused, with this errno, to give the text back the protection that it had. It
     /// stays writable.
-    Writable(i32),
+    Writable(i32) = reason::WRITABLE,
     /// A tool has moved the module's code after it was linked. The tables lead to the places where the code was.
-    Rewritten,
+    Rewritten = reason::REWRITTEN,
     /// There are sites in text that may be executed, but not read.
-    Unreadable,
+    Unreadable = reason::UNREADABLE,
     /// Only the writer `mprotect` was left, and the text is mapped shared. Other processes would execute what is written there.
-    Shared,
+    Shared = reason::SHARED,
     /// The file at the module's path is not the one that it was loaded from. The writers `swap` and `memfd` need that file.
-    OtherFile,
+    OtherFile = reason::OTHER_FILE,
     /// The text is not as in its file, and the writer `memfd`, which would lose that, was the only one to be asked.
-    Changed,
+    Changed = reason::CHANGED,
     /// The kernel refused, with this errno, to make pages with pointers writable for a moment, or read-only again. The pointers of those
     /// that it did not make writable lead to their fallbacks.
-    Pointers(i32),
+    Pointers(i32) = reason::POINTERS,
 }
 
 impl Reason {
@@ -66,6 +67,7 @@ impl Reason {
     pub fn describe(self) -> &'static str {
         match self {
             Self::Setting => "by setting",
+            Self::Architecture if cfg!(invar_elsewhere) => "this system has no other form",
             Self::Architecture => "this architecture has no other form",
             Self::Threads(_) => {
                 "only the writer mprotect was left, for processes with one thread; those of an emulator and of io_uring count; \

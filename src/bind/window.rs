@@ -10,6 +10,9 @@ use invar_abi::{Code, SiteRecord};
 const WORDS: usize = 512;
 const MOST: usize = WORDS * 64;
 
+/// Where sites lie across the end of each, as in no code, the window gets no shorter than that.
+const LEAST: usize = MOST - 63;
+
 /// As many runs at most, in one window.
 const MOST_RUNS: usize = 256;
 
@@ -46,25 +49,54 @@ impl<'a> Window<'a> {
         Self::of(records.iter(), text, start)
     }
 
-    /// The same, with the pages only in which the sites of some records lie, or which are exchanged together with these.
+    /// The same, with the pages only in which the sites of some records lie, or which are exchanged together with these. No site of any
+    /// record lies in these and in others: where an exchange fails, it would have one half of each form.
     #[cfg(feature = "switch")]
     #[cold]
     pub(super) fn with<'r>(
         records: impl Iterator<Item = &'r SiteRecord> + Clone,
+        all: &[SiteRecord],
         text: &'a TextSegment,
         start: usize,
     ) -> Self {
         let mut window = Self::of(records, text, start);
         (window.inside, window.is_sparse) = (0, true);
-        let mut at = 0;
-        while let Some(run) = (Stretches { window: &window, at, gap: window.gap }).next() {
-            at = window.page(run.end);
-            run.step_by(1 << window.shift).for_each(|address| window.mark(address));
+        let mut has_more = true;
+        while has_more {
+            window.mark_runs();
+            has_more = all.iter().filter(|record| window.complete(record)).count() > 0;
         }
+        window.sites = text.range.start.max(window.start)..text.range.end;
+        window.begin = window.end - window.sites.start;
+        window.narrow();
         window
     }
 
-    /// The bytes of a site, of these, that lie in the pages of such a window, where not all of them do.
+    /// Marks all pages of the runs.
+    #[cfg(feature = "switch")]
+    fn mark_runs(&mut self) {
+        let mut at = 0;
+        while let Some(run) = (Stretches { window: self, at, gap: self.gap }).next() {
+            at = self.page(run.end);
+            run.step_by(1 << self.shift).for_each(|address| self.mark(address));
+        }
+    }
+
+    /// Marks the page in which the rest of a record's site lies, where one of its pages is marked; whether there is such a page.
+    #[cfg(feature = "switch")]
+    fn complete(&mut self, record: &SiteRecord) -> bool {
+        let (address, length) = (record.address(), usize::from(record.length));
+        let Some(part) = self.part(address, length) else { return false };
+        let rest = if part.start == address { address + length - 1 } else { address };
+        let page = self.address(self.page(rest));
+        let can_be_read = sys::can_be_read(&(page..page + (1 << self.shift)));
+        if can_be_read {
+            self.mark(rest);
+        }
+        can_be_read
+    }
+
+    /// The bytes of a site, of any record, that lie in the pages of such a window, where not all of them do: the others cannot be read.
     #[cfg(feature = "switch")]
     pub(super) fn part(&self, address: usize, length: usize) -> Option<Range<usize>> {
         let begins = self.text.range.start.max(self.start) <= address && address < self.end;
@@ -82,14 +114,18 @@ impl<'a> Window<'a> {
     #[inline(always)] // called once for each sort of records
     fn of<'r>(records: impl Iterator<Item = &'r SiteRecord> + Clone, text: &'a TextSegment, start: usize) -> Self {
         let shift = sys::page_size().trailing_zeros();
-        let mut window = Self::blank(text, start, shift, MOST);
-        // No site lies in two windows: a page that is exchanged twice would be taken for changed the second time.
-        for fewer in 1..64 {
-            if window.end() == text.range.end || !records.clone().any(|record| window.ends_inside(record)) {
-                break;
+        let mut most = MOST;
+        let mut window = loop {
+            let window = Self::blank(text, start, shift, most);
+            // No site lies in two windows: a page that is exchanged twice would be taken for changed the second time.
+            if most == LEAST
+                || window.end() == text.range.end
+                || !records.clone().any(|record| window.ends_inside(record))
+            {
+                break window;
             }
-            window = Self::blank(text, start, shift, MOST - fewer);
-        }
+            most -= 1;
+        };
         // Where sites lie whole in the page that was marked last.
         let mut marked = 0..0;
         for record in records {
@@ -162,6 +198,11 @@ impl<'a> Window<'a> {
         }
     }
 
+    /// Whether the page at this address of a run has sites.
+    pub(super) fn has_sites_at(&self, address: usize) -> bool {
+        self.has_sites(self.page(address))
+    }
+
     fn has_sites(&self, page: usize) -> bool {
         self.map[page / 64 % WORDS] >> (page % 64) & 1 != 0
     }
@@ -227,6 +268,18 @@ impl<'a> Window<'a> {
         span
     }
 
+    /// The first stretch from this page on; an empty one behind the map where there is none. Not an `Option`: two words are returned in
+    /// registers, three are not.
+    #[inline(never)]
+    fn stretch(&self, from: usize, gap: usize) -> Range<usize> {
+        let Some(first) = self.next(from) else { return self.address(MOST)..self.address(MOST) };
+        let mut behind = first + 1;
+        while let Some(next) = self.next(behind).filter(|&next| next - behind < gap) {
+            behind = next + 1;
+        }
+        self.address(first)..self.address(behind)
+    }
+
     fn address(&self, page: usize) -> usize {
         self.start + (page << self.shift)
     }
@@ -255,14 +308,11 @@ pub(super) struct Stretches<'a> {
 impl Iterator for Stretches<'_> {
     type Item = Range<usize>;
 
-    #[inline(never)]
+    #[inline(always)] // into many loops, which then keep all of this in registers
     fn next(&mut self) -> Option<Range<usize>> {
-        let start = self.window.next(self.at)?;
-        self.at = start + 1;
-        while let Some(next) = self.window.next(self.at).filter(|&next| next - self.at < self.gap) {
-            self.at = next + 1;
-        }
-        Some(self.window.address(start)..self.window.address(self.at))
+        let stretch = self.window.stretch(self.at, self.gap);
+        self.at = self.window.page(stretch.end);
+        (!stretch.is_empty()).then_some(stretch)
     }
 }
 
@@ -450,6 +500,28 @@ mod tests {
         for (length, held) in [(0, true), (1, true), (2, false)] {
             assert_eq!(window.holds(start + page - 1, length), held, "{length}");
         }
+    }
+
+    /// Where an exchange fails, a site of which one half is exchanged would have one half of each form.
+    #[cfg(feature = "switch")]
+    #[test]
+    fn no_site_lies_in_exchanged_pages_and_in_others() {
+        let page = sys::page_size();
+        // The last one is of a switch; each of the first two crosses the end of the pages that the one behind it is in.
+        let sites = [(11 * page - 4, 10), (10 * page - 2, 10), (20 * page - 4, 10), (9 * page + 100, 10)];
+        let segment = Segment::new(64, sites.into_iter());
+        let start = segment.text.range.start;
+        let with = || Window::with(segment.records[3..].iter(), segment.records, &segment.text, start);
+        let window = with();
+        assert_eq!(segment.pages(window.runs()), [(9, 12)]);
+        let held = sites.map(|(offset, length)| window.holds(start + offset, length.into()));
+        assert_eq!(held, [true, true, false, true]);
+        assert!(segment.records.iter().all(|record| window.part(record.address(), record.length.into()).is_none()));
+        // SAFETY: a page of ours, which nobody needs.
+        unsafe { sys::protect(start + 11 * page, page, libc::PROT_NONE) }.expect("no access");
+        let window = with();
+        assert_eq!(segment.pages(window.runs()), [(9, 11)]);
+        assert_eq!(window.part(start + sites[0].0, 10), Some(start + 11 * page - 4..start + 11 * page));
     }
 
     #[test]

@@ -51,42 +51,10 @@ impl Wish {
     }
 }
 
-/// Why text was not exchanged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
-    /// The kernel refused: errno.
-    Errno(i32),
-    /// The file at the module's path is not the one that it was loaded from.
-    OtherFile,
-    /// The text is not as in its file.
-    Changed,
-    /// The process has more than one thread: so many.
-    Threads(u32),
-    /// Their number is not known: error number.
-    ThreadsUnknown(i32),
-    /// The text is mapped shared.
-    Shared,
-    /// It was written, and the kernel refused to take the right to write back: error number.
-    Writable(i32),
-}
-
-impl From<Errno> for Refusal {
+/// A writer that the kernel refused.
+impl From<Errno> for Reason {
     fn from(Errno(errno): Errno) -> Self {
-        Self::Errno(errno)
-    }
-}
-
-impl From<Refusal> for Reason {
-    fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::Errno(errno) => Self::Refused(errno),
-            Refusal::OtherFile => Self::OtherFile,
-            Refusal::Changed => Self::Changed,
-            Refusal::Threads(threads) => Self::Threads(threads),
-            Refusal::ThreadsUnknown(errno) => Self::ThreadsUnknown(errno),
-            Refusal::Shared => Self::Shared,
-            Refusal::Writable(errno) => Self::Writable(errno),
-        }
+        Self::Refused(errno)
     }
 }
 
@@ -96,11 +64,11 @@ pub(super) struct Ledger {
     /// The bits of those that were used.
     pub(super) used: u8,
     /// Why the others were refused, or for some of the text.
-    pub(super) refusals: [Option<Refusal>; Writer::ALL.len()],
+    pub(super) refusals: [Option<Reason>; Writer::ALL.len()],
 }
 
 impl Ledger {
-    pub(super) fn refuse(&mut self, writer: Writer, why: Refusal) {
+    pub(super) fn refuse(&mut self, writer: Writer, why: Reason) {
         self.refusals[(writer as u8).trailing_zeros() as usize % Writer::ALL.len()] = Some(why);
     }
 }
@@ -131,11 +99,11 @@ mod tests {
     #[test]
     fn refusals_stand_in_the_order_of_the_bits() {
         let mut ledger = Ledger::default();
-        ledger.refuse(Writer::Mprotect, Refusal::Shared);
-        ledger.refuse(Writer::Swap, Refusal::Changed);
-        assert_eq!(ledger.refusals, [Some(Refusal::Changed), None, Some(Refusal::Shared)]);
-        ledger.refuse(Writer::Memfd, Refusal::Errno(1));
-        ledger.refuse(Writer::Swap, Refusal::OtherFile);
-        assert_eq!(ledger.refusals, [Some(Refusal::OtherFile), Some(Refusal::Errno(1)), Some(Refusal::Shared)]);
+        ledger.refuse(Writer::Mprotect, Reason::Shared);
+        ledger.refuse(Writer::Swap, Reason::Changed);
+        assert_eq!(ledger.refusals, [Some(Reason::Changed), None, Some(Reason::Shared)]);
+        ledger.refuse(Writer::Memfd, Reason::Refused(1));
+        ledger.refuse(Writer::Swap, Reason::OtherFile);
+        assert_eq!(ledger.refusals, [Some(Reason::OtherFile), Some(Reason::Refused(1)), Some(Reason::Shared)]);
     }
 }

@@ -3,17 +3,19 @@
 
 use crate::key::decide;
 use crate::key::handle::IsKey;
+use crate::key::record::Declared;
 use crate::key::state::{Numbered, State, Verdict};
 use core::marker::PhantomData;
-use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::Relaxed;
+use invar_arch::AtomicU64;
 
 /// A number that is decided at load, declared with [`constant!`](crate::constant!) and read with [`value!`](crate::value!).
 ///
 /// Until the runtime's constructor has run, and wherever it could not decide, it is the one that the declaration has as `fallback`.
-#[repr(transparent)]
+#[repr(C)]
 pub struct Constant<T: Number> {
     numbered: Numbered,
+    declared: Declared,
     value: PhantomData<fn() -> T>,
 }
 
@@ -63,13 +65,16 @@ macro_rules! numbers {
 const DEFAULT: &str = invar_abi::state::NUMBER_NAMES[0];
 numbers!(u8 u16 u32 u64 usize);
 
-impl<T: Number> IsKey for Constant<T> {}
+impl<T: Number> IsKey for Constant<T> {
+    const IS_NUMBERED: bool = true;
+}
 
 impl<T: Number> Constant<T> {
     /// Undecided, with this number until then, as bits.
     #[doc(hidden)]
-    pub const fn new(fallback: u64) -> Self {
-        Self { numbered: Numbered { state: State::new(), number: AtomicU64::new(fallback) }, value: PhantomData }
+    pub const fn declared(fallback: u64, declared: Declared) -> Self {
+        let numbered = Numbered { state: State::new(), number: AtomicU64::new(fallback) };
+        Self { numbered, declared, value: PhantomData }
     }
 
     /// The number, by ordinary loads. In a fast path use [`value!`](crate::value!), which loads nothing once it is bound.
@@ -80,14 +85,14 @@ impl<T: Number> Constant<T> {
     #[inline]
     pub fn get(&self) -> T {
         if !self.numbered.state.decided() {
-            decide::demand(&self.numbered.state);
+            decide::demand(&self.numbered.state, self.declared);
         }
         T::from_number(self.numbered.number.load(Relaxed))
     }
 
     /// How it was decided, and why; `None` before the runtime's constructor. Its value is 0 where nobody could decide, else 1.
     pub fn verdict(&self) -> Option<Verdict> {
-        self.numbered.state.verdict()
+        decide::verdict(&self.numbered.state, self.declared)
     }
 }
 
@@ -198,23 +203,20 @@ macro_rules! __constant {
     ) => {
         $($cfg)*
         $($meta)*
-        $vis static $key: $crate::Constant<$type> = $crate::Constant::new({
-            const FALLBACK: $type = 0 $(+ $fallback)?;
-            FALLBACK as u64
-        });
-
-        // Items are not hygienic: their names are none that a program would have.
-        $($cfg)*
-        const _: () = {
+        $vis static $key: $crate::Constant<$type> = {
+            // Items are not hygienic: their names are none that a program would have.
+            const __INVAR_FALLBACK: $type = 0 $(+ $fallback)?;
             extern "C" fn __invar_probe(verdict: &mut $crate::Verdict, _: &$crate::__private::KeyRecord) {
                 // SAFETY: the probe below, of the constant above.
                 unsafe {
-                    $crate::__key_record!([$($name)?] $key, $crate::__private::Decided<$type>, __invar_probe, $crate::__private::NUMBER);
+                    $crate::__key_record!($crate::__name!([$($name)?] $key), $key, $crate::__private::Decided<$type>, __invar_probe,
+                        $crate::__private::NUMBER);
                 }
                 $crate::__private::probe_number(verdict, &$key, $probe);
             }
-            #[used]
-            static __INVAR_KEEP: $crate::__private::Keep = $crate::__private::Keep::new(__invar_probe);
+            $crate::Constant::declared(__INVAR_FALLBACK as u64, $crate::__declared!(
+                $crate::__name!([$($name)?] $key), $key, $crate::__private::Decided<$type>, __invar_probe, $crate::__private::NUMBER
+            ))
         };
     };
 }

@@ -8,6 +8,7 @@
 //! module has it decided on the way ([`demand`]), or waits for the thread that is at it, but not for ever: that may wait for us.
 #![allow(unsafe_code)]
 
+use crate::key::record::Declared;
 use crate::key::state::{State, Verdict, is_reserved};
 use crate::module::{self, Module, ModuleKey, Outcome};
 use crate::settings::{Mode, Settings};
@@ -18,7 +19,6 @@ use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use invar_abi::outcome::said::{DECIDING, SEALING};
 use invar_abi::state::number_width;
 use invar_abi::{Origin, flags};
-use invar_arch as arch;
 
 /// Whether this module can have slice sites at all.
 pub(crate) const SLICES: bool = cfg!(feature = "timeslice");
@@ -28,33 +28,65 @@ const SECOND: u64 = 1_000_000_000;
 /// And for one that waits for nobody: as long as it takes, but in a child of `fork`, where that thread is not.
 const MINUTE: u64 = 60 * SECOND;
 
-/// Decides and seals all keys of a module.
-pub(crate) fn all(own: &Module<'_>, settings: &Settings) {
+/// What a thread knows that decides keys of a module.
+struct Decider<'a> {
+    own: &'a Module<'a>,
+    settings: &'a Settings<'a>,
+    /// The thread's number ([`this_thread`]).
+    thread: u64,
+    /// There may be other modules.
+    has_others: bool,
+    /// Signals wait, or need not.
+    is_silent: bool,
+}
+
+/// Signals that wait while the runtime's own keys are decided: all but SIGSYS, since where a filter answers a system call by that
+/// signal, and it cannot be delivered, the kernel ends the process (Linux, kernel/signal.c, `force_sig_info_to_task`).
+const ALL_BUT_SIGSYS: u64 = !(1 << (libc::SIGSYS - 1));
+
+/// Has these wait.
+pub(crate) fn silence() -> Option<sys::Silence> {
+    sys::Silence::begin(&ALL_BUT_SIGSYS).ok()
+}
+
+/// Stands for the thread that decides the runtime's own keys, as no thread has this number: to ask for the thread's own is a system
+/// call, and a cycle takes a probe of the program's. A handler of SIGSYS that asks for one of these keys meanwhile waits a second, and gets
+/// its first value.
+const NOBODY: u64 = u64::MAX;
+
+/// Decides and seals all keys of a module. `has_others` is false where no other module was there a moment ago. Returns whether the
+/// module has probes of its own, and the process had one thread when they began. Signals wait already, until the runtime's own keys are
+/// decided, or have no handlers yet.
+pub(crate) fn all(own: &Module<'_>, has_others: bool, settings: &Settings, silence: Option<sys::Silence>) -> bool {
     own.outcome.said.fetch_or(DECIDING, Relaxed);
     // One verdict at a time, in one place: copies of it would be a good part of this code.
     let mut verdict = Verdict::undecided();
-    adopt(own, &mut verdict);
+    let mut by = Decider { own, settings, thread: NOBODY, has_others, is_silent: true };
+    if has_others {
+        by.adopt(&mut verdict);
+    }
     // Requests of this copy's sites go where its own key says, so that one goes before those that C has.
     if SLICES && let Some(key) = timeslice::own_key(own) {
-        decide(own, &key, 1, settings, &mut verdict);
+        by.decide(&key, 1, &mut verdict);
     }
-    each(own, settings, &mut verdict, |flags| flags & flags::TIMESLICE != 0);
-    timeslice::load();
-    each(own, settings, &mut verdict, |flags| flags & flags::OWN != 0);
-    let threads = if own.keys().any(|key| key.flags & flags::SYMBOL == 0 && !key.state.begun()) {
-        sys::threads().ok()
-    } else {
-        None
-    };
-    each(own, settings, &mut verdict, |flags| flags & flags::SYMBOL == 0);
-    wait_briefly(&mut || !own.keys().any(|key| key.state.is_being_decided()));
+    by.each(&mut verdict, flags::TIMESLICE, flags::TIMESLICE);
+    timeslice::load(Some(own));
+    by.each(&mut verdict, flags::OWN, flags::OWN);
+    drop(silence);
+    by.is_silent = false;
+    let is_left = |key: ModuleKey<'_>| !key.state.begun();
+    if own.keys_of(flags::TIMESLICE | flags::OWN, 0).any(is_left) {
+        by.thread = this_thread();
+    }
+    const OTHERS: u8 = flags::SYMBOL | flags::TIMESLICE | flags::OWN;
+    let has_probes = own.keys_of(OTHERS, 0).any(is_left);
+    let was_alone = has_probes && sys::threads() == Ok(1);
+    by.each(&mut verdict, OTHERS, 0);
+    // By other threads, which may be waiting for this one.
+    sys::wait_until(13_000_000, &mut || !own.keys().any(|key| key.state.is_being_decided()));
     close(own.outcome);
-    if threads == Some(1) {
-        // A thread that a probe has started and joined may not be gone yet: the kernel wakes the thread that joins it before it
-        // takes it from its list (Linux, kernel/exit.c, `do_exit`).
-        wait_briefly(&mut || !arch::PATCHES || !sys::threads().is_ok_and(|threads| threads > 1));
-    }
-    each(own, settings, &mut verdict, |_| true);
+    by.each(&mut verdict, flags::SYMBOL, flags::SYMBOL);
+    was_alone
 }
 
 /// No key of the module can be sealed from here on, but with its first value and but for those of symbols, which nobody asks
@@ -65,26 +97,20 @@ fn close(outcome: &Outcome) {
     sys::wait_until(MINUTE, &mut || outcome.said.load(Acquire) < SEALING);
 }
 
-/// Waits for other threads, which may stay or be waiting for this one.
-fn wait_briefly(done: &mut dyn FnMut() -> bool) {
-    sys::wait_until(13_000_000, done);
-}
-
-/// Decides and seals the keys with such flags that nobody has.
-fn each(own: &Module<'_>, settings: &Settings, verdict: &mut Verdict, wanted: impl Fn(u8) -> bool) {
-    for key in own.keys().filter(|key| wanted(key.flags)) {
-        decide(own, &key, 1, settings, verdict);
-    }
-}
-
 /// The value of a key that was asked for before it was decided. While its module's keys are being decided, it is decided
 /// now; unless this thread is at it: then the key, and all that the thread has begun since, are in a cycle, and fail. If another
 /// thread is at it, it is waited for.
 #[cold]
 #[inline(never)]
-pub(crate) fn demand(state: &State) -> u8 {
+pub(crate) fn demand(state: &State, _: Declared) -> u8 {
     // This module's outcome can be read before there is a loader to ask.
     if is_deciding(module::outcome()) { demand_in(module::own_header(), state) } else { state.value() }
+}
+
+/// The verdict of a key, if it is decided.
+#[inline(always)]
+pub(crate) fn verdict(state: &State, _: Declared) -> Option<Verdict> {
+    state.verdict()
 }
 
 /// [`demand`] for a key of the module with this header.
@@ -103,7 +129,8 @@ pub(crate) fn demand_in(header: usize, state: &State) -> u8 {
                 let last = own.keys().filter_map(|key| key.state.begun_by(thread)).max();
                 let settings = Settings::from_environment(false);
                 let mut verdict = Verdict::undecided();
-                decide(&own, &key, last.map_or(1, |last| last + 1), &settings, &mut verdict);
+                let by = Decider { own: &own, settings: &settings, thread, has_others: true, is_silent: false };
+                by.decide(&key, last.map_or(1, |last| last + 1), &mut verdict);
                 if !wait_for(state) {
                     return give_up(&own, &key, &mut verdict);
                 }
@@ -147,7 +174,7 @@ fn give_up(own: &Module<'_>, key: &ModuleKey<'_>, verdict: &mut Verdict) -> u8 {
 /// that use a Rust `dylib` with keys.
 #[cold]
 extern "C" fn demand_in_c(state: &State) -> u8 {
-    demand(state)
+    demand(state, Declared)
 }
 
 /// Emits what tells code in C of this module that it is loaded by a runtime of its own, and leads to [`demand_in_c`]. Called from
@@ -199,59 +226,76 @@ fn note_cycle(own: &Module<'_>, asked: &ModuleKey<'_>, order: u32) {
     asked.state.note_cycle(thread, asks.name());
 }
 
-/// Decides and seals a key of ours, if nobody has begun to. `order` is higher than that of all keys that this thread is
-/// deciding.
-#[cold]
-fn decide(own: &Module<'_>, key: &ModuleKey<'_>, order: u32, settings: &Settings, verdict: &mut Verdict) {
-    if key.state.begun() {
-        return;
-    }
-    // A signal's handler that asks for the key finds it untouched, or knows whose it is.
-    let silence = sys::Silence::begin(&u64::MAX);
-    if !key.state.begin(this_thread(), order) {
-        return;
-    }
-    drop(silence);
-    let is_shared = is_shared(key);
-    let twin = if is_shared { sealed_twin(own, key) } else { None };
-    match twin {
-        Some(twin) => _ = adopt_twin(key, &twin, verdict),
-        None => {
-            choose(own, key, settings, verdict);
-            let other = key.state.cycle(this_thread());
-            if other.as_str().as_bytes() == key.name() {
-                fail(verdict, "a cycle: its probe asks for it, or a signal's handler did meanwhile");
-            } else if !other.as_str().is_empty() {
-                fail(verdict, "a cycle: the probes of ");
-                verdict.evidence.put(key.name());
-                verdict.evidence.text(" and ").text(other.as_str()).text(" ask for each other's keys");
-            }
+impl Decider<'_> {
+    /// Decides and seals the keys that nobody has, and that have of `these` flags just the `wanted` ones.
+    #[inline(never)]
+    fn each(&self, verdict: &mut Verdict, these: u8, wanted: u8) {
+        for key in self.own.keys_of(these, wanted) {
+            self.decide(&key, 1, verdict);
         }
     }
-    if is_shared {
-        return agree(own, key, verdict);
+
+    /// Decides and seals a key of ours, if nobody has begun to. `order` is higher than that of all keys that this thread is
+    /// deciding.
+    #[cold]
+    #[inline(never)]
+    fn decide(&self, key: &ModuleKey<'_>, order: u32, verdict: &mut Verdict) {
+        if key.state.begun() {
+            return;
+        }
+        // A signal's handler that asks for the key finds it untouched, or knows whose it is.
+        let silence = self.silence();
+        if !key.state.begin(self.thread, order) {
+            return;
+        }
+        drop(silence);
+        let is_shared = is_shared(key);
+        let twin = if is_shared { sealed_twin(self.own, key) } else { None };
+        match twin {
+            Some(twin) => _ = adopt_twin(key, &twin, verdict),
+            None => {
+                choose(self, key, verdict);
+                let other = key.state.cycle(self.thread);
+                if other.as_bytes() == key.name() {
+                    fail(verdict, "a cycle: its probe asks for it, or a signal's handler did meanwhile");
+                } else if !other.as_bytes().is_empty() {
+                    fail(verdict, "a cycle: the probes of ");
+                    verdict.evidence.put(key.name());
+                    verdict.evidence.text(" and ").bytes(other.as_bytes()).text(" ask for each other's keys");
+                }
+            }
+        }
+        if is_shared {
+            return self.agree(key, verdict);
+        }
+        if key.flags & flags::PROVES != 0 {
+            adopt_lower(self.own, key, verdict);
+        }
+        let _silence = self.silence();
+        seal(self.own, key, verdict);
     }
-    if key.flags & flags::PROVES != 0 {
-        adopt_lower(own, key, verdict);
+
+    /// Seals a key of ours that others may have as well, unless one of them is sealed by now: then ours says what that says.
+    ///
+    /// Only one thread at a time is here, of all copies of the runtime.
+    #[cold]
+    fn agree(&self, key: &ModuleKey<'_>, verdict: &mut Verdict) {
+        let mut seal = || {
+            adopt_sealed(self.own, key, verdict);
+            seal(self.own, key, verdict);
+        };
+        if self.is_silent { module::exclusively_in_silence(&mut seal) } else { module::exclusively(&mut seal) }
     }
-    let _silence = sys::Silence::begin(&u64::MAX);
-    seal(own, key, verdict);
+
+    /// Has signals wait, where they do not yet.
+    fn silence(&self) -> Option<sys::Silence> {
+        if self.is_silent { None } else { sys::Silence::begin(&u64::MAX).ok() }
+    }
 }
 
 /// Whether all keys of its name have one verdict. Facts of safety, and what became of symbols, are each module's own.
 fn is_shared(key: &ModuleKey<'_>) -> bool {
     key.flags & (flags::PROVES | flags::SYMBOL) == 0
-}
-
-/// Seals a key of ours that others may have as well, unless one of them is sealed by now: then ours says what that says.
-///
-/// Only one thread at a time is here, of all copies of the runtime.
-#[cold]
-fn agree(own: &Module<'_>, key: &ModuleKey<'_>, verdict: &mut Verdict) {
-    module::exclusively(&mut || {
-        adopt_sealed(own, key, verdict);
-        seal(own, key, verdict);
-    });
 }
 
 /// What a key is by another of its name that is sealed, in our module or else in the first that has one; `false` if none is.
@@ -297,31 +341,32 @@ fn are_of_a_sort(ours: &ModuleKey<'_>, theirs: &ModuleKey<'_>) -> bool {
     (ours.flags ^ theirs.flags) & !flags::PROVES == 0
 }
 
-/// Takes over what other modules have decided for keys of the same name, and seals it.
-#[cold]
-fn adopt(own: &Module<'_>, verdict: &mut Verdict) {
-    let _silence = sys::Silence::begin(&u64::MAX);
-    module::each(|other| {
-        if other.base == own.base {
-            return;
-        }
-        // Copies of the runtime have their keys in one order: the next is likely to be found where the last one was.
-        let mut place = 0;
-        // Slice sites depend on the time slice key, and where others may as well it is to say first where requests go: these
-        // are adopted when it is their turn (`agree`).
-        let is_early = |ours: &ModuleKey<'_>| {
-            let later = flags::PROVES | flags::SYMBOL | if is_slice_key(ours) { 0 } else { flags::SLICE };
-            ours.flags & later == 0
-        };
-        for ours in own.keys().filter(is_early) {
-            let Some((at, theirs)) = sealed(other, &ours, place) else { continue };
-            place = at + 1;
-            if !ours.state.begun() && ours.state.begin(this_thread(), 1) {
-                adopt_key(&ours, &theirs, verdict);
-                seal(own, &ours, verdict);
+impl Decider<'_> {
+    /// Takes over what other modules have decided for keys of the same name, and seals it. Signals wait.
+    #[cold]
+    fn adopt(&self, verdict: &mut Verdict) {
+        module::each(|other| {
+            if other.base == self.own.base {
+                return;
             }
-        }
-    });
+            // Copies of the runtime have their keys in one order: the next is likely to be found where the last one was.
+            let mut place = 0;
+            // Slice sites depend on the time slice key, and where others may as well it is to say first where requests go: these
+            // are adopted when it is their turn (`agree`).
+            let is_early = |ours: &ModuleKey<'_>| {
+                let later = flags::PROVES | flags::SYMBOL | if is_slice_key(ours) { 0 } else { flags::SLICE };
+                ours.flags & later == 0
+            };
+            for ours in self.own.keys().filter(is_early) {
+                let Some((at, theirs)) = sealed(other, &ours, place) else { continue };
+                place = at + 1;
+                if !ours.state.begun() && ours.state.begin(self.thread, 1) {
+                    adopt_key(&ours, &theirs, verdict);
+                    seal(self.own, &ours, verdict);
+                }
+            }
+        });
+    }
 }
 
 /// The same for a key that proves something. Our own probe has decided it, since our code would execute what the value stands
@@ -377,7 +422,8 @@ fn adopt_twin(ours: &ModuleKey<'_>, twin: &ModuleKey<'_>, verdict: &mut Verdict)
 
 /// Decides a key that nobody decided before.
 #[cold]
-fn choose(own: &Module<'_>, key: &ModuleKey<'_>, settings: &Settings, verdict: &mut Verdict) {
+fn choose(by: &Decider<'_>, key: &ModuleKey<'_>, verdict: &mut Verdict) {
+    let settings = by.settings;
     if key.flags & flags::SYMBOL != 0 {
         return probe(key, verdict);
     }
@@ -399,7 +445,7 @@ fn choose(own: &Module<'_>, key: &ModuleKey<'_>, settings: &Settings, verdict: &
     if SLICES && wanted == Some(b"force") && is_slice_key(key) {
         return force(verdict);
     }
-    probe_by_program(own, key, verdict);
+    probe_by_program(by, key, verdict);
     match (wanted, value) {
         (None, _) => {}
         (_, Some(value)) if value < verdict.value => {
@@ -455,8 +501,8 @@ fn force(verdict: &mut Verdict) {
 /// Probes the time slice key of a library by the program's probe, if it has one that can tell: constructors of libraries that
 /// a program was linked with run before its own, and only the program, which is never unloaded, can register an area.
 #[cold]
-fn probe_by_program(own: &Module<'_>, key: &ModuleKey<'_>, verdict: &mut Verdict) {
-    if SLICES && is_slice_key(key) && !own.is_program() {
+fn probe_by_program(by: &Decider<'_>, key: &ModuleKey<'_>, verdict: &mut Verdict) {
+    if SLICES && is_slice_key(key) && by.has_others && !by.own.is_program() {
         // SAFETY: the program stays loaded.
         let program = unsafe { module::find(|module| module.is_program()) };
         if let Some(theirs) = program.as_ref().and_then(|program| program.keys().find(is_slice_key)) {
@@ -525,6 +571,8 @@ fn seal(own: &Module<'_>, ours: &ModuleKey<'_>, verdict: &mut Verdict) {
     }
 }
 
+#[cold]
+#[inline(never)] // at so many places
 fn fail(verdict: &mut Verdict, reason: &str) {
     verdict.start(0, Origin::Failed);
     verdict.evidence.text(reason);
@@ -538,6 +586,7 @@ mod tests {
     use crate::module::tests::Image;
     use crate::timeslice::area;
     use invar_abi::KeyRecord;
+    use invar_abi::state::SliceData;
     use std::boxed::Box;
     use std::string::String;
 
@@ -572,6 +621,10 @@ mod tests {
     }
     extern "C" fn another_origin(verdict: &mut Verdict, _: &KeyRecord) {
         (verdict.value, verdict.origin) = (1, Origin::Adopted as u8);
+    }
+
+    fn decider<'a>(own: &'a Module<'a>, settings: &'a Settings<'a>) -> Decider<'a> {
+        Decider { own, settings, thread: this_thread(), has_others: true, is_silent: false }
     }
 
     /// This program, as if its keys were being decided.
@@ -638,7 +691,7 @@ mod tests {
     fn chosen(key: &ModuleKey<'_>, settings: &Settings) -> (u8, Origin, String) {
         let own = module::own().expect("this program");
         let mut verdict = Verdict::undecided();
-        choose(&own, key, settings, &mut verdict);
+        choose(&decider(&own, settings), key, &mut verdict);
         said(&verdict)
     }
 
@@ -740,7 +793,7 @@ mod tests {
             image.states[0][0] = u64::from_ne_bytes([0, status, 0, 0, status, 0, 0, 0]);
             image.outcome.said.store(DECIDING, Relaxed);
             let module = image.module();
-            adopt(&module, &mut Verdict::undecided());
+            decider(&module, &Settings::of_keys(b"")).adopt(&mut Verdict::undecided());
             let [ours, other] = [0, 1].map(|at| module.keys().nth(at).expect("a key").state.verdict());
             assert!(other.is_none(), "nobody has decided it");
             ours.map(|verdict| (verdict.value(), verdict.origin(), String::from(verdict.evidence())))
@@ -751,7 +804,7 @@ mod tests {
             assert_eq!(adopted(theirs.flags | later, 0), None, "{later}");
         }
         assert_eq!(adopted(theirs.flags, 1), None, "a thread is deciding it");
-        adopt(&program, &mut Verdict::undecided());
+        decider(&program, &Settings::of_keys(b"")).adopt(&mut Verdict::undecided());
         assert_eq!(theirs.state.outcome(), Some((decided.value(), decided.origin)), "not from itself");
     }
 
@@ -782,7 +835,7 @@ mod tests {
             let mut verdict = Verdict::undecided();
             verdict.start((expected + 1) % theirs.values, Origin::Probe);
             assert!(ours.state.begin(this_thread(), 1));
-            agree(&module, &ours, &mut verdict);
+            decider(&module, &Settings::of_keys(b"")).agree(&ours, &mut verdict);
             let sealed = ours.state.verdict().expect("a verdict");
             assert_eq!((sealed.value(), sealed.origin()), (expected, Origin::Adopted));
         }
@@ -859,8 +912,10 @@ mod tests {
         assert_eq!(adopted(Origin::Failed, 0, 0), (0, Origin::Adopted));
         // Each module finds for itself what it is safe to write to.
         let forced = area::spare_memory().map_or((0, Origin::Failed), |_| (1, Origin::Forced));
-        let libcs = area::libcs_area().map(|area| area::pack(area, -1));
-        for (data, right) in [(Some(0), false), (libcs.map(|data| data + 32), false), (libcs, true)] {
+        let libcs = area::libcs_area().map(|area| SliceData { area: Some(area as i32), yield_call: -1 }.encode());
+        for (data, right) in
+            [(Some(0), false), (Some(1 << 31), false), (libcs.map(|data| data + 32), false), (libcs, true)]
+        {
             let Some(data) = data else { continue };
             let believed = if right { (1, Origin::Adopted) } else { (0, Origin::Failed) };
             assert_eq!(adopted(Origin::Probe, 1, data), believed, "{data:x}");
@@ -883,12 +938,12 @@ mod tests {
         assert_eq!(sealed(0, 1, 5), (1, Origin::Probe, 5), "no site of it makes requests");
         assert_eq!(sealed(TIMESLICE, 0, 0), (0, Origin::Probe, 0));
         assert_eq!(sealed(TIMESLICE, 1, 5), (0, Origin::Failed, 0));
-        if let Some(data) = area::spare_memory().filter(|&data| area::is_area(data)) {
+        if let Some(data) = area::spare_memory() {
             assert_eq!(sealed(TIMESLICE, 1, data), (1, Origin::Probe, data));
         }
         // Another key with such sites has the memory of the time slice key, whatever it says.
         let memory = area::memory();
-        let expected = if area::is_area(memory) { (1, Origin::Probe, memory) } else { (0, Origin::Failed, 0) };
+        let expected = memory.map_or((0, Origin::Failed, 0), |memory| (1, Origin::Probe, memory));
         assert_eq!(sealed(flags::SLICE, 1, 5), expected);
     }
 
@@ -920,17 +975,17 @@ mod tests {
         let own = being_decided();
         for (flags, evidence) in [(0, "fine"), (flags::PROVES, "seen"), (flags::SYMBOL, "seen")] {
             let ours = ModuleKey { names: FINE_NAMES, values: 2, ..key(flags, middle) };
-            decide(&own, &ours, 0, &Settings::of_keys(b""), &mut Verdict::undecided());
+            decider(&own, &Settings::of_keys(b"")).decide(&ours, 0, &mut Verdict::undecided());
             let verdict = ours.state.verdict().expect("decided");
             assert_eq!(said(&verdict), (1, Origin::Probe, evidence.into()), "{flags}");
         }
         // A lower verdict is taken for a fact as well.
         let ours = ModuleKey { names: FAILED_NAMES, values: 2, ..key(flags::PROVES, middle) };
-        decide(&own, &ours, 0, &Settings::of_keys(b""), &mut Verdict::undecided());
+        decider(&own, &Settings::of_keys(b"")).decide(&ours, 0, &mut Verdict::undecided());
         assert_eq!(said(&ours.state.verdict().expect("decided")), (0, Origin::Failed, "on purpose".into()));
         // And no higher one.
         let ours = ModuleKey { names: FINE_NAMES, values: 2, ..key(flags::PROVES, untouched) };
-        decide(&own, &ours, 0, &Settings::of_keys(b""), &mut Verdict::undecided());
+        decider(&own, &Settings::of_keys(b"")).decide(&ours, 0, &mut Verdict::undecided());
         assert_eq!(said(&ours.state.verdict().expect("decided")), (0, Origin::Probe, "".into()));
     }
 
@@ -941,7 +996,7 @@ mod tests {
         library.path = c"library";
         let answer = |own: &Module<'_>, flags| {
             let mut verdict = Verdict::undecided();
-            probe_by_program(own, &key(flags, middle), &mut verdict);
+            probe_by_program(&decider(own, &Settings::of_keys(b"")), &key(flags, middle), &mut verdict);
             said(&verdict)
         };
         let seen = (1, Origin::Probe, "seen".into());
@@ -972,13 +1027,13 @@ mod tests {
         let settings = Settings::of_keys(b"");
         let mut verdict = Verdict::undecided();
         let ours = key(0, middle);
-        decide(&own, &ours, 0, &settings, &mut verdict);
+        decider(&own, &settings).decide(&ours, 0, &mut verdict);
         assert_eq!(said(&ours.state.verdict().expect("decided")), (1, Origin::Probe, "seen".into()));
-        decide(&own, &ModuleKey { probe: Some(untouched), ..ours }, 0, &settings, &mut verdict);
+        decider(&own, &settings).decide(&ModuleKey { probe: Some(untouched), ..ours }, 0, &mut verdict);
         assert_eq!(ours.state.value(), 1, "and never again");
         let begun = key(0, middle);
         assert!(begun.state.begin(1, 0));
-        decide(&own, &begun, 0, &settings, &mut verdict);
+        decider(&own, &settings).decide(&begun, 0, &mut verdict);
         assert!(!begun.state.decided(), "somebody else is at it");
     }
 }

@@ -20,6 +20,11 @@ pub const fn is_key<K: IsKey>(_: *const K) {}
 /// The same, and if the value is not of the key's type.
 pub const fn same_type<T: Value, const PROVES: u64>(_: *const Key<T, PROVES>, _: T) {}
 
+/// Fails to compile for a switch, where what is chosen by a key is chosen once.
+pub const fn stays<T: Value, const PROVES: u64>(_: *const Key<T, PROVES>) {
+    assert!(PROVES & SWITCH == 0, "a pointer is chosen once, and does not follow a switch: dispatch! does");
+}
+
 /// The least value that is not below this one. A key always has one that is not below its first.
 pub const fn not_below<T: Value, const PROVES: u64>(_: *const Key<T, PROVES>, value: u8) -> u8 {
     assert!(value != 0, "no value stands before the first: this has one answer only");
@@ -201,32 +206,8 @@ const fn append(names: &mut [u8], start: usize, part: &[u8], lower: bool) -> usi
     to
 }
 
+pub use crate::key::record::*;
 pub use crate::key::state::RawProbe;
-pub use invar_abi::KeyRecord;
-
-/// Keeps a key linked with all that it needs: its probe, with the record in it, and the runtime.
-#[derive(Debug)]
-pub struct Keep(#[allow(dead_code)] RawProbe, #[allow(dead_code)] &'static Here);
-
-impl Keep {
-    /// For the key with this probe.
-    pub const fn new(probe: extern "C" fn(&mut Verdict, &KeyRecord)) -> Self {
-        // SAFETY: only its address is taken.
-        Self(probe, unsafe { &HERE })
-    }
-}
-
-/// A place in the runtime.
-#[derive(Debug)]
-#[repr(C)]
-pub struct Here(u8);
-
-unsafe extern "C" {
-    /// Hidden (`module.rs`, `__key_record!`): a Rust `dylib` has a runtime for its own keys alone, and a program that
-    /// uses such a library, and would have no other, is not linked. The linker's message shows the name.
-    #[link_name = "invar2_is_to_be_linked_into_every_module_that_has_keys"]
-    static HERE: Here;
-}
 
 /// Runs a key's probe.
 pub fn probe<T: Value, const PROVES: u64>(
@@ -399,64 +380,60 @@ macro_rules! __key {
     ) => {
         $($cfg)*
         $($meta)*
-        $vis static $key: $crate::Key<$type, { 0 $($proves)* }> = $crate::Key::new();
-
-        // Items are not hygienic: their names are none that a program would have.
-        $($cfg)*
-        const _: () = {
+        $vis static $key: $crate::Key<$type, { 0 $($proves)* }> = {
+            // Items are not hygienic: their names are none that a program would have.
             extern "C" fn __invar_probe(verdict: &mut $crate::Verdict, _: &$crate::__private::KeyRecord) {
                 // SAFETY: the probe below, of the key above.
                 unsafe {
-                    $crate::__key_record!([$($name)?] $key, $type, __invar_probe, $crate::__private::flags(&$key, $slice));
+                    $crate::__key_record!($crate::__name!([$($name)?] $key), $key, $type, __invar_probe, $crate::__private::flags(&$key, $slice));
                 }
                 $crate::__private::probe(verdict, &$key, $probe);
             }
-            #[used]
-            static __INVAR_KEEP: $crate::__private::Keep = $crate::__private::Keep::new(__invar_probe);
+            $crate::Key::declared($crate::__declared!(
+                $crate::__name!([$($name)?] $key), $key, $type, __invar_probe, $crate::__private::flags(&$key, $slice)
+            ))
         };
     };
 }
 
-/// Emits a key's record. Stands in its probe, since only an `asm!` in a function can name what this block
-/// declares; the probe is compiled exactly once, being reached by its address alone.
-///
-/// Stands in an `unsafe` block: the runtime will call the probe, and bind by what it says.
+/// The key of a choice between variants, of this name, with its values' names, the first one's first; and its type. Items are not
+/// hygienic: whoever calls this has both, and has its probe.
 #[doc(hidden)]
 #[macro_export]
-macro_rules! __key_record {
-    ([] $key:ident, $($rest:tt)*) => {
-        $crate::__key_record!(@emit $crate::__private::Name::Default {
+macro_rules! __key_of_variants {
+    ([$($sort:tt)*] $name:expr; $($names:expr),+) => {
+        #[derive(Clone, Copy, PartialEq)]
+        struct __InvarVariant(u8);
+        impl $crate::Value for __InvarVariant {
+            const NAMES: &'static [&'static str] = &[$($names),+];
+            const BY_MACRO: $crate::__private::ByMacro = $crate::__private::ByMacro;
+            fn to_byte(self) -> u8 {
+                self.0
+            }
+            fn from_byte(byte: u8) -> ::core::option::Option<Self> {
+                ::core::option::Option::Some(Self(byte))
+            }
+        }
+        static __INVAR_KEY: $crate::Key<__InvarVariant> = $crate::Key::declared($crate::__declared!(
+            $($sort)* $name, __INVAR_KEY, __InvarVariant, __invar_probe, $crate::__private::SYMBOL
+        ));
+    };
+}
+
+/// What the macros take for a key's name: what its declaration gives, or the default.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __name {
+    ([] $key:ident) => {
+        $crate::__private::Name::Default {
             package: ::core::option_env!("CARGO_PKG_NAME"),
             path: ::core::module_path!(),
             identifier: ::core::stringify!($key),
-        }, $key, $($rest)*)
+        }
     };
-    ([$name:expr] $($rest:tt)*) => { $crate::__key_record!(@emit $crate::__private::Name::Given($name), $($rest)*) };
-    (@emit $name:expr, $key:ident, $type:ty, $probe:ident, $flags:expr) => {{
-        static __INVAR_NAMES: [u8; $crate::__private::names_length::<$type>($name)] =
-            $crate::__private::names::<$type, { $crate::__private::names_length::<$type>($name) }>($name, $flags);
-        const { $crate::__private::is_key(&raw const $key) };
-        let _: $crate::__private::RawProbe = $probe;
-        ::core::arch::asm!(
-            ".pushsection invar2_keys, \"aR\", %progbits",
-            ".balign 4",
-            ".long {state} - ., {names} - ., {probe} - .",
-            ".short {length}",
-            ".byte {values}, {flags}",
-            ".popsection",
-            $crate::__private::__protected!("{state}"),
-            ".hidden {names}",
-            ".hidden {probe}",
-            ".hidden invar2_is_to_be_linked_into_every_module_that_has_keys",
-            state = sym $key,
-            names = sym __INVAR_NAMES,
-            probe = sym $probe,
-            length = const __INVAR_NAMES.len(),
-            values = const <$type as $crate::Value>::NAMES.len(),
-            flags = const $flags,
-            options(nomem, nostack, preserves_flags),
-        );
-    }};
+    ([$name:expr] $key:ident) => {
+        $crate::__private::Name::Given($name)
+    };
 }
 
 #[cfg(test)]

@@ -1,15 +1,19 @@
 //! A key as programs have it: a static, and the types of its values.
 
-use crate::key::state::{State, Verdict};
+use crate::key::record::Declared;
+use crate::key::state::State;
+#[cfg(feature = "timeslice")]
+use crate::key::state::Verdict;
 use core::marker::PhantomData;
 
 /// A startup-invariant value, declared with [`key!`](crate::key!).
 ///
 /// Until the runtime's constructor has run, and wherever it could not decide, a key has its type's first value
 /// (`false` for `bool`). `PROVES` is the set of CPU features that hold wherever the key has any other value.
-#[repr(transparent)]
+#[repr(C)]
 pub struct Key<T: Value, const PROVES: u64 = 0> {
     pub(crate) state: State,
+    pub(crate) declared: Declared,
     value: PhantomData<fn() -> T>,
 }
 
@@ -20,7 +24,10 @@ pub const SWITCH: u64 = 1 << 62;
 pub(crate) const CPU: u64 = 1 << 63;
 
 /// What begins with a key's state.
-pub trait IsKey {}
+pub trait IsKey {
+    /// Whether a number stands behind the state.
+    const IS_NUMBERED: bool = false;
+}
 impl<T: Value, const PROVES: u64> IsKey for Key<T, PROVES> {}
 
 /// A type that a key can have: `bool`, or an enum declared with [`values!`](crate::values!).
@@ -66,7 +73,13 @@ impl<T: Value, const PROVES: u64> Key<T, PROVES> {
     /// Undecided.
     #[allow(clippy::new_without_default)]
     pub const fn new() -> Self {
-        Self { state: State::new(), value: PhantomData }
+        Self::declared(Declared::NOT)
+    }
+
+    /// Undecided, as a macro declares it.
+    #[doc(hidden)]
+    pub const fn declared(declared: Declared) -> Self {
+        Self { state: State::new(), declared, value: PhantomData }
     }
 
     /// The CPU features that a value other than the first proves.
@@ -84,10 +97,5 @@ impl<T: Value, const PROVES: u64> Key<T, PROVES> {
     #[cfg(feature = "timeslice")]
     pub(crate) fn copy(&self, verdict: &mut Verdict) -> bool {
         self.state.copy(verdict)
-    }
-
-    /// How the key was decided, and why; `None` before the runtime's constructor.
-    pub fn verdict(&self) -> Option<Verdict> {
-        self.state.verdict()
     }
 }

@@ -1,15 +1,19 @@
 //! Keys: named values that are decided once, when the program is loaded.
 //!
-//! [`Key`] is the static that a program has (`handle`), `declare` has the macros for it, `constant` is the same for numbers, `state` what stands behind it, and `decide`
-//! decides it.
+//! [`Key`] is the static that a program has (`handle`), `declare` has the macros for it, `constant` is the same for numbers, `record` how it is found,
+//! `state` what stands behind it, and `decide` decides it.
 
 pub(crate) mod constant;
+#[cfg_attr(invar_elsewhere, path = "../elsewhere/decide.rs")]
 pub(crate) mod decide;
 pub(crate) mod declare;
 pub(crate) mod handle;
+#[cfg_attr(invar_elsewhere, path = "../elsewhere/record.rs")]
+pub(crate) mod record;
 pub(crate) mod state;
 
 use handle::{Key, Value};
+use state::Verdict;
 
 impl<T: Value, const PROVES: u64> Key<T, PROVES> {
     /// The key's value, by ordinary loads. In a fast path use [`branch!`](crate::branch!), which loads nothing.
@@ -28,11 +32,16 @@ impl<T: Value, const PROVES: u64> Key<T, PROVES> {
     /// calls this, and a `branch!` of it changes then.
     #[inline]
     pub fn get(&self) -> T {
-        let value = if self.state.decided() { self.state.value() } else { decide::demand(&self.state) };
+        let value = if self.state.decided() { self.state.value() } else { decide::demand(&self.state, self.declared) };
         match T::from_byte(value).or(T::from_byte(0)) {
             Some(value) => value,
             // `values!` makes no type without a first value.
             None => unreachable!(),
         }
+    }
+
+    /// How the key was decided, and why; `None` before the runtime's constructor.
+    pub fn verdict(&self) -> Option<Verdict> {
+        decide::verdict(&self.state, self.declared)
     }
 }

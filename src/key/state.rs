@@ -5,10 +5,11 @@
 use crate::text::{Evidence, Sink};
 use core::cell::UnsafeCell;
 use core::mem::offset_of;
-use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use invar_abi as abi;
 use invar_abi::state::{DECIDING, SEALED, UNDECIDED};
 use invar_abi::{KeyRecord, Origin};
+use invar_arch::AtomicU64;
 
 /// A decided key's value and the reason for it.
 ///
@@ -22,8 +23,8 @@ pub struct Verdict {
     pub(crate) origin: u8,
     reserved: u8,
     sets: u32,
-    /// What bound code needs beside the value: of the slice key, where each thread's area lies (`docs/site-abi.md`); of a constant,
-    /// its number.
+    /// What bound code needs beside the value: of the time slice key, where each thread's area lies (`docs/site-abi.md`); of a
+    /// constant, its number.
     pub(crate) data: u64,
     pub(crate) evidence: Evidence,
 }
@@ -35,6 +36,7 @@ impl Verdict {
 
     /// Begins anew, without evidence, and without what a probe may have left in the rest of it.
     #[cold]
+    #[inline(never)]
     pub(crate) fn start(&mut self, value: u8, origin: Origin) {
         *self = Self::undecided();
         (self.value, self.origin) = (value, origin as u8);

@@ -7,6 +7,8 @@
 //! not list a module that it has loaded.
 #![allow(unsafe_code)]
 
+#[cfg(feature = "switch")]
+mod loader;
 mod note;
 mod outcome;
 mod segments;
@@ -17,13 +19,12 @@ use core::ffi::{CStr, c_char, c_int, c_void};
 use core::ops::Range;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use invar_abi as abi;
-use invar_abi::header::Fault;
-use invar_abi::{Header, KeyRecord, Kind, SiteRecord, flags};
+use invar_abi::header::HeaderFault;
+use invar_abi::{Header, KeyRecord, Kind, Segmented as _, SiteRecord, flags};
 pub(crate) use note::{note, own_header};
 pub(crate) use outcome::{Outcome, outcome};
-use segments::Segments;
 pub(crate) use segments::TextSegment;
-use segments::UNLISTED;
+use segments::{ProgramHeader, Segments, UNLISTED};
 
 /// One module of this process.
 #[derive(Clone, Copy)]
@@ -68,7 +69,7 @@ pub(crate) fn each<F: FnMut(&Module<'_>)>(mut visit: F) {
 /// the `known` header needs no note, nor the loader to list it; the result is why it was not visited.
 #[cold]
 #[inline(never)]
-fn walk(known: usize, call: unsafe fn(*mut c_void, &Module<'_>), visit: *mut c_void) -> Result<(), Fault> {
+fn walk(known: usize, call: unsafe fn(*mut c_void, &Module<'_>), visit: *mut c_void) -> Result<(), HeaderFault> {
     extern "C" fn one(info: *mut libc::dl_phdr_info, _size: usize, walk: *mut c_void) -> c_int {
         // SAFETY: `walk` is the pointer passed below; the loader describes a loaded object.
         let (walk, info) = unsafe { (&mut *walk.cast::<Walk>(), &*info) };
@@ -84,12 +85,12 @@ fn walk(known: usize, call: unsafe fn(*mut c_void, &Module<'_>), visit: *mut c_v
         // Go on.
         0
     }
-    let mut walk = Walk { known, call, visit, first: true, met: Err(Fault::ElfHeader) };
+    let mut walk = Walk { known, call, visit, first: true, met: Err(HeaderFault::ElfHeader) };
     // SAFETY: the callback gets back what outlives the call.
     unsafe { libc::dl_iterate_phdr(Some(one), (&raw mut walk).cast()) };
     // `dl_iterate_phdr` is another's, or knows of no library that a static program opened. ELF headers of something else would
     // not have this header in their segments.
-    if walk.met == Err(Fault::ElfHeader)
+    if walk.met == Err(HeaderFault::ElfHeader)
         // Only libinvar is told of others.
         && (!cfg!(any(feature = "capi", test))
             || known.is_multiple_of(align_of::<Header>()) && sys::is_readable(known, Header::LENGTH))
@@ -110,7 +111,7 @@ struct Walk {
     /// The next object is the first.
     first: bool,
     /// What came of the module with the known header.
-    met: Result<(), Fault>,
+    met: Result<(), HeaderFault>,
 }
 impl Walk {
     /// Visits the module with the known header, or the one whose note leads to this.
@@ -132,7 +133,7 @@ impl Walk {
                     return;
                 }
                 // A tool has moved the note. The header is the first that can be used, of all that begin as headers do.
-                Err(fault) if left > 0 && (fault == Fault::Magic || candidate != 0) => {
+                Err(fault) if left > 0 && (fault == HeaderFault::Magic || candidate != 0) => {
                     match segments.candidate(candidate) {
                         Some(next) => (header, candidate, left) = (next, next, left - 1),
                         None => return,
@@ -165,6 +166,15 @@ pub(crate) fn each_other(mut visit: &mut dyn FnMut(&CStr, usize, u32)) {
     unsafe { libc::dl_iterate_phdr(Some(one), (&raw mut visit).cast()) };
 }
 
+/// Whether the loader's list may be walked: not where this thread interrupted the loader, which may be about to unmap what is in the
+/// list. If another thread is in the loader, it is waited for, for a second.
+#[cfg(feature = "switch")]
+#[cold]
+pub(crate) fn loader_rests() -> bool {
+    const LONGEST: u64 = 1_000_000_000;
+    !loader::is_at_work() || sys::threads() != Ok(1) && sys::wait_until(LONGEST, &mut || !loader::is_at_work())
+}
+
 /// Runs `work` while no other copy of the runtime in this process does. It must be short, and wait for nobody.
 ///
 /// The lock is the first module's. glibc's loader keeps that module where it is meanwhile, and all others out of here, by its
@@ -173,6 +183,19 @@ pub(crate) fn each_other(mut visit: &mut dyn FnMut(&CStr, usize, u32)) {
 #[inline(never)]
 pub(crate) fn exclusively(work: &mut dyn FnMut()) {
     let _silence = sys::Silence::begin(&u64::MAX);
+    with_first_lock(true, work);
+}
+
+/// The same, where signals wait already, and for work that needs no note of the process.
+#[cold]
+pub(crate) fn exclusively_in_silence(work: &mut dyn FnMut()) {
+    with_first_lock(false, work);
+}
+
+/// Runs `work` with the first module's lock. `is_noted`: this copy then knows that the lock is given back in this process.
+#[cold]
+#[inline(never)]
+fn with_first_lock(is_noted: bool, work: &mut dyn FnMut()) {
     let mut work = Some(work);
     each(|first| {
         if let Some(work) = work.take() {
@@ -181,17 +204,16 @@ pub(crate) fn exclusively(work: &mut dyn FnMut()) {
             /// The process that had it last, by way of this copy.
             static TAKEN_IN: AtomicU32 = AtomicU32::new(0);
             const SECOND: u64 = 1_000_000_000;
-            // Nobody waits long but for who sets switches.
-            let process = if cfg!(feature = "switch") { sys::process_id() as u32 } else { 0 };
+            let lock = &first.outcome.lock;
+            // Nobody waits long but for who sets switches. The process is asked for where that can matter: it is a system call.
+            let is_asked = cfg!(feature = "switch") && (is_noted || lock.load(Ordering::Relaxed) != 0);
+            let process = if is_asked { sys::process_id() as u32 } else { 0 };
             // Who has it in this process gives it back, however many others want it first. In a child, that may be a thread
             // of its parent's.
-            let longest = if cfg!(feature = "switch") && TAKEN_IN.load(Ordering::Relaxed) == process {
-                60 * SECOND
-            } else {
-                SECOND
-            };
-            let is_ours = with_lock(&first.outcome.lock, &IN_VAIN, longest, work);
-            if cfg!(feature = "switch") && is_ours {
+            let was_taken = process != 0 && TAKEN_IN.load(Ordering::Relaxed) == process;
+            let longest = if was_taken { 60 * SECOND } else { SECOND };
+            let is_ours = with_lock(lock, &IN_VAIN, longest, work);
+            if process != 0 && is_ours {
                 TAKEN_IN.store(process, Ordering::Relaxed);
             }
         }
@@ -229,7 +251,7 @@ pub(crate) unsafe fn in_memory<F: FnMut(&Module<'_>)>(elf_header: usize, mut vis
     let Some(segments) = Segments::from_header(elf_header) else { return };
     let Some(header) = segments.note() else { return };
     let (call, visit) = (call::<F>, (&raw mut visit).cast());
-    Walk { known: 0, call, visit, first: false, met: Err(Fault::ElfHeader) }.meet(c"", segments, header);
+    Walk { known: 0, call, visit, first: false, met: Err(HeaderFault::ElfHeader) }.meet(c"", segments, header);
 }
 
 /// Whether any module is wanted.
@@ -273,24 +295,55 @@ pub(crate) unsafe fn find(mut wanted: impl FnMut(&Module<'_>) -> bool) -> Option
     found
 }
 
+/// Whether this module is a program that no loader has loaded: its constructors are the first code but libc's, and that of
+/// `.preinit_array`. The same is said of a program without PT_INTERP that is given to a loader as an argument (`ld.so ./prog`).
+#[cold]
+pub(crate) fn is_static_program() -> bool {
+    let [table, count] = [libc::AT_PHDR, libc::AT_PHNUM].map(|entry| sys::auxiliary(entry) as usize);
+    // Linkers put a program's headers behind its ELF header; where a tool has moved them, nobody can tell.
+    if !(1..4096).contains(&table.wrapping_sub(note::own_elf_header())) {
+        return false;
+    }
+    // SAFETY: this program's headers, where the kernel says that they are: numbers alone.
+    let headers = unsafe { core::slice::from_raw_parts(table as *const ProgramHeader, count) };
+    headers.iter().all(|header| header.p_type != libc::PT_INTERP)
+}
+
 /// The module whose header is at this address; or for which of its fields it cannot be used.
 ///
 /// # Safety
 ///
 /// The module must stay loaded as long as the result is used.
+pub(crate) unsafe fn at(header: usize) -> Result<Module<'static>, HeaderFault> {
+    // SAFETY: as the caller vouches.
+    unsafe { among_others(header) }.map(|(module, _)| module)
+}
+
+/// The same, and whether there are other modules.
+///
+/// # Safety
+///
+/// As for [`at`].
 #[cold]
-pub(crate) unsafe fn at(header: usize) -> Result<Module<'static>, Fault> {
+pub(crate) unsafe fn among_others(header: usize) -> Result<(Module<'static>, bool), HeaderFault> {
+    struct Found {
+        wanted: usize,
+        module: Option<Module<'static>>,
+        has_others: bool,
+    }
     unsafe fn call(found: *mut c_void, module: &Module<'_>) {
         // SAFETY: the pointer below, while it is valid.
-        let (wanted, found) = unsafe { &mut *found.cast::<(usize, Option<Module<'static>>)>() };
-        if &raw const *module.header as usize == *wanted {
+        let found = unsafe { &mut *found.cast::<Found>() };
+        if module.has_header(found.wanted) {
             // SAFETY: as for `find`.
-            *found = Some(unsafe { core::mem::transmute::<Module<'_>, Module<'static>>(*module) });
+            found.module = Some(unsafe { core::mem::transmute::<Module<'_>, Module<'static>>(*module) });
+        } else {
+            found.has_others = true;
         }
     }
-    let mut found = (header, None);
+    let mut found = Found { wanted: header, module: None, has_others: false };
     walk(header, call, (&raw mut found).cast())?;
-    found.1.ok_or(Fault::ElfHeader)
+    found.module.map(|module| (module, found.has_others)).ok_or(HeaderFault::ElfHeader)
 }
 
 /// This module, if its header can be used.
@@ -303,31 +356,42 @@ pub(crate) fn own() -> Option<Module<'static>> {
 impl<'a> Module<'a> {
     /// Works out the distances of a header. What does not lie in the module's readable memory is no table.
     #[cold]
-    fn new(path: &'a CStr, segments: Segments<'a>, header: usize) -> Result<Self, Fault> {
-        let [header] = segments.slice::<Header>(header, 1).ok_or(Fault::Magic)? else { return Err(Fault::Magic) };
+    fn new(path: &'a CStr, segments: Segments<'a>, header: usize) -> Result<Self, HeaderFault> {
+        let [header] = segments.slice::<Header>(header, 1).ok_or(HeaderFault::Magic)? else {
+            return Err(HeaderFault::Magic);
+        };
         header.check(abi::machine::HERE)?;
         Ok(Self {
             path,
             base: segments.base,
             header,
-            sites: segments.table(header.sites_start.here()..header.sites_stop.here()).ok_or(Fault::Sites)?,
-            keys: segments.table(header.keys_start.here()..header.keys_stop.here()).ok_or(Fault::Keys)?,
-            outcome: segments.writable(header.outcome.here()).ok_or(Fault::Outcome)?,
+            sites: segments.table(header.sites_start.here()..header.sites_stop.here()).ok_or(HeaderFault::Sites)?,
+            keys: segments.table(header.keys_start.here()..header.keys_stop.here()).ok_or(HeaderFault::Keys)?,
+            outcome: segments.writable(header.outcome.here()).ok_or(HeaderFault::Outcome)?,
             rewritten: header.is_rewritten() || segments.are_rewritten(header.outcome.here()),
             segments,
         })
     }
 
+    /// Whether its header is at this address.
+    pub(crate) fn has_header(&self, address: usize) -> bool {
+        &raw const *self.header as usize == address
+    }
+
     /// The module's keys; records that point anywhere else than they must are left out.
-    pub(crate) fn keys(&self) -> impl Iterator<Item = ModuleKey<'a>> + use<'_, 'a> {
-        self.keys.iter().filter_map(|record| self.key(record))
+    pub(crate) fn keys(&self) -> Keys<'_, 'a> {
+        self.keys_of(0, 0)
+    }
+
+    /// Those that have of `these` flags just the `wanted` ones. The flags are looked at first: the rest takes longer.
+    pub(crate) fn keys_of(&self, these: u8, wanted: u8) -> Keys<'_, 'a> {
+        Keys { module: self, rest: self.keys.iter(), these, wanted }
     }
 
     /// How many key records are left out; blank ones, which linkers leave where they discard code, are none.
     #[cold]
     pub(crate) fn invalid_keys(&self) -> usize {
-        let invalid =
-            |record: &&KeyRecord| (record.names_length, record.values) != (0, 0) && self.key(record).is_none();
+        let invalid = |record: &&KeyRecord| !record.is_blank() && self.key(record).is_none();
         self.keys.iter().filter(invalid).count()
     }
 
@@ -368,44 +432,26 @@ impl<'a> Module<'a> {
     #[cold]
     #[inline(never)]
     fn key(&self, record: &'a KeyRecord) -> Option<ModuleKey<'a>> {
-        let names: &[u8] = self.segments.slice(record.names.here(), record.names_length as usize)?;
-        let probe = record.probe.here();
-        let mut ends = 0;
-        for &byte in names {
-            match byte {
-                0 => ends += 1,
-                b'!'..=b'~' => {}
-                _ => return None,
-            }
-        }
-        let whole = ends == record.values as u32 + 1
-            && names.last() == Some(&0)
-            && KeyRecord::VALUES.contains(&record.values)
-            && flags::are_valid(record.flags)
-            && self.segments.contain(probe, 1, libc::PF_X);
-        if !whole {
-            return None;
-        }
-        // With the number, if there is one.
-        if record.state_length(names)? == size_of::<Numbered>() {
-            let _: &Numbered = self.segments.writable(record.state.here())?;
-        }
+        let [state, names, probe] = [record.state.here(), record.names.here(), record.probe.here()];
+        let names: Option<&[u8]> = self.segments.slice(names, record.names_length as usize);
+        record.judge([state as u64, 0, probe as u64], names, &self.segments).ok()?;
         Some(ModuleKey {
-            state: self.segments.writable(record.state.here())?,
+            // SAFETY: the judge found it to be loaded, writable and aligned to 8 bytes. Every bit pattern is a value that may change at
+            // any time.
+            state: unsafe { &*(state as *const State) },
             // SAFETY: an address in the module's text, which a key record names as its probe.
             probe: (!self.rewritten).then(|| unsafe { core::mem::transmute::<usize, RawProbe>(probe) }),
             record,
             values: record.values,
             flags: record.flags,
-            names,
+            names: names?,
         })
     }
 
     /// From its first segment's start to its last one's end.
     pub(crate) fn range(&self) -> Range<usize> {
-        let ranges = || self.segments.of_type(libc::PT_LOAD).map(|(range, _)| range);
-        let start = ranges().map(|range| range.start).min().unwrap_or(0);
-        start..ranges().map(|range| range.end).max().unwrap_or(start)
+        let ranges = self.segments.of_type(libc::PT_LOAD).map(|(range, _)| range);
+        ranges.reduce(|all, range| all.start.min(range.start)..all.end.max(range.end)).unwrap_or(0..0)
     }
 
     /// Whether the module can never be unloaded: the program, or a library that was linked with `-z nodelete`.
@@ -446,10 +492,7 @@ impl<'a> Module<'a> {
     #[cold]
     #[inline(never)]
     pub(crate) fn is_slot(&self, address: usize) -> bool {
-        let length = size_of::<usize>();
-        address.is_multiple_of(length)
-            && self.segments.contain(address, length, libc::PF_R | libc::PF_W)
-            && !self.segments.contain(address, length, libc::PF_X)
+        self.segments.is_slot(address as u64, size_of::<usize>() as u64)
     }
 
     /// Whether this address lies in one of its segments.
@@ -519,6 +562,23 @@ impl<'a> Module<'a> {
     }
 }
 
+/// Keys of a module, in the order of its table.
+pub(crate) struct Keys<'m, 'a> {
+    module: &'m Module<'a>,
+    rest: core::slice::Iter<'a, KeyRecord>,
+    these: u8,
+    wanted: u8,
+}
+
+impl<'a> Iterator for Keys<'_, 'a> {
+    type Item = ModuleKey<'a>;
+
+    fn next(&mut self) -> Option<ModuleKey<'a>> {
+        let (module, these, wanted) = (self.module, self.these, self.wanted);
+        self.rest.find_map(|record| if record.flags & these == wanted { module.key(record) } else { None })
+    }
+}
+
 impl<'a> ModuleKey<'a> {
     pub(crate) fn name(&self) -> &'a [u8] {
         self.text(0)
@@ -568,7 +628,6 @@ pub(crate) fn name(names: &[u8], index: usize) -> &[u8] {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use super::segments::ProgramHeader;
     use super::segments::tests::segment;
     use super::*;
     use core::sync::atomic::AtomicU32;
@@ -591,6 +650,19 @@ pub(crate) mod tests {
         assert_eq!(locked(u64::MAX), (Some(1), 1, true), "it is not waited for twice");
         lock.store(0, Relaxed);
         assert_eq!(locked(u64::MAX), (Some(1), 0, false), "free again");
+    }
+
+    #[test]
+    fn a_program_knows_whether_a_loader_has_loaded_it() {
+        assert_eq!(is_static_program(), cfg!(target_feature = "crt-static"));
+    }
+
+    /// This program has the runtime once.
+    #[test]
+    fn a_module_may_be_alone() {
+        // SAFETY: this code is the module's, and gone with it.
+        let (own, has_others) = unsafe { among_others(own_header()) }.expect("this program");
+        assert!(own.is_program() && own.has_header(own_header()) && !has_others);
     }
 
     /// A handler may want the same, and would wait for its own thread.
@@ -723,7 +795,7 @@ pub(crate) mod tests {
             self.read().expect("a module")
         }
 
-        fn read(&self) -> Result<Module<'_>, Fault> {
+        fn read(&self) -> Result<Module<'_>, HeaderFault> {
             Module::new(c"image", self.segments(), &raw const self.header as usize)
         }
 
@@ -743,24 +815,24 @@ pub(crate) mod tests {
 
     #[test]
     fn a_header_that_leads_elsewhere_is_none() {
-        type Change = (Fault, fn(&mut Header));
+        type Change = (HeaderFault, fn(&mut Header));
         let broken: [Change; 16] = [
-            (Fault::Magic, |header| header.magic[3] ^= 1),
-            (Fault::Version, |header| header.version += 1),
-            (Fault::Version, |header| header.version = 0),
-            (Fault::Length, |header| header.length -= 8),
-            (Fault::Machine, |header| header.machine ^= 1),
-            (Fault::Flags, |header| header.flags = 1),
-            (Fault::Sites, |header| header.sites_start = further(header.sites_start, 32)),
-            (Fault::Sites, |header| header.sites_start = further(header.sites_start, -1)),
-            (Fault::Sites, |header| header.sites_stop = further(header.sites_stop, 1 << 20)),
-            (Fault::Keys, |header| header.keys_start = Distance::new(i32::MIN)),
-            (Fault::Keys, |header| header.keys_stop = Distance::new(i32::MAX)),
-            (Fault::Keys, |header| header.keys_stop = further(header.keys_stop, -64)),
-            (Fault::Outcome, |header| header.outcome = further(header.outcome, 4)),
-            (Fault::Outcome, |header| header.outcome = further(header.outcome, -1024)),
-            (Fault::Outcome, |header| header.outcome = Distance::new(0)),
-            (Fault::Outcome, |header| header.outcome = Distance::new(1 << 20)),
+            (HeaderFault::Magic, |header| header.magic[3] ^= 1),
+            (HeaderFault::Version, |header| header.version += 1),
+            (HeaderFault::Version, |header| header.version = 0),
+            (HeaderFault::Length, |header| header.length -= 8),
+            (HeaderFault::Machine, |header| header.machine ^= 1),
+            (HeaderFault::Flags, |header| header.flags = 1),
+            (HeaderFault::Sites, |header| header.sites_start = further(header.sites_start, 32)),
+            (HeaderFault::Sites, |header| header.sites_start = further(header.sites_start, -1)),
+            (HeaderFault::Sites, |header| header.sites_stop = further(header.sites_stop, 1 << 20)),
+            (HeaderFault::Keys, |header| header.keys_start = Distance::new(i32::MIN)),
+            (HeaderFault::Keys, |header| header.keys_stop = Distance::new(i32::MAX)),
+            (HeaderFault::Keys, |header| header.keys_stop = further(header.keys_stop, -64)),
+            (HeaderFault::Outcome, |header| header.outcome = further(header.outcome, 4)),
+            (HeaderFault::Outcome, |header| header.outcome = further(header.outcome, -1024)),
+            (HeaderFault::Outcome, |header| header.outcome = Distance::new(0)),
+            (HeaderFault::Outcome, |header| header.outcome = Distance::new(1 << 20)),
         ];
         for (at, (fault, change)) in broken.into_iter().enumerate() {
             let mut image = Image::new();
@@ -962,9 +1034,9 @@ pub(crate) mod tests {
         // SAFETY: the program stays.
         let other = |header| unsafe { at(header) }.err();
         assert_eq!(other(own_header()), None);
-        assert_eq!(other(own_header() + 8), Some(Fault::Magic), "the program's, and no header");
+        assert_eq!(other(own_header() + 8), Some(HeaderFault::Magic), "the program's, and no header");
         for nowhere in [0, 8, own_header() + (1 << 40)] {
-            assert_eq!(other(nowhere), Some(Fault::ElfHeader), "{nowhere:x}");
+            assert_eq!(other(nowhere), Some(HeaderFault::ElfHeader), "{nowhere:x}");
         }
         assert!(Segments::from_header(header + 1).is_none() && Segments::from_header(0).is_none());
         assert!(Segments::from_header(header + sys::page_size()).is_none(), "no header");

@@ -113,6 +113,11 @@ pub(crate) fn own_header() -> usize {
     &raw const OWN as usize
 }
 
+/// Where the linker says that its ELF header is.
+pub(super) fn own_elf_header() -> usize {
+    OWN.elf_header.here()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

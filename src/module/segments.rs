@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use super::outcome::Outcome;
-use crate::key::state::{Numbered, State};
+use crate::key::state::State;
 use crate::sys::{self, File};
 use core::ffi::CStr;
 use core::ops::Range;
@@ -157,17 +157,17 @@ impl<'a> Segments<'a> {
 
     /// The executable segments.
     pub(super) fn texts(&self) -> impl Iterator<Item = TextSegment> + use<'a> {
-        const RIGHTS: [(u32, i32); 3] =
-            [(libc::PF_R, libc::PROT_READ), (libc::PF_W, libc::PROT_WRITE), (libc::PF_X, libc::PROT_EXEC)];
         let base = self.base;
         let is_text = |header: &&ProgramHeader| header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_X != 0;
         self.headers.iter().filter(is_text).map(move |header| {
             let start = base.wrapping_add(header.p_vaddr as usize);
-            let right = |(flag, right)| if header.p_flags & flag != 0 { right } else { 0 };
+            let right = |flag, right| if header.p_flags & flag != 0 { right } else { 0 };
             TextSegment {
                 range: start..start.saturating_add(header.p_filesz.min(header.p_memsz) as usize),
                 offset: header.p_offset as usize,
-                protection: RIGHTS.map(right).into_iter().sum(),
+                protection: right(libc::PF_R, libc::PROT_READ)
+                    | right(libc::PF_W, libc::PROT_WRITE)
+                    | right(libc::PF_X, libc::PROT_EXEC),
             }
         })
     }
@@ -175,21 +175,28 @@ impl<'a> Segments<'a> {
     /// Whether a file has these program headers.
     #[cold]
     pub(super) fn are_of(&self, file: &File) -> bool {
-        let mut header = [0; size_of::<ElfHeader>()];
-        if file.read_at(&mut header, 0) != Ok(header.len()) {
+        const ONE: usize = size_of::<ProgramHeader>();
+        // Linkers put the table behind the ELF header: most files are read once.
+        let mut bytes = [0; size_of::<ElfHeader>() + 16 * ONE];
+        let Ok(mut length) = file.read_at(&mut bytes, 0) else { return false };
+        if length < size_of::<ElfHeader>() {
             return false;
         }
         // SAFETY: numbers alone, of which there are enough.
-        let header = unsafe { header.as_ptr().cast::<ElfHeader>().read_unaligned() };
-        let mut offset = header.e_phoff as usize;
+        let header = unsafe { bytes.as_ptr().cast::<ElfHeader>().read_unaligned() };
+        let (mut start, mut offset) = (0, header.e_phoff as usize);
         for loaded in self.headers {
-            let mut bytes = [0; size_of::<ProgramHeader>()];
+            let part = |bytes: &[u8], start| bytes.get(offset.checked_sub(start)?..)?.first_chunk::<ONE>().copied();
+            let mut found = part(&bytes[..length], start);
+            if found.is_none() {
+                (start, length) = (offset, file.read_at(&mut bytes, offset).unwrap_or(0));
+                found = part(&bytes[..length], start);
+            }
             // SAFETY: numbers alone, without padding.
-            let loaded: &[u8; size_of::<ProgramHeader>()] = unsafe { &*core::ptr::from_ref(loaded).cast() };
-            if file.read_at(&mut bytes, offset) != Ok(bytes.len()) || bytes != *loaded {
+            if found.as_ref() != Some(unsafe { &*core::ptr::from_ref(loaded).cast() }) {
                 return false;
             }
-            offset += bytes.len();
+            offset += ONE;
         }
         header.e_phnum as usize == self.headers.len()
     }
@@ -238,17 +245,24 @@ impl<'a> Segments<'a> {
     }
 
     pub(super) fn writable<T: Shared>(&self, address: usize) -> Option<&'a T> {
-        let there = address.is_multiple_of(align_of::<T>()) && self.is_writable(address, size_of::<T>());
+        const { assert!(align_of::<T>() <= 8) };
+        let there = abi::Segmented::is_writable(self, address as u64, size_of::<T>() as u64);
         // SAFETY: loaded, writable, aligned, and every bit pattern is a value that may change at any time.
         there.then(|| unsafe { &*(address as *const T) })
     }
+}
 
-    /// Whether the range is writable by its segment, and not read-only since it was relocated.
+impl abi::Segmented for Segments<'_> {
     #[inline(never)]
-    fn is_writable(&self, address: usize, length: usize) -> bool {
-        let overlaps = |range: Range<usize>| address < range.end && range.start < address + length;
-        self.contain(address, length, libc::PF_R | libc::PF_W)
-            && !self.of_type(libc::PT_GNU_RELRO).any(|(range, _)| overlaps(range))
+    fn holds(&self, address: u64, length: u64, rights: u32) -> bool {
+        self.contain(address as usize, length as usize, rights)
+    }
+
+    #[inline(never)]
+    fn is_relro(&self, address: u64, length: u64) -> bool {
+        let overlaps =
+            |range: Range<usize>| (address as usize) < range.end && range.start < (address + length) as usize;
+        self.of_type(libc::PT_GNU_RELRO).any(|(range, _)| overlaps(range))
     }
 }
 
@@ -288,8 +302,6 @@ unsafe impl Plain for KeyRecord {}
 pub(super) unsafe trait Shared {}
 // SAFETY: atomics, and cells guarded by one.
 unsafe impl Shared for State {}
-// SAFETY: as above, and an atomic.
-unsafe impl Shared for Numbered {}
 // SAFETY: atomics.
 unsafe impl Shared for Outcome {}
 
@@ -371,17 +383,18 @@ pub(super) mod tests {
         }
         assert!(segments.contain(0x11000, 1, R | libc::PF_X) && !segments.contain(0x12000, 1, R | libc::PF_X));
         for (address, length, writable) in [
-            (0x11000, 1, false),
-            (0x12000, 1, false),
-            (0x1203f, 1, false),
-            (0x1203f, 2, false),
-            (0x12040, 1, true),
-            (0x120bf, 1, true),
-            (0x120bf, 2, false),
-            (0x120ff, 1, true),
-            (0x120ff, 2, false),
+            (0x11000, 8, false),
+            (0x12000, 8, false),
+            (0x12038, 8, false),
+            (0x12038, 16, false),
+            (0x12040, 8, true),
+            (0x12044, 4, false),
+            (0x120b8, 8, true),
+            (0x120b8, 9, false),
+            (0x120f8, 8, true),
+            (0x120f8, 9, false),
         ] {
-            assert_eq!(segments.is_writable(address, length), writable, "{address:x} {length}");
+            assert_eq!(abi::Segmented::is_writable(&segments, address, length), writable, "{address:x} {length}");
         }
         assert_eq!(segments.slice::<u8>(0, 0), Some(&[][..]), "nothing lies anywhere");
         assert!(
@@ -437,11 +450,12 @@ pub(super) mod tests {
 
     #[test]
     fn a_file_is_known_by_its_program_headers() {
+        const X: u32 = libc::PF_X;
         let program = File::open(b"/proc/self/exe\0", libc::O_RDONLY).expect("the program");
         let [table, count] = [libc::AT_PHDR, libc::AT_PHNUM].map(|what| sys::auxiliary(what) as usize);
         // SAFETY: the program's own.
         let headers = unsafe { core::slice::from_raw_parts(table as *const ProgramHeader, count) };
-        let are_of = |headers: &[ProgramHeader], file| Segments { base: 0, headers }.are_of(file);
+        let are_of = |headers: &[ProgramHeader], file: &File| Segments { base: 0, headers }.are_of(file);
         assert!(are_of(headers, &program) && !are_of(&headers[1..], &program));
         assert!(!are_of(&headers[..count - 1], &program), "it has one more");
         for changed in [0, count - 1] {
@@ -450,6 +464,30 @@ pub(super) mod tests {
             assert!(!are_of(&headers, &program), "{changed}");
         }
         assert!(!are_of(&[], &File::open(b"/dev/null\0", libc::O_RDONLY).expect("a file")), "no header");
+
+        // More than are read at once, behind the ELF header and further on.
+        let many: Vec<_> = (0..40).map(|at| segment(libc::PT_LOAD, X, at << 12, 0x100)).collect();
+        // SAFETY: numbers alone, without padding.
+        let table = unsafe { core::slice::from_raw_parts(many.as_ptr().cast::<u8>(), size_of_val(&many[..])) };
+        for offset in [size_of::<ElfHeader>(), 5000] {
+            // SAFETY: numbers alone.
+            let mut header = unsafe { core::mem::zeroed::<ElfHeader>() };
+            (header.e_phoff, header.e_phnum) = (offset as _, many.len() as u16);
+            // SAFETY: as above; what is between is not looked at.
+            let header =
+                unsafe { core::slice::from_raw_parts((&raw const header).cast::<u8>(), size_of::<ElfHeader>()) };
+            let mut bytes = header.to_vec();
+            bytes.resize(offset, 0);
+            bytes.extend(table);
+            let sealed = |bytes: &[u8]| File::sealed(c"headers", bytes).expect("a file");
+            assert!(are_of(&many, &sealed(&bytes)));
+            for changed in [0, 15, 16, 17, 39] {
+                let mut bytes = bytes.clone();
+                bytes[offset + changed * size_of::<ProgramHeader>()] ^= 1;
+                assert!(!are_of(&many, &sealed(&bytes)), "{offset} {changed}");
+            }
+            assert!(!are_of(&many, &sealed(&bytes[..bytes.len() - 1])), "the last one is not whole");
+        }
     }
 
     /// In memory of which the program has taken a page away.

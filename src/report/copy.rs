@@ -32,7 +32,7 @@ pub(super) struct Head {
     path: usize,
 }
 
-pub(super) struct Key {
+pub(super) struct CopiedKey {
     /// `None` before it is sealed.
     pub(super) verdict: Option<Verdict>,
     pub(super) value: u8,
@@ -40,6 +40,8 @@ pub(super) struct Key {
     pub(super) begun: bool,
     /// Its verdict has a number.
     pub(super) is_number: bool,
+    /// It can be set again.
+    pub(super) is_switch: bool,
     /// The first of several that say the same.
     pub(super) first: bool,
     state: usize,
@@ -47,6 +49,9 @@ pub(super) struct Key {
     names: usize,
     length: usize,
 }
+
+/// How reports hold one.
+pub(super) type KeyOf<'a> = &'a CopiedKey;
 
 #[derive(Clone, Copy)]
 pub(super) struct Stands {
@@ -58,7 +63,7 @@ pub(super) struct Stands {
 }
 
 const KEYS: usize = size_of::<Head>().next_multiple_of(16);
-const _: () = assert!(align_of::<Head>() <= 16 && align_of::<Key>() <= 8 && align_of::<Stands>() <= 8);
+const _: () = assert!(align_of::<Head>() <= 16 && align_of::<CopiedKey>() <= 8 && align_of::<Stands>() <= 8);
 
 /// Calls `visit` with a copy of each module, all made at one moment. One for which there is no memory is left out.
 pub(crate) fn each(mut visit: impl FnMut(&Copied)) {
@@ -86,10 +91,12 @@ impl Copied {
     #[cold]
     #[inline(never)]
     pub(crate) fn of(module: &Module<'_>) -> Option<Self> {
-        let (keys, sites) = (module.keys().count(), module.sites.len());
-        let names: usize = module.keys().map(|key| key.names().len()).sum();
+        let (mut keys, mut names, sites) = (0, 0, module.sites.len());
+        for key in module.keys() {
+            (keys, names) = (keys + 1, names + key.names().len());
+        }
         let path = module.path.to_bytes_with_nul();
-        let text = KEYS + keys * size_of::<Key>() + sites * size_of::<Stands>();
+        let text = KEYS + keys * size_of::<CopiedKey>() + sites * size_of::<Stands>();
         let mut copied = Self { memory: Scratch::new(text + path.len() + names).ok()? };
         let outcome = module.outcome;
         let head = Head {
@@ -117,17 +124,18 @@ impl Copied {
         for (number, key) in module.keys().enumerate() {
             let is_same = |other: &ModuleKey<'_>| other.same_as(&key) && other.state.outcome() == key.state.outcome();
             let first = module.keys().find(is_same).is_some_and(|first| core::ptr::eq(first.record, key.record));
-            let copy = Key {
+            let copy = CopiedKey {
                 verdict: key.state.verdict(),
                 value: key.state.value(),
                 begun: key.state.begun(),
                 is_number: key.flags & flags::NUMBER != 0,
+                is_switch: key.flags & flags::SWITCH != 0,
                 first,
                 state: core::ptr::from_ref(key.state) as usize,
                 names,
                 length: key.names().len(),
             };
-            self.put(KEYS + number * size_of::<Key>(), copy);
+            self.put(KEYS + number * size_of::<CopiedKey>(), copy);
             self.put_text(names, key.names());
             names += key.names().len();
         }
@@ -139,12 +147,12 @@ impl Copied {
         for (number, record) in module.sites.iter().enumerate() {
             let (status, site) = bind::inspect(&mut resolver, record);
             let found = site.and_then(|site| {
-                let is_its = |number: &usize| self.keys()[*number].state == site.state as usize;
+                let is_its = |number: &usize| self.all_keys()[*number].state == site.state as usize;
                 last = last.filter(is_its).or_else(|| (0..self.head().keys).find(is_its));
                 Some((site, last?))
             });
             self.put(
-                KEYS + self.head().keys * size_of::<Key>() + number * size_of::<Stands>(),
+                KEYS + self.head().keys * size_of::<CopiedKey>() + number * size_of::<Stands>(),
                 Stands { status, live: module.is_live(record), found },
             );
         }
@@ -182,14 +190,22 @@ impl Copied {
         unsafe { &mut *(self.memory.address() as *mut Head) }
     }
 
-    pub(super) fn keys(&self) -> &[Key] {
+    pub(super) fn keys(&self) -> impl Iterator<Item = KeyOf<'_>> {
+        self.all_keys().iter()
+    }
+
+    pub(super) fn key(&self, number: usize) -> KeyOf<'_> {
+        &self.all_keys()[number]
+    }
+
+    fn all_keys(&self) -> &[CopiedKey] {
         // SAFETY: put there before they are looked at.
         unsafe { self.array(KEYS, self.head().keys) }
     }
 
     pub(super) fn sites(&self) -> &[Stands] {
         // SAFETY: put there before they are looked at.
-        unsafe { self.array(KEYS + self.head().keys * size_of::<Key>(), self.head().sites) }
+        unsafe { self.array(KEYS + self.head().keys * size_of::<CopiedKey>(), self.head().sites) }
     }
 
     fn text(&self, at: usize, length: usize) -> &[u8] {
@@ -198,12 +214,21 @@ impl Copied {
     }
 
     pub(super) fn path(&self) -> &CStr {
-        let at = KEYS + self.head().keys * size_of::<Key>() + self.head().sites * size_of::<Stands>();
-        CStr::from_bytes_with_nul(self.text(at, self.head().path)).unwrap_or(c"?")
+        CStr::from_bytes_with_nul(self.path_with_nul()).unwrap_or(c"?")
+    }
+
+    /// The same without a look for its end, which takes much code.
+    pub(super) fn path_bytes(&self) -> &[u8] {
+        self.path_with_nul().split_last().map_or(&[], |(_, path)| path)
+    }
+
+    fn path_with_nul(&self) -> &[u8] {
+        let at = KEYS + self.head().keys * size_of::<CopiedKey>() + self.head().sites * size_of::<Stands>();
+        self.text(at, self.head().path)
     }
 
     /// The name of a key, 0, and those of its values.
-    pub(super) fn name(&self, key: &Key, number: usize) -> &[u8] {
+    pub(super) fn name(&self, key: &CopiedKey, number: usize) -> &[u8] {
         module::name(self.text(key.names, key.length), number)
     }
 }

@@ -16,12 +16,13 @@ use invar_abi::outcome::said;
 pub(crate) fn write(module: &Module<'_>, destination: &CStr) {
     let mut file = if destination == c"stderr" { None } else { open(destination) };
     // What the file does not take, and all that follows, goes to standard error.
-    let mut out = Buffered::new(|text: &[u8]| {
+    let mut write = |text: &[u8]| {
         if !sys::print(file.as_ref(), text) && file.take().is_some() {
             complain(b"write to ", destination);
             sys::print(None, text);
         }
-    });
+    };
+    let mut out = Buffered::new(&mut write);
     match Copied::of(module) {
         Some(copied) => print(&of(&copied), &mut out),
         None => out.put(b"module: no memory for its report\n"),

@@ -1,14 +1,15 @@
 //! Every decision and every site, as data; [`text`] shows it, [`load`] writes it where a setting wants it.
 
+#[cfg_attr(invar_elsewhere, path = "../elsewhere/copy.rs")]
 pub(crate) mod copy;
-#[cfg(feature = "report")]
+#[cfg(all(feature = "report", not(invar_elsewhere)))]
 pub(crate) mod load;
 pub(crate) mod text;
 
 use crate::bind::writer::Writer;
 use crate::bind::{Reason, SiteStatus};
 use crate::key::state::Verdict;
-use copy::{Copied, Key};
+use copy::{Copied, KeyOf};
 use core::ffi::CStr;
 use invar_abi::{Kind, Site};
 
@@ -49,6 +50,10 @@ impl<'a> ModuleReport<'a> {
         self.module.path()
     }
 
+    fn path_bytes(&self) -> &'a [u8] {
+        self.module.path_bytes()
+    }
+
     /// What the loader added to the addresses in the file.
     pub fn base(&self) -> usize {
         self.module.head().base
@@ -69,7 +74,7 @@ impl<'a> ModuleReport<'a> {
         self.module.sites().len()
     }
 
-    /// Number of sites that were bound at load, each read back.
+    /// Number of sites that are bound, each read back.
     pub fn bound(&self) -> usize {
         self.module.head().bound as usize
     }
@@ -90,11 +95,11 @@ impl<'a> ModuleReport<'a> {
         Writer::from_bits(!0).zip(refusals).filter_map(|(writer, number)| Some((writer, Reason::from_refusal(number)?)))
     }
 
-    /// Its keys, each once: object files in C have a record each of the slice key that they share, and an archive of the
+    /// Its keys, each once: object files in C have a record each of the time slice key that they share, and an archive of the
     /// runtime has one more. Keys of one name that were decided differently, as of two versions of a package, are two.
     pub fn keys(&self) -> impl Iterator<Item = KeyReport<'a>> + use<'_, 'a> {
         let module = self.module;
-        module.keys().iter().filter(|key| key.first).map(move |key| KeyReport { module, key })
+        module.keys().filter(|key| key.first).map(move |key| KeyReport { module, key })
     }
 
     /// Number of records in its table of keys that lead to none: they are corrupt, and their sites stay in checked form.
@@ -106,7 +111,7 @@ impl<'a> ModuleReport<'a> {
     pub fn bindings(&self) -> impl Iterator<Item = Binding<'_>> {
         let module = self.module;
         module.sites().iter().enumerate().map(move |(index, stands)| {
-            let found = stands.found.map(|(site, key)| (site, KeyReport { module, key: &module.keys()[key] }));
+            let found = stands.found.map(|(site, key)| (site, KeyReport { module, key: module.key(key) }));
             Binding { index, status: stands.status, live: stands.live, found }
         })
     }
@@ -116,7 +121,7 @@ impl<'a> ModuleReport<'a> {
 #[derive(Clone, Copy)]
 pub struct KeyReport<'a> {
     module: &'a Copied,
-    key: &'a Key,
+    key: KeyOf<'a>,
 }
 
 impl<'a> KeyReport<'a> {
@@ -133,6 +138,11 @@ impl<'a> KeyReport<'a> {
     /// Its number, if it is a constant that is decided.
     pub fn number(&self) -> Option<u64> {
         self.key.verdict.as_ref().filter(|_| self.key.is_number).map(|verdict| verdict.data)
+    }
+
+    /// Whether it can be set again.
+    pub fn is_switch(&self) -> bool {
+        self.key.is_switch
     }
 
     /// How it was decided; `None` if it is not yet.

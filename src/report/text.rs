@@ -28,7 +28,7 @@ impl core::fmt::Display for Report {
 #[cold]
 pub(crate) fn print(report: &ModuleReport<'_>, out: &mut dyn Sink) {
     out.put(b"module ");
-    out.plain(if report.path().is_empty() { b"(program)" } else { report.path().to_bytes() });
+    out.plain(if report.path_bytes().is_empty() { b"(program)" } else { report.path_bytes() });
     out.put(b" at ");
     out.hex(report.base() as u64);
     out.put(b": ");
@@ -107,7 +107,7 @@ pub(crate) fn print_reason(reason: Reason, out: &mut dyn Sink) {
 
 #[cold]
 fn print_key(report: &KeyReport<'_>, is_loaded: bool, out: &mut dyn Sink) {
-    out.put(b"  key ");
+    out.put(if report.is_switch() { b"  switch " } else { b"  key " });
     out.put(report.name_bytes());
     match &report.key.verdict {
         None => {
@@ -263,7 +263,9 @@ mod tests {
             let verdict = key.verdict().expect("decided");
             let evidence = verdict.evidence();
             let colon = if evidence.is_empty() { "" } else { ": " };
-            text += &format!("  key {} = {} ({}){colon}{evidence}\n", key.name(), key.value(), verdict.origin().name());
+            let sort = if key.is_switch() { "switch" } else { "key" };
+            let origin = verdict.origin().name();
+            text += &format!("  {sort} {} = {} ({origin}){colon}{evidence}\n", key.name(), key.value());
         }
         for value in ["on", "off"] {
             let cpu = module.keys().filter(|key| is_plain(key) && key.value() == value);
@@ -353,6 +355,19 @@ mod tests {
         image.keys[0].values = 1;
         let corrupt = "0 bound; key records that are corrupt: 1\n  key one.more ";
         assert!(printed(&image).starts_with(corrupt), "{}", printed(&image));
+    }
+
+    #[test]
+    fn switches_are_told_from_keys() {
+        let mut image = Image::new();
+        image.outcome.phase.store(1, Relaxed);
+        with_key(&mut image, 0, b"one\0off\0on\0", [1, 2, 0]);
+        with_key(&mut image, 1, b"two\0off\0on\0", [1, 2, 5]);
+        image.keys[1].flags = invar_abi::flags::SWITCH;
+        assert_eq!(printed(&image), "0 bound\n  key one = on (probe)\n  switch two = on (set)");
+        image.states[1][0] = 0;
+        let why = "undecided: its state is memory that something else uses";
+        assert_eq!(printed(&image), format!("0 bound\n  key one = on (probe)\n  switch two {why}"));
     }
 
     #[test]

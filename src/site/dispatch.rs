@@ -175,20 +175,20 @@ macro_rules! __dispatch {
         $crate::__dispatch! { @conditions $head $signature $body $done [$($condition)* $next] $($rest)+ }
     };
     (@arm $head:tt { [$($generics:tt)*] ($($name:ident: $type:ty),* $(,)?) [$result:ty] [$($where:tt)*] } [$($body:tt)*]
-        [$([$($condition:tt)+])+] #[target_feature(enable = $features:literal)] $variant:path, $($rest:tt)+
+        [$([$($condition:tt)+])+] #[target_feature($(enable = $features:tt),+ $(,)?)] $variant:path, $($rest:tt)+
     ) => {
         $crate::__dispatch! { @arms $head { [$($generics)*] ($($name: $type),*) [$result] [$($where)*] } [$($body)*
-            if $($crate::branch!($($condition)+))&&+ {
+            const _: () = $crate::__private::prove(&[$($crate::__proof!($($condition)+)),+], ::core::concat!($($features, ","),+));
+            $crate::__private::__with_features! { [$($features)+] { if $($crate::branch!($($condition)+))&&+ {
                 // A safe call among equals: does not compile if the variant needs more than the arm names.
-                #[target_feature(enable = $features)]
+                #[target_feature($(enable = $features),+)]
                 #[inline]
                 fn __invar_variant $($generics)* ($($name: $type),*) -> $result $($where)* {
                     $variant($($name),*)
                 }
-                const _: () = $crate::__private::prove(&[$($crate::__proof!($($condition)+)),+], $features);
                 // SAFETY: the keys have these values only on a CPU that has these features.
                 return unsafe { __invar_variant($($name),*) };
-            }
+            } } }
         ] $($rest)+ }
     };
     (@arm $head:tt { $generics:tt ($($name:ident: $type:ty),* $(,)?) $result:tt $where:tt } [$($body:tt)*]
@@ -244,7 +244,8 @@ macro_rules! __version {
         if $($crate::branch!($crate::cpu::$key))&&+ {
             $(const _: () = $crate::__private::prove(&[$crate::__private::proof(&raw const $crate::cpu::$key, 1)], $features);)+
             // SAFETY: the version needs no other features than these, which the keys prove where they are on. If the function
-            // is an unsafe one, its caller has promised what its body needs.
+            // is an unsafe one, its caller has promised what its body needs. It may never return.
+            #[allow(unreachable_code)]
             return unsafe { $call };
         }
     };

@@ -1,8 +1,8 @@
 //! What this CPU has of the features that code may require.
 
 use crate::text::Evidence;
-use core::sync::atomic::{AtomicU64, Ordering};
-use invar_arch as arch;
+use core::sync::atomic::Ordering;
+use invar_arch::{self as arch, AtomicU64};
 
 /// Whether this CPU has all of `features`; says in the evidence which it lacks.
 #[cold]

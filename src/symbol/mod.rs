@@ -1,16 +1,21 @@
 //! Symbols that the loader binds once: C functions with one variant for each value of some keys.
 //!
 //! A resolver runs before its module is relocated, before constructors and, in a static program, before there is a thread
-//! pointer. All that it calls is in this file and in `arch`: system calls and `cpuid`. It calls no function of libc's, and
-//! does nothing for which the compiler would call one, such as to compare slices, or to clear or copy many bytes.
+//! pointer. All that it calls is in this file, in `environ`, in [`reader`](crate::settings::reader), and in `arch`: system calls and
+//! `cpuid`. It calls no function of libc's, and does nothing for which the compiler would call one, such as to compare slices, or to
+//! clear or copy many bytes.
 #![allow(unsafe_code)]
 
+#[cfg_attr(invar_elsewhere, path = "../elsewhere/environ.rs")]
+mod environ;
 pub(crate) mod features;
 
 use crate::key::state::Verdict;
+use crate::settings::reader::{Mode, Reader, Said, pair, same};
 use core::mem::MaybeUninit;
-use core::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
-use invar_arch as arch;
+use core::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use environ::{each_byte, is_secure};
+use invar_arch::{self as arch, AtomicU64};
 
 /// Declares a function with C linkage that is one of several variants, chosen by keys when the module is loaded.
 ///
@@ -44,8 +49,9 @@ use invar_arch as arch;
 /// assert_eq!(unsafe { example_spaces(b"a b c".as_ptr(), 5) }, 2);
 /// ```
 ///
-/// Arms are those of [`dispatch!`](crate::dispatch!), and the same rule holds. A variant is called as safe code, from a function
-/// with the features that its arm names. The key must prove these features. Anything else does not compile. In a function that is
+/// Arms are those of [`dispatch!`](crate::dispatch!), also with `&&` between conditions. The same rule
+/// holds. A variant is called as safe code, from a function
+/// with the features that its arm names. The conditions must prove these features. Anything else does not compile. In a function that is
 /// `unsafe`, a variant may have the word `unsafe` before it. By that word you vouch for two things that the compiler cannot see
 /// then: every caller that may call the function may call the variant, and the variant needs no features but those that its arm
 /// names.
@@ -56,13 +62,13 @@ use invar_arch as arch;
 /// It may have the attributes `doc`, `cfg`, `allow`, `expect`, `warn`, `deny`, `must_use` and `deprecated`, and no others. A
 /// program that uses a Rust `dylib` declares its symbols in an `extern` block: with their paths the program does not link.
 ///
-/// **Where all keys are [`cpu`](crate::cpu)'s, and libc knows `STT_GNU_IFUNC`** (glibc), it is such a symbol. A call from another
+/// **Where all conditions are that a key of [`cpu`](crate::cpu)'s is on, and libc knows `STT_GNU_IFUNC`** (glibc), it is such a symbol. A call from another
 /// module, which goes by that module's PLT or GOT in any case, leads directly to the variant. The resolver asks the CPU itself. It
 /// reads in `/proc/self/environ` whether a setting turns off one of the keys, so that it chooses as the keys will have it. That is
 /// done once for a module, by three system calls and one more for each two kilobytes of environment; where there are settings,
 /// once for each symbol. What the program changes in its environment after it was started is not seen there.
 ///
-/// **Elsewhere, or with another key**, whose probe may call libc and needs a thread pointer, it is an ordinary function. Its
+/// **Elsewhere, or with another condition**, as one on a key whose probe may call libc and needs a thread pointer, it is an ordinary function. Its
 /// branches on the keys are bound in place. Before the module's constructor has run, the keys have their first values.
 ///
 /// The [`report()`](crate::report()) has a key of the function's name. The key's value is the variant. Its evidence says of which
@@ -145,16 +151,45 @@ macro_rules! __ifunc {
     (@arms $head:tt $result:tt $arms:tt $names:tt _ => $variant:path $(,)?) => {
         $crate::__ifunc! { @function $head $result $arms $names [] $variant }
     };
+    // The usual ones at once: each step is one of the compiler's recursion limit.
     (@arms $head:tt $result:tt $arms:tt $names:tt $($key:ident)::+ => $($rest:tt)+) => {
-        $crate::__ifunc! { @arms $head $result $arms $names $($key)::+ == true => $($rest)+ }
+        $crate::__ifunc! { @features $head $result $arms $names [[$($key)::+]] $($rest)+ }
     };
-    (@arms $head:tt $result:tt $arms:tt $names:tt
-        $($key:ident)::+ == $value:expr => #[target_feature(enable = $features:literal)] $($rest:tt)+
+    (@arms $head:tt $result:tt $arms:tt $names:tt $($key:ident)::+ == $($value:ident)::+ => $($rest:tt)+) => {
+        $crate::__ifunc! { @features $head $result $arms $names [[$($key)::+ == $($value)::+]] $($rest)+ }
+    };
+    // Else what stands before `=>` is taken apart into conditions, which `&&` stands between.
+    (@arms $head:tt $result:tt $arms:tt $names:tt $first:tt $($rest:tt)+) => {
+        $crate::__ifunc! { @conditions { $head $result $arms $names } [] [] $first $($rest)+ }
+    };
+    (@arms $($rest:tt)*) => {
+        ::core::compile_error!("ifunc! has arms `KEY => variant,` or `KEY == VALUE => variant,`, perhaps with `&&` between conditions, \
+            and `_ => variant` as the last")
+    };
+    (@conditions $arms:tt [] [] _ $($rest:tt)*) => { $crate::__ifunc! { @arms } };
+    (@conditions $arms:tt [$($done:tt)*] [$($condition:tt)+] && $($rest:tt)+) => {
+        $crate::__ifunc! { @conditions $arms [$($done)* [$($condition)+]] [] $($rest)+ }
+    };
+    (@conditions { $($arms:tt)* } [$($done:tt)*] [$($condition:tt)+] => $($rest:tt)+) => {
+        $crate::__ifunc! { @features $($arms)* [$($done)* [$($condition)+]] $($rest)+ }
+    };
+    (@conditions $arms:tt $done:tt [$($condition:tt)*] $a:ident :: $b:ident :: $c:ident $($rest:tt)+) => {
+        $crate::__ifunc! { @conditions $arms $done [$($condition)* $a::$b::$c] $($rest)+ }
+    };
+    (@conditions $arms:tt $done:tt [$($condition:tt)*] $a:ident :: $b:ident $($rest:tt)+) => {
+        $crate::__ifunc! { @conditions $arms $done [$($condition)* $a::$b] $($rest)+ }
+    };
+    (@conditions $arms:tt $done:tt [$($condition:tt)*] $next:tt $($rest:tt)+) => {
+        $crate::__ifunc! { @conditions $arms $done [$($condition)* $next] $($rest)+ }
+    };
+    (@conditions $($rest:tt)*) => { $crate::__ifunc! { @arms } };
+    (@features $head:tt $result:tt $arms:tt $names:tt $conditions:tt
+        #[target_feature($(enable = $features:tt),+ $(,)?)] $($rest:tt)+
     ) => {
-        $crate::__ifunc! { @arm $head $result $arms $names { ($($key)::+) ($value) [$features] } $($rest)+ }
+        $crate::__ifunc! { @arm $head $result $arms $names { $conditions [$($features)+] } $($rest)+ }
     };
-    (@arms $head:tt $result:tt $arms:tt $names:tt $($key:ident)::+ == $value:expr => $($rest:tt)+) => {
-        $crate::__ifunc! { @arm $head $result $arms $names { ($($key)::+) ($value) [] } $($rest)+ }
+    (@features $head:tt $result:tt $arms:tt $names:tt $conditions:tt $($rest:tt)+) => {
+        $crate::__ifunc! { @arm $head $result $arms $names { $conditions [] } $($rest)+ }
     };
     (@arm $head:tt $result:tt [$($arms:tt)*] [$($names:tt)*] { $($arm:tt)* } unsafe $variant:path, $($rest:tt)+) => {
         $crate::__ifunc! { @arms $head $result [$($arms)* { $($arm)* [unsafe] ($variant) }] [[$variant] $($names)*] $($rest)+ }
@@ -162,13 +197,10 @@ macro_rules! __ifunc {
     (@arm $head:tt $result:tt [$($arms:tt)*] [$($names:tt)*] { $($arm:tt)* } $variant:path, $($rest:tt)+) => {
         $crate::__ifunc! { @arms $head $result [$($arms)* { $($arm)* [] ($variant) }] [[$variant] $($names)*] $($rest)+ }
     };
-    (@arms $($rest:tt)*) => {
-        ::core::compile_error!("ifunc! has arms `KEY => variant,` or `KEY == VALUE => variant,`, and `_ => variant` as the last")
-    };
     (@arm $($rest:tt)*) => { $crate::__ifunc! { @arms } };
 
     (@function { [$($cfg:tt)*] $attributes:tt $export:tt $vis:tt $safety:tt $name:ident $arguments:tt } [$result:ty]
-        [$({ ($($key:ident)::+) ($value:expr) $features:tt $trust:tt ($variant:path) })*] [$([$names:path])*] $last_trust:tt $last:path
+        [$({ [$([$($condition:tt)+])+] $features:tt $trust:tt ($variant:path) })*] [$([$names:path])*] $last_trust:tt $last:path
     ) => {
         $crate::__ifunc! { @exported $export }
         $($cfg)*
@@ -177,24 +209,31 @@ macro_rules! __ifunc {
         // Items are not hygienic: their names are none that a program would have.
         $($cfg)*
         const _: () = {
-            // Those of the CPU that each arm depends on; none where an arm depends on anything else.
-            static __INVAR_ARMS: [$crate::__private::Arm; [$(stringify!($variant)),*].len()] =
-                [$($crate::__private::Arm::new($crate::__private::is_features(&raw const $($key)::+, $value as u8))),*];
+            // Those of the CPU that each arm depends on, a condition after the other; none where an arm depends on anything else.
+            static __INVAR_ARMS: $crate::__private::Arms<
+                { <[&str]>::len(&[$($(::core::stringify!($($condition)+)),+),*]) },
+                { <[&str]>::len(&[$(::core::stringify!($variant)),*]) },
+            > = $crate::__private::Arms::new(
+                [$($($crate::__features_of!($($condition)+)),+),*],
+                [$(<[&str]>::len(&[$(::core::stringify!($($condition)+)),+]) as u8),*],
+            );
             const __INVAR_IFUNC: bool =
-                $crate::__private::IFUNC $(&& $crate::__private::is_features(&raw const $($key)::+, $value as u8) != 0)*;
+                $crate::__private::IFUNC $($(&& $crate::__features_of!($($condition)+) != 0)+)*;
             static __INVAR_CHOSEN: $crate::__private::Chosen = $crate::__private::Chosen::new();
 
             $crate::__private::__symbol! {
                 $export $name $arguments $result, __INVAR_IFUNC as u8, __invar_resolve, __invar_ordinary::<__INVAR_IFUNC>
             }
 
-            extern "C" fn __invar_resolve() -> *const () {
-                let (chosen, mut _arm) = ($crate::__private::choose(&__INVAR_CHOSEN, &__INVAR_ARMS), 0);
+            // Which arguments it is given, and whether it is, depends on the machine: whoever needs them knows.
+            extern "C" fn __invar_resolve(first: usize, second: usize) -> *const () {
+                let arguments = [first, second];
+                let (chosen, mut _arm) = ($crate::__private::choose(&__INVAR_CHOSEN, __INVAR_ARMS.all(), ::core::option::Option::Some(&arguments)), 0);
                 $(
-                    if chosen == _arm {
+                    $crate::__private::__with_features! { $features { if chosen == _arm {
                         $crate::__ifunc! { @variant $safety $trust $features $arguments $result, $variant }
                         return $crate::__private::__address_of!(__invar_variant);
-                    }
+                    } } }
                     _arm += 1;
                 )*
                 $crate::__ifunc! { @variant $safety $last_trust [] $arguments $result, $last }
@@ -202,38 +241,24 @@ macro_rules! __ifunc {
             }
 
             $crate::__ifunc! { @ordinary $safety $arguments $arguments $result
-                [$({ ($($key)::+) ($value) $features $trust ($variant) })*] $last_trust $last
+                [$({ [$([$($condition)+])+] $features $trust ($variant) })*] $last_trust $last
             }
 
             const _: () = {
-                #[derive(Clone, Copy, PartialEq)]
-                struct __InvarVariant(u8);
-                impl $crate::Value for __InvarVariant {
-                    const NAMES: &'static [&'static str] = &[stringify!($last), $(stringify!($names)),*];
-                    const BY_MACRO: $crate::__private::ByMacro = $crate::__private::ByMacro;
-                    fn to_byte(self) -> u8 {
-                        self.0
-                    }
-                    fn from_byte(byte: u8) -> ::core::option::Option<Self> {
-                        ::core::option::Option::Some(Self(byte))
-                    }
-                }
-                static __INVAR_KEY: $crate::Key<__InvarVariant> = $crate::Key::new();
+                $crate::__key_of_variants!([@symbol] $crate::__private::Name::Given(::core::stringify!($name)); ::core::stringify!($last) $(, ::core::stringify!($names))*);
                 extern "C" fn __invar_probe(verdict: &mut $crate::Verdict, _: &$crate::__private::KeyRecord) {
                     // SAFETY: this probe, of the key above.
                     unsafe {
-                        $crate::__key_record!([stringify!($name)] __INVAR_KEY, __InvarVariant, __invar_probe,
+                        $crate::__key_record!($crate::__private::Name::Given(::core::stringify!($name)), __INVAR_KEY, __InvarVariant, __invar_probe,
                             $crate::__private::SYMBOL);
                     }
                     let mut by_keys = 0;
-                    let _ = [$($($key)::+.get() == $value),*].iter().find(|&&holds| {
-                        by_keys += u8::from(!holds);
-                        holds
-                    });
-                    $crate::__private::probe_symbol(verdict, __INVAR_IFUNC, &__INVAR_CHOSEN, &__INVAR_ARMS, by_keys);
+                    let holds: [bool; [$(::core::stringify!($variant)),*].len()] = [$($($crate::__holds!($($condition)+))&&+),*];
+                    while (by_keys as usize) < holds.len() && !holds[by_keys as usize] {
+                        by_keys += 1;
+                    }
+                    $crate::__private::probe_symbol(verdict, __INVAR_IFUNC, &__INVAR_CHOSEN, __INVAR_ARMS.all(), by_keys);
                 }
-                #[used]
-                static __INVAR_KEEP: $crate::__private::RawProbe = __invar_probe;
             };
         };
     };
@@ -251,8 +276,8 @@ macro_rules! __ifunc {
 
     // A variant in the C calling convention, with the features that its arm names, and called as safe code: that does not compile if
     // it needs others.
-    (@variant $safety:tt $trust:tt [$($features:literal)?] ($($argument:ident: $type:ty),*) $result:ty, $variant:path) => {
-        $(#[target_feature(enable = $features)])?
+    (@variant $safety:tt $trust:tt [$($features:tt)*] ($($argument:ident: $type:ty),*) $result:ty, $variant:path) => {
+        $(#[target_feature(enable = $features)])*
         extern "C" fn __invar_variant($($argument: $type),*) -> $result {
             $crate::__ifunc! { @call $safety $trust $variant, $($argument),* }
         }
@@ -269,25 +294,25 @@ macro_rules! __ifunc {
 
     // The symbol where it is an ordinary one; else without a site.
     (@ordinary $safety:tt $all:tt ($($argument:ident: $type:ty),*) $result:ty
-        [$({ ($($key:ident)::+) ($value:expr) $features:tt $trust:tt ($variant:path) })*] $last_trust:tt $last:path
+        [$({ [$([$($condition:tt)+])+] $features:tt $trust:tt ($variant:path) })*] $last_trust:tt $last:path
     ) => {
         extern "C" fn __invar_ordinary<const __INVAR_IS_IFUNC: bool>($($argument: $type),*) -> $result {
             if __INVAR_IS_IFUNC {
-                unreachable!();
+                ::core::unreachable!();
             }
             $(
-                $crate::__ifunc! { @proof ($($key)::+) ($value) $features }
-                if $crate::branch!($($key)::+ == $value) {
-                    // SAFETY: the key has this value only on a CPU that has these features.
+                $crate::__ifunc! { @proof [$([$($condition)+])+] $features }
+                $crate::__private::__with_features! { $features { if $($crate::branch!($($condition)+))&&+ {
+                    // SAFETY: the keys have these values only on a CPU that has these features.
                     $crate::__ifunc! { @return unsafe $safety $trust $features $all $result, $variant }
-                }
+                } } }
             )*
             $crate::__ifunc! { @return unsafe $safety $last_trust [] $all $result, $last }
         }
     };
-    (@proof $key:tt $value:tt []) => {};
-    (@proof ($($key:ident)::+) ($value:expr) [$features:literal]) => {
-        const _: () = $crate::__private::prove(&[$crate::__private::proof(&raw const $($key)::+, $value as u8)], $features);
+    (@proof $conditions:tt []) => {};
+    (@proof [$([$($condition:tt)+])+] [$($features:tt)+]) => {
+        const _: () = $crate::__private::prove(&[$($crate::__proof!($($condition)+)),+], ::core::concat!($($features, ","),+));
     };
     (@return $unsafe:tt $safety:tt $trust:tt $features:tt ($($argument:ident: $type:ty),*) $result:ty, $variant:path) => {
         $crate::__ifunc! { @variant $safety $trust $features ($($argument: $type),*) $result, $variant }
@@ -296,27 +321,71 @@ macro_rules! __ifunc {
     };
 }
 
+/// The CPU features that a condition of [`ifunc!`](crate::ifunc!) is, which the resolver knows; 0 if it is anything else.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __features_of {
+    ($($key:ident)::+) => { $crate::__private::is_features(&raw const $($key)::+, 1) };
+    ($($key:ident)::+ == $value:expr) => { $crate::__private::is_features(&raw const $($key)::+, $value as u8) };
+    ($($other:tt)+) => { 0 };
+}
+
 /// What [`ifunc!`](crate::ifunc!) expands to, and nobody else should use.
 #[doc(hidden)]
 pub(crate) mod expansion {
     use super::*;
 
-    /// The features that an arm depends on, and its key's name. It has no pointers: they would not be relocated yet.
+    /// What an arm depends on: a key of the CPU's features, these, and its name. It has no pointers: they would not be relocated yet.
     #[derive(Debug)]
-    pub struct Arm {
+    pub struct Condition {
         pub(super) needs: u64,
         /// The key's name without `cpu.`, and zeros behind it.
         pub(super) name: [u8; arch::CPU_KEY_NAME],
     }
 
-    impl Arm {
-        /// An arm for the built-in key of these features; one that never holds if there are none.
-        pub const fn new(features: u64) -> Self {
+    impl Condition {
+        /// One on the built-in key of these features; one that never holds if there are none.
+        const fn new(features: u64) -> Self {
             match features {
                 0 => Self { needs: u64::MAX, name: [0; arch::CPU_KEY_NAME] },
                 _ => Self { needs: features, name: arch::cpu_key_name(features) },
             }
         }
+    }
+
+    /// The conditions of all arms, one behind the other, and how many each arm has.
+    #[derive(Debug)]
+    pub struct Arms<const CONDITIONS: usize, const ARMS: usize> {
+        conditions: [Condition; CONDITIONS],
+        lengths: [u8; ARMS],
+    }
+
+    impl<const CONDITIONS: usize, const ARMS: usize> Arms<CONDITIONS, ARMS> {
+        /// Of keys with these features.
+        pub const fn new(features: [u64; CONDITIONS], lengths: [u8; ARMS]) -> Self {
+            assert!(CONDITIONS <= 64, "ifunc! has 64 conditions at most");
+            // One more than the last arm's number has room in the byte that says which was chosen, and is a value of the key.
+            assert!(ARMS <= 62, "ifunc! has 62 arms at most");
+            let mut conditions = [const { Condition::new(0) }; CONDITIONS];
+            let mut at = 0;
+            while at < CONDITIONS {
+                conditions[at] = Condition::new(features[at]);
+                at += 1;
+            }
+            Self { conditions, lengths }
+        }
+
+        /// The same, of any number.
+        pub const fn all(&self) -> AllArms<'_> {
+            AllArms { conditions: &self.conditions, lengths: &self.lengths }
+        }
+    }
+
+    /// The arms of one symbol.
+    #[derive(Clone, Copy, Debug)]
+    pub struct AllArms<'a> {
+        pub(super) conditions: &'a [Condition],
+        pub(super) lengths: &'a [u8],
     }
 
     /// What was chosen for one symbol: 0 for nothing yet, else one more than the arm's number, and why.
@@ -331,19 +400,19 @@ pub(crate) mod expansion {
         }
     }
 
-    /// The number of the arm that a resolver takes, the same at every call; beyond all for the last.
-    pub fn choose(chosen: &Chosen, arms: &[Arm]) -> u8 {
+    /// The number of the arm that a resolver with these arguments takes, the same at every call; beyond all for the last.
+    pub fn choose(chosen: &Chosen, arms: AllArms<'_>, arguments: Option<&[usize; 2]>) -> u8 {
         let known = chosen.0.load(Relaxed);
-        let choice = if known == 0 { look(arms) } else { known };
+        let choice = if known == 0 { look(arms, arguments) } else { known };
         chosen.0.store(choice, Relaxed);
         (choice & ARM) - 1
     }
 
     /// Says to which variant a symbol is bound, and whether its keys would have it so.
-    pub fn probe_symbol(verdict: &mut Verdict, ifunc: bool, chosen: &Chosen, arms: &[Arm], by_keys: u8) {
-        let arm = if ifunc { choose(chosen, arms) } else { by_keys };
+    pub fn probe_symbol(verdict: &mut Verdict, ifunc: bool, chosen: &Chosen, arms: AllArms<'_>, by_keys: u8) {
+        let arm = if ifunc { choose(chosen, arms, None) } else { by_keys };
         let why = chosen.0.load(Relaxed);
-        verdict.value = arms.len() as u8 - arm;
+        verdict.value = arms.lengths.len() as u8 - arm;
         let evidence = &mut verdict.evidence;
         evidence.text(match (ifunc, arch::IFUNC) {
             (true, _) => "an IFUNC symbol, by ",
@@ -365,7 +434,7 @@ pub(crate) mod expansion {
     }
 }
 
-use expansion::Arm;
+use expansion::{AllArms, Condition};
 
 // What `Chosen` has.
 const ARM: u8 = 0x3f;
@@ -378,14 +447,14 @@ const ASKED: u64 = 1 << 63;
 const NO_SETTINGS: u64 = 1 << 62;
 
 #[cold]
-fn look(arms: &[Arm]) -> u8 {
+fn look(arms: AllArms<'_>, arguments: Option<&[usize; 2]>) -> u8 {
     let mut facts = FACTS.load(Relaxed);
     if facts & ASKED == 0 {
-        facts |= ASKED | arch::cpu_features_for_resolvers();
+        facts |= ASKED | arch::cpu_features_for_resolvers(arguments);
     }
-    let mut settings = Settings { off: false, lowered: 0, found: false, unreadable: false };
+    let mut settings = SymbolSettings { off: false, lowered: 0, found: false, unreadable: false };
     if facts & NO_SETTINGS == 0 {
-        settings.read(arms);
+        settings.read(arms.conditions);
         if !settings.found && !settings.unreadable {
             facts |= NO_SETTINGS;
         }
@@ -396,11 +465,17 @@ fn look(arms: &[Arm]) -> u8 {
 
 /// One more than the number of the first arm that holds by these facts and settings, and why.
 #[inline(always)] // called once
-fn first_that_holds(arms: &[Arm], facts: u64, settings: &Settings) -> u8 {
-    let (mut number, mut why) = (1, 0);
-    for (at, arm) in arms.iter().enumerate() {
-        if arm.needs & !facts == 0 {
-            if !settings.off && settings.lowered >> at & 1 == 0 {
+fn first_that_holds(arms: AllArms<'_>, facts: u64, settings: &SymbolSettings) -> u8 {
+    let (mut number, mut why, mut at) = (1, 0, 0);
+    for &length in arms.lengths {
+        let (mut is_there, mut is_lowered) = (true, settings.off);
+        for _ in 0..length {
+            is_there &= arms.conditions.get(at).is_some_and(|condition| condition.needs & !facts == 0);
+            is_lowered |= settings.lowered >> at & 1 != 0;
+            at += 1;
+        }
+        if is_there {
+            if !is_lowered {
                 break;
             }
             why = LOWERED;
@@ -410,22 +485,13 @@ fn first_that_holds(arms: &[Arm], facts: u64, settings: &Settings) -> u8 {
     number | why | if settings.unreadable { UNREADABLE } else { 0 }
 }
 
-/// The settings of some arms' keys, as [`crate::settings`] has them; read by system calls, and byte by byte.
-struct Settings {
+/// The settings of some conditions' keys, as [`crate::settings`] has them; read by system calls, and byte by byte.
+struct SymbolSettings {
     off: bool,
-    /// A bit for each arm.
+    /// A bit for each condition.
     lowered: u64,
     found: bool,
     unreadable: bool,
-}
-
-/// Which part of the environment a word belongs to.
-#[derive(Clone, Copy, PartialEq)]
-enum Part {
-    Name,
-    Mode,
-    Keys,
-    Other,
 }
 
 /// The beginning of a word: enough of it to tell words apart.
@@ -435,15 +501,20 @@ struct Word<'a> {
 }
 
 const WORD: usize = 64;
+// Whatever is longer is cut, and none of these.
+const _: () = assert!(CPU.len() + arch::CPU_KEY_NAME + b"=off".len() < WORD);
 
-impl Settings {
-    fn read(&mut self, arms: &[Arm]) {
-        // Not a part of the reader, into which it would be copied.
+/// What the names of keys of the CPU's features begin with.
+const CPU: &[u8] = b"cpu.";
+
+impl SymbolSettings {
+    fn read(&mut self, conditions: &[Condition]) {
+        // Not a part of the word, into which it would be copied.
         let mut bytes = MaybeUninit::uninit();
-        let word = Word { bytes: &mut bytes, length: 0 };
-        let mut reader = Reader { part: Part::Name, word, equals: None, fresh: false };
+        let mut word = Word { bytes: &mut bytes, length: 0 };
+        let mut reader = Reader::new();
         match each_byte(b"/proc/self/environ\0", |byte| {
-            reader.take(byte, self, arms);
+            self.take(byte, &mut reader, &mut word, conditions);
             true
         }) {
             true if self.off || self.lowered != 0 => {
@@ -455,69 +526,48 @@ impl Settings {
             false => self.unreadable = true,
         }
     }
-}
 
-struct Reader<'a> {
-    part: Part,
-    word: Word<'a>,
-    /// Where the first `=` of a word of `INVAR_KEYS` is.
-    equals: Option<usize>,
-    /// Whether nothing of this `INVAR_KEYS` has been read.
-    fresh: bool,
-}
-
-impl Reader<'_> {
-    fn take(&mut self, byte: u8, settings: &mut Settings, arms: &[Arm]) {
-        let ends = byte == 0 || (byte == b',' && self.part == Part::Keys);
-        let names = byte == b'=' && self.part == Part::Name;
-        if byte != 0 && self.part == Part::Keys && self.fresh {
-            // The last one counts, unless it is empty.
-            settings.lowered = 0;
-            self.fresh = false;
+    fn take(&mut self, byte: u8, reader: &mut Reader, word: &mut Word<'_>, conditions: &[Condition]) {
+        if !reader.ends(byte) {
+            return word.push(byte);
         }
-        if !ends && !names {
-            if byte == b'=' && self.equals.is_none() {
-                self.equals = Some(self.word.length);
-            }
-            self.word.push(byte);
-            return;
+        if let Some(said) = reader.take(word.read(), byte) {
+            self.hear(said, conditions);
         }
-        match self.part {
-            Part::Name if names => {
-                let (mode, keys) = (self.word.is(b"INVAR"), self.word.is(b"INVAR_KEYS"));
-                self.part = if mode {
-                    Part::Mode
-                } else if keys {
-                    Part::Keys
-                } else {
-                    Part::Other
-                };
-                settings.found |= mode || keys;
-                self.fresh = true;
-            }
-            Part::Mode if self.word.is(b"off") => settings.off = true,
-            Part::Mode if self.word.is(b"auto") || self.word.is(b"require") => settings.off = false,
-            Part::Keys => self.key(settings, arms),
-            _ => {}
-        }
-        (self.word.length, self.equals) = (0, None);
-        if byte == 0 {
-            self.part = Part::Name;
-        }
+        word.length = 0;
     }
 
-    fn key(&self, settings: &mut Settings, arms: &[Arm]) {
-        let Some(equals) = self.equals else { return };
-        for (at, arm) in arms.iter().enumerate() {
-            let mut length = 0;
-            while length < arm.name.len() && arm.name[length] != 0 {
-                length += 1;
+    fn hear(&mut self, said: Said<'_>, conditions: &[Condition]) {
+        self.found = true;
+        match said {
+            Said::Mode(Some(mode)) => self.off = mode == Mode::Off,
+            Said::Mode(None) => {}
+            Said::Entry { entry, first } => {
+                if first {
+                    self.lowered = 0;
+                }
+                let Some((key, value)) = pair(entry) else { return };
+                for (at, condition) in conditions.iter().enumerate() {
+                    if condition.is_of(key) {
+                        let off = same(value, b"off");
+                        self.lowered = self.lowered & !(1 << at) | u64::from(off) << at;
+                    }
+                }
             }
-            let named = equals == 4 + length && self.word.has(0, b"cpu.", 4) && self.word.has(4, &arm.name, length);
-            if named {
-                let off = self.word.length == equals + 4 && self.word.has(equals + 1, b"off", 3);
-                settings.lowered = settings.lowered & !(1 << at) | u64::from(off) << at;
-            }
+        }
+    }
+}
+
+impl Condition {
+    /// Whether this is its key's name.
+    fn is_of(&self, key: &[u8]) -> bool {
+        let mut length = 0;
+        while length < self.name.len() && self.name[length] != 0 {
+            length += 1;
+        }
+        match (key.get(..CPU.len()), key.get(CPU.len()..), self.name.get(..length)) {
+            (Some(first), Some(rest), Some(name)) => same(first, CPU) && same(rest, name),
+            _ => false,
         }
     }
 }
@@ -531,180 +581,77 @@ impl Word<'_> {
         }
     }
 
-    fn is(&self, other: &[u8]) -> bool {
-        self.length == other.len() && self.has(0, other, other.len())
+    fn read(&self) -> &[u8] {
+        // SAFETY: so many were pushed.
+        unsafe { core::slice::from_raw_parts(self.bytes.as_ptr().cast(), self.length) }
     }
-
-    /// Whether the first bytes of `other` stand at `start`.
-    fn has(&self, start: usize, other: &[u8], length: usize) -> bool {
-        if start + length > self.length {
-            return false;
-        }
-        let mut at = 0;
-        while at < length {
-            // SAFETY: in what was pushed.
-            if unsafe { self.bytes.as_ptr().cast::<u8>().add(start + at).read() } != other[at] {
-                return false;
-            }
-            at += 1;
-        }
-        true
-    }
-}
-
-/// Calls `take` with each byte of a file, until it has enough; `false` if the file cannot be read.
-fn each_byte(path: &[u8], mut take: impl FnMut(u8) -> bool) -> bool {
-    const AT_ONCE: usize = 2048;
-    let mut buffer = MaybeUninit::<[u8; AT_ONCE]>::uninit();
-    let flags = (libc::O_RDONLY | libc::O_CLOEXEC) as usize;
-    // SAFETY: both paths end in NUL.
-    let file = unsafe { call(libc::SYS_openat, libc::AT_FDCWD as usize, path.as_ptr() as usize, flags) };
-    if file < 0 {
-        return false;
-    }
-    let mut more = true;
-    let mut readable = true;
-    while more {
-        // SAFETY: the kernel writes at most so many bytes to the buffer.
-        let length = unsafe { call(libc::SYS_read, file as usize, buffer.as_mut_ptr() as usize, AT_ONCE) };
-        readable = length >= 0;
-        more = length == AT_ONCE as isize;
-        let mut at = 0;
-        while at < length {
-            // SAFETY: one of the bytes that the kernel wrote.
-            if !take(unsafe { buffer.as_ptr().cast::<u8>().offset(at).read() }) {
-                more = false;
-                break;
-            }
-            at += 1;
-        }
-    }
-    // SAFETY: our own descriptor.
-    unsafe { call(libc::SYS_close, file as usize, 0, 0) };
-    readable
-}
-
-/// `sys::call` for resolvers: without optimisation, an array of arguments would be copied by libc's `memcpy`.
-///
-/// # Safety
-///
-/// The call with these arguments must be sound.
-unsafe fn call(number: libc::c_long, first: usize, second: usize, third: usize) -> isize {
-    // SAFETY: as the caller vouches.
-    unsafe { arch::syscall_for_resolvers(number as usize, first, second, third) }
-}
-
-/// Whether settings do not count, as `AT_SECURE` says; also where that cannot be told.
-fn is_secure() -> bool {
-    const BYTES: u32 = usize::BITS / 8;
-    let (mut kind, mut value, mut at, mut secure) = (0_usize, 0_usize, 0, true);
-    each_byte(b"/proc/self/auxv\0", |byte| {
-        // The lowest byte of a word comes first.
-        let word = if at < BYTES { &mut kind } else { &mut value };
-        *word = *word >> 8 | (byte as usize) << (usize::BITS - 8);
-        at = (at + 1) % (2 * BYTES);
-        let found = at == 0 && kind == libc::AT_SECURE as usize;
-        if found {
-            secure = value != 0;
-        }
-        !found
-    });
-    secure
 }
 
 #[cfg(test)]
 mod tests {
-    use super::expansion::{Chosen, choose, probe_symbol};
+    use super::expansion::{Arms, Chosen, choose, probe_symbol};
     use super::*;
     use std::vec::Vec;
 
-    /// An arm for a key of this name.
-    fn arm(needs: u64, name: &str) -> Arm {
-        let mut arm = Arm { needs, name: [0; arch::CPU_KEY_NAME] };
-        arm.name[..name.len()].copy_from_slice(name.as_bytes());
-        arm
+    /// A condition on a key of this name.
+    fn on(needs: u64, name: &str) -> Condition {
+        let mut condition = Condition { needs, name: [0; arch::CPU_KEY_NAME] };
+        condition.name[..name.len()].copy_from_slice(name.as_bytes());
+        condition
     }
 
-    const NONE: Settings = Settings { off: false, lowered: 0, found: false, unreadable: false };
-
-    /// What an environment says of two arms.
-    fn read(environment: &str) -> (bool, u64, bool) {
-        let arms = [arm(0, "fast"), arm(0, "wide-2")];
-        let (mut settings, mut bytes) = (NONE, MaybeUninit::uninit());
-        let word = Word { bytes: &mut bytes, length: 0 };
-        let mut reader = Reader { part: Part::Name, word, equals: None, fresh: false };
-        environment.bytes().for_each(|byte| reader.take(byte, &mut settings, &arms));
-        (settings.off, settings.lowered, settings.found)
+    /// An arm for each condition.
+    fn each(conditions: &[Condition]) -> AllArms<'_> {
+        AllArms { conditions, lengths: &[1; 64][..conditions.len()] }
     }
 
+    const NONE: SymbolSettings = SymbolSettings { off: false, lowered: 0, found: false, unreadable: false };
+
+    /// What an environment says of two keys.
+    fn read(environment: &str) -> SymbolSettings {
+        let conditions = [on(0, "fast"), on(0, "wide-2")];
+        let (mut settings, mut bytes, mut reader) = (NONE, MaybeUninit::uninit(), Reader::new());
+        let mut word = Word { bytes: &mut bytes, length: 0 };
+        environment.bytes().for_each(|byte| settings.take(byte, &mut reader, &mut word, &conditions));
+        settings
+    }
+
+    /// As the runtime reads them ([`crate::settings`]).
     #[test]
-    fn the_environment_is_read_byte_by_byte() {
-        for nothing in
-            ["", "A=INVAR=off\0", "INVARX=off\0", "XINVAR=off\0", "A=b,INVAR=off\0", "INVAR\0", "=INVAR=off\0"]
-        {
-            assert_eq!(read(nothing), (false, 0, false), "{nothing:?}");
+    fn environments_are_read_byte_by_byte() {
+        for &(environment, off, lowered) in crate::settings::reader::tests::ENVIRONMENTS {
+            let settings = read(environment);
+            assert_eq!((settings.off, settings.lowered), (off, lowered), "{environment:?}");
+            assert!(settings.found || !off && lowered == 0, "{environment:?}");
         }
-        for (environment, off) in [
-            ("INVAR=off\0", true),
-            ("A\0INVAR=off\0B=c\0", true),
-            ("INVAR=off\0INVAR=\0INVAR=on\0", true),
-            ("INVAR=off\0INVAR=auto\0", false),
-            ("INVAR=off\0INVAR=require\0", false),
-            ("INVAR=auto\0INVAR=off\0", true),
-            ("INVAR=of\0", false),
-            ("INVAR=off,\0", false),
-            ("INVAR=off", false),
-        ] {
-            assert_eq!(read(environment), (off, 0, true), "{environment:?}");
+        for nothing in ["", "A=INVAR=off\0", "INVAR\0", "INVAR=\0INVAR_KEYS=\0", "INVAR=off"] {
+            assert!(!read(nothing).found, "{nothing:?}");
         }
-        let long = "x".repeat(2 * WORD);
-        for (keys, lowered) in [
-            ("", 0),
-            ("cpu.fast=off", 1),
-            ("cpu.wide-2=off", 2),
-            ("cpu.wide-2=off,cpu.fast=off", 3),
-            ("cpu.fast=off,cpu.fast=on", 0),
-            ("cpu.fast=off,cpu.wide-2=on", 1),
-            ("a=b,,c,cpu.fast=off,=", 1),
-            ("cpu.fast=offf", 0),
-            ("cpu.fast=of", 0),
-            ("cpu.fast=on", 0),
-            ("cpu.fast==off", 0),
-            ("cpu.fast=off=off", 0),
-            ("cpu.fastoff", 0),
-            ("cpu.fas=off", 0),
-            ("cpu.fasts=off", 0),
-            ("cpu.fust=off", 0),
-            ("cpx.fast=off", 0),
-            ("fast=off", 0),
-            (&*std::format!("{long}=off,cpu.fast=off"), 1),
-            (&*std::format!("cpu.fast=off{long}"), 0),
-        ] {
-            assert_eq!(read(&std::format!("INVAR_KEYS={keys}\0")), (false, lowered, true), "{keys}");
-        }
-        let last = |more| read(&std::format!("INVAR_KEYS=cpu.fast=off\0{more}")).1;
-        assert_eq!(last("INVAR_KEYS=cpu.wide-2=off\0"), 2, "the last one counts");
-        assert_eq!(last("INVAR_KEYS=a\0"), 0);
-        assert_eq!(last("INVAR_KEYS=\0"), 1, "unless it is empty");
-        assert_eq!(last("A=b\0INVAR=auto\0"), 1);
     }
 
     #[test]
     fn of_a_word_only_the_beginning_is_kept() {
         let mut bytes = MaybeUninit::uninit();
         let mut word = Word { bytes: &mut bytes, length: 0 };
-        assert!(word.is(b"") && !word.is(b"a"));
+        assert_eq!(word.read(), b"");
         (0..WORD as u8 + 9).for_each(|byte| word.push(byte));
         let all: Vec<u8> = (0..WORD as u8).collect();
-        assert!(word.length == WORD && word.is(&all) && !word.is(&all[1..]));
-        assert!(word.has(3, &[3, 4, 9], 2) && !word.has(3, &[3, 4, 9], 3));
-        assert!(word.has(WORD - 1, &[WORD as u8 - 1], 1) && !word.has(WORD, &[0], 1));
+        assert_eq!(word.read(), all);
+    }
+
+    #[test]
+    fn a_condition_knows_its_key() {
+        let (fast, full) = (on(0, "fast"), on(0, "a-name-of-the-most-bytes"));
+        assert!(fast.is_of(b"cpu.fast") && full.is_of(b"cpu.a-name-of-the-most-bytes"));
+        for other in [&b""[..], b"cpu", b"cpu.", b"fast", b"cpu.fas", b"cpu.faster", b"cpu.fast\0", b"cpx.fast"] {
+            assert!(!fast.is_of(other) && !full.is_of(other), "{other:?}");
+        }
     }
 
     #[test]
     fn the_first_arm_that_holds_is_taken() {
-        let arms = [arm(0b11, "a"), arm(0b01, "b"), arm(u64::MAX, "c")];
-        let lowered = |lowered| Settings { lowered, ..NONE };
+        let conditions = [on(0b11, "a"), on(0b01, "b"), on(u64::MAX, "c")];
+        let lowered = |lowered| SymbolSettings { lowered, ..NONE };
         for (facts, settings, first) in [
             (0b11, NONE, 1),
             (0b01, NONE, 2),
@@ -713,33 +660,57 @@ mod tests {
             (0b111, lowered(0b011), 4 | LOWERED),
             (0b111, lowered(0b010), 1),
             (0b01, lowered(0b001), 2),
-            (0b11, Settings { off: true, ..NONE }, 4 | LOWERED),
-            (0b00, Settings { off: true, ..NONE }, 4),
-            (0b11, Settings { unreadable: true, ..NONE }, 1 | UNREADABLE),
+            (0b11, SymbolSettings { off: true, ..NONE }, 4 | LOWERED),
+            (0b00, SymbolSettings { off: true, ..NONE }, 4),
+            (0b11, SymbolSettings { unreadable: true, ..NONE }, 1 | UNREADABLE),
         ] {
-            assert_eq!(first_that_holds(&arms, facts, &settings), first, "{facts:b} {}", settings.lowered);
+            let found = first_that_holds(each(&conditions), facts, &settings);
+            assert_eq!(found, first, "{facts:b} {}", settings.lowered);
         }
-        assert_eq!(Arm::new(0).needs, u64::MAX);
+        let arms = Arms::<1, 1>::new([0], [1]);
+        assert_eq!(first_that_holds(arms.all(), u64::MAX >> 1, &NONE), 2, "a condition that is none of the CPU's");
+    }
+
+    #[test]
+    fn an_arm_holds_where_all_its_conditions_do() {
+        let conditions = [on(0b001, "a"), on(0b010, "b"), on(0b100, "c"), on(0b001, "a")];
+        let arms = AllArms { conditions: &conditions, lengths: &[2, 1, 1] };
+        let lowered = |lowered| SymbolSettings { lowered, ..NONE };
+        for (facts, settings, first) in [
+            (0b111, NONE, 1),
+            (0b101, NONE, 2),
+            (0b110, NONE, 2),
+            (0b010, NONE, 4),
+            (0b001, NONE, 3),
+            (0b111, lowered(0b0010), 2 | LOWERED),
+            (0b111, lowered(0b1001), 2 | LOWERED),
+            (0b011, lowered(0b1001), 4 | LOWERED),
+            (0b111, lowered(0b0100), 1),
+            (0b011, lowered(0b0100), 1),
+            (0b001, lowered(0b0010), 3),
+        ] {
+            assert_eq!(first_that_holds(arms, facts, &settings), first, "{facts:b} {}", settings.lowered);
+        }
     }
 
     #[test]
     fn a_choice_stays() {
         let chosen = Chosen::new();
         // No CPU has all features that there could be, and each has none.
-        let arms = [arm(u64::MAX >> 2, "a"), arm(0, "b")];
-        assert_eq!((choose(&chosen, &arms), chosen.0.load(Relaxed) & ARM), (1, 2));
+        let conditions = [on(u64::MAX >> 2, "a"), on(0, "b")];
+        assert_eq!((choose(&chosen, each(&conditions), None), chosen.0.load(Relaxed) & ARM), (1, 2));
         assert_ne!(FACTS.load(Relaxed) & ASKED, 0);
-        assert_eq!(choose(&chosen, &[arm(0, "c")]), 1, "the same at every call");
+        assert_eq!(choose(&chosen, each(&[on(0, "c")]), None), 1, "the same at every call");
         chosen.0.store(1 | LOWERED | UNREADABLE, Relaxed);
-        assert_eq!(choose(&chosen, &arms), 0);
+        assert_eq!(choose(&chosen, each(&conditions), None), 0);
     }
 
     #[test]
     fn what_a_symbol_is_bound_to_is_said() {
-        let arms = [arm(0, "a"), arm(0, "b")];
+        let conditions = [on(0, "a"), on(0, "b")];
         let said = |ifunc, chosen, by_keys| {
             let mut verdict = Verdict::undecided();
-            probe_symbol(&mut verdict, ifunc, &Chosen(AtomicU8::new(chosen)), &arms, by_keys);
+            probe_symbol(&mut verdict, ifunc, &Chosen(AtomicU8::new(chosen)), each(&conditions), by_keys);
             (verdict.value(), std::string::String::from(verdict.evidence()))
         };
         let by = std::format!("an IFUNC symbol, by {}", arch::FEATURE_SOURCE);

@@ -71,11 +71,11 @@ pub(crate) fn child(introduce: impl FnOnce(usize), work: impl FnOnce(&Talk) -> i
 #[cold]
 fn leave_no_core() {
     static ONE: libc::rlimit64 = libc::rlimit64 { rlim_cur: 1, rlim_max: 1 };
-    let args = [0, libc::RLIMIT_CORE as usize, &raw const ONE as usize, 0, 0, 0];
+    let args = [0, libc::RLIMIT_CORE as usize, &raw const ONE as usize, 0];
     // SAFETY: the kernel reads two numbers.
     if unsafe { call(libc::SYS_prlimit64, args) }.is_err() {
         // SAFETY: changes a flag of the child's own memory.
-        let _ = unsafe { call(libc::SYS_prctl, [libc::PR_SET_DUMPABLE as usize, 0, 0, 0, 0, 0]) };
+        let _ = unsafe { call(libc::SYS_prctl, [libc::PR_SET_DUMPABLE as usize, 0, 0, 0, 0]) };
     }
 }
 
@@ -86,7 +86,7 @@ fn see_off(child: usize) -> Result<()> {
             // By a signal to all of the process's group, which nothing can block. This process had it as well, and runs again.
             Ok(Some(status)) if libc::WIFSTOPPED(status) => {
                 // SAFETY: our own child, which is there until it is waited for.
-                unsafe { call(libc::SYS_kill, [child, libc::SIGCONT as usize, 0, 0, 0, 0]) }?;
+                unsafe { call(libc::SYS_kill, [child, libc::SIGCONT as usize]) }?;
             }
             // ECHILD: it is gone, and somebody waited for any.
             Ok(_) | Err(Errno(libc::ECHILD)) => return Ok(()),
@@ -99,7 +99,7 @@ fn see_off(child: usize) -> Result<()> {
 /// flags it does not wait, and there may be none.
 pub(crate) fn wait(child: usize, flags: i32) -> Result<Option<i32>> {
     let mut status = 0_i32;
-    let args = [child, &raw mut status as usize, (libc::__WALL | flags) as usize, 0, 0, 0];
+    let args = [child, &raw mut status as usize, (libc::__WALL | flags) as usize, 0];
     // SAFETY: fills in one number.
     retry(|| unsafe { call(libc::SYS_wait4, args) }).map(|child| (child != 0).then_some(status))
 }

@@ -3,11 +3,9 @@
 
 use super::raw::{Errno, Result, call, retry};
 use core::ffi::CStr;
-#[cfg(feature = "profile")]
-use core::sync::atomic::AtomicU64;
 
 /// An open file, closed on drop.
-pub(crate) struct File(usize);
+pub(crate) struct File(pub(super) usize);
 
 impl File {
     /// Opens `path`, which ends in NUL, with `O_CLOEXEC` and `flags`; a created file has mode 0666 less the umask.
@@ -15,7 +13,7 @@ impl File {
         if path.last() != Some(&0) {
             return Err(Errno(libc::ENAMETOOLONG));
         }
-        let args = [libc::AT_FDCWD as usize, path.as_ptr() as usize, (flags | libc::O_CLOEXEC) as usize, 0o666, 0, 0];
+        let args = [libc::AT_FDCWD as usize, path.as_ptr() as usize, (flags | libc::O_CLOEXEC) as usize, 0o666];
         // SAFETY: `path` ends in NUL.
         unsafe { call(libc::SYS_openat, args) }.map(Self)
     }
@@ -24,7 +22,7 @@ impl File {
     #[cfg(feature = "capi")]
     pub(crate) fn duplicate(descriptor: i32) -> Option<Self> {
         // SAFETY: makes a descriptor, which is ours then.
-        let copy = unsafe { call(libc::SYS_fcntl, [descriptor as usize, libc::F_DUPFD_CLOEXEC as usize, 0, 0, 0, 0]) };
+        let copy = unsafe { call(libc::SYS_fcntl, [descriptor as usize, libc::F_DUPFD_CLOEXEC as usize, 0]) };
         copy.ok().map(Self)
     }
 
@@ -35,7 +33,7 @@ impl File {
             return Err(Errno(libc::ENAMETOOLONG));
         }
         let flags = libc::O_RDWR | libc::O_CREAT | libc::O_EXCL | libc::O_CLOEXEC;
-        let args = [libc::AT_FDCWD as usize, path.as_ptr() as usize, flags as usize, 0o600, 0, 0];
+        let args = [libc::AT_FDCWD as usize, path.as_ptr() as usize, flags as usize, 0o600];
         // SAFETY: `path` ends in NUL.
         unsafe { call(libc::SYS_openat, args) }.map(Self)
     }
@@ -58,10 +56,10 @@ impl File {
     /// Writes as many zeros: for what is written there is room, or else an error.
     #[cfg(feature = "profile")]
     fn fill(&self, mut bytes: usize) -> Result<()> {
-        // Atomics, which nobody changes, take no room in the file.
-        static ZEROS: [AtomicU64; 512] = [const { AtomicU64::new(0) }; 512];
+        // On the stack: in the module's own memory they would be a mapping more for each library that is loaded.
+        let zeros = [0_u8; 2048];
         while bytes > 0 {
-            let args = [self.0, ZEROS.as_ptr() as usize, bytes.min(size_of_val(&ZEROS)), 0, 0, 0];
+            let args = [self.0, zeros.as_ptr() as usize, bytes.min(zeros.len())];
             // SAFETY: the kernel only reads the zeros.
             match retry(|| unsafe { call(libc::SYS_write, args) })? {
                 0 => return Err(Errno(libc::EIO)),
@@ -75,12 +73,12 @@ impl File {
     #[cfg(feature = "report")]
     pub(crate) fn wait_for_readers(&self) {
         // SAFETY: changes flags of our own descriptor.
-        let _ = unsafe { call(libc::SYS_fcntl, [self.0, libc::F_SETFL as usize, libc::O_APPEND as usize, 0, 0, 0]) };
+        let _ = unsafe { call(libc::SYS_fcntl, [self.0, libc::F_SETFL as usize, libc::O_APPEND as usize]) };
     }
 
     pub(crate) fn read(&self, buffer: &mut [u8]) -> Result<usize> {
         // SAFETY: the kernel writes at most `len` bytes to the buffer.
-        retry(|| unsafe { call(libc::SYS_read, [self.0, buffer.as_mut_ptr() as usize, buffer.len(), 0, 0, 0]) })
+        retry(|| unsafe { call(libc::SYS_read, [self.0, buffer.as_mut_ptr() as usize, buffer.len()]) })
     }
 
     /// Reads at `offset`; less than asked for at the end of the file.
@@ -95,7 +93,7 @@ impl File {
     pub(crate) fn length(&self) -> Result<usize> {
         const SEEK_END: usize = 2;
         // SAFETY: moves the place of our own descriptor, which nobody reads by.
-        unsafe { call(libc::SYS_lseek, [self.0, 0, SEEK_END, 0, 0, 0]) }
+        unsafe { call(libc::SYS_lseek, [self.0, 0, SEEK_END]) }
     }
 
     pub(crate) fn descriptor(&self) -> usize {
@@ -110,7 +108,7 @@ impl File {
         const SEALS: usize =
             (libc::F_SEAL_SEAL | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_WRITE) as usize;
         // SAFETY: the name ends in NUL.
-        let create = |flags| unsafe { call(libc::SYS_memfd_create, [name.as_ptr() as usize, flags, 0, 0, 0, 0]) };
+        let create = |flags| unsafe { call(libc::SYS_memfd_create, [name.as_ptr() as usize, flags]) };
         let file = match create(FLAGS | MFD_EXEC) {
             Err(Errno(libc::EINVAL)) => create(FLAGS),
             created => created,
@@ -120,14 +118,14 @@ impl File {
         let mut left = bytes;
         while !left.is_empty() {
             // SAFETY: the kernel only reads the bytes.
-            let write = || unsafe { call(libc::SYS_write, [file.0, left.as_ptr() as usize, left.len(), 0, 0, 0]) };
+            let write = || unsafe { call(libc::SYS_write, [file.0, left.as_ptr() as usize, left.len()]) };
             match retry(write)? {
                 0 => return Err(Errno(libc::EIO)),
                 written => left = &left[written.min(left.len())..],
             }
         }
         // SAFETY: our own file.
-        unsafe { call(libc::SYS_fcntl, [file.0, libc::F_ADD_SEALS as usize, SEALS, 0, 0, 0]) }?;
+        unsafe { call(libc::SYS_fcntl, [file.0, libc::F_ADD_SEALS as usize, SEALS]) }?;
         Ok(file)
     }
 }
@@ -136,7 +134,7 @@ impl File {
 #[cold]
 fn may_write(bytes: usize) -> Result<()> {
     let mut limit = libc::rlimit64 { rlim_cur: libc::RLIM64_INFINITY, rlim_max: libc::RLIM64_INFINITY };
-    let args = [0, libc::RLIMIT_FSIZE as usize, 0, &raw mut limit as usize, 0, 0];
+    let args = [0, libc::RLIMIT_FSIZE as usize, 0, &raw mut limit as usize];
     // SAFETY: fills in one rlimit.
     let _ = unsafe { call(libc::SYS_prlimit64, args) };
     if limit.rlim_cur < bytes as u64 { Err(Errno(libc::EFBIG)) } else { Ok(()) }
@@ -146,7 +144,7 @@ impl Drop for File {
     #[inline(never)]
     fn drop(&mut self) {
         // SAFETY: the descriptor is ours, and not used again.
-        let _ = unsafe { call(libc::SYS_close, [self.0, 0, 0, 0, 0, 0]) };
+        let _ = unsafe { call(libc::SYS_close, [self.0]) };
     }
 }
 
@@ -155,6 +153,6 @@ impl Drop for File {
 pub(crate) fn remove(path: &[u8]) {
     if path.last() == Some(&0) {
         // SAFETY: `path` ends in NUL.
-        let _ = unsafe { call(libc::SYS_unlinkat, [libc::AT_FDCWD as usize, path.as_ptr() as usize, 0, 0, 0, 0]) };
+        let _ = unsafe { call(libc::SYS_unlinkat, [libc::AT_FDCWD as usize, path.as_ptr() as usize, 0]) };
     }
 }

@@ -53,7 +53,7 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         // SAFETY: our own mapping; slices of it borrow `self`.
-        let _ = unsafe { call(libc::SYS_munmap, [self.address, self.bytes, 0, 0, 0, 0]) };
+        let _ = unsafe { call(libc::SYS_munmap, [self.address, self.bytes]) };
     }
 }
 
@@ -75,7 +75,7 @@ pub(crate) fn blank_after_fork() -> Result<usize> {
     const MADV_WIPEONFORK: usize = 18;
     let page = keep(None, page_size())?;
     // SAFETY: our own page, of which nobody relies on anything.
-    let advised = unsafe { call(libc::SYS_madvise, [page, page_size(), MADV_WIPEONFORK, 0, 0, 0]) };
+    let advised = unsafe { call(libc::SYS_madvise, [page, page_size(), MADV_WIPEONFORK]) };
     // SAFETY: nobody knows it.
     advised.inspect_err(|_| unsafe { unmap(page, page_size()) }).map(|_| page)
 }
@@ -88,7 +88,7 @@ pub(crate) fn blank_after_fork() -> Result<usize> {
 #[inline(never)]
 pub(crate) unsafe fn protect(start: usize, length: usize, protection: i32) -> Result<()> {
     // SAFETY: as the caller vouches.
-    unsafe { call(libc::SYS_mprotect, [start, length, protection as usize, 0, 0, 0]) }.map(drop)
+    unsafe { call(libc::SYS_mprotect, [start, length, protection as usize]) }.map(drop)
 }
 
 /// Makes what pages are mapped to, and how they are protected, final: Linux 6.10. Elsewhere nothing happens.
@@ -116,8 +116,7 @@ pub(crate) fn is_readable(address: usize, length: usize) -> bool {
     while at < address.saturating_add(length) {
         // SAFETY: Linux, kernel/signal.c, rt_sigprocmask: copies a set of eight bytes from there, then refuses a first
         // argument that it does not know. Changes nothing.
-        if unsafe { call(libc::SYS_rt_sigprocmask, [usize::MAX, at, 0, size_of::<u64>(), 0, 0]) }
-            == Err(Errno(libc::EFAULT))
+        if unsafe { call(libc::SYS_rt_sigprocmask, [usize::MAX, at, 0, size_of::<u64>()]) } == Err(Errno(libc::EFAULT))
         {
             return false;
         }
@@ -144,7 +143,7 @@ pub(crate) fn map_file(file: &File, offset: usize, length: usize, protection: i3
 #[inline(never)]
 pub(crate) unsafe fn unmap(start: usize, length: usize) {
     // SAFETY: as the caller vouches.
-    let _ = unsafe { call(libc::SYS_munmap, [start, length, 0, 0, 0, 0]) };
+    let _ = unsafe { call(libc::SYS_munmap, [start, length]) };
 }
 
 /// Pages of a file that can be read and executed. They are unmapped on drop.
@@ -182,7 +181,7 @@ const MADV_POPULATE_WRITE: usize = 23;
 /// The pages must be writable, and nobody may write to them meanwhile.
 pub(crate) unsafe fn populate_for_writing(start: usize, length: usize) -> Result<()> {
     // SAFETY: changes no content.
-    match unsafe { call(libc::SYS_madvise, [start, length, MADV_POPULATE_WRITE, 0, 0, 0]) } {
+    match unsafe { call(libc::SYS_madvise, [start, length, MADV_POPULATE_WRITE]) } {
         Err(Errno(libc::EINVAL | libc::ENOSYS | libc::EPERM)) => {
             for page in (start..start + length).step_by(page_size()) {
                 let byte = page as *mut u8;
@@ -198,13 +197,13 @@ pub(crate) unsafe fn populate_for_writing(start: usize, length: usize) -> Result
 /// Whether a page can be written to now. What cannot be stays as it is, and so does the content of what can.
 pub(crate) fn is_writable(page: usize) -> bool {
     // SAFETY: changes no content. An error where the mapping is not writable, or the kernel does not know the advice.
-    unsafe { call(libc::SYS_madvise, [page, page_size(), MADV_POPULATE_WRITE, 0, 0, 0]) }.is_ok() && knows_advice()
+    unsafe { call(libc::SYS_madvise, [page, page_size(), MADV_POPULATE_WRITE]) }.is_ok() && knows_advice()
 }
 
 /// Whether pages are locked in memory, if only some of them.
 pub(crate) fn is_locked(pages: &Range<usize>) -> bool {
     // SAFETY: msync(2): does nothing else to a private mapping.
-    let asked = unsafe { call(libc::SYS_msync, [pages.start, pages.len(), libc::MS_INVALIDATE as usize, 0, 0, 0]) };
+    let asked = unsafe { call(libc::SYS_msync, [pages.start, pages.len(), libc::MS_INVALIDATE as usize]) };
     asked == Err(Errno(libc::EBUSY))
 }
 
@@ -215,14 +214,14 @@ pub(crate) fn is_locked(pages: &Range<usize>) -> bool {
 /// They must be the caller's own.
 pub(crate) unsafe fn lock(start: usize, length: usize) -> Result<()> {
     // SAFETY: changes no content.
-    unsafe { call(libc::SYS_mlock, [start, length, 0, 0, 0, 0]) }.map(drop)
+    unsafe { call(libc::SYS_mlock, [start, length]) }.map(drop)
 }
 
 /// Whether the kernel knows the advice to populate. An emulator may say yes to advice that it does not know; there is never anything
 /// at address 0.
 fn knows_advice() -> bool {
     // SAFETY: reads pages, or none.
-    let asked = unsafe { call(libc::SYS_madvise, [0, page_size(), MADV_POPULATE_READ, 0, 0, 0]) };
+    let asked = unsafe { call(libc::SYS_madvise, [0, page_size(), MADV_POPULATE_READ]) };
     asked == Err(Errno(libc::ENOMEM))
 }
 
@@ -230,12 +229,13 @@ fn knows_advice() -> bool {
 #[cold]
 pub(crate) fn can_be_read(pages: &Range<usize>) -> bool {
     // SAFETY: reads pages, or none.
-    let populate = |start, length| unsafe { call(libc::SYS_madvise, [start, length, MADV_POPULATE_READ, 0, 0, 0]) };
+    let populate = |start, length| unsafe { call(libc::SYS_madvise, [start, length, MADV_POPULATE_READ]) };
     // What is for execution alone by its mapping, many a CPU reads all the same.
     knows_advice() && populate(pages.start, pages.len()).is_ok() || is_readable(pages.start, pages.len())
 }
 
 /// Bytes in a page.
+#[inline(never)]
 pub(crate) fn page_size() -> usize {
     match auxiliary(libc::AT_PAGESZ) as usize {
         size if size.is_power_of_two() => size,

@@ -4,6 +4,8 @@
 #[cfg(feature = "timeslice")]
 mod child;
 mod file;
+#[cfg(feature = "switch")]
+mod fork;
 mod memory;
 mod print;
 mod process;
@@ -20,6 +22,8 @@ pub(crate) use child::{child, wait};
 pub(crate) use file::File;
 #[cfg(feature = "profile")]
 pub(crate) use file::remove;
+#[cfg(feature = "switch")]
+pub(crate) use fork::{is_stranded, without_forks};
 pub(crate) use memory::{
     Mapping, Scratch, can_be_read, is_locked, is_readable, is_writable, lock, map_file, page_size,
     populate_for_writing, protect, seal, unmap,

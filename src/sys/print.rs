@@ -27,11 +27,11 @@ pub(crate) fn print(file: Option<&File>, mut bytes: &[u8]) -> bool {
     let _silence = Silence::begin(&SIGNALS);
     while !bytes.is_empty() {
         // SAFETY: the kernel reads the bytes.
-        match retry(|| unsafe { call(libc::SYS_write, [descriptor, bytes.as_ptr() as usize, bytes.len(), 0, 0, 0]) }) {
+        match retry(|| unsafe { call(libc::SYS_write, [descriptor, bytes.as_ptr() as usize, bytes.len()]) }) {
             Ok(written) if written > 0 => bytes = &bytes[written.min(bytes.len())..],
             Err(Errno(libc::EPIPE | libc::EFBIG)) => {
                 // The signal that this write brought.
-                let args = [&raw const SIGNALS as usize, 0, &raw const AT_ONCE as usize, SET_BYTES, 0, 0];
+                let args = [&raw const SIGNALS as usize, 0, &raw const AT_ONCE as usize, SET_BYTES];
                 // SAFETY: the kernel reads a set and a time.
                 let _ = unsafe { call(libc::SYS_rt_sigtimedwait, args) };
                 break;

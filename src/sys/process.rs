@@ -13,7 +13,7 @@ pub(crate) fn threads() -> Result<u32> {
     const STATX_NLINK: usize = 4;
     let mut status = [0_u32; 64];
     let path = c"/proc/self/task";
-    let args = [libc::AT_FDCWD as usize, path.as_ptr() as usize, 0, STATX_NLINK, status.as_mut_ptr() as usize, 0];
+    let args = [libc::AT_FDCWD as usize, path.as_ptr() as usize, 0, STATX_NLINK, status.as_mut_ptr() as usize];
     // SAFETY: `path` ends in NUL; the kernel fills in one `struct statx`.
     unsafe { call(libc::SYS_statx, args) }?;
     // Linux fs/proc/base.c, proc_task_getattr: two links and one for each thread.
@@ -33,7 +33,7 @@ pub(crate) fn each_thread(mut each: impl FnMut(u32)) -> Result<()> {
     let folder = File::open(b"/proc/self/task\0", libc::O_RDONLY | libc::O_DIRECTORY)?;
     let mut buffer = [0_u64; 128];
     loop {
-        let args = [folder.descriptor(), buffer.as_mut_ptr() as usize, size_of_val(&buffer), 0, 0, 0];
+        let args = [folder.descriptor(), buffer.as_mut_ptr() as usize, size_of_val(&buffer)];
         // SAFETY: the kernel writes at most as many bytes to the buffer.
         let length = unsafe { call(libc::SYS_getdents64, args) }?;
         if length == 0 {
@@ -60,7 +60,7 @@ pub(crate) fn auxiliary(entry: libc::c_ulong) -> u64 {
 
 pub(crate) fn process_id() -> u64 {
     // SAFETY: no arguments, no effects.
-    unsafe { call(libc::SYS_getpid, [0; 6]) }.unwrap_or(0) as u64
+    unsafe { call(libc::SYS_getpid, []) }.unwrap_or(0) as u64
 }
 
 /// Opens `/proc/THREAD` and this behind it, a slash and up to six letters and a NUL, for a thread of any process.
@@ -92,14 +92,14 @@ pub(crate) fn asleep(thread: u32) -> bool {
 /// The calling thread's ID.
 pub(crate) fn thread_id() -> u32 {
     // SAFETY: no arguments, no effects.
-    unsafe { call(libc::SYS_gettid, [0; 6]) }.unwrap_or(0) as u32
+    unsafe { call(libc::SYS_gettid, []) }.unwrap_or(0) as u32
 }
 
 /// The calling thread's CPU time, in nanoseconds. A system call.
 #[cfg(feature = "profile")]
 pub(crate) fn thread_time() -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    let args = [libc::CLOCK_THREAD_CPUTIME_ID as usize, &raw mut time as usize, 0, 0, 0, 0];
+    let args = [libc::CLOCK_THREAD_CPUTIME_ID as usize, &raw mut time as usize];
     // SAFETY: fills in one timespec.
     let _ = unsafe { call(libc::SYS_clock_gettime, args) };
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
@@ -110,7 +110,7 @@ pub(crate) fn thread_time() -> u64 {
 pub(crate) fn program_path(buffer: &mut [u8]) -> &[u8] {
     let path = c"/proc/self/exe";
     let folder = libc::AT_FDCWD as usize;
-    let args = [folder, path.as_ptr() as usize, buffer.as_mut_ptr() as usize, buffer.len(), 0, 0];
+    let args = [folder, path.as_ptr() as usize, buffer.as_mut_ptr() as usize, buffer.len()];
     // SAFETY: the path ends in NUL; the kernel writes at most as many bytes to the buffer.
     let length = unsafe { call(libc::SYS_readlinkat, args) }.unwrap_or(0);
     &buffer[..length.min(buffer.len())]
@@ -120,6 +120,6 @@ pub(crate) fn program_path(buffer: &mut [u8]) -> &[u8] {
 pub(crate) fn exit(code: i32) -> ! {
     loop {
         // SAFETY: does not return.
-        let _ = unsafe { call(libc::SYS_exit_group, [code as usize, 0, 0, 0, 0, 0]) };
+        let _ = unsafe { call(libc::SYS_exit_group, [code as usize]) };
     }
 }

@@ -12,7 +12,8 @@ pub(crate) type Result<T> = core::result::Result<T, Errno>;
 /// # Safety
 ///
 /// The call with these arguments must be sound.
-pub(crate) unsafe fn call(number: libc::c_long, args: [usize; 6]) -> Result<usize> {
+#[inline(always)] // an array of arguments would take more instructions than the call
+pub(crate) unsafe fn call<const N: usize>(number: libc::c_long, args: [usize; N]) -> Result<usize> {
     // SAFETY: as the caller vouches.
     let result = unsafe { arch::syscall(number as usize, args) };
     if (-4095..0).contains(&result) { Err(Errno(-result as i32)) } else { Ok(result as usize) }

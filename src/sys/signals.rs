@@ -9,7 +9,7 @@ use super::raw::{Result, call};
 pub(crate) fn is_on_signal_stack() -> bool {
     let mut stack = libc::stack_t { ss_sp: core::ptr::null_mut(), ss_flags: 0, ss_size: 0 };
     // SAFETY: the kernel writes one `stack_t`, which has the same layout in libc.
-    let asked = unsafe { call(libc::SYS_sigaltstack, [0, &raw mut stack as usize, 0, 0, 0, 0]) };
+    let asked = unsafe { call(libc::SYS_sigaltstack, [0, &raw mut stack as usize]) };
     asked.is_ok() && stack.ss_flags & libc::SS_ONSTACK != 0
 }
 
@@ -24,7 +24,7 @@ impl Silence {
     #[inline(never)]
     pub(crate) fn begin(signals: &u64) -> Result<Self> {
         let mut before = 0_u64;
-        let args = [libc::SIG_BLOCK as usize, &raw const *signals as usize, &raw mut before as usize, SET_BYTES, 0, 0];
+        let args = [libc::SIG_BLOCK as usize, &raw const *signals as usize, &raw mut before as usize, SET_BYTES];
         // SAFETY: the kernel reads one set and writes one.
         unsafe { call(libc::SYS_rt_sigprocmask, args) }.map(|_| Self(before))
     }
@@ -33,7 +33,7 @@ impl Silence {
 impl Drop for Silence {
     #[inline(never)]
     fn drop(&mut self) {
-        let args = [libc::SIG_SETMASK as usize, &raw const self.0 as usize, 0, SET_BYTES, 0, 0];
+        let args = [libc::SIG_SETMASK as usize, &raw const self.0 as usize, 0, SET_BYTES];
         // SAFETY: the kernel reads one set.
         let _ = unsafe { call(libc::SYS_rt_sigprocmask, args) };
     }

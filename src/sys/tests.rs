@@ -17,7 +17,7 @@ fn an_error_has_its_number() {
     // SAFETY: no such call, and a call without an error.
     unsafe {
         assert_eq!(call(100_000, [0; 6]), Err(Errno(libc::ENOSYS)));
-        assert_eq!(call(libc::SYS_getpid, [0; 6]), Ok(std::process::id() as usize));
+        assert_eq!(call(libc::SYS_getpid, []), Ok(std::process::id() as usize));
     }
 }
 
@@ -50,7 +50,7 @@ fn a_file_is_its_owners_and_has_the_room_that_was_asked_for() {
 fn a_child_can_leave_no_core() {
     let has_none = child(drop, |_| {
         let mut limit = libc::rlimit64 { rlim_cur: 0, rlim_max: 0 };
-        let args = [0, libc::RLIMIT_CORE as usize, 0, &raw mut limit as usize, 0, 0];
+        let args = [0, libc::RLIMIT_CORE as usize, 0, &raw mut limit as usize];
         // SAFETY: fills in one limit, and asks for a flag.
         let dumpable = unsafe {
             call(libc::SYS_prlimit64, args).expect("the limit");

@@ -6,6 +6,7 @@ use super::raw::call;
 use super::raw::retry;
 
 /// Nanoseconds on the monotonic clock.
+#[inline(never)]
 pub(crate) fn now() -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: fills in one timespec (by way of the vDSO where there is one).
@@ -28,13 +29,12 @@ pub(crate) fn sleep(nanoseconds: u32) {
         let time = libc::timespec { tv_sec: (end / SECOND) as _, tv_nsec: (end % SECOND) as _ };
         let [clock, absolute] = [libc::CLOCK_MONOTONIC as usize, libc::TIMER_ABSTIME as usize];
         // SAFETY: reads one timespec.
-        let _ =
-            retry(|| unsafe { call(libc::SYS_clock_nanosleep, [clock, absolute, &raw const time as usize, 0, 0, 0]) });
+        let _ = retry(|| unsafe { call(libc::SYS_clock_nanosleep, [clock, absolute, &raw const time as usize, 0]) });
     }
     #[cfg(not(target_pointer_width = "64"))]
     while now() < end {
         // SAFETY: no arguments, and no effect but that others run first.
-        let _ = unsafe { call(libc::SYS_sched_yield, [0; 6]) };
+        let _ = unsafe { call(libc::SYS_sched_yield, []) };
     }
 }
 

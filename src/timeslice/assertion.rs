@@ -79,8 +79,7 @@ mod on {
     impl RequestBytes {
         /// `None` before the runtime is loaded, and where no memory could be found.
         fn of_this_thread() -> Option<Self> {
-            let area = area::offset();
-            (area != 0).then(|| Self(arch::area(area)))
+            area::offset().map(|area| Self(area.of_this_thread()))
         }
 
         fn byte(&self, at: usize) -> u8 {

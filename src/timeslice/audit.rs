@@ -4,6 +4,7 @@
 //! must be of another process (Linux, kernel/ptrace.c, `ptrace_attach`). So a child is made to ask.
 #![allow(unsafe_code)]
 
+use super::answers::{Area, Thread};
 use super::area;
 use super::rseq::{self, AREA_FLAGS, FEATURE_SIZE, FLAG_AVAILABLE, FLAG_ENABLED};
 use crate::sys::{self, Errno, Scratch};
@@ -30,37 +31,6 @@ use invar_arch as arch;
 /// ```
 pub fn audit(mut each: impl FnMut(Thread)) -> Result<(), i32> {
     audit_now(&mut each).map_err(|error| error.0)
-}
-
-/// One thread, as [`audit`] found it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Thread {
-    /// Its thread ID, as `gettid(2)` gives it.
-    pub id: u32,
-    /// Its rseq area.
-    pub area: Area,
-}
-
-/// A thread's `struct rseq`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Area {
-    /// It could not be found out: the thread ended, a debugger has it, or this system lets no child trace. The errno
-    /// says which. `ETIMEDOUT`: the thread did not stop within a second, as one that waits for its child after `vfork`.
-    Unknown(i32),
-    /// Nobody registered one.
-    None,
-    /// The kernel knows one.
-    Registered {
-        /// Where it is.
-        address: usize,
-        /// The thread can be granted slices.
-        enabled: bool,
-        /// The thread requests an extension.
-        request: bool,
-        /// The thread was asleep. With a request that means one that was left set: critical sections make no system calls.
-        asleep: bool,
-    },
 }
 
 /// Calls `each` for every thread of this process.
@@ -150,10 +120,10 @@ const MORE: usize = 64;
 
 /// A thread can read its own area, if it is the one that the sites write to.
 fn ask_oneself(entry: &Entry) {
-    let area = area::offset();
+    let Some(area) = area::offset() else { return };
     let flags = rseq::flags(area);
     if flags & FLAG_AVAILABLE != 0 {
-        let area = arch::area(area);
+        let area = area.of_this_thread();
         // SAFETY: this thread's area; the kernel says AVAILABLE only in one that has the byte.
         let request = unsafe { area.add(arch::AREA_REQUEST).read_volatile() };
         entry.set(REGISTERED, bits(flags, request, true), area as usize);
@@ -171,13 +141,13 @@ fn in_child(work: impl FnOnce()) -> sys::Result<()> {
     const PR_SET_PTRACER: usize = 0x5961_6d61;
     let allow = |tracer: usize| {
         // SAFETY: says who may trace; EINVAL where nobody asks.
-        let _ = unsafe { sys::call(libc::SYS_prctl, [PR_SET_PTRACER, tracer, 0, 0, 0, 0]) };
+        let _ = unsafe { sys::call(libc::SYS_prctl, [PR_SET_PTRACER, tracer, 0, 0, 0]) };
     };
     let done = sys::child(allow, |parent| {
         // A signal that stops the process's group would stop the child while it has a thread of the process stopped, perhaps
         // the one that waits for it.
         // SAFETY: touches no memory.
-        let _ = unsafe { sys::call(libc::SYS_setpgid, [0; 6]) };
+        let _ = unsafe { sys::call(libc::SYS_setpgid, [0, 0]) };
         if parent.is_introduced() {
             work();
         }
@@ -218,7 +188,7 @@ const PTRACE_EVENT_STOP: i32 = 128;
 
 fn ptrace(request: usize, thread: usize, address: usize, data: usize) -> sys::Result<usize> {
     // SAFETY: the other process is read only; what is written here is as large as the request wants it.
-    unsafe { sys::call(libc::SYS_ptrace, [request, thread, address, data, 0, 0]) }
+    unsafe { sys::call(libc::SYS_ptrace, [request, thread, address, data]) }
 }
 
 /// Has a thread stop.

@@ -3,12 +3,13 @@
 
 use super::hook::start;
 use super::probe;
-use super::profile::watch;
+use super::profile::{load, watch};
 use crate::key::state::Verdict;
 use core::ffi::{c_int, c_void};
+use core::ops::Range;
 use invar_arch::Call;
 
-/// The probe of the slice key.
+/// The probe of the time slice key.
 pub fn probe_slice(verdict: &mut Verdict) {
     probe::probe(verdict);
 }
@@ -21,6 +22,11 @@ pub fn count_request(site: usize) {
 /// In the place of its withdrawal.
 pub fn count_withdrawal(site: usize) {
     watch::left(site);
+}
+
+/// Makes a module known to who reads the counts: its range of addresses and its path.
+pub fn count_module(range: Range<usize>, path: &[u8]) {
+    load::add_module(range, path);
 }
 
 /// Creates a thread that makes a call, of a function with its argument: 0 if it does. The first word is for the creator itself.

@@ -5,7 +5,8 @@
 //! the contended path of a lock.
 #![allow(unsafe_code)] // of the static branches
 
-use super::area;
+use super::answers::NotEnrolled;
+use super::area::{self, AreaOffset};
 use super::key::{SLICE, is_available};
 use super::register;
 use super::rseq::{self, ENOTSUPP, FLAG_AVAILABLE, FLAG_ENABLED};
@@ -17,7 +18,7 @@ use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 /// Where the thread is enrolled already, this reads a word and makes no system call. Else it makes one system call, `prctl`, and
 /// if libc registers no areas one before it, `rseq`, by which it registers the program's own area for this thread, whatever
 /// module calls. `errno` stays as it was. Do not call it inside a critical section: any system call ends a grant. Where the
-/// slice key is off, the call is a static branch to its `Err`.
+/// time slice key is off, the call is a static branch to its `Err`.
 ///
 /// A thread stays enrolled, and so does the child of a `fork`, until somebody disables the extension *in that
 /// thread*, or the thread ends. Where libc is not glibc, a destructor of thread-specific data unregisters the thread's area, by
@@ -51,55 +52,28 @@ pub fn enrol_contended() {
     }
 }
 
-/// Why a thread could not be enrolled in the slice extension. Its critical sections are correct all the same, and request nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum NotEnrolled {
-    /// The slice key is off: its evidence says why. Or it is forced, where nobody grants.
-    Absent,
-    /// libc registers the areas of its threads, and did not start this thread.
-    NoArea,
-    /// Somebody else registered an area for this thread; only one is possible.
-    OtherArea,
-    /// The kernel, or a filter, refused with this errno; `EAGAIN` also where the C library is not glibc and has no
-    /// key left for thread-specific data.
-    Refused(i32),
-    /// The thread is about to end, and has unregistered its area: seen by destructors of thread-specific data.
-    Ending,
-}
-
-impl core::fmt::Display for NotEnrolled {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        match self {
-            Self::Absent => f.write_str("the slice extension is absent"),
-            Self::NoArea => f.write_str("the C library registers areas, and has registered none for this thread"),
-            Self::OtherArea => f.write_str("somebody else registered an area for this thread"),
-            Self::Refused(errno) => write!(f, "refused with errno {errno}"),
-            Self::Ending => f.write_str("the thread is about to end, and has given its area back"),
-        }
-    }
-}
-
-impl core::error::Error for NotEnrolled {}
-
 /// Enrols the calling thread, where the key is on.
 #[cold]
 #[inline(never)]
 pub(super) fn enrol_now() -> Result<(), NotEnrolled> {
     let area = area::offset();
-    if rseq::flags(area) & FLAG_ENABLED != 0 {
+    if is_enabled(area) {
         return Ok(());
     }
-    if !is_available() {
-        return Err(NotEnrolled::Absent);
+    match area {
+        Some(area) if is_available() => enrol_at(&CallingThread(area), area::libcs_area().is_some()),
+        _ => Err(NotEnrolled::Absent),
     }
-    enrol_at(&CallingThread(area), area::libcs_area().is_some())
 }
 
 /// Whether the kernel looks at the calling thread's requests.
 #[cfg(feature = "profile")]
 pub(super) fn is_enrolled() -> bool {
-    rseq::flags(area::offset()) & FLAG_ENABLED != 0
+    is_enabled(area::offset())
+}
+
+fn is_enabled(area: Option<AreaOffset>) -> bool {
+    area.is_some_and(|area| rseq::flags(area) & FLAG_ENABLED != 0)
 }
 
 /// What enrolling asks of the kernel; a test can answer in its place.
@@ -112,7 +86,7 @@ trait Enrollable {
 
 /// By its area's distance from the thread pointer. Where the key is on and libc registers none it is the program's, which
 /// is never unloaded, whatever module this code is in.
-struct CallingThread(isize);
+struct CallingThread(AreaOffset);
 
 impl Enrollable for CallingThread {
     fn flags(&self) -> u32 {
@@ -169,7 +143,7 @@ const SELDOM: u32 = 1024;
 #[cold]
 #[inline(never)]
 fn enrol_contended_now() {
-    if rseq::flags(area::offset()) & FLAG_ENABLED == 0 {
+    if !is_enabled(area::offset()) {
         attempt(&FAILURES, || enrol_now().is_ok());
     }
 }

@@ -6,14 +6,14 @@ use super::key::SLICE;
 use crate::module::{Module, ModuleKey};
 use crate::text::Evidence;
 
-/// The slice key of this copy of the runtime, if it is the module's: the one to be decided first.
+/// The time slice key of this copy of the runtime, if it is the module's: the one to be decided first.
 pub(crate) fn own_key<'a>(own: &Module<'a>) -> Option<ModuleKey<'a>> {
     own.key_at((&raw const SLICE) as usize)
 }
 
 /// Whose requests [`memory_for`] is asked about.
 pub(crate) enum Requests {
-    /// Those of the slice key, where a setting forces it.
+    /// Those of the time slice key, where a setting forces it.
     Forced,
     /// The same, where another module has decided it, with this data.
     Adopted(u64),
@@ -30,17 +30,17 @@ pub(crate) fn memory_for(requests: Requests) -> Option<u64> {
         Requests::Forced => area::spare_memory(),
         Requests::Adopted(data) => area::is_believable(data).then_some(data),
         Requests::Sealed(data) => area::is_area(data).then_some(data),
-        Requests::OfAnother => Some(area::memory()).filter(|&data| area::is_area(data)),
+        Requests::OfAnother => area::memory(),
     }
 }
 
-/// Behind the decision of the slice key, and before that of others which slice sites may depend on: finds where their requests
-/// go if the slice key is off.
-pub(crate) fn load() {
-    area::find_spare_memory();
+/// Behind the decision of the time slice key, and before that of others which slice sites may depend on: finds where their requests
+/// go if the time slice key is off. The module that is loaded, where it is known, may be the one that this code is in.
+pub(crate) fn load(loaded: Option<&Module<'_>>) {
+    area::find_spare_memory(loaded);
 }
 
-/// Guards the process for the slice key, of which this is the evidence, where a setting asks for it.
+/// Guards the process for the time slice key, of which this is the evidence, where a setting asks for it.
 pub(crate) fn guard_at_load(evidence: &mut Evidence) {
     #[cfg(feature = "timeslice")]
     super::guard::at_load(evidence);

@@ -4,6 +4,7 @@
 //! Source of what is said of filters here: Linux 7.3, kernel/seccomp.c.
 #![allow(unsafe_code)]
 
+use super::answers::NotGuarded;
 use super::key::{SLICE, is_available};
 use super::rseq::{PR_ENABLE, PR_RSEQ_SLICE_EXTENSION, PR_SET};
 use super::trial::{self, Fate};
@@ -18,7 +19,7 @@ use invar_arch as arch;
 /// From then on `prctl(PR_RSEQ_SLICE_EXTENSION, PR_RSEQ_SLICE_EXTENSION_SET, 0)` fails with `EPERM` in every thread, also in
 /// those that start later, and also as a 32-bit or an x32 call. So does every such call with bit 0 of the third argument clear.
 /// All other calls go on as before. It enrols no thread. `INVAR_GUARD=1` does the same at load, and
-/// the slice key's evidence says what came of it: `guarded`, or why not.
+/// the time slice key's evidence says what came of it: `guarded`, or why not.
 ///
 /// It is a seccomp filter, and that has its price:
 ///
@@ -56,46 +57,6 @@ use invar_arch as arch;
 pub fn guard() -> Result<(), NotGuarded> {
     if crate::branch!(SLICE) { guard_now() } else { Err(NotGuarded::Absent) }
 }
-
-/// Why the extension can still be disabled. No thread is guarded, and nothing was changed but perhaps `no_new_privs`:
-/// without `CAP_SYS_ADMIN` it is a condition for asking, and where the kernel then refuses all the same, the calling thread
-/// keeps it. What can be told before is told before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum NotGuarded {
-    /// The slice key is off: its evidence says why. Also where it is forced.
-    Absent,
-    /// The thread with this ID and the calling thread have different seccomp filters. One filter for all threads would replace
-    /// filters of that thread, or give it those of the caller. Where both have as many filters, only the kernel can tell them
-    /// apart.
-    OtherFilters(u32),
-    /// A seccomp filter that stands kills a process that installs another.
-    Killed,
-    /// The kernel, or a filter, refused with this errno; or where a filter stands there was no child to try it.
-    Refused(i32),
-}
-
-impl NotGuarded {
-    #[cold]
-    fn tell(self, text: &mut Evidence) {
-        match self {
-            Self::Absent => text.text("the slice extension is absent"),
-            Self::OtherFilters(thread) => text.text("thread ").number(thread.into()).text(" has other seccomp filters"),
-            Self::Killed => text.text("a seccomp filter kills who installs another"),
-            Self::Refused(errno) => text.text("refused with errno ").number(errno.into()),
-        };
-    }
-}
-
-impl core::fmt::Display for NotGuarded {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        let mut text = Evidence::new();
-        self.tell(&mut text);
-        f.write_str(text.as_str())
-    }
-}
-
-impl core::error::Error for NotGuarded {}
 
 /// [`guard`] whatever the key is: what a filter does, and costs, any kernel can show.
 #[doc(hidden)]
@@ -196,7 +157,7 @@ impl Drop for Turn {
 fn is_guarded() -> bool {
     let answer = |enable| {
         // SAFETY: changes nothing.
-        unsafe { sys::call(libc::SYS_prctl, [PR_RSEQ_SLICE_EXTENSION, PR_SET, enable, 1, 0, 0]) }
+        unsafe { sys::call(libc::SYS_prctl, [PR_RSEQ_SLICE_EXTENSION, PR_SET, enable, 1, 0]) }
     };
     answer(0) == Err(Errno(libc::EPERM)) && answer(PR_ENABLE) == Err(Errno(libc::EINVAL))
 }
@@ -209,7 +170,7 @@ fn install() -> sys::Result<usize> {
     // A guard is no sandbox: speculation stays as it is.
     const FLAGS: usize = (libc::SECCOMP_FILTER_FLAG_TSYNC | libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW) as usize;
     let program = libc::sock_fprog { len: LENGTH as u16, filter: FILTER.as_ptr().cast_mut() };
-    let args = [libc::SECCOMP_SET_MODE_FILTER as usize, FLAGS, &raw const program as usize, 0, 0, 0];
+    let args = [libc::SECCOMP_SET_MODE_FILTER as usize, FLAGS, &raw const program as usize];
     for _ in 0..2 {
         // SAFETY: the kernel copies the program, which lets all calls pass but one.
         match unsafe { sys::call(libc::SYS_seccomp, args) } {
@@ -218,7 +179,7 @@ fn install() -> sys::Result<usize> {
             result => return result,
         }
         // SAFETY: takes away a right, and touches no memory.
-        let _ = unsafe { sys::call(libc::SYS_prctl, [libc::PR_SET_NO_NEW_PRIVS as usize, 1, 0, 0, 0, 0]) };
+        let _ = unsafe { sys::call(libc::SYS_prctl, [libc::PR_SET_NO_NEW_PRIVS as usize, 1, 0, 0, 0]) };
     }
     Err(Errno(libc::EACCES))
 }

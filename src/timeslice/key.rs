@@ -6,7 +6,7 @@ use crate::key::state::Verdict;
 #[cfg(feature = "timeslice")]
 use invar_abi::Origin;
 
-/// The slice key, named `slice`. It is on where every thread has an area for requests at one constant offset, on a kernel that
+/// The time slice key, named `slice`. It is on where every thread has an area for requests at one constant offset, on a kernel that
 /// grants. It does not say that a thread is *enabled*: in a thread that is not, requests have no effect.
 pub static SLICE: Key<bool> = Key::new();
 

@@ -12,7 +12,7 @@
 //! [`enrol`], as locks of `invar-lock` do where they wait. An executable with the Cargo feature `hook` has other threads
 //! enrolled too, before their own code runs: all that libc starts by the names `pthread_create` and `thrd_create`, for the
 //! program and for its shared libraries, those of `std::thread` among them. That costs one system call in each thread,
-//! `prctl`, and a second one, `rseq`, where the program registers its own areas; where the slice key is off it costs none.
+//! `prctl`, and a second one, `rseq`, where the program registers its own areas; where the time slice key is off it costs none.
 //! `errno`, attributes, the smallest stack, backtraces, `pthread_exit` and cancellation are as without the hook.
 //!
 //! The hook defines these functions, and its definitions stand before libc's. So:
@@ -35,8 +35,8 @@
 //! `INVAR_KEYS=slice=force`: then the histogram can be had.
 //!
 //! The counting form is the checked form, whose cold path then leads to the code that counts. It makes each critical section longer,
-//! and takes more stack. Before a section at a site that has lost one, it asks for the thread's CPU time. It needs `xsave`, and
-//! the time stamp counter. Where it is not chosen, sites are bound as if it did not exist.
+//! and takes more stack. Before a section at a site that has lost one, it asks for the thread's CPU time. It needs a clock
+//! that every program may read, and where the CPU has `xsave`, that. Where it is not chosen, sites are bound as if it did not exist.
 //!
 #![doc = include_str!("../../docs/sections.md")]
 //
@@ -46,17 +46,20 @@
 //
 // - `own_key`: which key is to be decided first;
 // - `memory_for`: where requests go, by what a setting or another module says;
-// - `load`: where they go if the slice key is off;
+// - `load`: where they go if the time slice key is off;
 // - `guard_at_load`: the guard, where a setting asks for it;
 // - `request_offset`: what a module's slice sites are bound to, or that they are counted.
 //
 // The files in the order in which they build on each other:
 //
-// - `key`: the slice key. `area`: where requests go. `rseq`: the kernel's numbers and calls. `register`: a thread's own rseq area.
+// - `answers`: what calls answer with. `key`: the time slice key. `area`: where requests go. `rseq`: the kernel's numbers and calls.
+//   `register`: a thread's own rseq area.
 // - `trial`: which calls a seccomp filter leaves. `probe`: decides the key. `enrol`, `audit`, `guard`: the calls of these names.
 // - `assertion`, `section`: critical sections. `profile`: counts them. `hook`: enrols threads as they are created.
 // - `entry`, and `capi` for libinvar.
 
+#[cfg(feature = "timeslice")]
+mod answers;
 #[cfg(feature = "timeslice")]
 mod assertion;
 #[cfg(feature = "timeslice")]
@@ -89,21 +92,25 @@ pub(crate) mod area; // for unit tests of the core
 mod entry;
 mod key;
 
+#[cfg(feature = "profile")]
+pub use answers::Counts;
+#[cfg(feature = "timeslice")]
+pub use answers::{Area, NotEnrolled, NotGuarded, Thread};
 #[cfg(feature = "timeslice")]
 pub use area::__area;
 #[cfg(feature = "timeslice")]
-pub use audit::{Area, Thread, audit};
+pub use audit::audit;
 #[cfg(feature = "timeslice")]
-pub use enrol::{NotEnrolled, enrol, enrol_contended};
+pub use enrol::{enrol, enrol_contended};
 pub(crate) use entry::{Requests, guard_at_load, load, memory_for, own_key, request_offset};
 #[cfg(feature = "timeslice")]
-pub use guard::{__guard_anyway, NotGuarded, guard};
+pub use guard::{__guard_anyway, guard};
 #[cfg(feature = "hook")]
 pub use hook::symbols::hook_is_in_front;
 pub use key::SLICE;
 #[cfg(feature = "profile")]
 pub use profile::counting::{COUNTING, Counting};
 #[cfg(feature = "profile")]
-pub use profile::counts::{Counts, counts, each_thread_counts};
+pub use profile::counts::{counts, each_thread_counts};
 #[cfg(feature = "timeslice")]
 pub use section::{CriticalSection, enter, leave};

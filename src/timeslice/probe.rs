@@ -1,7 +1,7 @@
-//! The slice key's probe: every way in which the extension can be missing has a message and advice of its own.
+//! The time slice key's probe: every way in which the extension can be missing has a message and advice of its own.
 #![allow(unsafe_code)]
 
-use super::area;
+use super::area::{self, AreaOffset};
 use super::key::SLICE;
 use super::register;
 use super::rseq::{
@@ -18,25 +18,20 @@ const _: () = {
     const FLAGS: u8 = flags::SLICE | flags::TIMESLICE | flags::OWN;
     extern "C" fn slice_probe(verdict: &mut Verdict, _: &KeyRecord) {
         // SAFETY: the probe of this key.
-        unsafe { crate::__key_record!(["slice"] SLICE, bool, slice_probe, FLAGS) };
+        unsafe { crate::__key_record!(crate::key::declare::Name::Given("slice"), SLICE, bool, slice_probe, FLAGS) };
         probe(verdict);
     }
     #[used]
     static KEEP: RawProbe = slice_probe;
 };
 
-/// Decides the slice key.
+/// Decides the time slice key.
 pub(super) fn probe(verdict: &mut Verdict) {
-    let available = if arch::PATCHES {
-        decide(&ThisProcess, &mut verdict.evidence)
-    } else {
-        verdict.evidence.text("on this architecture invar has no slice sites");
-        None
-    };
-    match available {
-        Some(available) => {
+    let available = decide(&ThisProcess, &mut verdict.evidence);
+    match available.and_then(|available| Some((AreaOffset::new(available.area)?, available.yield_call))) {
+        Some((area, yield_call)) => {
             verdict.value = 1;
-            verdict.data = area::pack(available.area, available.yield_call);
+            verdict.data = area.encode(yield_call);
         }
         // Absent is an answer like any other, and not a probe that failed.
         None => verdict.origin = Origin::Probe as u8,
@@ -94,16 +89,21 @@ fn decide(facts: &impl Facts, evidence: &mut Evidence) -> Option<Available> {
 
     let libc = facts.libc_area().filter(|&(_, size)| size > 0);
     let (area, owner) = match (facts.enable(), libc) {
-        (Ok(()), Some((area, _))) if facts.enabled(area) => (area, "libc"),
-        (Ok(()), _) => return somebody_else(evidence),
         (Err(Errno(ENOTSUPP)), _) if compiled_out(facts, &trial) => {
             evidence.text("kernel compiled without the extension: prctl 79 gives 524 and system call 471 ENOSYS; ");
-            evidence.text("needs CONFIG_RSEQ_SLICE_EXTENSION=y");
+            evidence.text(arch::KERNEL_NEEDS);
             if trial.filtered {
                 evidence.text(", unless it is the seccomp filter that says ENOSYS");
             }
             return None;
         }
+        // The kernel was asked first: it says what it lacks, if it does.
+        (Ok(()) | Err(Errno(ENOTSUPP | libc::ENXIO)), _) if !facts.makes_requests() => {
+            evidence.text("the kernel has the extension, and invar makes no requests on this architecture");
+            return None;
+        }
+        (Ok(()), Some((area, _))) if facts.enabled(area) => (area, "libc"),
+        (Ok(()), _) => return somebody_else(evidence),
         (Err(Errno(ENOTSUPP)), Some((_, size))) => {
             if u64::from(size) < FEATURE_SIZE {
                 evidence.text("libc registered 32 bytes (__rseq_size is ").number(size.into());
@@ -184,6 +184,8 @@ fn somebody_else(evidence: &mut Evidence) -> Option<Available> {
 trait Facts {
     /// `AT_RSEQ_FEATURE_SIZE`, 0 if the kernel has none.
     fn feature_size(&self) -> u64;
+    /// Whether critical sections can ask for time, if the kernel grants it.
+    fn makes_requests(&self) -> bool;
     /// What the C library registered for each thread: distance from the thread pointer, and size.
     fn libc_area(&self) -> Option<(isize, u32)>;
     /// Our own area, if this code can never be unloaded.
@@ -209,12 +211,16 @@ impl Facts for ThisProcess {
         sys::auxiliary(AT_RSEQ_FEATURE_SIZE)
     }
 
+    fn makes_requests(&self) -> bool {
+        arch::REQUESTS
+    }
+
     fn libc_area(&self) -> Option<(isize, u32)> {
         arch::libc_area()
     }
 
     fn own_area(&self) -> Option<isize> {
-        area::own_area()
+        area::own_area().map(AreaOffset::get)
     }
 
     fn trial(&self) -> Trial {
@@ -226,16 +232,16 @@ impl Facts for ThisProcess {
     }
 
     fn enabled(&self, area: isize) -> bool {
-        rseq::flags(area) & FLAG_ENABLED != 0
+        AreaOffset::new(area).is_some_and(|area| rseq::flags(area) & FLAG_ENABLED != 0)
     }
 
     fn slice_yield(&self) -> sys::Result<()> {
         // SAFETY: no arguments; outside a grant it has no effect.
-        unsafe { sys::call(SYS_RSEQ_SLICE_YIELD.into(), [0; 6]) }.map(drop)
+        unsafe { sys::call(SYS_RSEQ_SLICE_YIELD.into(), []) }.map(drop)
     }
 
     fn register(&self, area: isize) -> sys::Result<()> {
-        register::register(area)
+        AreaOffset::new(area).ok_or(Errno(libc::EINVAL)).and_then(register::register)
     }
 
     fn unregister(&self, area: isize) {
@@ -252,6 +258,7 @@ mod tests {
     /// A machine on which everything is as the extension wants it; each test spoils one thing.
     struct Machine {
         feature_size: u64,
+        makes_requests: bool,
         libc_area: Option<(isize, u32)>,
         own_area: Option<isize>,
         trial: Trial,
@@ -280,6 +287,7 @@ mod tests {
     fn good() -> Machine {
         Machine {
             feature_size: 33,
+            makes_requests: true,
             libc_area: Some((-160, 33)),
             own_area: Some(-64),
             trial: ANSWERED,
@@ -295,6 +303,9 @@ mod tests {
     impl Facts for Machine {
         fn feature_size(&self) -> u64 {
             self.feature_size
+        }
+        fn makes_requests(&self) -> bool {
+            self.makes_requests
         }
         fn libc_area(&self) -> Option<(isize, u32)> {
             self.libc_area
@@ -367,14 +378,28 @@ mod tests {
     #[test]
     fn compiled_without_the_extension() {
         let machine = || Machine { enable: Err(ENOTSUPP), slice_yield: Err(libc::ENOSYS), ..good() };
-        absent(machine(), "kernel compiled without", "CONFIG_RSEQ_SLICE_EXTENSION=y");
-        absent(Machine { libc_area: Some((-160, 20)), ..machine() }, "kernel compiled without", "CONFIG");
-        absent(Machine { libc_area: None, ..machine() }, "kernel compiled without", "CONFIG");
+        for libc_area in [Some((-160, 33)), Some((-160, 20)), None] {
+            for makes_requests in [true, false] {
+                let machine = Machine { libc_area, makes_requests, ..machine() };
+                absent(machine, "kernel compiled without", arch::KERNEL_NEEDS);
+            }
+        }
         // In a container, whose filter has not heard of the call either.
         let trial = Trial { filtered: true, slice_yield: Fate::Refused(libc::ENOSYS), ..ANSWERED };
         let filtered = || Machine { trial, ..machine() };
         absent(filtered(), "kernel compiled without", "unless it is the seccomp filter");
         absent(Machine { libc_area: Some((-160, 32)), ..filtered() }, "kernel compiled without", "seccomp filter");
+    }
+
+    /// The kernel is asked on every architecture, and it alone says what it has.
+    #[test]
+    fn kernel_that_has_what_nobody_asks_for() {
+        let machine = |enable| Machine { enable, makes_requests: false, libc_area: None, own_area: None, ..good() };
+        for enable in [Ok(()), Err(libc::ENXIO), Err(ENOTSUPP)] {
+            absent(machine(enable), "the kernel has the extension", "no requests on this architecture");
+        }
+        absent(machine(Err(libc::EINVAL)), "prctl 79 gives errno 22", "Linux 7.0");
+        absent(Machine { feature_size: 28, ..machine(Ok(())) }, "kernel without the field", "Linux 7.0");
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! 2.41, nptl/nptl-stack.c, `__nptl_free_stacks`; Linux 7.3, kernel/fork.c, `mm_release`).
 #![allow(unsafe_code)]
 
+use super::area::AreaOffset;
 use super::rseq::{AREA_CPU, AREA_FLAGS, NO_CPU, RSEQ_FLAG_UNREGISTER, rseq_at};
 use crate::sys::{Errno, Result, Silence};
 use core::ffi::c_void;
@@ -15,11 +16,8 @@ use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use invar_arch as arch;
 
 /// Registers our own rseq area at this offset for the calling thread, until it ends.
-pub(super) fn register(area: isize) -> Result<()> {
-    if !arch::holds_area(area) {
-        return Err(Errno(libc::EINVAL));
-    }
-    let area = arch::area(area) as usize;
+pub(super) fn register(area: AreaOffset) -> Result<()> {
+    let area = area.of_this_thread() as usize;
     unregister_at_end(area)?;
     rseq_at(area, 0)
 }
@@ -81,7 +79,7 @@ unsafe extern "C" fn unregister(area: *mut c_void) {
 }
 
 /// Whether the calling thread has unregistered the area at this offset, as it ends.
-pub(super) fn has_unregistered(area: isize) -> bool {
+pub(super) fn has_unregistered(area: AreaOffset) -> bool {
     // SAFETY: inside memory that is an area's in every thread; the kernel writes it.
-    arch::holds_area(area) && unsafe { arch::area(area).wrapping_add(AREA_CPU).cast::<i32>().read_volatile() == NO_CPU }
+    unsafe { area.of_this_thread().wrapping_add(AREA_CPU).cast::<i32>().read_volatile() == NO_CPU }
 }

@@ -4,6 +4,7 @@
 //! kernel/rseq.c. System call numbers from 403 on are the same on every architecture.
 #![allow(unsafe_code)]
 
+use super::area::AreaOffset;
 use crate::sys::{self, Result};
 use invar_arch as arch;
 
@@ -37,21 +38,17 @@ pub(super) const ENOTSUPP: i32 = 524;
 /// Enables the extension for the calling thread.
 pub(super) fn enable() -> Result<()> {
     // SAFETY: changes nothing but whether the kernel looks at this thread's request byte.
-    unsafe { sys::call(libc::SYS_prctl, [PR_RSEQ_SLICE_EXTENSION, PR_SET, PR_ENABLE, 0, 0, 0]) }.map(drop)
+    unsafe { sys::call(libc::SYS_prctl, [PR_RSEQ_SLICE_EXTENSION, PR_SET, PR_ENABLE, 0, 0]) }.map(drop)
 }
 
 /// The flags that the kernel keeps in the calling thread's area at this offset; 0 where nobody registered it.
-pub(super) fn flags(area: isize) -> u32 {
-    if !arch::holds_area(area) {
-        return 0;
-    }
-    let area = arch::area(area);
+pub(super) fn flags(area: AreaOffset) -> u32 {
     // SAFETY: inside memory that is an area's in every thread; the kernel writes it.
-    unsafe { area.wrapping_add(AREA_FLAGS).cast::<u32>().read_volatile() }
+    unsafe { area.of_this_thread().wrapping_add(AREA_FLAGS).cast::<u32>().read_volatile() }
 }
 
 /// rseq(2) for our own area in the calling thread.
 pub(super) fn rseq_at(area: usize, flags: usize) -> Result<()> {
     // SAFETY: our own thread-local area, in code that is never unloaded; the kernel writes to it while it is registered.
-    unsafe { sys::call(arch::SYS_RSEQ, [area, OWN_LENGTH, flags, arch::RSEQ_SIGNATURE as usize, 0, 0]) }.map(drop)
+    unsafe { sys::call(arch::SYS_RSEQ, [area, OWN_LENGTH, flags, arch::RSEQ_SIGNATURE as usize]) }.map(drop)
 }

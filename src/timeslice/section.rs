@@ -5,6 +5,9 @@
 
 use super::assertion;
 use super::key::SLICE;
+use core::sync::atomic::AtomicUsize;
+#[cfg(feature = "profile")]
+use core::sync::atomic::Ordering::Relaxed;
 use invar_arch as arch;
 
 /// A critical section, which requests that its time slice be extended; ends when dropped.
@@ -41,7 +44,8 @@ pub struct CriticalSection {
 /// Never, unless the program's author asks for it by the feature `assert`, and then only in builds with debug assertions:
 /// where a section begins inside another one.
 ///
-/// Bound, this is one instruction: a store of one byte to a constant offset from the thread pointer, or a nop.
+/// Bound, this is one instruction: a store of one byte to a constant offset from the thread pointer, or a nop. On a machine that
+/// cannot store a number it has one more, which loads it.
 ///
 /// ```
 /// # use std::sync::atomic::{AtomicBool, Ordering};
@@ -74,7 +78,7 @@ impl Drop for CriticalSection {
 /// Ends the calling thread's critical section where its [`CriticalSection`] was forgotten, as by a lock that requests only at
 /// times, and whose word says whether it did.
 ///
-/// Bound, these are two instructions, or a nop. Without a section it does nothing, only slowly.
+/// Bound, these are two instructions, or three, or nops. Without a section it does nothing, only slowly.
 ///
 /// ```
 /// std::mem::forget(invar::timeslice::enter());
@@ -91,4 +95,18 @@ pub fn leave() {
 // SAFETY: a shared reference gives access to nothing.
 unsafe impl Sync for CriticalSection {}
 
-arch::__slice_paths!(SLICE, pub(crate) request_out_of_line, withdraw_out_of_line);
+/// The addresses of functions in the place of the two below, where somebody watches; else 0.
+static OBSERVED_REQUEST: AtomicUsize = AtomicUsize::new(0);
+static OBSERVED_WITHDRAWAL: AtomicUsize = AtomicUsize::new(0);
+
+/// From now on all that reaches the cold path of a site goes to these functions, which [`arch::observe`] made.
+#[cfg(feature = "profile")]
+pub(super) fn observe([request, withdrawal]: [extern "C" fn(); 2]) {
+    OBSERVED_REQUEST.store(request as *const () as usize, Relaxed);
+    OBSERVED_WITHDRAWAL.store(withdrawal as *const () as usize, Relaxed);
+}
+
+arch::__slice_paths!(
+    SLICE, [OBSERVED_REQUEST, OBSERVED_WITHDRAWAL],
+    pub(crate) request_out_of_line, withdraw_out_of_line
+);

@@ -1,5 +1,5 @@
-//! System calls that fail, one or more of those that the runtime makes while a program loads: a tracer answers in the kernel's
-//! place.
+//! System calls that fail, one or more of those that the runtime makes while a program loads, or while it sets switches: a tracer
+//! answers in the kernel's place.
 //!
 //! A call is the runtime's if its instruction lies in a file that carries the runtime, wherever that is mapped: libc's calls are
 //! made from libc's text, the runtime's from its own. The program must be dynamically linked, therefore.
@@ -54,7 +54,7 @@ pub struct End {
 pub struct Run {
     /// As wait(2) has it.
     pub status: i32,
-    /// The runtime's calls until the program had something to say.
+    /// The runtime's calls in the part of the run that is looked at.
     pub calls: Vec<Call>,
     /// How many of the faults were met.
     pub met: usize,
@@ -63,15 +63,25 @@ pub struct Run {
     pub errors: String,
 }
 
-/// Runs a program to its end. Of the runtime's calls, which are made from these files, those fail that are named by their
-/// position. Loading is over when the program writes to standard output what is not of a probe (`tests/programs/witness`).
+/// The part of a run that is looked at. A line is what the program writes to standard output, but for those of probes
+/// (`tests/programs/witness`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    /// Until the first line.
+    Load,
+    /// From the first line to the second.
+    Set,
+}
+
+/// Runs a program to its end. Of the runtime's calls in this part, which are made from these files, those fail that are named by
+/// their position.
 #[cfg(target_arch = "x86_64")]
-pub fn run(command: &mut Command, files: &[PathBuf], faults: &[(usize, Fault)]) -> Run {
-    tracer::Tracer::new(command, files, faults).run()
+pub fn run(command: &mut Command, files: &[PathBuf], part: Part, faults: &[(usize, Fault)]) -> Run {
+    tracer::Tracer::new(command, files, part, faults).run()
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-pub fn run(_: &mut Command, _: &[PathBuf], _: &[(usize, Fault)]) -> Run {
+pub fn run(_: &mut Command, _: &[PathBuf], _: Part, _: &[(usize, Fault)]) -> Run {
     unreachable!("the tracer knows the registers of x86-64 only")
 }
 
@@ -103,13 +113,15 @@ mod tracer {
     pub(super) struct Tracer<'a> {
         child: libc::pid_t,
         files: &'a [PathBuf],
+        part: Part,
         faults: &'a [(usize, Fault)],
         /// Text that calls are made from, and whether it carries the runtime.
         known: Vec<(Mapping, bool)>,
         calls: Vec<Call>,
         /// Threads whose calls were changed: the registers that the kernel keeps, and an error to answer.
         changed: BTreeMap<libc::pid_t, (u64, u64, Option<i32>)>,
-        is_loaded: bool,
+        /// Where the program is; `None` behind all parts.
+        at: Option<Part>,
         met: usize,
         end: End,
         output: [Temporary; 2],
@@ -117,7 +129,12 @@ mod tracer {
 
     impl<'a> Tracer<'a> {
         /// Starts the program, which stops before its first instruction.
-        pub(super) fn new(command: &mut Command, files: &'a [PathBuf], faults: &'a [(usize, Fault)]) -> Self {
+        pub(super) fn new(
+            command: &mut Command,
+            files: &'a [PathBuf],
+            part: Part,
+            faults: &'a [(usize, Fault)],
+        ) -> Self {
             // SAFETY: system calls in the child, on numbers and a set of its own. A signal waits, as signals may.
             unsafe {
                 command.pre_exec(|| {
@@ -148,13 +165,15 @@ mod tracer {
                 assert_eq!(libc::ptrace(libc::PTRACE_SETOPTIONS, child, 0, options), 0);
             }
             let (known, calls, changed, end) = <_>::default();
-            Self { child, files, faults, known, calls, changed, is_loaded: false, met: 0, end, output }
+            let at = Some(Part::Load);
+            Self { child, files, part, faults, known, calls, changed, at, met: 0, end, output }
         }
 
         pub(super) fn run(mut self) -> Run {
             let (mut thread, mut signal) = (self.child, 0);
             loop {
-                let request = if self.is_loaded { libc::PTRACE_CONT } else { libc::PTRACE_SYSCALL };
+                let is_over = self.at.is_none_or(|at| at > self.part);
+                let request = if is_over { libc::PTRACE_CONT } else { libc::PTRACE_SYSCALL };
                 let mut status = 0;
                 // SAFETY: a thread that stopped for this one, if it was not killed meanwhile.
                 unsafe {
@@ -204,8 +223,13 @@ mod tracer {
                     let entry = unsafe { info.u.entry };
                     let number = entry.nr as libc::c_long;
                     match self.place(info.instruction_pointer) {
-                        Some(place) => self.begin(thread, Call { number, place, args: entry.args }),
-                        None => self.is_loaded |= self.is_said(thread, number, &entry.args),
+                        Some(place) if self.at == Some(self.part) => {
+                            self.begin(thread, Call { number, place, args: entry.args });
+                        }
+                        None if self.is_said(thread, number, &entry.args) => {
+                            self.at = self.at.filter(|&at| at == Part::Load).map(|_| Part::Set);
+                        }
+                        _ => {}
                     }
                 }
                 _ => {

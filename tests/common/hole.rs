@@ -36,6 +36,18 @@ fn begin(command: &mut Command, output: Stdio) -> std::io::Result<libc::pid_t> {
     Ok(pid)
 }
 
+/// Has a child that stopped go on, with this signal, to its next system call, or from that; its status there.
+#[cfg(target_arch = "x86_64")]
+fn next_stop(pid: libc::pid_t, signal: libc::c_int) -> libc::c_int {
+    let mut status = 0;
+    // SAFETY: a child of this thread that stops for it; the kernel fills in what is given.
+    unsafe {
+        libc::ptrace(libc::PTRACE_SYSCALL, pid, 0, signal);
+        assert_eq!(libc::waitpid(pid, &mut status, 0), pid);
+    }
+    status
+}
+
 /// Runs a program of one thread to its end, which must be a good one. Each `mremap` to a fixed place unmaps what is there, and fails
 /// with `ENOMEM`. Returns what the program says, and how often that was.
 #[cfg(target_arch = "x86_64")]
@@ -44,12 +56,7 @@ pub fn output_with_holes(command: &mut Command) -> (String, usize) {
     let pid = begin(command, File::create(&said.0).unwrap().into()).unwrap();
     let (mut holes, mut signal, mut is_inside, mut fails) = (0, 0, false, false);
     loop {
-        let mut status = 0;
-        // SAFETY: a child of this thread that stops for it; the kernel fills in what is given.
-        unsafe {
-            libc::ptrace(libc::PTRACE_SYSCALL, pid, 0, signal);
-            assert_eq!(libc::waitpid(pid, &mut status, 0), pid);
-        }
+        let status = next_stop(pid, signal);
         if !libc::WIFSTOPPED(status) {
             assert_eq!(status, 0, "{command:?}: its end, after {holes} holes");
             return (std::fs::read_to_string(&said.0).unwrap(), holes);
@@ -102,12 +109,7 @@ pub fn output_with_breakpoint(command: &mut Command, address: u64) -> (String, [
     memory.write_all_at(&[BREAKPOINT], base + address).unwrap();
     let (mut is_there, mut at_end, mut signal) = (true, BREAKPOINT, 0);
     loop {
-        let mut status = 0;
-        // SAFETY: a child of this thread that stops for it; the kernel fills in what is given.
-        unsafe {
-            libc::ptrace(libc::PTRACE_SYSCALL, pid, 0, signal);
-            assert_eq!(libc::waitpid(pid, &mut status, 0), pid);
-        }
+        let status = next_stop(pid, signal);
         if !libc::WIFSTOPPED(status) {
             assert!(!is_there, "nothing was to be exchanged");
             assert_eq!(status, 0, "{command:?}: its end");

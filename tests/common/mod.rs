@@ -104,6 +104,9 @@ pub fn binder_compiler(words: &str) -> Command {
     if !compiler.starts_with("clang") {
         command.arg("-fno-tree-loop-distribute-patterns");
     }
+    if compiler.starts_with("aarch64") {
+        command.arg("-mno-outline-atomics");
+    }
     command.args(["include", "binder"].map(|folder| format!("-I{}/capi/{folder}", env!("CARGO_MANIFEST_DIR"))));
     command
 }
@@ -470,8 +473,16 @@ pub fn command(program: impl AsRef<Path>) -> Command {
     command
 }
 
-/// Runs a program to its end.
+/// Runs a program to its end. One that waits for ever is ended by SIGALRM, unless it has a use of its own for that.
 pub fn output(command: &mut Command) -> Output {
+    const SECONDS: u32 = 1200;
+    // SAFETY: in a child of one thread, a system call.
+    unsafe {
+        command.pre_exec(|| {
+            libc::alarm(SECONDS);
+            Ok(())
+        })
+    };
     loop {
         match command.output() {
             // Another test's child was forked while the file was being written, and is about to let go of it.

@@ -118,13 +118,67 @@ pub fn upx(level: &str) -> Rewriter {
     Rewriter { name: "upx".into(), missing, hides: false, change: Change::Tool(words, vec![options]) }
 }
 
+/// What starts patchelf, as the system has it and the newest suite; or why it cannot be had.
+fn both_patchelfs() -> [(&'static str, Result<Vec<String>, String>); 2] {
+    let system = match missing("patchelf") {
+        None => Ok(vec!["patchelf".to_owned()]),
+        Some(why) => Err(why),
+    };
+    [("the system's", system), ("the newest", newest("patchelf"))]
+}
+
+/// The versions of patchelf that tests are run with: what each says of itself, and the package that it is from. Of one that cannot be
+/// had, why.
+pub fn patchelf_versions() -> [(&'static str, Result<[String; 2], String>); 2] {
+    both_patchelfs().map(|(which, words)| (which, words.and_then(|words| versions_of(&words))))
+}
+
+fn versions_of(words: &[String]) -> Result<[String; 2], String> {
+    let said = said_by(Command::new(&words[0]).args(&words[1..]).arg("--version"))?;
+    let said = said.trim().strip_prefix("patchelf ").ok_or_else(|| format!("no version: {said:?}"))?;
+    let version = match words.last().filter(|tool| tool.contains('/')) {
+        // It is in usr/bin, below the root that has its package's papers.
+        Some(tool) => version_in(Path::new(tool).ancestors().nth(3).ok_or("not below a root")?, "patchelf"),
+        None => installed_version("patchelf"),
+    };
+    Ok([said.to_owned(), version?])
+}
+
+fn said_by(command: &mut Command) -> Result<String, String> {
+    let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// The version of a package of Debian's that is installed, without what Debian adds to it.
+fn installed_version(package: &str) -> Result<String, String> {
+    let version = said_by(Command::new("dpkg-query").args(["-W", "-f", "${Version}", package]))?;
+    if version.is_empty() { Err(format!("no package {package} is installed")) } else { Ok(upstream(&version)) }
+}
+
+/// The same of one that lies in a folder: by its papers.
+fn version_in(root: &Path, package: &str) -> Result<String, String> {
+    let papers = root.join("usr/share/doc").join(package).join("changelog.Debian.gz");
+    let text = said_by(Command::new("zcat").arg(&papers))?;
+    let version = text.split_once(" (").and_then(|(_, rest)| rest.split(')').next());
+    version.map(upstream).ok_or_else(|| format!("{} tells no version", papers.display()))
+}
+
+fn upstream(version: &str) -> String {
+    version.rsplit_once('-').map_or(version, |(upstream, _)| upstream).to_owned()
+}
+
+/// Whether a version is older than another, number by number.
+pub fn is_older(version: &str, than: &str) -> bool {
+    let numbers = |version: &str| version.split('.').map(|part| part.parse().expect("a number")).collect::<Vec<u32>>();
+    numbers(version) < numbers(than)
+}
+
 /// patchelf, as the system has it and the newest suite, with these lines of options.
 pub fn patchelfs(uses: &[(&str, &[&[&str]])]) -> Vec<Rewriter> {
-    let system = (vec!["patchelf".to_owned()], missing("patchelf"));
-    let newest = match newest("patchelf") {
+    let [system, newest] = both_patchelfs().map(|(_, words)| match words {
         Ok(words) => (words, None),
         Err(why) => (vec![], Some(why)),
-    };
+    });
     let run = |run: &&[&str]| run.iter().map(ToString::to_string).collect();
     let of = |(which, (words, missing)): (&str, &(Vec<String>, Option<String>))| {
         uses.iter()

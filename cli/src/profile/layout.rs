@@ -41,11 +41,11 @@ pub struct Table {
     /// Modules for which there was none.
     pub modules_lost: u64,
     /// What carries sites.
-    pub modules: Vec<Module>,
+    pub modules: Vec<CountedModule>,
     /// Who entered sections.
     pub threads: Vec<Thread>,
     /// Where they began.
-    pub sites: Vec<Site>,
+    pub sites: Vec<CountedSite>,
 }
 
 /// Both clocks at one time.
@@ -59,7 +59,7 @@ pub struct Clocks {
 
 /// A module that was loaded in the process.
 #[derive(Debug)]
-pub struct Module {
+pub struct CountedModule {
     /// Its addresses.
     pub range: std::ops::Range<u64>,
     /// Its file.
@@ -83,7 +83,7 @@ pub struct Thread {
 
 /// What became of the sections of one site.
 #[derive(Clone, Copy, Debug)]
-pub struct Site {
+pub struct CountedSite {
     /// Behind the call in its cold path.
     pub address: u64,
     /// The counters.
@@ -136,7 +136,7 @@ impl Table {
         if bytes.len() != FILE {
             return Err("a profile that is cut off, or has something behind it");
         }
-        let header = Record(&bytes[..MODULES]);
+        let header = Fields(&bytes[..MODULES]);
         let clocks = |at| Clocks { ticks: header.number(at), nanoseconds: header.number(at + 8) };
         let table = Self {
             process: header.number(8),
@@ -152,9 +152,9 @@ impl Table {
             later: Some(clocks(64)).filter(|later| later.ticks != 0),
             sites_lost: header.number(80),
             modules_lost: header.number(88),
-            modules: records(bytes, MODULES, THREADS, MODULE).filter_map(Module::read).collect(),
+            modules: records(bytes, MODULES, THREADS, MODULE).filter_map(CountedModule::read).collect(),
             threads: records(bytes, THREADS, SITES, THREAD).filter_map(Thread::read).collect(),
-            sites: records(bytes, SITES, FILE, SITE).filter_map(Site::read).collect(),
+            sites: records(bytes, SITES, FILE, SITE).filter_map(CountedSite::read).collect(),
         };
         match table {
             Self { slice: 0, .. } => Err("a damaged profile: extensions without length"),
@@ -166,8 +166,8 @@ impl Table {
     }
 }
 
-impl Module {
-    fn read(record: Record<'_>) -> Option<Self> {
+impl CountedModule {
+    fn read(record: Fields<'_>) -> Option<Self> {
         let (start, end) = (record.number(0), record.number(8));
         let path = &record.0[16..];
         let length = path.iter().position(|&byte| byte == 0).unwrap_or(path.len());
@@ -177,15 +177,15 @@ impl Module {
 }
 
 impl Thread {
-    fn read(record: Record<'_>) -> Option<Self> {
+    fn read(record: Fields<'_>) -> Option<Self> {
         let [number, requests, grants, yields, lost] = [8, 16, 24, 32, 40].map(|at| record.number(at));
         // The common record has no thread pointer.
         (record.number(0) != 0 || requests > 0).then_some(Self { number, requests, grants, yields, lost })
     }
 }
 
-impl Site {
-    fn read(record: Record<'_>) -> Option<Self> {
+impl CountedSite {
+    fn read(record: Fields<'_>) -> Option<Self> {
         let address = record.number(0);
         let [requests, grants, yields, lost, too_long, interrupted, nested, not_enrolled] =
             [8, 16, 24, 32, 40, 48, 56, 64].map(|at| record.number(at));
@@ -238,13 +238,13 @@ pub fn bounds(bucket: usize) -> (u64, Option<u64>) {
 }
 
 #[derive(Clone, Copy)]
-struct Record<'a>(&'a [u8]);
+struct Fields<'a>(&'a [u8]);
 
-fn records(bytes: &[u8], start: usize, end: usize, size: usize) -> impl Iterator<Item = Record<'_>> {
-    bytes[start..end].chunks_exact(size).map(Record)
+fn records(bytes: &[u8], start: usize, end: usize, size: usize) -> impl Iterator<Item = Fields<'_>> {
+    bytes[start..end].chunks_exact(size).map(Fields)
 }
 
-impl Record<'_> {
+impl Fields<'_> {
     fn number(self, at: usize) -> u64 {
         u64::from_le_bytes(self.0[at..at + 8].try_into().expect("eight bytes"))
     }

@@ -2,7 +2,7 @@
 
 use super::layout::Counts;
 use super::run::Run;
-use super::sites::{Held, Process, Profile, Site, Verdict};
+use super::sites::{Held, Judgement, Profile, ProfiledProcess, ProfiledSite};
 use super::source::Frame;
 use crate::text::{self, Hex, clean, count, lossy, wrap};
 use serde::Serialize;
@@ -12,7 +12,7 @@ use std::path::Path;
 
 /// `docs/json.md` describes it.
 #[derive(Serialize)]
-struct Document<'a> {
+struct ProfileDocument<'a> {
     schema: &'static str,
     version: &'static str,
     command: Option<Vec<String>>,
@@ -53,7 +53,7 @@ struct SiteEntry<'a> {
     file: Option<&'a str>,
     line: Option<u32>,
     #[serde(flatten)]
-    place: &'a super::source::Place,
+    place: &'a super::source::SourcePlace,
     kernel_grants: bool,
     verdict: &'static str,
     #[serde(flatten)]
@@ -81,7 +81,7 @@ struct Bucket {
 pub fn json(profile: &Profile, run: Option<&Run>, out: &mut dyn Write) -> io::Result<()> {
     text::json(
         out,
-        &Document {
+        &ProfileDocument {
             schema: "invar.profile/1",
             version: env!("CARGO_PKG_VERSION"),
             command: run.map(|run| run.command.iter().map(|word| lossy(word.as_encoded_bytes())).collect()),
@@ -97,8 +97,8 @@ pub fn json(profile: &Profile, run: Option<&Run>, out: &mut dyn Write) -> io::Re
 }
 
 impl<'a> ProcessEntry<'a> {
-    fn new(process: &'a Process, has_file: bool) -> Self {
-        let module = |module: &super::layout::Module| ModuleEntry {
+    fn new(process: &'a ProfiledProcess, has_file: bool) -> Self {
+        let module = |module: &super::layout::CountedModule| ModuleEntry {
             path: lossy(&module.path),
             start: Hex(module.range.start),
             end: Hex(module.range.end),
@@ -116,7 +116,7 @@ impl<'a> ProcessEntry<'a> {
 }
 
 impl<'a> SiteEntry<'a> {
-    fn new(profile: &Profile, site: &'a Site) -> Self {
+    fn new(profile: &Profile, site: &'a ProfiledSite) -> Self {
         let ns = |ticks: u64| profile.rate.map(|rate| rate.nanoseconds(ticks));
         let quantile = |share| site.held.quantile(share).and_then(|(_, to)| ns(to?));
         let bucket = |(from, below, sections): (u64, Option<u64>, u64)| Bucket {
@@ -164,7 +164,7 @@ pub fn text(profile: &Profile, run: Option<&Run>, out: &mut dyn Write) -> io::Re
 }
 
 fn summary(profile: &Profile, run: Option<&Run>) -> String {
-    let sum = |of: fn(&Process) -> u64| profile.processes.iter().map(of).fold(0, u64::saturating_add);
+    let sum = |of: fn(&ProfiledProcess) -> u64| profile.processes.iter().map(of).fold(0, u64::saturating_add);
     let subject = match run {
         Some(run) => clean(&lossy(run.command[0].as_encoded_bytes())) + ": ",
         None => String::new(),
@@ -187,9 +187,9 @@ fn summary(profile: &Profile, run: Option<&Run>) -> String {
 }
 
 /// A column's title, and what stands in it.
-type Column = (&'static str, fn(&Profile, &Site) -> String);
+type SiteColumn = (&'static str, fn(&Profile, &ProfiledSite) -> String);
 
-const GRANTED: &[Column] = &[
+const GRANTED: &[SiteColumn] = &[
     ("requests", |_, site| site.counts.requests.to_string()),
     ("grants", |_, site| site.counts.grants.to_string()),
     ("yields", |_, site| site.counts.yields.to_string()),
@@ -202,7 +202,7 @@ const GRANTED: &[Column] = &[
     ("max", |profile, site| held(profile, &site.held, 1.0)),
 ];
 
-const NOT_GRANTED: &[Column] = &[
+const NOT_GRANTED: &[SiteColumn] = &[
     ("requests", |_, site| site.counts.requests.to_string()),
     ("nested", |_, site| site.counts.nested.to_string()),
     ("longer", |profile, site| match site.held.longer(profile.slice, profile.rate) {
@@ -216,7 +216,7 @@ const NOT_GRANTED: &[Column] = &[
 ];
 
 /// Two lines for each site: numbers, and below them what it is and where.
-fn table(profile: &Profile, columns: &[Column], sites: &[&Site], out: &mut dyn Write) -> io::Result<()> {
+fn table(profile: &Profile, columns: &[SiteColumn], sites: &[&ProfiledSite], out: &mut dyn Write) -> io::Result<()> {
     if sites.is_empty() {
         return Ok(());
     }
@@ -240,7 +240,7 @@ fn table(profile: &Profile, columns: &[Column], sites: &[&Site], out: &mut dyn W
 }
 
 /// Where a site is, in the words of the source if they are to be had.
-pub fn place(profile: &Profile, site: &Site) -> String {
+pub fn place(profile: &Profile, site: &ProfiledSite) -> String {
     let module = site.module.as_deref().map_or("no known module".into(), |path| {
         let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or(path);
         clean(&lossy(name))
@@ -259,9 +259,9 @@ pub fn place(profile: &Profile, site: &Site) -> String {
 }
 
 /// The function that a site was inlined into, where that is what tells it from another.
-fn caller(profile: &Profile, site: &Site) -> String {
+fn caller(profile: &Profile, site: &ProfiledSite) -> String {
     let (shown, outermost) = (site.place.frame(), site.place.frames.last());
-    let is_twin = |other: &&Site| other.place.frame() == shown && other.place.frames.last() != outermost;
+    let is_twin = |other: &&ProfiledSite| other.place.frame() == shown && other.place.frames.last() != outermost;
     match outermost.and_then(|outermost| outermost.function.as_deref()) {
         Some(function) if profile.sites.iter().any(|other| is_twin(&other)) => format!(" in {}", clean(function)),
         _ => String::new(),
@@ -310,7 +310,7 @@ fn explain(profile: &Profile, granted: bool, not_granted: bool, out: &mut dyn Wr
     wrap(out, "", DURATIONS)?;
     writeln!(out, "{VERDICTS}")?;
     let words = profile.sites.iter().map(|site| site.verdict(profile.slice, profile.rate));
-    for verdict in words.collect::<BTreeSet<Verdict>>() {
+    for verdict in words.collect::<BTreeSet<Judgement>>() {
         wrap(out, &format!("  {}: ", verdict.word()), verdict.meaning())?;
     }
     Ok(())

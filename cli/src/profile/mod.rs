@@ -22,7 +22,7 @@ use crate::keys::{self, SLICE};
 use crate::text::{Format, clean, lossy};
 use invar::Origin;
 use run::Run;
-use sites::{File, Profile};
+use sites::{CountedFile, Profile};
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{self, ErrorKind, Write};
@@ -31,7 +31,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 
 /// How a profile is shown.
-pub struct Options {
+pub struct ProfileOptions {
     /// For people or for programs.
     pub format: Format,
     /// Where; if nowhere else, JSON and what is in files go to standard output, and the table of a run to standard error.
@@ -41,29 +41,41 @@ pub struct Options {
 }
 
 /// Shows what these files say.
-pub fn of_files(paths: &[PathBuf], options: &Options, out: &mut dyn Write) -> Result<()> {
+pub fn of_files(paths: &[PathBuf], options: &ProfileOptions, out: &mut dyn Write) -> Result<()> {
     let targets = Targets::open(options)?;
     let files = paths.iter().map(|path| read(path)).collect::<Result<Vec<_>>>()?;
     let mut profile = Profile::new(files)?;
     if profile.processes.iter().all(|process| process.modules.is_empty()) {
-        profile
-            .remarks
-            .insert(0, "nothing was counted: the slice key was off; INVAR_KEYS=slice=force counts durations".into());
+        let remark = "nothing was counted: the time slice key was off; INVAR_KEYS=slice=force counts durations";
+        profile.remarks.insert(0, remark.into());
     } else if has_only_durations(&profile) {
         profile.remarks.insert(0, format!("where these were counted, {ONLY_DURATIONS}"));
     }
     targets.show(&profile, None, options.format, out)
 }
 
+/// What a command is started with, beside what counts it.
+#[derive(Default)]
+pub struct Start {
+    /// Variables of its environment.
+    pub environment: Vec<(OsString, OsString)>,
+    /// The kernel may grant it what it does not grant this very command, so that its time slice key is not forced.
+    pub decides: bool,
+    /// Why the locks of the C library are not counted, where they would be.
+    pub not_in_front: Option<String>,
+}
+
 /// Runs a command, shows what it and its children counted, and returns its exit code.
-pub fn of_command(command: Vec<OsString>, options: &Options, out: &mut dyn Write) -> Result<u8> {
+pub fn of_command(command: Vec<OsString>, start: &Start, options: &ProfileOptions, out: &mut dyn Write) -> Result<u8> {
     let targets = Targets::open(options)?;
     let folder = temporary_folder()?;
-    let forced = forced();
+    let forced = forced().filter(|_| !start.decides);
     let mut child = Command::new(&command[0]);
     child.args(&command[1..]).env("INVAR_SLICE", "profile").env("INVAR_PROFILE", folder.path().join("%p"));
+    child.envs(start.environment.iter().map(|(name, value)| (name, value)));
     if forced.is_some() {
-        child.env("INVAR_KEYS", with_force(std::env::var_os("INVAR_KEYS").unwrap_or_default()));
+        let set = start.environment.iter().find(|(name, _)| name == "INVAR_KEYS").map(|(_, keys)| keys.clone());
+        child.env("INVAR_KEYS", with_force(set.or_else(|| std::env::var_os("INVAR_KEYS")).unwrap_or_default()));
     }
     let status = child::run(&mut child).map_err(|error| Error::Command(named(&command[0]), error))?;
 
@@ -71,7 +83,7 @@ pub fn of_command(command: Vec<OsString>, options: &Options, out: &mut dyn Write
     let files = read_all(folder.path(), &mut remarks);
     let mut profile = Profile::new(files)?;
     if profile.processes.iter().all(|process| process.modules.is_empty()) {
-        remarks.insert(0, nothing(&command[0]));
+        remarks.insert(0, nothing(&command[0], start.not_in_front.as_deref()));
     } else if has_only_durations(&profile) {
         let why = forced.map_or(String::new(), |why| format!(" (slice: {why})"));
         remarks.insert(0, format!("{ONLY_DURATIONS}{why}"));
@@ -101,7 +113,7 @@ struct Targets {
 }
 
 impl Targets {
-    fn open(options: &Options) -> Result<Self> {
+    fn open(options: &ProfileOptions) -> Result<Self> {
         let open = |path: &Option<PathBuf>| {
             let open = |path: &PathBuf| {
                 let file = fs::File::options().write(true).create(true).truncate(false).open(path);
@@ -147,21 +159,22 @@ fn temporary_folder() -> Result<tempfile::TempDir> {
     tempfile::Builder::new().prefix("invar-profile-").tempdir_in(&place).map_err(|error| failed(&error))
 }
 
-fn read(path: &Path) -> Result<File> {
+fn read(path: &Path) -> Result<CountedFile> {
     let table = layout::read(path)?;
     let made = path.metadata().and_then(|metadata| metadata.created()).ok();
-    Ok(File { path: path.into(), made, table })
+    Ok(CountedFile { path: path.into(), made, table })
 }
 
 /// What all processes have counted; what cannot be read is remarked on.
-fn read_all(folder: &Path, remarks: &mut Vec<String>) -> Vec<File> {
+fn read_all(folder: &Path, remarks: &mut Vec<String>) -> Vec<CountedFile> {
     let mut paths = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect::<Vec<_>>();
     paths.sort();
     let read = |path: PathBuf| read(&path).map_err(|error| remarks.push(error.to_string())).ok();
     paths.into_iter().filter_map(read).collect()
 }
 
-/// Why the slice key must be forced for a program of this machine to count, if it must. Where a setting turns it off, it stays off.
+/// Why the time slice key must be forced for a program of this machine to count, if it must. Where a setting turns it off, it
+/// stays off.
 fn forced() -> Option<String> {
     if invar::timeslice::SLICE.get() {
         return None;
@@ -185,25 +198,27 @@ fn with_force(mut keys: OsString) -> OsString {
     keys
 }
 
-/// What `INVAR_KEYS` says of the slice key: the last word counts.
+/// What `INVAR_KEYS` says of the time slice key: the last word counts.
 fn slice_in(keys: &OsStr) -> Option<&[u8]> {
     keys.as_encoded_bytes().split(|&byte| byte == b',').rfind(|key| key.starts_with(b"slice="))
 }
 
 /// What to say where nothing was counted.
-fn nothing(command: &OsStr) -> String {
+fn nothing(command: &OsStr, not_in_front: Option<&str>) -> String {
     let is = |name: &str, value: &str| std::env::var_os(name).is_some_and(|set| set == value);
     let keys = std::env::var_os("INVAR_KEYS").unwrap_or_default();
     let why = if is("INVAR", "off") {
         "INVAR=off is set"
     } else if slice_in(&keys) == Some(b"slice=off") {
-        "INVAR_KEYS turns the slice key off"
+        "INVAR_KEYS turns the time slice key off"
     } else {
         "it carries no slice sites of invar, or its runtime does not count: built without the feature `profile` or for an \
          architecture that has none, run with raised privileges, without the environment, as another user, or with the \
-         slice key off (INVAR_REPORT=stderr says why)"
+         time slice key off (INVAR_REPORT=stderr says why)"
     };
-    format!("{} counted nothing: {why}", named(command))
+    let locks =
+        not_in_front.map_or(String::new(), |why| format!("; the locks of its C library are not counted: {why}"));
+    format!("{} counted nothing: {why}{locks}", named(command))
 }
 
 fn named(word: &OsStr) -> String {

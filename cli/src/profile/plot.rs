@@ -1,7 +1,7 @@
 //! A profile as a picture: for each site how long its sections took.
 
 use super::listing::{place, time_of};
-use super::sites::{Profile, Site};
+use super::sites::{Profile, ProfiledSite};
 use plotters::prelude::*;
 
 /// How many sites are drawn.
@@ -25,7 +25,7 @@ pub fn svg(profile: &Profile) -> String {
     svg
 }
 
-fn draw(profile: &Profile, sites: &[&Site], area: &Area<'_>) -> Result<(), impl std::error::Error> {
+fn draw(profile: &Profile, sites: &[&ProfiledSite], area: &Area<'_>) -> Result<(), impl std::error::Error> {
     area.fill(&WHITE)?;
     let scale = Scale::of(profile, sites);
     for (site, area) in sites.iter().zip(area.split_evenly((sites.len().max(1), 1))) {
@@ -47,7 +47,7 @@ struct Scale {
 }
 
 impl Scale {
-    fn of(profile: &Profile, sites: &[&Site]) -> Self {
+    fn of(profile: &Profile, sites: &[&ProfiledSite]) -> Self {
         let slice = profile.rate.map(|_| profile.slice as f64);
         let mut scale = Self { tick: profile.rate.map_or(1.0, |rate| 1.0 / rate.0), slice, from: f64::MAX, to: 1.0 };
         let bars = sites.iter().flat_map(|site| site.held.filled()).collect::<Vec<_>>();
@@ -67,7 +67,7 @@ impl Scale {
 
 fn draw_site(
     profile: &Profile,
-    site: &Site,
+    site: &ProfiledSite,
     scale: &Scale,
     area: &Area<'_>,
 ) -> Result<(), DrawingAreaErrorKind<std::io::Error>> {

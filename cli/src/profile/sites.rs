@@ -2,7 +2,7 @@
 
 use super::clock::Rate;
 use super::layout::{self, BUCKETS, Counts, Table, Thread, bounds};
-use super::source::{Module, Place};
+use super::source::{SourceFile, SourcePlace};
 use crate::error::{Error, Result};
 use crate::text::{clean, lossy};
 use std::cmp::Reverse;
@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 /// A file that was read, and when it was made.
-pub struct File {
+pub struct CountedFile {
     /// Its path.
     pub path: PathBuf,
     /// When counting began, as far as the file system knows.
@@ -29,15 +29,15 @@ pub struct Profile {
     /// How long a tick is, if that can be known.
     pub rate: Option<Rate>,
     /// Who counted.
-    pub processes: Vec<Process>,
+    pub processes: Vec<ProfiledProcess>,
     /// Where sections began, those with most to gain first.
-    pub sites: Vec<Site>,
+    pub sites: Vec<ProfiledSite>,
     /// What to know when reading on.
     pub remarks: Vec<String>,
 }
 
 /// One process.
-pub struct Process {
+pub struct ProfiledProcess {
     /// Its number.
     pub number: u64,
     /// Where it counted.
@@ -45,7 +45,7 @@ pub struct Process {
     /// Whether its kernel grants.
     pub grants: bool,
     /// Its modules that carry sites.
-    pub modules: Vec<layout::Module>,
+    pub modules: Vec<layout::CountedModule>,
     /// Its threads.
     pub threads: Vec<Thread>,
     /// Sections and modules for which there was no place.
@@ -55,14 +55,14 @@ pub struct Process {
 }
 
 /// One site, in all processes that ran it.
-pub struct Site {
+pub struct ProfiledSite {
     /// The file that it is in; `None` if the profile does not say.
     pub module: Option<Vec<u8>>,
     /// In that file, as it is linked; without one, in memory; behind the call in the site's cold path. Several where the
     /// compiler has made copies of one place in the source.
     pub addresses: Vec<u64>,
     /// Where in the source.
-    pub place: Place,
+    pub place: SourcePlace,
     /// Whether a process that ran it has a kernel that grants.
     pub grants: bool,
     /// What was counted.
@@ -83,7 +83,7 @@ pub struct Held {
 /// What a site is, in a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[allow(missing_docs)] // `meaning` says it
-pub enum Verdict {
+pub enum Judgement {
     Gains,
     TooLong,
     Interrupted,
@@ -98,7 +98,7 @@ pub enum Verdict {
 
 impl Profile {
     /// Adds up what these files say. All must be of one machine, with one length of extensions.
-    pub fn new(files: Vec<File>) -> Result<Self> {
+    pub fn new(files: Vec<CountedFile>) -> Result<Self> {
         let mut profile = Self {
             slice: files.first().map_or(0, |file| file.table.slice),
             slice_is_known: files.iter().all(|file| file.table.slice_is_known),
@@ -108,7 +108,7 @@ impl Profile {
             remarks: Vec::new(),
         };
         let mut sites = Sites::default();
-        for File { path, made, table } in files {
+        for CountedFile { path, made, table } in files {
             profile.agree(&path, &table)?;
             sites.add(&table, made);
             if !table.has_sites {
@@ -116,11 +116,19 @@ impl Profile {
                 profile.remarks.push(format!("{name} counts threads only (INVAR_SLICE=count): it has no sites"));
             }
             let Table { process: number, grants, modules, threads, sites_lost, modules_lost, .. } = table;
-            profile.processes.push(Process { number, path, grants, modules, threads, sites_lost, modules_lost });
+            profile.processes.push(ProfiledProcess {
+                number,
+                path,
+                grants,
+                modules,
+                threads,
+                sites_lost,
+                modules_lost,
+            });
         }
         profile.sites = sites.resolve(&mut profile.remarks);
         let (slice, rate) = (profile.slice, profile.rate);
-        let rank = |site: &Site| (Reverse(site.preempted()), Reverse(site.held.within(slice, rate)));
+        let rank = |site: &ProfiledSite| (Reverse(site.preempted()), Reverse(site.held.within(slice, rate)));
         // What stands behind that is there for the order to be the same each time.
         profile.sites.sort_by_cached_key(|site| {
             (rank(site), Reverse(site.counts.requests), site.module.clone(), site.addresses.clone())
@@ -145,7 +153,7 @@ impl Profile {
     }
 
     fn remark_on_losses(&mut self) {
-        let total = |of: fn(&Process) -> u64| self.processes.iter().map(of).fold(0, u64::saturating_add);
+        let total = |of: fn(&ProfiledProcess) -> u64| self.processes.iter().map(of).fold(0, u64::saturating_add);
         let (sites, modules) = (total(|process| process.sites_lost), total(|process| process.modules_lost));
         if sites > 0 {
             self.remarks.push(format!("{sites} sections began at sites for which the profile had no place"));
@@ -196,8 +204,8 @@ impl Sites {
     }
 
     /// Looks each of them up in its module's file.
-    fn resolve(self, remarks: &mut Vec<String>) -> Vec<Site> {
-        let mut open = |(path, loaded): (Vec<u8>, Option<SystemTime>)| match Module::open(&path, loaded) {
+    fn resolve(self, remarks: &mut Vec<String>) -> Vec<ProfiledSite> {
+        let mut open = |(path, loaded): (Vec<u8>, Option<SystemTime>)| match SourceFile::open(&path, loaded) {
             Ok(module) => Some((path, module)),
             Err(why) => {
                 remarks.push(format!("{}: {why}", clean(&lossy(&path))));
@@ -208,11 +216,11 @@ impl Sites {
         let site = |((module, distance), counted): ((Option<Vec<u8>>, u64), Counted)| {
             let Counted { grants, counts, held } = counted;
             let file = module.as_ref().and_then(|path| files.get(path));
-            let place = file.map_or_else(Place::default, |file| file.place(distance));
+            let place = file.map_or_else(SourcePlace::default, |file| file.place(distance));
             let address = file.map_or(distance, |file| file.address(distance));
-            Site { module, addresses: vec![address], place, grants, counts, held }
+            ProfiledSite { module, addresses: vec![address], place, grants, counts, held }
         };
-        let mut sites = Vec::<Site>::new();
+        let mut sites = Vec::<ProfiledSite>::new();
         let mut known = BTreeMap::new();
         for site in self.counted.into_iter().map(site) {
             let next = sites.len();
@@ -226,7 +234,7 @@ impl Sites {
     }
 }
 
-impl Site {
+impl ProfiledSite {
     fn add(&mut self, copy: Self) {
         self.addresses.extend(copy.addresses);
         self.grants |= copy.grants;
@@ -243,27 +251,27 @@ impl Site {
 
     /// What became of most sections that somebody wanted to preempt; where nothing did, or where it is more than half of
     /// all, what all are.
-    pub fn verdict(&self, slice: u64, rate: Option<Rate>) -> Verdict {
+    pub fn verdict(&self, slice: u64, rate: Option<Rate>) -> Judgement {
         let counts = &self.counts;
         let most_are = |some: u64| some > counts.requests / 2;
         let reasons = [
-            (counts.yields, Verdict::Gains),
-            (counts.too_long, Verdict::TooLong),
-            (counts.interrupted, Verdict::Interrupted),
-            (counts.nested, Verdict::Nested),
-            (counts.late(), Verdict::Late),
-            (counts.unexplained(), Verdict::Lost),
+            (counts.yields, Judgement::Gains),
+            (counts.too_long, Judgement::TooLong),
+            (counts.interrupted, Judgement::Interrupted),
+            (counts.nested, Judgement::Nested),
+            (counts.late(), Judgement::Late),
+            (counts.unexplained(), Judgement::Lost),
         ];
         // The first of equals.
         let (most, reason) = reasons.into_iter().rev().max_by_key(|&(count, _)| count).expect("some reasons");
         match () {
-            () if counts.requests == 0 => Verdict::Idle,
-            () if self.grants && most_are(counts.not_enrolled) => Verdict::NotEnrolled,
+            () if counts.requests == 0 => Judgement::Idle,
+            () if self.grants && most_are(counts.not_enrolled) => Judgement::NotEnrolled,
             () if self.grants && most > 0 => reason,
-            () if self.grants => Verdict::NeverPreempted,
-            () if most_are(counts.nested) => Verdict::Nested,
-            () if most_are(self.held.longer(slice, rate).unwrap_or(0)) => Verdict::TooLong,
-            () => Verdict::Fits,
+            () if self.grants => Judgement::NeverPreempted,
+            () if most_are(counts.nested) => Judgement::Nested,
+            () if most_are(self.held.longer(slice, rate).unwrap_or(0)) => Judgement::TooLong,
+            () => Judgement::Fits,
         }
     }
 }
@@ -319,7 +327,7 @@ impl Held {
     }
 }
 
-impl Verdict {
+impl Judgement {
     /// The word.
     pub fn word(self) -> &'static str {
         match self {

@@ -14,7 +14,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 /// A module's file, as far as it can tell names and lines.
-pub struct Module {
+pub struct SourceFile {
     /// The address in the file that its first byte in memory has.
     first: u64,
     text: Vec<Range<u64>>,
@@ -24,7 +24,7 @@ pub struct Module {
 
 /// Where a site stands.
 #[derive(Debug, Default, Serialize)]
-pub struct Place {
+pub struct SourcePlace {
     /// The functions that it stands in, from the innermost that was inlined to the one that was not; from debug information.
     pub frames: Vec<Frame>,
     /// The function that it stands in, from the symbol table.
@@ -45,7 +45,7 @@ pub struct Frame {
 /// Nobody inlines that deep, but debug information may say so.
 const MOST_FRAMES: usize = 64;
 
-impl Module {
+impl SourceFile {
     /// Opens the file of a module that was loaded at this time or later. `Err` says why its names are not to be had.
     ///
     /// Debug information is mapped: whoever cuts off the file meanwhile ends this command.
@@ -66,10 +66,10 @@ impl Module {
     }
 
     /// The place of an address behind a call, from the module's first byte.
-    pub fn place(&self, distance: u64) -> Place {
+    pub fn place(&self, distance: u64) -> SourcePlace {
         let address = self.address(distance).wrapping_sub(1);
         if !self.text.iter().any(|range| range.contains(&address)) {
-            return Place::default();
+            return SourcePlace::default();
         }
         let mut frames = self.lines.as_ref().map(|lines| frames(lines, address)).unwrap_or_default();
         let symbol = self.symbols.find(address);
@@ -79,7 +79,7 @@ impl Module {
         {
             *function = Some(symbol.name.clone());
         }
-        Place { frames, symbol }
+        SourcePlace { frames, symbol }
     }
 
     /// The address in its file.
@@ -105,7 +105,7 @@ fn frames(lines: &Loader, address: u64) -> Vec<Frame> {
     frames
 }
 
-impl Place {
+impl SourcePlace {
     /// The frame that a reader wants to see: the first of the program's own.
     pub fn frame(&self) -> Option<&Frame> {
         // The runtime's folder, where it is no package of a registry.

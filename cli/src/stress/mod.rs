@@ -9,10 +9,11 @@ mod outcome;
 mod x86_64;
 
 use crate::error::{Error, Result};
+use crate::progress::Progress;
 use crate::text::{self as listing, Format, count};
 use clap::ValueEnum;
-use options::{Limit, Options, Protocol};
-use outcome::{Answer, ByKind, Exchanges, Outcome};
+use options::{Limit, Protocol, StressOptions};
+use outcome::{Answer, ByKind, Exchanges, StressOutcome};
 use serde::Serialize;
 use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
@@ -23,12 +24,12 @@ const EXIT_WRONG: u8 = 1;
 
 /// `docs/json.md` describes it.
 #[derive(Serialize)]
-struct Document {
+struct StressDocument {
     schema: &'static str,
     version: &'static str,
     protocol: String,
     #[serde(flatten)]
-    outcome: Outcome,
+    outcome: StressOutcome,
 }
 
 /// The number of threads if nothing else is said: more than there are CPUs, so that some are kept from them inside of sites.
@@ -37,8 +38,12 @@ pub fn default_threads() -> usize {
 }
 
 /// Tests, and says what came of it. Returns the exit code.
-pub fn run(options: &Options, format: Format, out: &mut dyn Write) -> Result<u8> {
-    let outcome = match in_process_of_its_own(options)? {
+pub fn run(options: &StressOptions, format: Format, out: &mut dyn Write) -> Result<u8> {
+    let seconds = match options.limit {
+        Limit::Seconds(seconds) => Some(seconds),
+        Limit::Executions(_) => None,
+    };
+    let outcome = match Progress::count("testing", seconds, || in_process_of_its_own(options))? {
         Answer::Done(outcome) => outcome,
         Answer::Impossible(why) => return Err(Error::input("the stress test is not possible here", why)),
     };
@@ -48,29 +53,29 @@ pub fn run(options: &Options, format: Format, out: &mut dyn Write) -> Result<u8>
         Format::Json => {
             let schema = "invar.stress/1";
             let version = env!("CARGO_PKG_VERSION");
-            listing::json(out, &Document { schema, version, protocol: name(options.protocol), outcome })?;
+            listing::json(out, &StressDocument { schema, version, protocol: name(options.protocol), outcome })?;
         }
     }
     Ok(code)
 }
 
 /// What the process does that this command has started: it tests, and writes its answer for [`run`].
-pub fn run_here(options: &Options, command: u32, out: &mut dyn Write) -> Result<()> {
+pub fn run_here(options: &StressOptions, command: u32, out: &mut dyn Write) -> Result<()> {
     listing::json(out, &answer(options, command))?;
     Ok(())
 }
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux", target_pointer_width = "64", not(invar_portable)))]
-fn answer(options: &Options, command: u32) -> Answer {
+fn answer(options: &StressOptions, command: u32) -> Answer {
     x86_64::run(options, command)
 }
 
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux", target_pointer_width = "64", not(invar_portable))))]
-fn answer(_: &Options, _: u32) -> Answer {
+fn answer(_: &StressOptions, _: u32) -> Answer {
     Answer::Impossible(format!("the folder `{}` of arch leaves no sites", invar_arch::NAME))
 }
 
-fn in_process_of_its_own(options: &Options) -> Result<Answer> {
+fn in_process_of_its_own(options: &StressOptions) -> Result<Answer> {
     let this = std::env::current_exe().map_err(|error| Error::input("this program cannot be found", error))?;
     let limit = match options.limit {
         Limit::Seconds(number) => format!("--seconds={number}"),
@@ -87,7 +92,7 @@ fn in_process_of_its_own(options: &Options) -> Result<Answer> {
         // What a process does to itself. Others are sent by somebody, and say nothing of sites.
         Some(signal @ (libc::SIGSEGV | libc::SIGBUS | libc::SIGILL | libc::SIGFPE | libc::SIGTRAP | libc::SIGABRT)) => {
             let wrong = Some(format!("the process was ended by signal {signal}"));
-            Ok(Answer::Done(Outcome { threads: options.threads as u64, wrong, ..Outcome::default() }))
+            Ok(Answer::Done(StressOutcome { threads: options.threads as u64, wrong, ..StressOutcome::default() }))
         }
         _ => serde_json::from_slice(&output.stdout).map_err(|_| {
             Error::input("the stress test", format!("its process has ended without an answer: {}", output.status))
@@ -99,20 +104,34 @@ fn name(protocol: Protocol) -> String {
     protocol.to_possible_value().expect("none is skipped").get_name().into()
 }
 
-fn print(outcome: &Outcome, out: &mut dyn Write) -> Result<()> {
-    let Outcome { threads, sites, sites_across_lines, sites_across_pages, milliseconds, exchanges, .. } = outcome;
+/// A kind, and how many there are of it.
+type KindColumn = (&'static str, fn(&ByKind) -> u64);
+
+/// What the text has of each kind.
+const KINDS: [KindColumn; 7] = [
+    ("branches", |number| number.branch),
+    ("slice enters", |number| number.enter),
+    ("slice leaves", |number| number.leave),
+    ("ordered branches", |number| number.ordered),
+    ("selects", |number| number.select),
+    ("constants", |number| number.constant),
+    ("all", ByKind::total),
+];
+
+fn print(outcome: &StressOutcome, out: &mut dyn Write) -> Result<()> {
+    let StressOutcome { threads, sites, sites_across_lines, sites_across_pages, milliseconds, exchanges, .. } = outcome;
     let seconds = *milliseconds as f64 / 1000.0;
     let Exchanges { swap, memfd, in_place } = exchanges;
     let in_place = if *in_place > 0 { format!(", {in_place} in place") } else { String::new() };
     writeln!(out, "{} for {seconds:.1} seconds", count(*threads, "thread"))?;
     writeln!(out, "{sites} sites, {sites_across_lines} across two cache lines, {sites_across_pages} across two pages")?;
     writeln!(out, "{} of pages: {swap} by swap, {memfd} by memfd{in_place}", count(exchanges.total(), "exchange"))?;
-    let Outcome { executions, stood, missed_requests, remarks, wrong, .. } = outcome;
-    writeln!(out, "{:20}{:>16}{:>16}{:>16}{:>16}", "", "branches", "slice enters", "slice leaves", "all")?;
-    for (what, number) in [("executions", executions), ("with a thread inside", stood)] {
-        let ByKind { branch, enter, leave } = number;
-        writeln!(out, "{what:20}{branch:>16}{enter:>16}{leave:>16}{:>16}", number.total())?;
+    let StressOutcome { executions, stood, switched, missed_requests, remarks, wrong, .. } = outcome;
+    writeln!(out, "{:20}{:>20}{:>24}", "", "executions", "with a thread inside")?;
+    for (what, of) in KINDS {
+        writeln!(out, "{what:20}{:>20}{:>24}", of(executions), of(stood))?;
     }
+    writeln!(out, "the key was set {} as a switch, while threads ran", count(*switched, "time"))?;
     let missed = count(*missed_requests, "request");
     writeln!(out, "{missed} missed by threads inside a slice enter, which is allowed")?;
     for remark in remarks {

@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 
 /// What to test, and for how long.
-pub struct Options {
+pub struct StressOptions {
     /// When it is enough.
     pub limit: Limit,
     /// How many threads execute sites.

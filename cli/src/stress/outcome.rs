@@ -6,14 +6,14 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Answer {
     /// It was run.
-    Done(Outcome),
+    Done(StressOutcome),
     /// It cannot be run here, for this reason.
     Impossible(String),
 }
 
 /// `docs/json.md` describes it.
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub(super) struct Outcome {
+pub(super) struct StressOutcome {
     pub(super) threads: u64,
     pub(super) sites: u64,
     pub(super) sites_across_lines: u64,
@@ -22,6 +22,7 @@ pub(super) struct Outcome {
     pub(super) executions: ByKind,
     pub(super) exchanges: Exchanges,
     pub(super) stood: ByKind,
+    pub(super) switched: u64,
     pub(super) missed_requests: u64,
     pub(super) remarks: Vec<String>,
     pub(super) wrong: Option<String>,
@@ -33,12 +34,16 @@ pub(super) struct ByKind {
     pub(super) branch: u64,
     pub(super) enter: u64,
     pub(super) leave: u64,
+    pub(super) ordered: u64,
+    pub(super) select: u64,
+    pub(super) constant: u64,
 }
 
 impl ByKind {
     /// All together.
     pub(super) fn total(&self) -> u64 {
-        self.branch + self.enter + self.leave
+        let Self { branch, enter, leave, ordered, select, constant } = self;
+        branch + enter + leave + ordered + select + constant
     }
 }
 

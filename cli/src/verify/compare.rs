@@ -1,6 +1,6 @@
 //! One file's text, in a process and in the file.
 
-use super::document::{Difference, Explained, Text};
+use super::document::{ComparedText, Difference, Explained};
 use crate::file::{Contents, Segments};
 use crate::inspect::{Standing, inspect, obstacle};
 use crate::module::Module;
@@ -21,7 +21,7 @@ const MOST_SITES: usize = 1 << 20;
 /// How many differences of a file are listed.
 const MOST_DIFFERENCES: usize = 1000;
 /// A file whose text is in the process.
-pub(super) struct File<'a> {
+pub(super) struct ComparedFile<'a> {
     contents: Option<Contents>,
     symbols: Symbols,
     module: Option<Module<'a>>,
@@ -29,17 +29,17 @@ pub(super) struct File<'a> {
     bound: Vec<(u64, Explained)>,
     base: u64,
     /// What was found.
-    pub(super) text: Text,
+    pub(super) text: ComparedText,
 }
 
-impl<'a> File<'a> {
+impl<'a> ComparedFile<'a> {
     /// The file at this path, or why there is none.
     pub(super) fn new(path: String, contents: std::result::Result<Contents, &str>) -> Self {
         let (contents, problem) = match contents {
             Ok(contents) => (Some(contents), None),
             Err(why) => (None, Some(why.to_owned())),
         };
-        let text = Text { path, problem, ..Text::default() };
+        let text = ComparedText { path, problem, ..ComparedText::default() };
         Self { contents, symbols: Symbols::default(), module: None, bound: Vec::new(), base: 0, text }
     }
 
@@ -56,7 +56,7 @@ impl<'a> File<'a> {
             file.symbols = Symbols::read(contents, &loaded.headers);
             let segments = Segments::new(contents, &loaded.headers);
             if let (Some(module), Ok(Some(in_file))) = (&file.module, Module::read(&segments, 0, &loaded.headers)) {
-                file.bound = bound_sites(module, &in_file, loaded.headers.is_x86_64());
+                file.bound = bound_sites(module, &in_file, loaded.headers.forms());
             }
         }
         file.bound.sort_by_key(|&(address, _)| address);
@@ -95,7 +95,7 @@ impl<'a> File<'a> {
     }
 
     /// Divides differences into those that sites explain, and the others.
-    fn explain(&mut self, differences: Vec<Run<'_>>) {
+    fn explain(&mut self, differences: Vec<DifferentBytes<'_>>) {
         let mut explained = Vec::new();
         for (address, file, memory) in differences {
             let of_site = |at: u64| {
@@ -138,10 +138,10 @@ impl<'a> File<'a> {
 }
 
 /// Bytes that differ: where, what the file has, and what stands in memory if that can be read.
-type Run<'a> = (u64, &'a [u8], Option<&'a [u8]>);
+type DifferentBytes<'a> = (u64, &'a [u8], Option<&'a [u8]>);
 
 /// Where memory at `start` differs from the file.
-fn differences<'a>(start: u64, file: &'a [u8], memory: &'a [u8]) -> Vec<Run<'a>> {
+fn differences<'a>(start: u64, file: &'a [u8], memory: &'a [u8]) -> Vec<DifferentBytes<'a>> {
     if file == memory {
         return Vec::new();
     }
@@ -157,8 +157,8 @@ fn differences<'a>(start: u64, file: &'a [u8], memory: &'a [u8]) -> Vec<Run<'a>>
 }
 
 /// The sites that are bound, in the order of the table. They are those of the file: a process may have changed its tables.
-fn bound_sites(module: &Module<'_>, in_file: &Module<'_>, is_x86_64: bool) -> Vec<(u64, Explained)> {
-    let checkable = obstacle(is_x86_64).is_none();
+fn bound_sites(module: &Module<'_>, in_file: &Module<'_>, forms: u16) -> Vec<(u64, Explained)> {
+    let checkable = obstacle(forms).is_none();
     let sites = module.records().zip(in_file.records()).filter_map(|(record, original)| {
         if record.record != original.record || record.address.wrapping_sub(module.base) != original.address {
             return None;

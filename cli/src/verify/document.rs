@@ -9,10 +9,11 @@ use std::io::{self, Write};
 
 /// What was found. `docs/json.md` describes it.
 #[derive(Serialize)]
-pub(super) struct Document {
+pub(super) struct VerifyDocument {
     pub(super) schema: &'static str,
     pub(super) version: &'static str,
     pub(super) processes: Vec<Verified>,
+    pub(super) private_kib: Option<u64>,
     /// Processes that may not be read.
     pub(super) unreadable: u64,
 }
@@ -23,14 +24,15 @@ pub(super) struct Verified {
     pub(super) process: u32,
     /// Whether it was changing while it was read.
     pub(super) changing: bool,
-    pub(super) files: Vec<Text>,
+    pub(super) files: Vec<ComparedText>,
+    pub(super) private_kib: Option<u64>,
     /// Executable memory that comes from no file, which is not compared.
     pub(super) without_file_bytes: u64,
 }
 
 /// The text of one file.
 #[derive(Default, Serialize)]
-pub(super) struct Text {
+pub(super) struct ComparedText {
     pub(super) path: String,
     pub(super) base: Option<Hex>,
     pub(super) compared_bytes: u64,
@@ -68,10 +70,11 @@ pub(super) struct Difference {
     pub(super) memory: Option<String>,
 }
 
-impl Document {
+impl VerifyDocument {
     /// Of these processes, and of so many that may not be read.
     pub(super) fn new(processes: Vec<Verified>, unreadable: u64) -> Self {
-        Self { schema: "invar.verify/1", version: env!("CARGO_PKG_VERSION"), processes, unreadable }
+        let private_kib = total(processes.iter().map(|process| process.private_kib));
+        Self { schema: "invar.verify/1", version: env!("CARGO_PKG_VERSION"), processes, private_kib, unreadable }
     }
 
     /// Writes it; the exit code.
@@ -88,13 +91,14 @@ impl Document {
             process.print(out)?;
         }
         if self.processes.len() > 1 {
-            let sum =
-                |of: fn(&Text) -> u64| self.processes.iter().flat_map(|process| &process.files).map(of).sum::<u64>();
+            let sum = |of: fn(&ComparedText) -> u64| {
+                self.processes.iter().flat_map(|process| &process.files).map(of).sum::<u64>()
+            };
             writeln!(
                 out,
                 "{} processes: {} KiB of text private, {}",
                 self.processes.len(),
-                sum(|file| file.private_kib.unwrap_or(0)),
+                self.private_kib.unwrap_or(0),
                 count(sum(|file| file.unexplained.len() as u64), "unexplained difference"),
             )?;
         }
@@ -112,14 +116,19 @@ impl Document {
     }
 }
 
+/// Of those that are known; `None` if none is.
+pub(super) fn total(all: impl Iterator<Item = Option<u64>>) -> Option<u64> {
+    all.flatten().reduce(|sum, one| sum + one)
+}
+
 impl Verified {
     fn is_explained(&self) -> bool {
-        !self.changing && self.files.iter().all(Text::is_explained)
+        !self.changing && self.files.iter().all(ComparedText::is_explained)
     }
 
     fn print(&self, out: &mut dyn Write) -> io::Result<()> {
-        let sum = |of: fn(&Text) -> u64| self.files.iter().map(of).sum::<u64>();
-        let private = self.files.iter().filter_map(|file| file.private_kib).sum::<u64>();
+        let sum = |of: fn(&ComparedText) -> u64| self.files.iter().map(of).sum::<u64>();
+        let private = self.private_kib.unwrap_or(0);
         let told = format!(
             "{} KiB of text in {} compared, {private} KiB private; {}, {}",
             sum(|file| file.compared_bytes) >> 10,
@@ -142,7 +151,7 @@ impl Verified {
     }
 }
 
-impl Text {
+impl ComparedText {
     fn is_explained(&self) -> bool {
         self.problem.is_none() && self.unexplained.is_empty()
     }

@@ -8,15 +8,16 @@ mod document;
 
 use crate::error::{Error, Result};
 use crate::process::{Loaded, Mapping, Process};
+use crate::progress::Progress;
 use crate::text::Format;
-use compare::File;
-use document::{Document, Verified};
+use compare::ComparedFile;
+use document::{Verified, VerifyDocument};
 use std::collections::BTreeMap;
 use std::io::Write;
 
 /// Verifies one process. The exit code.
 pub fn of_process(pid: u32, format: Format, out: &mut dyn Write) -> Result<u8> {
-    Document::new(vec![steady(pid)?], 0).write(format, out)
+    VerifyDocument::new(vec![steady(pid)?], 0).write(format, out)
 }
 
 /// Verifies every process that may be read. The exit code.
@@ -27,7 +28,9 @@ pub fn of_all(format: Format, out: &mut dyn Write) -> Result<u8> {
     pids.sort_unstable();
     let mut unreadable = 0;
     let mut processes = Vec::new();
-    for pid in pids {
+    let mut progress = Progress::default();
+    for (at, &pid) in pids.iter().enumerate() {
+        progress.say(&format!("verifying process {pid}: {} of {}", at + 1, pids.len()));
         match steady(pid) {
             Ok(verified) => processes.push(verified),
             Err(_) if Process::has_memory(pid) => unreadable += 1,
@@ -35,7 +38,8 @@ pub fn of_all(format: Format, out: &mut dyn Write) -> Result<u8> {
             Err(_) => {}
         }
     }
-    Document::new(processes, unreadable).write(format, out)
+    drop(progress);
+    VerifyDocument::new(processes, unreadable).write(format, out)
 }
 
 /// Looks until the process did not change meanwhile, or too often.
@@ -79,8 +83,9 @@ fn look(process: &Process) -> Result<Verified> {
             at = end;
         }
     }
-    let is_settled = files.loaded.values().all(File::is_settled);
+    let is_settled = files.loaded.values().all(ComparedFile::is_settled);
     verified.files = files.loaded.into_values().chain(files.others.into_values()).map(|file| file.text).collect();
+    verified.private_kib = document::total(verified.files.iter().map(|file| file.private_kib));
     verified.changing = !process.is_same()? || !is_settled;
     Ok(verified)
 }
@@ -96,22 +101,22 @@ fn next_text(loaded: &[Loaded], at: u64, end: u64) -> u64 {
 struct Files<'a> {
     process: &'a Process,
     /// By their position among what is loaded.
-    loaded: BTreeMap<usize, File<'a>>,
+    loaded: BTreeMap<usize, ComparedFile<'a>>,
     /// By their paths: what is mapped and executable, but not loaded as a program is.
-    others: BTreeMap<String, File<'a>>,
+    others: BTreeMap<String, ComparedFile<'a>>,
 }
 
 impl<'a> Files<'a> {
-    fn of_loaded(&mut self, index: usize, loaded: &Loaded) -> &mut File<'a> {
+    fn of_loaded(&mut self, index: usize, loaded: &Loaded) -> &mut ComparedFile<'a> {
         let process = self.process;
-        self.loaded.entry(index).or_insert_with(|| File::loaded(process, loaded))
+        self.loaded.entry(index).or_insert_with(|| ComparedFile::loaded(process, loaded))
     }
 
-    fn of_mapping(&mut self, mapping: &Mapping) -> Option<&mut File<'a>> {
+    fn of_mapping(&mut self, mapping: &Mapping) -> Option<&mut ComparedFile<'a>> {
         // A file that is memory only has nothing to compare with but itself.
         let path = mapping.path().filter(|path| !path.starts_with("/memfd:"))?;
         let process = self.process;
-        let file = || File::new(path.clone(), process.file_of(mapping));
+        let file = || ComparedFile::new(path.clone(), process.file_of(mapping));
         Some(self.others.entry(path.clone()).or_insert_with(file))
     }
 }

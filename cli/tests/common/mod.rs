@@ -68,6 +68,18 @@ pub fn invar<const N: usize>(arguments: [&str; N]) -> Said {
     }
 }
 
+/// Both sides of a terminal: what one reads, and what a program writes to. The second is closed when its program is.
+pub fn terminal() -> (std::fs::File, Stdio) {
+    use std::os::fd::{FromRawFd, OwnedFd};
+    let (mut ours, mut theirs) = (-1, -1);
+    let null = std::ptr::null_mut();
+    // SAFETY: the two numbers are written; the rest is left as it is by default.
+    assert_eq!(unsafe { libc::openpty(&mut ours, &mut theirs, null, null.cast(), null.cast()) }, 0);
+    // SAFETY: they were opened just now, and nobody else has them.
+    let [ours, theirs] = [ours, theirs].map(|number| unsafe { OwnedFd::from_raw_fd(number) });
+    (ours.into(), theirs.into())
+}
+
 /// A run of `program` without settings.
 pub fn command(program: impl AsRef<Path>) -> Command {
     let mut command = Command::new(program.as_ref());

@@ -29,7 +29,7 @@ pub struct Area(*mut u8);
 impl Area {
     /// The area to which this program's slice sites write, of the calling thread.
     pub fn of_this_thread() -> Self {
-        Self(invar_arch::area(invar::timeslice::__area()))
+        Self(invar_arch::area(invar::timeslice::__area().expect("an area")))
     }
 
     /// Whether a section was entered and is not over, and nothing came of the request yet.
@@ -173,7 +173,7 @@ fn status(field: &str) -> u32 {
     number.expect("Linux 5.9 or newer").trim().parse().expect("a number")
 }
 
-/// The slice key's evidence.
+/// The time slice key's evidence.
 pub fn evidence() -> String {
     invar::timeslice::SLICE.verdict().expect("decided at load").evidence().to_owned()
 }
@@ -215,6 +215,21 @@ fn enforce(policy: &str) {
     std::fs::write(format!("{FOLDER}/enforce"), "1").expect("the kernel enforces it");
 }
 
+fn limit_memory(bytes: &str) {
+    const ROOT: &str = "/cgroup";
+    let group = format!("{ROOT}/{bytes}");
+    let write =
+        |file: String, text: &str| std::fs::write(&file, text).unwrap_or_else(|error| panic!("{file}: {error}"));
+    if !std::fs::exists(ROOT).expect("a folder") {
+        std::fs::create_dir(ROOT).expect("a folder");
+        mount(c"cgroup2", ROOT, c"cgroup2", c"");
+        write(format!("{ROOT}/cgroup.subtree_control"), "+memory");
+    }
+    std::fs::create_dir(&group).expect("a cgroup");
+    write(format!("{group}/memory.max"), bytes);
+    write(format!("{group}/cgroup.procs"), "0");
+}
+
 fn mount(what: &CStr, place: &str, kind: &CStr, options: &CStr) {
     let place = CString::new(place).expect("a path");
     // SAFETY: strings that the kernel copies.
@@ -226,13 +241,15 @@ fn mount(what: &CStr, place: &str, kind: &CStr, options: &CStr) {
 ///
 /// `prctl=` stops `prctl` with option 79, `yield=` system call 471, `sched_yield=` and `seccomp=` these calls; `...=kill` kills, and
 /// `...=NUMBER` refuses with this error. `mdwe=set` is `PR_SET_MDWE`, without a filter; `share=FOLDER` mounts there what the host
-/// shares. `selinux=FILE` has SELinux enforce that policy from now on.
+/// shares. `selinux=FILE` has SELinux enforce that policy from now on. `memory=BYTES` is the limit of a memory cgroup of version 2, of the
+/// process's own.
 pub fn confine(rule: &str) {
     let (what, how) = rule.split_once('=').expect("WHAT=HOW");
     match what {
         "mdwe" => return refuse_exec_gain(),
         "share" => return mount_share(how),
         "selinux" => return enforce(how),
+        "memory" => return limit_memory(how),
         _ => {}
     }
     let action = match how {

@@ -15,7 +15,12 @@
 #define PR_SET 2
 #define PR_ENABLE 1
 #define SYS_RSEQ_SLICE_YIELD 471
+/* As glibc has it, sysdeps/unix/sysv/linux/.../bits/rseq.h. */
+#ifdef __riscv
+#define SIGNATURE 0xf1401073
+#else
 #define SIGNATURE 0x53053053
+#endif
 
 struct area {
     uint32_t cpu_id_start, cpu_id;

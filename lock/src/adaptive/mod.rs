@@ -16,7 +16,7 @@
 //!
 //! It stays hot for so long because slices hide the reason for them: as long as they are granted nobody waits, and a lock that
 //! became cold at once would lose them again. A CPU is given to another thread every few milliseconds, in which a lock may be
-//! taken thousands of times, and the lock has to stay hot for several of these times. `cargo bench -p invar-guest` compares
+//! taken thousands of times, and the lock has to stay hot for several of these times. `cargo bench -p invar-guest --bench benefit` compares
 //! adaptive locks with those that always ask; to try another number, change `HEAT` in `src/system.rs`.
 #![allow(unsafe_code)]
 

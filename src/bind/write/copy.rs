@@ -8,8 +8,9 @@
 //! first, and to tell all CPUs (on two of them, sixteen pages took three times as long).
 
 use super::super::resolve::{Filled, Resolver, Work, mixed};
+use super::super::status::Reason;
 use super::super::window::Window;
-use super::super::writer::{Ledger, Refusal, Writer};
+use super::super::writer::{Ledger, Writer};
 use crate::sys::{self, Errno, File, Mapping};
 use core::ffi::c_void;
 use core::ops::Range;
@@ -27,21 +28,23 @@ pub(super) unsafe fn exchange(
     allowed: [bool; 2],
     work: Work,
     ledger: &mut Ledger,
-) -> Result<Filled, Refusal> {
-    let refuse_both = |ledger: &mut Ledger, why| {
+) -> Result<Filled, Reason> {
+    let file = resolver.module.open().map_err(Reason::from).and_then(|file| file.ok_or(Reason::OtherFile));
+    let copy = file.as_ref().map_err(|&why| why).and_then(|file| Copy::new(window, file, resolver, work));
+    let copy = copy.inspect_err(|&why| {
         for (writer, allowed) in [Writer::Swap, Writer::Memfd].into_iter().zip(allowed) {
             if allowed {
                 ledger.refuse(writer, why);
             }
         }
-    };
-    let file = resolver.module.open().map_err(Refusal::from).and_then(|file| file.ok_or(Refusal::OtherFile));
-    let file = file.inspect_err(|&why| refuse_both(ledger, why))?;
-    let copy = Copy::new(window, &file, resolver, work).inspect_err(|&why| refuse_both(ledger, why))?;
+    })?;
     // SAFETY: the copy is the window's, and its own; the tables are the module's, as the caller vouches.
     let filled = unsafe { (work.fill)(resolver, window, copy.delta()) };
     copy.commit(window, allowed, ledger).map(|()| filled)
 }
+
+/// The kernel makes as many copies of pages before they are compared: they are to be in the CPU's cache still, as the file's are.
+const AT_ONCE: usize = 32;
 
 /// A private copy of the pages of a window.
 struct Copy<'a> {
@@ -61,15 +64,15 @@ struct Copy<'a> {
 }
 
 impl<'a> Copy<'a> {
-    fn new(window: &Window<'_>, file: &'a File, resolver: &mut Resolver<'_>, work: Work) -> Result<Self, Refusal> {
+    fn new(window: &Window<'_>, file: &'a File, resolver: &mut Resolver<'_>, work: Work) -> Result<Self, Reason> {
         let text = window.text;
         if text.protection & libc::PROT_WRITE != 0 {
             // The program itself may change it at any time.
-            return Err(Refusal::Changed);
+            return Err(Reason::Changed);
         }
         if file.length()? < text.offset + text.range.len() {
             // Pages that the file does not have kill who touches them.
-            return Err(Refusal::OtherFile);
+            return Err(Reason::OtherFile);
         }
         let span = window.span();
         let offset = (text.offset + span.start).wrapping_sub(text.range.start);
@@ -86,38 +89,38 @@ impl<'a> Copy<'a> {
     }
 
     /// Has the pages with sites written to, and all of each run as they are in the text.
-    fn prepare(&mut self, window: &Window<'_>, resolver: &mut Resolver<'_>, work: Work) -> Result<(), Refusal> {
+    fn prepare(&mut self, window: &Window<'_>, resolver: &mut Resolver<'_>, work: Work) -> Result<(), Reason> {
         let (delta, page) = (self.delta(), sys::page_size());
         let mut populated = 0;
         for pages in window.dense() {
-            // The program may have made it writable since it was loaded, to change it itself.
-            if pages.clone().step_by(page).any(sys::is_writable) {
-                return Err(Refusal::Changed);
+            let (mut piece, at_once) = (pages.start..pages.start, AT_ONCE * page);
+            while piece.end < pages.end {
+                piece = piece.end..pages.end.min(piece.end + at_once);
+                // The program may have made it writable since it was loaded, to change it itself.
+                if piece.clone().step_by(page).any(sys::is_writable) {
+                    return Err(Reason::Changed);
+                }
+                // SAFETY: our own pages.
+                unsafe { sys::populate_for_writing(piece.start.wrapping_add(delta), piece.len()) }?;
+                populated += piece.len();
+                if work.before.is_none() {
+                    // SAFETY: what is exchanged was found to be readable, and the copy of these pages is there.
+                    piece.clone().step_by(page).for_each(|page| unsafe { self.take_over(page) });
+                }
             }
-            // SAFETY: our own pages.
-            unsafe { sys::populate_for_writing(pages.start.wrapping_add(delta), pages.len()) }?;
-            populated += pages.len();
         }
         // Pages that the file does not have any more would be a signal. To look at a thousand that are there takes 0.3 ms.
         if populated != self.span.len() && !window.runs().all(|run| sys::can_be_read(&self.pages(&run))) {
-            return Err(Refusal::OtherFile);
+            return Err(Reason::OtherFile);
         }
         if let Some(before) = work.before {
             // SAFETY: the copy is the window's, and its own; the tables are the module's, as the caller vouches.
             unsafe { before(resolver, window, delta) };
         }
         for run in window.runs() {
-            let copy = self.pages(&run);
-            for (start, copy) in run.step_by(page).zip(copy.step_by(page)) {
-                let (text, copy) = (start as *const c_void, copy as *mut c_void);
-                // SAFETY: both can be read, and the copy is our own. By functions of libc's, since the text may change.
-                unsafe {
-                    if libc::memcmp(copy, text, page) != 0 {
-                        libc::memcpy(copy, text, page);
-                        self.changed = start;
-                    }
-                }
-            }
+            let left = run.step_by(page).filter(|&page| work.before.is_some() || !window.has_sites_at(page));
+            // SAFETY: as above, and the copy of the others can be read.
+            left.for_each(|page| unsafe { self.take_over(page) });
         }
         if self.changed != 0 {
             // SAFETY: our own pages.
@@ -126,15 +129,32 @@ impl<'a> Copy<'a> {
         Ok(())
     }
 
+    /// Has a page of the copy as it is in the text.
+    ///
+    /// # Safety
+    ///
+    /// It is one of the span's, and can be read in the text and in the copy.
+    unsafe fn take_over(&mut self, page: usize) {
+        let (text, copy) = (page as *const c_void, page.wrapping_add(self.delta()) as *mut c_void);
+        let length = sys::page_size();
+        // SAFETY: as the caller vouches; the copy is our own. By functions of libc's, since the text may change.
+        unsafe {
+            if libc::memcmp(copy, text, length) != 0 {
+                libc::memcpy(copy, text, length);
+                self.changed = self.changed.max(page);
+            }
+        }
+    }
+
     /// Exchanges each run of pages for the copy. The copy is gone then.
-    fn commit(self, window: &Window<'_>, [swap, memfd]: [bool; 2], ledger: &mut Ledger) -> Result<(), Refusal> {
+    fn commit(self, window: &Window<'_>, [swap, memfd]: [bool; 2], ledger: &mut Ledger) -> Result<(), Reason> {
         let exchange = Exchange::new(&self, window).inspect_err(|_| self.forget(&self.span))?;
         let (mut refusal, mut left) = (None, self.span.start);
         for run in window.runs() {
             // What lies between two runs.
             self.forget(&(left..run.start));
             left = run.end;
-            let mut result = Err(Refusal::Changed);
+            let mut result = Err(Reason::Changed);
             if swap {
                 result = self.swap(&run).and_then(|pages| exchange.with(pages, &run));
                 match result {
@@ -146,7 +166,7 @@ impl<'a> Copy<'a> {
                 }
             }
             if memfd {
-                let changed = if self.changed != 0 { Err(Refusal::Changed) } else { Ok(()) };
+                let changed = if self.changed != 0 { Err(Reason::Changed) } else { Ok(()) };
                 let second = changed.and_then(|()| self.memfd(&run)).and_then(|pages| exchange.with(pages, &run));
                 match second {
                     Ok(()) => ledger.used |= Writer::Memfd as u8,
@@ -161,20 +181,20 @@ impl<'a> Copy<'a> {
     }
 
     /// The copy itself, executable.
-    fn swap(&self, run: &Range<usize>) -> Result<Pages, Refusal> {
+    fn swap(&self, run: &Range<usize>) -> Result<Pages, Reason> {
         let pages = self.pages(run);
         // SAFETY: our own pages.
         unsafe { sys::protect(pages.start, pages.len(), self.protection) }?;
         // A breakpoint that was taken away meanwhile would come back, and nobody would know it.
         // SAFETY: text that could be read.
         if run.start <= self.changed && unsafe { print_of(self.changed) } != self.print {
-            return Err(Refusal::Changed);
+            return Err(Reason::Changed);
         }
         Ok(Pages::Copy(pages))
     }
 
     /// The same bytes in a memfd.
-    fn memfd(&self, run: &Range<usize>) -> Result<Pages, Refusal> {
+    fn memfd(&self, run: &Range<usize>) -> Result<Pages, Reason> {
         // SAFETY: our own pages.
         let bytes = unsafe { core::slice::from_raw_parts(self.pages(run).start as *const u8, run.len()) };
         let file = File::sealed(c"invar", bytes)?;
@@ -232,7 +252,7 @@ struct Exchange<'a> {
 }
 
 impl<'a> Exchange<'a> {
-    fn new(copy: &'a Copy<'a>, window: &Window<'_>) -> Result<Self, Refusal> {
+    fn new(copy: &'a Copy<'a>, window: &Window<'_>) -> Result<Self, Reason> {
         let (start, end) = (arch::exchange_code(), arch::exchange_code() + arch::EXCHANGE_LENGTH);
         if !window.runs().any(|run| start < run.end && run.start < end) {
             return Ok(Self { copy, code: start, _mapping: None });
@@ -246,13 +266,13 @@ impl<'a> Exchange<'a> {
         let [here, there] =
             [start, code].map(|at| unsafe { core::slice::from_raw_parts(at as *const u8, arch::EXCHANGE_LENGTH) });
         if here != there {
-            return Err(Refusal::Changed);
+            return Err(Reason::Changed);
         }
         Ok(Self { copy, code, _mapping: Some(mapping) })
     }
 
     /// Has the pages take the place of a run of text.
-    fn with(&self, pages: Pages, run: &Range<usize>) -> Result<(), Refusal> {
+    fn with(&self, pages: Pages, run: &Range<usize>) -> Result<(), Reason> {
         let from = match &pages {
             Pages::Copy(pages) => pages.start,
             Pages::Memfd(mapping) => mapping.start(),

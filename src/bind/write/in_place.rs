@@ -5,27 +5,23 @@
 //! linked into its user), and where executable memory can be had but not regained (`PR_SET_MDWE`) the first call is
 //! refused and not the last. Signals wait until all is written: a handler could meet half a site.
 
-use super::super::resolve::{Fill, Filled, Resolver};
+use super::super::resolve::{self, Filled, Resolver, Work};
+use super::super::status::Reason;
 use super::super::window::Window;
-use super::super::writer::Refusal;
 use crate::sys::{self, Errno, File, Silence};
 use core::ops::Range;
 use invar_arch as arch;
 
 const WRITABLE: i32 = libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC;
 
-/// Does this to the sites of a window.
+/// Does this work to the sites of a window.
 ///
 /// # Safety
 ///
 /// See [`super::window`].
 #[cold]
-pub(super) unsafe fn write(window: &Window<'_>, resolver: &mut Resolver<'_>, fill: Fill) -> Result<Filled, Refusal> {
-    match sys::threads() {
-        Ok(1) => {}
-        Ok(threads) => return Err(Refusal::Threads(threads)),
-        Err(Errno(errno)) => return Err(Refusal::ThreadsUnknown(errno)),
-    }
+pub(super) unsafe fn write(window: &Window<'_>, resolver: &mut Resolver<'_>, work: Work) -> Result<Filled, Reason> {
+    see_that_it_is_alone(resolver)?;
     let span = window.span();
     let protection = protection_of(&span)?;
     let _silence = Silence::begin(&u64::MAX)?;
@@ -35,20 +31,42 @@ pub(super) unsafe fn write(window: &Window<'_>, resolver: &mut Resolver<'_>, fil
         // SAFETY: changes no content. Whatever it says, the pages are there.
         let _ = unsafe { sys::populate_for_writing(pages.start, pages.len()) };
     }
-    // SAFETY: the text itself, which is writable now, and which no other thread executes.
-    let filled = unsafe { fill(resolver, window, 0) };
-    arch::synchronise();
+    if work.before.is_some() {
+        // An exchange that failed may have left pages of the file (`arch::exchange`), where sites of other keys stand in checked form.
+        // SAFETY: the text itself, which is writable now, and which no other thread executes.
+        unsafe { resolve::fill(resolver, window, 0) };
+    }
+    // SAFETY: as above.
+    let filled = unsafe { (work.fill)(resolver, window, 0) };
+    arch::synchronise(&span);
     // SAFETY: the protection that the pages had.
     let restore = || unsafe { sys::protect(span.start, span.len(), protection) };
     // Twice: the kernel may have been short of memory for a moment.
-    restore().or_else(|_| restore()).map_err(|Errno(errno)| Refusal::Writable(errno))?;
+    restore().or_else(|_| restore()).map_err(|Errno(errno)| Reason::Writable(errno))?;
     Ok(filled)
+}
+
+/// An error where there are other threads. One that a probe has started and joined may not be gone yet: the kernel wakes the thread
+/// that joins it before it takes it from its list (Linux, kernel/exit.c, `do_exit`). So it is waited for, once.
+#[cold]
+fn see_that_it_is_alone(resolver: &mut Resolver<'_>) -> Result<(), Reason> {
+    let longest = if core::mem::take(&mut resolver.waits) { 13_000_000 } else { 0 };
+    let mut threads = Ok(0);
+    sys::wait_until(longest, &mut || {
+        threads = sys::threads();
+        !threads.is_ok_and(|threads| threads > 1)
+    });
+    match threads {
+        Ok(1) => Ok(()),
+        Ok(threads) => Err(Reason::Threads(threads)),
+        Err(Errno(errno)) => Err(Reason::ThreadsUnknown(errno)),
+    }
 }
 
 /// The protection of the private mappings that hold `pages` whole, from `/proc/self/maps`. They are more than one where some pages
 /// were exchanged before.
 #[cold]
-fn protection_of(pages: &Range<usize>) -> Result<i32, Refusal> {
+fn protection_of(pages: &Range<usize>) -> Result<i32, Reason> {
     let file = File::open(b"/proc/self/maps\0", libc::O_RDONLY)?;
     let mut line = Line::default();
     let mut buffer = [0; 1024];
@@ -63,10 +81,10 @@ fn protection_of(pages: &Range<usize>) -> Result<i32, Refusal> {
                 continue;
             }
             if line.shared {
-                return Err(Refusal::Shared);
+                return Err(Reason::Shared);
             }
             if *protection.get_or_insert(line.protection) != line.protection {
-                return Err(Refusal::Changed);
+                return Err(Reason::Changed);
             }
             known = line.end;
             if pages.end <= known {
@@ -143,16 +161,16 @@ mod tests {
     fn this_code_is_in_an_executable_mapping() {
         let here = maps_are_read_line_by_line as fn() as usize;
         assert_eq!(protection_of(&(here..here + 1)), Ok(libc::PROT_READ | libc::PROT_EXEC));
-        assert_eq!(protection_of(&(0..1)), Err(Refusal::Errno(libc::ENOMEM)));
+        assert_eq!(protection_of(&(0..1)), Err(Reason::Refused(libc::ENOMEM)));
     }
 
     #[test]
     fn pages_have_one_protection_or_none() {
         let page = sys::page_size();
         for (memory, expected, over) in [
-            (sys::Scratch::new(3 * page), Ok(libc::PROT_READ), Refusal::Changed),
+            (sys::Scratch::new(3 * page), Ok(libc::PROT_READ), Reason::Changed),
             #[cfg(feature = "timeslice")]
-            (sys::Scratch::shared(3 * page), Err(Refusal::Shared), Refusal::Shared),
+            (sys::Scratch::shared(3 * page), Err(Reason::Shared), Reason::Shared),
         ] {
             let memory = memory.expect("memory");
             let middle = memory.address() + page..memory.address() + 2 * page;

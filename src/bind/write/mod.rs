@@ -14,7 +14,7 @@ mod in_place;
 use super::resolve::{Filled, Resolver, Work};
 use super::status::Reason;
 use super::window::Window;
-use super::writer::{Ledger, Refusal, Wish, Writer};
+use super::writer::{Ledger, Wish, Writer};
 use core::sync::atomic::Ordering::Relaxed;
 
 #[cfg(feature = "fuzz")]
@@ -32,20 +32,20 @@ pub(super) unsafe fn window(
     resolver: &mut Resolver<'_>,
     wish: Wish,
     work: Work,
-) -> Result<Filled, Refusal> {
+) -> Result<Filled, Reason> {
     let outcome = resolver.module.outcome;
     let mut ledger = Ledger::default();
     let (swap, memfd) = (wish.allows(Writer::Swap), wish.allows(Writer::Memfd));
-    let mut result = Err(Refusal::Changed);
+    let mut result = Err(Reason::Changed);
     if swap || memfd {
         // SAFETY: as the caller vouches.
         result = unsafe { copy::exchange(window, resolver, [swap, memfd], work, &mut ledger) };
     }
     if wish.allows(Writer::Mprotect) && result.is_err() {
         // SAFETY: as the caller vouches.
-        let later = unsafe { in_place::write(window, resolver, work.fill) };
+        let later = unsafe { in_place::write(window, resolver, work) };
         match later {
-            Ok(_) | Err(Refusal::Writable(_)) => {
+            Ok(_) | Err(Reason::Writable(_)) => {
                 ledger.used |= Writer::Mprotect as u8;
                 result = later;
             }
@@ -60,7 +60,7 @@ pub(super) unsafe fn window(
     outcome.writers.fetch_or(ledger.used, Relaxed);
     for (noted, refusal) in outcome.refusals.iter().zip(ledger.refusals) {
         if let Some(refusal) = refusal {
-            noted.store(Reason::from(refusal).to_refusal(), Relaxed);
+            noted.store(refusal.to_refusal(), Relaxed);
         }
     }
     result

@@ -50,7 +50,9 @@ static IN_FRONT: Key<bool> = Key::new();
 const _: () = {
     extern "C" fn probe(verdict: &mut Verdict, _: &KeyRecord) {
         // SAFETY: the probe of this key.
-        unsafe { crate::__key_record!(["slice.hook"] IN_FRONT, bool, probe, flags::OWN) };
+        unsafe {
+            crate::__key_record!(crate::key::declare::Name::Given("slice.hook"), IN_FRONT, bool, probe, flags::OWN)
+        };
         verdict.value = is_in_front().into();
         let evidence = &mut verdict.evidence;
         if verdict.value != 0 {

@@ -28,7 +28,15 @@ pub static COUNTING: Key<Counting> = Key::new();
 const _: () = {
     extern "C" fn probe(verdict: &mut Verdict, _: &KeyRecord) {
         // SAFETY: the probe of this key.
-        unsafe { crate::__key_record!(["slice.counting"] COUNTING, Counting, probe, flags::OWN) };
+        unsafe {
+            crate::__key_record!(
+                crate::key::declare::Name::Given("slice.counting"),
+                COUNTING,
+                Counting,
+                probe,
+                flags::OWN
+            )
+        };
         decide(verdict);
     }
     #[used]
@@ -83,7 +91,7 @@ fn in_file(pattern: &Path, evidence: &mut Evidence) -> sys::Result<usize> {
             file => break file,
         }
     };
-    evidence.text("in ").text(path.as_str());
+    evidence.text("in ").bytes(path.as_bytes());
     let file = file?;
     let table = file.reserve(size_of::<Table>()).and_then(|()| sys::keep(Some(&file), size_of::<Table>()));
     if table.is_err() {
@@ -162,7 +170,7 @@ mod tests {
             let word = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
             assert_eq!((&bytes[..8], bytes.len()), (&b"invarsl1"[..], 852_224));
             assert_eq!((word(8), word(16)), (std::process::id().into(), 1));
-            assert!(word(24) > 0 && word(32) <= 1 && word(56) > 0 && (word(48) > 0 || !arch::PATCHES));
+            assert!(word(24) > 0 && word(32) <= 1 && word(56) > 0 && (word(48) > 0 || !arch::REQUESTS));
         }
         // The last name that is tried.
         (4..=100).for_each(|number| std::fs::write(std::format!("{path}.{number}"), "").unwrap());

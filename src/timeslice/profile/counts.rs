@@ -1,25 +1,11 @@
 //! What was counted of this process and of its threads, and where this module finds it.
 #![allow(unsafe_code)]
 
+use super::super::answers::Counts;
 use super::counting::Counting;
 use super::table::Table;
 use crate::sys;
 use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering::Relaxed};
-
-/// What slice sites requested, and what came of it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Counts {
-    /// Critical sections begun.
-    pub requests: u64,
-    /// Grants that were still there when the section ended. The kernel's own count is higher by those that expired.
-    pub grants: u64,
-    /// Of those, grants that were yielded in time.
-    pub yields: u64,
-    /// Requests that were gone, and no grant there: it expired, or a system call ended it; or the thread was
-    /// rescheduled without one, or a section inside ended the request.
-    pub lost: u64,
-}
 
 /// What this process's critical sections requested, and what came of it, where `INVAR_SLICE=count` or `profile` has it counted.
 pub fn counts() -> Option<Counts> {

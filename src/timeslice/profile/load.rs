@@ -9,6 +9,7 @@ use crate::key::state::Verdict;
 use crate::module::Module;
 use crate::sys;
 use crate::timeslice::key::SLICE;
+use crate::timeslice::section;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use invar_abi::Origin;
 use invar_arch as arch;
@@ -38,5 +39,13 @@ pub(crate) fn load(own: &Module<'_>) -> bool {
         process_id();
     }
     TABLE.store(table, Relaxed);
-    arch::observe(watch::entered, watch::left)
+    arch::observe::<watch::Watch>().map(section::observe).is_some()
+}
+
+/// Makes a module known that has no sites of its own, and whose calls are counted.
+#[cfg(feature = "capi")]
+pub(crate) fn add_module(range: core::ops::Range<usize>, path: &[u8]) {
+    if let Some(table) = super::counts::table() {
+        table.add_module(range, path);
+    }
 }

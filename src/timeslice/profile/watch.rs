@@ -8,16 +8,28 @@
 use super::counts::{self, process_id};
 use super::table::{Header, OpenSection, SiteRecord, Table, ThreadRecord};
 use crate::sys;
-use crate::timeslice::area;
+use crate::timeslice::area::{self, AreaOffset};
 use crate::timeslice::enrol::is_enrolled;
 use crate::timeslice::rseq::SYS_RSEQ_SLICE_YIELD;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use invar_arch as arch;
 
+/// What is called where requests are counted.
+pub(super) struct Watch;
+
+impl arch::Observers for Watch {
+    extern "C" fn request(site: usize) {
+        entered(site);
+    }
+    extern "C" fn withdrawal(site: usize) {
+        left(site);
+    }
+}
+
 /// In the place of a request. `site` is the address behind the call that came here.
 pub(crate) extern "C" fn entered(site: usize) {
     let Some(table) = counts::table() else { return };
-    let area = arch::area(area::offset());
+    let Some(area) = area::offset().map(AreaOffset::of_this_thread) else { return };
     // SAFETY: the two bytes of the calling thread's area; the kernel writes them as well.
     let (request, granted) = unsafe {
         let request = area.add(arch::AREA_REQUEST);
@@ -61,11 +73,11 @@ pub(crate) extern "C" fn entered(site: usize) {
 
 /// In the place of a request's withdrawal.
 pub(crate) extern "C" fn left(_site: usize) {
-    let area = area::offset();
-    let kept = arch::take_back(area);
+    let Some(area) = area::offset() else { return };
+    let kept = arch::take_back(area.get());
     let ended = arch::ticks();
     // SAFETY: the calling thread's area; the kernel writes it as well.
-    let granted = !kept && unsafe { arch::area(area).add(arch::AREA_REQUEST + 1).read_volatile() } != 0;
+    let granted = !kept && unsafe { area.of_this_thread().add(arch::AREA_REQUEST + 1).read_volatile() } != 0;
     let yielded = granted && yield_cpu(area::yield_call());
 
     let Some(table) = counts::table() else { return };
@@ -106,7 +118,7 @@ fn close(thread: &ThreadRecord) -> Option<&OpenSection> {
 /// Yields the CPU that a grant lent, by this system call; whether the kernel says that this was in time.
 fn yield_cpu(call: i32) -> bool {
     // SAFETY: no arguments, and no effect but that.
-    let result = if call < 0 { Ok(0) } else { unsafe { sys::call(call.into(), [0; 6]) } };
+    let result = if call < 0 { Ok(0) } else { unsafe { sys::call(call.into(), []) } };
     // Another call than the kernel's own says nothing, and ends every grant.
     if call == SYS_RSEQ_SLICE_YIELD { result == Ok(1) } else { call >= 0 }
 }
@@ -171,12 +183,13 @@ mod tests {
         fn run(counting: Counting, test: impl FnOnce(Self)) {
             static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
             let _one_at_a_time = ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-            assert_eq!(area::offset() != 0, arch::PATCHES);
-            if arch::PATCHES {
+            let area = area::offset();
+            assert_eq!(area.is_some(), arch::REQUESTS);
+            if let Some(area) = area {
                 let table = table();
                 table.header.counting.store(counting as u64, Relaxed);
                 // Linux 7.0, include/uapi/linux/rseq.h: request, and granted behind it.
-                let request = arch::area(area::offset()).wrapping_add(28);
+                let request = area.of_this_thread().wrapping_add(28);
                 let watched = Self { table, request };
                 watched.kernel_writes(0, 0);
                 TABLE.store(core::ptr::from_ref(table).cast_mut(), Relaxed);

@@ -21,6 +21,11 @@ INVAR_KEY(c_ping, probe_ping);
 static void probe_pong(struct invar_verdict *verdict) { PROBING("c_pong"); verdict->value = !invar_value(c_ping); }
 INVAR_KEY(c_pong, probe_pong);
 
+static int chosen(int x) { return x + 10; }
+static int fallback(int x) { return x; }
+INVAR_POINTER(int, c_pointer, (int), c_beside, chosen, fallback);
+int by_pointer(int x) { return c_pointer(x); }
+
 int asks(void) { return invar_value(c_asks); }
 
 int beside(int x)

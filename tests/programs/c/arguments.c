@@ -47,6 +47,9 @@ INVAR_KEY(c_after, probe_after);
 static void probe_beyond(struct invar_verdict *verdict) { verdict->value = 2; }
 INVAR_KEY(c_beyond, probe_beyond);
 
+static void probe_switch(struct invar_verdict *verdict) { (void)verdict; }
+INVAR_SWITCH(c_switch, probe_switch);
+
 static int report_to(const char *path, int flags)
 {
 	int file = open(path, flags), result = invar_report(file);
@@ -137,6 +140,43 @@ static void counts(int counted)
 	CHECK(counts_into((size_t)-1) == ok && newer.more[0] == 0xa5);
 }
 
+/* With room for what a newer version may have behind it. */
+static struct {
+	struct invar_set_counts counts;
+	unsigned char more[64];
+} newer_set;
+
+static int set_into(size_t size, const char *value)
+{
+	const struct invar_setting setting = { "c_switch", value };
+
+	memset(&newer_set, 0xa5, sizeof newer_set);
+	newer_set.counts.size = size;
+	return invar_set_counted(&setting, 1, &newer_set.counts);
+}
+
+static void sets(void)
+{
+	const struct invar_setting on = { "c_switch", "on" }, loud = { "c_switch", "loud" }, none = { "c_none", "on" };
+	const uint64_t untouched = 0xa5a5a5a5a5a5a5a5;
+	struct invar_set_counts counts = { sizeof counts, untouched, untouched };
+
+	CHECK(!invar_branch(c_switch));
+	CHECK(set_into(0, "on") == INVAR_INVALID && newer_set.counts.bound == untouched && !invar_value(c_switch));
+	CHECK(set_into(sizeof(size_t) - 1, "on") == INVAR_INVALID && newer_set.counts.bound == untouched && !invar_value(c_switch));
+	CHECK(set_into(sizeof(size_t), "on") == INVAR_OK && newer_set.counts.bound == untouched && invar_value(c_switch));
+	CHECK(set_into(sizeof(size_t) + 8, "off") == INVAR_OK && newer_set.counts.bound == 1 && newer_set.counts.checked == untouched);
+	CHECK(set_into(sizeof newer_set, "on") == INVAR_OK && newer_set.counts.size == sizeof newer_set && newer_set.more[0] == 0xa5);
+	CHECK(newer_set.counts.bound == 1 && newer_set.counts.checked == 0);
+	CHECK(set_into((size_t)-1, "off") == INVAR_OK && newer_set.more[0] == 0xa5 && !invar_value(c_switch));
+	CHECK(invar_set_counted(NULL, 1, &counts) == INVAR_INVALID && counts.bound == untouched);
+	CHECK(invar_set_counted(&on, 65, &counts) == INVAR_INVALID && counts.bound == untouched);
+	CHECK(invar_set_counted(&loud, 1, &counts) == INVAR_INVALID && counts.bound == untouched);
+	CHECK(invar_set_counted(&none, 1, &counts) == INVAR_NO_KEY && counts.bound == untouched);
+	CHECK(invar_set_counted(&on, 1, NULL) == INVAR_OK && invar_value(c_switch));
+	CHECK(invar_set_counted(NULL, 0, &counts) == INVAR_OK && counts.bound == 0 && counts.checked == 0);
+}
+
 /* With room for the report's end and not for its beginning. */
 static int report_to_pipe(size_t room)
 {
@@ -183,6 +223,7 @@ int main(int count, char **arguments)
 	strings();
 	keys();
 	counts(count > 1);
+	sets();
 	reports();
 	CHECK(invar_version() == INVAR_VERSION);
 	/* Nothing that these could know. */

@@ -106,6 +106,7 @@ __attribute__((constructor)) static void bind_all(int argc, char **argv, char **
 	for (at = 0; at < count; at++) {
 		modules[at].modules = modules;
 		modules[at].writers = writers;
+		modules[at].page = (size_t)sysconf(_SC_PAGESIZE);
 		/* Where libc registered an area, its request byte is there in every thread. */
 		modules[at].spare_request = __rseq_size ? (int32_t)__rseq_offset + 28 : 0;
 		modules[at].decide = decide;

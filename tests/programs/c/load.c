@@ -21,6 +21,7 @@ static int is_it(struct dl_phdr_info *info, size_t size, void *module_header)
 	struct invar_module module = {
 		.base = info->dlpi_addr, .headers = info->dlpi_phdr, .count = info->dlpi_phnum,
 		.path = *info->dlpi_name ? info->dlpi_name : "/proc/self/exe",
+		.page = (size_t)sysconf(_SC_PAGESIZE),
 		.writers = getenv("IN_PLACE") ? INVAR_WRITER_MPROTECT : INVAR_WRITER_SWAP,
 	};
 	const ElfW(Phdr) *header;

@@ -1,4 +1,4 @@
-/* Some hundred sites, at every distance from the next line of 32 bytes. Says what they chose. */
+/* Some hundred sites, at every distance from the next line of 32 bytes, and a pointer. Says what they chose. */
 
 #include <invar.h>
 #include <stdio.h>
@@ -7,6 +7,13 @@ static void probe_on(struct invar_verdict *verdict) { verdict->value = 1; }
 INVAR_KEY(many_on, probe_on);
 static void probe_off(struct invar_verdict *verdict) { verdict->value = 0; }
 INVAR_KEY(many_off, probe_off);
+INVAR_KEY_VALUES(many_levels, probe_on, "low\0middle\0high", 3);
+static void probe_number(struct invar_verdict *verdict) { verdict->data = 100; }
+INVAR_CONSTANT(many_half, uint32_t, probe_number);
+INVAR_CONSTANT(many_whole, uint64_t, probe_number);
+static int chosen(int x) { return x - 1; }
+static int fallback(int x) { return x; }
+INVAR_POINTER(int, many_pointer, (int), many_on, chosen, fallback);
 
 static int lost;
 
@@ -19,6 +26,9 @@ static int lost;
 		if (*x != n && invar_branch(many_on) && !invar_branch(many_off)) \
 			sum += n; \
 		invar_slice_leave(); \
+		sum += invar_select(many_levels, 3) + (int)INVAR_VALUE(many_half); \
+		if (!invar_branch_at_least(many_levels, 1) || (*x == n && INVAR_VALUE(many_whole) != 100)) \
+			lost++; \
 		if (invar_branch(many_off) || !invar_branch_is(many_on, 1)) \
 			lost += *x - n; \
 		return sum; \
@@ -35,6 +45,9 @@ int main(void)
 	long sum = 0;
 
 	HUNDRED(CALL)
+	/* Without libinvar it is the fallback. */
+	if (invar_report)
+		lost += many_pointer(1);
 	printf("sum\t%ld\nlost\t%d\n", sum, lost);
 	fflush(stdout);
 	return invar_report ? invar_report(1) : 0;

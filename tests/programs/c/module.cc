@@ -17,7 +17,7 @@ extern "C" int printf(const char *, ...);
 
 int main()
 {
-	printf("here\t%ld\n", in_line(5) + in_template(6L) + Member().late(7));
+	printf("here\t%ld\n", in_line(5) + in_template(6L) + Member().late(7) + in_numbers(8) + by_pointer(9));
 	return report();
 }
 #endif

@@ -6,6 +6,8 @@
  * all-locked N     all memory is locked, what is mapped later as well, and N pages more may be
  * huge             anonymous memory with the same bytes is in its place, as in programs that move their text to huge pages
  * noexec FOLDER    what is mounted there is mounted again, without the right to execute
+ * removed FILE     the file is removed, which is mapped by now
+ * replaced NEW FILE  the new file takes its place
  * as N, data N     while modules are loaded no more than N pages more may be mapped, or have data
  *
  * When main begins, limits are as they were, and a line says how much of the text is locked: at first, and now. */
@@ -104,6 +106,18 @@ static void limit(int resource, long bytes)
 	check(!setrlimit(resource, &limit), "setrlimit");
 }
 
+/* NEW FILE: as package managers do it. */
+static void take_place(const char *names)
+{
+	char new[4096];
+	const char *file = strchr(names, ' ');
+
+	check(file && (size_t)(file - names) < sizeof new, names);
+	memcpy(new, names, (size_t)(file - names));
+	new[file - names] = 0;
+	check(!rename(new, file + 1), file + 1);
+}
+
 static void huge(void)
 {
 	enum { HUGE = 2 << 20 };
@@ -138,6 +152,10 @@ __attribute__((constructor(101))) static void begin(int argc, char **argv, char 
 		check(!mlock(text, length), "mlock");
 	else if (!strcmp(place, "huge"))
 		huge();
+	else if (!strncmp(place, "removed ", 8))
+		check(!unlink(rest), rest);
+	else if (!strncmp(place, "replaced ", 9))
+		take_place(rest);
 	else if (!strncmp(place, "noexec ", 7))
 		check(!mount(NULL, rest, NULL, MS_REMOUNT | MS_BIND | MS_NOEXEC, NULL), "mount");
 	else if (!strncmp(place, "all-locked ", 11)) {

@@ -1,7 +1,12 @@
-/* Pointers and a table of them, in two object files: what each leads to, and the report. */
+/* Pointers and a table of them, in two object files: what each leads to, and the report. With an argument: how the memory is mapped that
+ * they lie in, and what a store to it comes to. */
 
 #include <invar.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdint.h>
 #include <stdio.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static void probe_on(struct invar_verdict *verdict) { verdict->value = 1; }
@@ -33,10 +38,40 @@ INVAR_TABLE(struct table, table, (add, sub, last), wide, (add_wide, sub_wide, la
 
 int elsewhere(const char *text);
 
-int main(void)
+/* The protection, as /proc/self/maps has it, and the signal that ends a child which stores what is there. */
+static void say_where(const char *name, const void *slot)
+{
+	FILE *maps = fopen("/proc/self/maps", "r");
+	char line[512], protection[5] = "none";
+	uintptr_t from, to;
+	int status = 0;
+	pid_t child;
+
+	while (maps && fgets(line, sizeof line, maps))
+		if (sscanf(line, "%" SCNxPTR "-%" SCNxPTR " %4s", &from, &to, protection) == 3 && from <= (uintptr_t)slot && (uintptr_t)slot < to)
+			break;
+	child = fork();
+	if (!child) {
+		*(void *volatile *)(uintptr_t)slot = *(void *const volatile *)slot;
+		_exit(0);
+	}
+	if (child < 0 || waitpid(child, &status, 0) != child)
+		_exit(1);
+	printf("%s %s %s\n", name, protection, WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV ? "faults" : "stored");
+}
+
+int main(int count, char **arguments)
 {
 	int number = 0;
 
+	(void)arguments;
+	if (count > 1) {
+		say_where("one", (const void *)&one);
+		say_where("four", (const void *)&four);
+		say_where("table", (const void *)&table);
+		say_where("last", (const void *)&table.last);
+		return 0;
+	}
 	table.last(&number);
 	printf("one %d\nfour %d\nelsewhere %d\n", one("d"), four("d"), elsewhere("d"));
 	printf("add %d\nsub %d\nlast %d\n--\n", table.add(1, 2), table.sub(1, 2), number);

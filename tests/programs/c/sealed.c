@@ -1,16 +1,21 @@
 /* A library with one key, which has been decided already by nobody knows whom: written by hand after docs/site-abi.md. The test
- * defines NAMES, LENGTH, VALUES and FLAGS of the record, and VALUE, ORIGIN and DATA of the verdict. */
+ * defines NAMES, LENGTH, VALUES and FLAGS of the record, and VALUE, ORIGIN, DATA and SETS of the verdict. */
 #include <stdint.h>
 
+#ifndef SETS
+#define SETS 0
+#endif
+
 struct verdict {
-	uint8_t value, status, origin, reserved[5];
+	uint8_t value, status, origin, reserved;
+	uint32_t sets;
 	uint64_t data;
 	uint16_t evidence_length;
 	char evidence[238];
 };
 
-__attribute__((visibility("hidden"))) struct verdict sealed = { VALUE, 2, ORIGIN, { 0 }, DATA, 4, "said" };
-__attribute__((visibility("hidden"))) uint64_t outcome[4] = { 1 };
+__attribute__((visibility("hidden"))) struct verdict sealed = { VALUE, 2, ORIGIN, 0, SETS, DATA, 4, "said" };
+__attribute__((visibility("hidden"))) uint64_t outcome[5] = { 1 };
 __attribute__((visibility("hidden"))) const char names[] = NAMES;
 /* The header's first 20 bytes: magic, version, length, machine, flags. */
 #define HEAD "0x89, 0x69, 0x6e, 0x76, 0x61, 0x72, 0x0d, 0x0a, 2, 0, 0, 0, 56, 0, 62, 0, 0, 0, 0, 0"

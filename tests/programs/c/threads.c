@@ -1,4 +1,4 @@
-/* Threads that end in every way; whether the slice key's memory says that they are enrolled when they begin. */
+/* Threads that end in every way; whether the time slice key's memory says that they are enrolled when they begin. */
 
 #include <invar.h>
 #include <pthread.h>

@@ -111,7 +111,7 @@ not_some:
 	return 0;
 }
 
-/* What C knows of the slice key; -1 if that is nothing. */
+/* What C knows of the time slice key; -1 if that is nothing. */
 int c_slice(void)
 {
 	return state_twin.status == 2 && state_twin.evidence_length > 0 ? state_twin.value : -1;

@@ -1,29 +1,29 @@
 //! The text in memory, and the ways to exchange it: the runtime's, and wrong ones.
 #![allow(unsafe_code)] // mappings
 
-use super::text::{LINE, PAGE, Text};
+use super::text::{LINE, NUMBER, PAGE, Text, number};
 use std::fs::File;
 use std::io::{Error, Result, Write};
 use std::os::fd::{AsRawFd, FromRawFd};
 use std::ptr::null_mut;
-use std::sync::atomic::{AtomicU8, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::SeqCst};
 
 /// A page with the state of the key, and behind it the text, as a loader would have mapped it.
-pub(super) struct Loaded {
+pub(super) struct LoadedText {
     start: *mut u8,
     length: usize,
     file: File,
 }
 
 // SAFETY: it is the address of mappings that stay as long as the process; who changes them is said at each function.
-unsafe impl Sync for Loaded {}
+unsafe impl Sync for LoadedText {}
 // SAFETY: as above.
-unsafe impl Send for Loaded {}
+unsafe impl Send for LoadedText {}
 
 const READ_EXECUTE: i32 = libc::PROT_READ | libc::PROT_EXEC;
 const READ_WRITE: i32 = libc::PROT_READ | libc::PROT_WRITE;
 
-impl Loaded {
+impl LoadedText {
     /// Maps the text from a file that has no name. Also says what stood in the way of a file on a disk.
     pub(super) fn new(text: &Text) -> Result<(Self, Option<String>)> {
         let in_file = tempfile::tempfile().and_then(|mut file| {
@@ -54,10 +54,17 @@ impl Loaded {
         self.start.wrapping_add(PAGE)
     }
 
-    /// Gives the key a value.
-    pub(super) fn set_state(&self, value: u8) {
+    /// Decides the key, and the number of the constants.
+    pub(super) fn decide(&self, value: u8) {
         // SAFETY: it has a page, which others only read.
-        unsafe { AtomicU8::from_ptr(self.start) }.store(value, SeqCst);
+        unsafe { AtomicU64::from_ptr(self.start.add(NUMBER).cast()).store(number(value), SeqCst) };
+        self.set(value);
+    }
+
+    /// Sets the key, as a switch is set.
+    pub(super) fn set(&self, value: u8) {
+        // SAFETY: it has a page, which others only read.
+        unsafe { AtomicU8::from_ptr(self.start).store(value, SeqCst) };
     }
 
     /// Whether these bytes are in the text.

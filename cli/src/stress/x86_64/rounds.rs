@@ -2,13 +2,14 @@
 //!
 //! A round: no thread is in the text; all sites get their checked form again, and the key a value -> the workers go on -> share
 //! by share, one of them is made to stand inside a site of the share, the pages are exchanged for others with that share bound,
-//! and the worker goes on, at once or after the next exchange.
+//! and the worker goes on, at once or after the next exchange. When all are bound, the key is set as a switch, there and back, while
+//! the workers run.
 #![allow(unsafe_code)] // two settings of the process
 
-use super::super::options::{Limit, Options, Protocol};
-use super::super::outcome::{Answer, ByKind, Outcome};
-use super::loaded::Loaded;
-use super::text::{LINE, PAGE, SHARES, Text};
+use super::super::options::{Limit, Protocol, StressOptions};
+use super::super::outcome::{Answer, ByKind, StressOutcome};
+use super::loaded::LoadedText;
+use super::text::{KINDS, LINE, PAGE, SHARES, State, Text};
 use super::workers::{Random, Shared};
 use super::{call, stand};
 use invar_abi::Kind;
@@ -16,12 +17,13 @@ use std::os::unix::thread::RawPthread;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::{Duration, Instant};
 
-const KINDS: [Kind; 3] = [Kind::Branch, Kind::SliceEnter, Kind::SliceLeave];
-/// In so many rounds each of two writers exchanges sites of every kind for every value while a thread stands in one.
-const LEAST_ROUNDS: usize = 12;
+/// The kinds in which a thread can stand.
+const INSIDE: [Kind; 5] = [Kind::Branch, Kind::SliceEnter, Kind::SliceLeave, Kind::Ordered, Kind::Select];
+/// In so many rounds each of two writers exchanges sites of every such kind for every value while a thread stands in one.
+const LEAST_ROUNDS: usize = 20;
 
 /// Runs the test, for the command with this process ID.
-pub(in super::super) fn run(options: &Options, command: u32) -> Answer {
+pub(in super::super) fn run(options: &StressOptions, command: u32) -> Answer {
     end_with(command);
     match Test::new(options).and_then(Test::run) {
         Ok(outcome) => Answer::Done(outcome),
@@ -65,6 +67,15 @@ impl Writer {
     }
 }
 
+/// What the text is exchanged for.
+#[derive(Clone, Copy)]
+enum TextForms {
+    /// For this value of the key: bound up to this share.
+    Bound(u8, usize),
+    /// This value was decided, and the other one is set.
+    Switched(u8),
+}
+
 struct Test {
     limit: Limit,
     shared: &'static Shared,
@@ -72,32 +83,36 @@ struct Test {
     writers: Vec<Writer>,
     /// For each value of the key: the text with the first share bound, with the first two, ... with all.
     bound: [[Vec<u8>; SHARES]; 2],
+    /// The same with all bound, and the key set to the other value.
+    switched: [Vec<u8>; 2],
     random: Random,
-    outcome: Outcome,
+    outcome: StressOutcome,
 }
 
 impl Test {
-    fn new(options: &Options) -> Result<Self, Impossible> {
+    fn new(options: &StressOptions) -> Result<Self, Impossible> {
         let request = i32::try_from(call::request_offset());
         let request = request.map_err(|_| Impossible("thread locals are too far from the thread pointer".into()))?;
         // As long as the process.
         let text: &'static Text = Box::leak(Box::new(Text::new(request)));
-        let (loaded, remark) = Loaded::new(text).map_err(Impossible::by("no text can be mapped"))?;
+        let (loaded, remark) = LoadedText::new(text).map_err(Impossible::by("no text can be mapped"))?;
         stand::prepare(text, loaded.text()).map_err(Impossible::by("signals cannot be handled"))?;
         let shared: &'static Shared = Box::leak(Box::new(Shared::new(text, loaded, options.threads)));
-        let form = |site: &_, value| match options.protocol {
-            Protocol::Abi1 => text.bound_by_abi_1(site, value),
-            _ => text.bound(site, value),
+        let form = |site: &_, state| match options.protocol {
+            Protocol::Abi1 => text.bound_by_abi_1(site, state),
+            _ => text.bound(site, state),
         };
-        let up_to = |value| std::array::from_fn(|share| text.with(0..share + 1, |site| form(site, value)));
+        let up_to =
+            |value| std::array::from_fn(|share| text.with(0..share + 1, |site| form(site, State::decided(value))));
+        let switched = |decided| text.with(0..SHARES, |site| form(site, State { decided, set: 1 - decided }));
         let across = |size| text.sites.iter().filter(|site| text.is_across(site, size)).count() as u64;
-        let outcome = Outcome {
+        let outcome = StressOutcome {
             threads: options.threads as u64,
             sites: text.sites.len() as u64,
             sites_across_lines: across(LINE),
             sites_across_pages: across(PAGE),
             remarks: remark.into_iter().collect(),
-            ..Outcome::default()
+            ..StressOutcome::default()
         };
         Ok(Self {
             limit: options.limit,
@@ -105,12 +120,13 @@ impl Test {
             workers: shared.start().map_err(Impossible::by("threads cannot be started"))?,
             writers: Writer::of(options.protocol),
             bound: [0, 1].map(up_to),
+            switched: [0, 1].map(switched),
             random: Random(1),
             outcome,
         })
     }
 
-    fn run(mut self) -> Result<Outcome, Impossible> {
+    fn run(mut self) -> Result<StressOutcome, Impossible> {
         let start = Instant::now();
         let mut round = 0;
         while self.shared.wrong().is_none() && (round < LEAST_ROUNDS || !self.is_enough(start)) {
@@ -145,27 +161,48 @@ impl Test {
             return Ok(());
         }
         self.shared.loaded.put_back().map_err(Impossible::by("the file cannot be mapped again"))?;
-        self.shared.loaded.set_state(value);
-        self.shared.value.store(value, SeqCst);
+        self.shared.loaded.decide(value);
+        self.shared.set(State::decided(value));
         self.shared.open();
 
         for share in 0..SHARES {
             let writer = self.writers[(round / 2 + share) % self.writers.len()];
             // What is wrong with stores in place needs nobody to stand.
             if !writer.is_in_place() {
-                self.have_one_stand(KINDS[(round + share) % KINDS.len()], share)?;
+                self.have_one_stand(INSIDE[(round + share) % INSIDE.len()], share)?;
             }
-            self.exchange(writer, value, share)?;
+            self.exchange(writer, TextForms::Bound(value, share))?;
             let goes_on_later = round >= LEAST_ROUNDS && share + 1 < SHARES && self.random.next().is_multiple_of(2);
             if !goes_on_later {
                 stand::release();
             }
             self.let_run();
             if self.shared.wrong().is_some() {
-                break;
+                return Ok(());
             }
         }
+        let there = (State { decided: value, set: 1 - value }, TextForms::Switched(value));
+        let back = (State::decided(value), TextForms::Bound(value, SHARES - 1));
+        for (at, (state, image)) in [there, back].into_iter().enumerate() {
+            let writer = self.writers[(round / 2 + at) % self.writers.len()];
+            self.switch(writer, state, image)?;
+            self.let_run();
+        }
         Ok(())
+    }
+
+    /// Sets the key while all sites are bound, and workers run: pages first, as the runtime does.
+    fn switch(&mut self, writer: Writer, state: State, image: TextForms) -> Result<(), Impossible> {
+        let Shared { loaded, switches, .. } = self.shared;
+        switches.fetch_add(1, SeqCst);
+        let result = self.exchange(writer, image);
+        if result.is_ok() {
+            loaded.set(state.set);
+            self.shared.set(state);
+            self.outcome.switched += 1;
+        }
+        switches.fetch_add(1, SeqCst);
+        result
     }
 
     /// Some microseconds, or more where others want the CPU.
@@ -190,10 +227,13 @@ impl Test {
         }
     }
 
-    /// Exchanges the sites of this share for their bound form.
-    fn exchange(&mut self, writer: Writer, value: u8, share: usize) -> Result<(), Impossible> {
+    /// Exchanges the text.
+    fn exchange(&mut self, writer: Writer, image: TextForms) -> Result<(), Impossible> {
         let Shared { text, loaded, exchanges, .. } = self.shared;
-        let bound = &self.bound[usize::from(value)][share];
+        let bound = match image {
+            TextForms::Bound(value, share) => &self.bound[usize::from(value)][share],
+            TextForms::Switched(decided) => &self.switched[usize::from(decided)],
+        };
         let inside = stand::standing();
         let between = || self.shared.all_pass();
         let count = &mut self.outcome.exchanges;
@@ -237,7 +277,10 @@ fn of(numbers: &mut ByKind, kind: Kind) -> &mut u64 {
         Kind::Branch => &mut numbers.branch,
         Kind::SliceEnter => &mut numbers.enter,
         Kind::SliceLeave => &mut numbers.leave,
-        Kind::Ordered | Kind::Pointer | Kind::Select | Kind::Constant => unreachable!("none of `KINDS`"),
+        Kind::Ordered => &mut numbers.ordered,
+        Kind::Select => &mut numbers.select,
+        Kind::Constant => &mut numbers.constant,
+        Kind::Pointer => unreachable!("none of `KINDS`"),
     }
 }
 

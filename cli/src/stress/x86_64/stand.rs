@@ -16,12 +16,12 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 
 /// What the handlers look at.
-struct Place {
+struct WatchedText {
     text: &'static Text,
     start: usize,
 }
 
-static PLACE: OnceLock<Place> = OnceLock::new();
+static PLACE: OnceLock<WatchedText> = OnceLock::new();
 /// What is wanted: the number of the call of [`tell`], the kind of site, the share. 0: nothing.
 static WANTED: AtomicUsize = AtomicUsize::new(0);
 /// What was found: the number of the call again, and the index of the site that a thread stands in.
@@ -42,7 +42,7 @@ thread_local! {
 
 /// Installs the handlers, for this text at this address.
 pub(super) fn prepare(text: &'static Text, start: *const u8) -> Result<()> {
-    let _ = PLACE.set(Place { text, start: start as usize });
+    let _ = PLACE.set(WatchedText { text, start: start as usize });
     handle(libc::SIGUSR1, told)?;
     handle(libc::SIGTRAP, trapped)?;
     [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE].into_iter().try_for_each(|signal| handle(signal, faulted))
@@ -87,9 +87,9 @@ pub(super) fn fault() -> Option<(c_int, usize)> {
     (signal != 0).then_some((signal as c_int, at.wrapping_sub(start)))
 }
 
-type Handler = extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void);
+type SignalHandler = extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void);
 
-fn handle(signal: c_int, handler: Handler) -> Result<()> {
+fn handle(signal: c_int, handler: SignalHandler) -> Result<()> {
     // SAFETY: a structure of numbers, for which 0 is a value.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
     action.sa_sigaction = handler as *const () as usize;

@@ -2,9 +2,9 @@
 #![allow(unsafe_code)] // the chains are code
 
 use super::call::{self, FLAGS, Returned};
-use super::loaded::Loaded;
+use super::loaded::LoadedText;
 use super::stand;
-use super::text::{Chain, Text};
+use super::text::{Chain, State, Text};
 use std::os::unix::thread::{JoinHandleExt, RawPthread};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -13,11 +13,13 @@ use std::time::Duration;
 /// What threads share.
 pub(super) struct Shared {
     pub(super) text: &'static Text,
-    pub(super) loaded: Loaded,
-    /// The value of the key. It changes only while no thread is in the text.
-    pub(super) value: AtomicU8,
+    pub(super) loaded: LoadedText,
+    /// The index of the key's [`State`]. While it is set for threads that run, [`switches`](Self::switches) is odd.
+    state: AtomicU8,
     /// Odd while sites are being exchanged.
     pub(super) exchanges: AtomicU64,
+    /// Odd while the key, as a switch, is set: a chain meets sites of both values.
+    pub(super) switches: AtomicU64,
     /// How often each worker has gone through all chains.
     pub(super) rounds: Vec<AtomicU64>,
     /// Requests that were not made since a slice enter was exchanged while a thread stood in it. The thread comes from the
@@ -28,12 +30,13 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(text: &'static Text, loaded: Loaded, threads: usize) -> Self {
+    pub(super) fn new(text: &'static Text, loaded: LoadedText, threads: usize) -> Self {
         Self {
             text,
             loaded,
-            value: AtomicU8::new(0),
+            state: AtomicU8::new(0),
             exchanges: AtomicU64::new(0),
+            switches: AtomicU64::new(0),
             rounds: std::iter::repeat_with(AtomicU64::default).take(threads).collect(),
             missed: AtomicU64::new(0),
             wrong: OnceLock::new(),
@@ -48,6 +51,11 @@ impl Shared {
             builder.spawn(move || self.work(worker)).map(|thread| thread.into_pthread_t())
         };
         (0..self.rounds.len()).map(start).collect()
+    }
+
+    /// What the key is from now on.
+    pub(super) fn set(&self, state: State) {
+        self.state.store(state.index() as u8, SeqCst);
     }
 
     /// How often all workers together have gone through all chains.
@@ -115,29 +123,36 @@ impl Shared {
             if self.gate.is_closed.load(Relaxed) {
                 self.gate.pass();
             }
-            let value = self.value.load(SeqCst);
             for chain in &self.text.chains {
-                let before = self.exchanges.load(SeqCst);
+                let before = self.counts();
+                let state = State::at(self.state.load(SeqCst));
                 let flags = random.next() & FLAGS | stand::flags();
                 // SAFETY: the text is mapped, and as `Text` has made it, or as a writer under test has.
                 let returned = unsafe { call::call(self.loaded.text().wrapping_add(chain.entry), flags) };
                 let request = call::request();
-                if returned.bits != chain.expected[usize::from(value)] || returned.changed != 0 || request != 0 {
-                    let overlaps = before % 2 == 1 || self.exchanges.load(SeqCst) != before;
-                    self.judge(chain, value, &returned, request, overlaps);
+                if returned.bits != chain.expected[state.index()] || returned.changed != 0 || request != 0 {
+                    let now = self.counts();
+                    let [overlaps, is_switched] = [0, 1].map(|at| before[at] % 2 == 1 || now[at] != before[at]);
+                    self.judge(chain, state, &returned, request, overlaps, is_switched);
                 }
             }
             self.rounds[worker].fetch_add(1, Relaxed);
         }
     }
 
+    fn counts(&self) -> [u64; 2] {
+        [&self.exchanges, &self.switches].map(|count| count.load(SeqCst))
+    }
+
     /// Something is not as it was expected to be.
     #[cold]
-    fn judge(&self, chain: &Chain, value: u8, returned: &Returned, request: u8, overlaps: bool) {
-        let differs = returned.bits ^ chain.expected[usize::from(value)];
-        let is_missed = overlaps && value == 1 && differs & !chain.enters == 0;
-        if is_missed && returned.changed == 0 && request == 0 {
-            self.missed.fetch_add(differs.count_ones().into(), Relaxed);
+    fn judge(&self, chain: &Chain, state: State, returned: &Returned, request: u8, overlaps: bool, is_switched: bool) {
+        let differs = returned.bits ^ chain.expected[state.index()];
+        // Each of them has gone by one of the values.
+        let may_switch = if is_switched { chain.switches } else { 0 };
+        let may_miss = if overlaps && state.decided == 1 { chain.enters } else { 0 };
+        if differs & !(may_switch | may_miss) == 0 && returned.changed == 0 && request == 0 {
+            self.missed.fetch_add((differs & may_miss).count_ones().into(), Relaxed);
             return;
         }
         self.note(|| {
@@ -150,7 +165,8 @@ impl Shared {
             match sites.len().checked_sub(from_last + 1) {
                 Some(index) => {
                     let site = self.text.describe(chain.sites.start + index);
-                    format!("a wrong result, with the key's value {value}, of a {site}")
+                    let State { decided, set } = state;
+                    format!("a wrong result, with {decided} decided and {set} set, of a {site}")
                 }
                 None => format!("the request byte was left at {request} by {some}"),
             }

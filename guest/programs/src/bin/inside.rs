@@ -181,22 +181,45 @@ thread_local! {
 /// Runs this in a signal handler, without a system call that would bring it about.
 fn interrupted(act: fn()) {
     IN_HANDLER.set(Some(act));
-    #[cfg(target_arch = "x86_64")]
     // SAFETY: an instruction that raises SIGTRAP; the handler of `install` comes back behind it.
+    #[cfg(target_arch = "x86_64")]
     unsafe {
         std::arch::asm!("int3");
     }
-    #[cfg(not(target_arch = "x86_64"))]
+    // SAFETY: the same, of four bytes.
+    #[cfg(target_arch = "riscv64")]
+    unsafe {
+        std::arch::asm!(".option push", ".option norvc", "ebreak", ".option pop");
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "riscv64")))]
     panic!("no such instruction is known here");
 }
 
 /// To be called outside the section.
 fn install() {
-    extern "C" fn handle(_: c_int) {
+    extern "C" fn handle(_: c_int, _: *mut libc::siginfo_t, context: *mut c_void) {
+        // SAFETY: the kernel's record of the thread that was interrupted.
+        step_over(unsafe { &mut *context.cast::<libc::ucontext_t>() });
         IN_HANDLER.get().expect("something to do")();
     }
-    // SAFETY: a handler that does what this program wants it to.
-    unsafe { libc::signal(libc::SIGTRAP, handle as extern "C" fn(c_int) as libc::sighandler_t) };
+    type Handler = extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void);
+    // SAFETY: a handler that does what this program wants it to, with no signal more blocked; zeros are an empty set.
+    unsafe {
+        let mut action: libc::sigaction = mem::zeroed();
+        action.sa_sigaction = handle as Handler as libc::sighandler_t;
+        action.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART;
+        assert_eq!(libc::sigaction(libc::SIGTRAP, &action, ptr::null_mut()), 0);
+    }
+}
+
+/// Where the CPU stands at the instruction that raised the signal, it goes on behind it.
+fn step_over(context: &mut libc::ucontext_t) {
+    #[cfg(target_arch = "riscv64")]
+    {
+        context.uc_mcontext.__gregs[libc::REG_PC] += 4;
+    }
+    #[cfg(not(target_arch = "riscv64"))]
+    let _ = context;
 }
 
 fn handler(steps: &Steps, act: fn()) {

@@ -60,7 +60,7 @@ fn tell() {
         }
     });
     let libc = invar_arch::libc_area().filter(|&(_, size)| size > 0).map(|(offset, _)| offset);
-    let ours = libc != Some(invar::timeslice::__area());
+    let ours = libc != invar::timeslice::__area();
     say("the kernel knows the area of", owner());
     say("requests go to the area of", if ours { "invar" } else { "libc" });
     say("its flags", format_args!("{:#x}", Area::of_this_thread().flags()));

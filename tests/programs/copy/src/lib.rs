@@ -39,6 +39,32 @@ fn first_level() -> u32 {
     1
 }
 
+invar::ifunc! {
+    /// By two features at once, each of which a setting can turn off.
+    #[unsafe(no_mangle)]
+    pub extern "C" fn mylib_both() -> u32 {
+        invar::cpu::SSE4_2 && invar::cpu::AVX2 == true => #[target_feature(enable = "sse4.2,avx2")] third_level,
+        invar::cpu::SSE4_2 => #[target_feature(enable = "sse4.2")] second_level,
+        _ => first_level,
+    }
+}
+
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "sse4.2,avx2"))]
+fn third_level() -> u32 {
+    3
+}
+
+invar::ifunc! {
+    /// By a feature and a key of the program's own.
+    #[unsafe(no_mangle)]
+    pub extern "C" fn mylib_mixed() -> u32 {
+        !BACKWARDS && invar::cpu::SSE4_2 => #[target_feature(enable = "sse4.2")] second_level,
+        invar::cpu::SSE4_2 && WIDTH < Width::Wide && BACKWARDS => yes,
+        BACKWARDS => partly,
+        _ => no,
+    }
+}
+
 invar::key! {
     /// A key of the program's own.
     #[name = "copy.backwards"]
@@ -57,6 +83,52 @@ invar::ifunc! {
         invar::cpu::AVX2 => #[target_feature(enable = "avx2")] add_avx2,
         _ => add,
     }
+}
+
+invar::values! { pub enum Width { Narrow, Wide, Widest } }
+invar::key! {
+    #[name = "copy.width"]
+    static WIDTH: Width = |_| {
+        Ok(match std::env::var("COPY_WIDTH").as_deref() {
+            Ok("widest") => Width::Widest,
+            Ok("wide") => Width::Wide,
+            _ => Width::Narrow,
+        })
+    };
+}
+
+/// Comparisons that are no equality: each of these functions is the first of its variants whose condition holds.
+macro_rules! ordered {
+    ($($name:ident { $($arms:tt)+ })+) => {
+        $(invar::ifunc! {
+            #[unsafe(no_mangle)]
+            pub extern "C" fn $name() -> u32 { $($arms)+ _ => no, }
+        })+
+        /// In the order in which they are declared.
+        pub fn ordered() -> [u32; 6] {
+            [$($name()),+]
+        }
+    };
+}
+ordered! {
+    mylib_at_least { WIDTH >= Width::Widest => yes, WIDTH >= Width::Wide => partly, }
+    mylib_above { WIDTH > Width::Wide => yes, WIDTH > Width::Narrow => partly, }
+    mylib_below { WIDTH < Width::Wide => yes, WIDTH < Width::Widest => partly, }
+    mylib_at_most { WIDTH <= Width::Narrow => yes, WIDTH <= Width::Wide => partly, }
+    mylib_differs { WIDTH != Width::Narrow => yes, }
+    mylib_forwards { !BACKWARDS => partly, WIDTH == Width::Wide => yes, }
+}
+
+fn yes() -> u32 {
+    2
+}
+
+fn partly() -> u32 {
+    1
+}
+
+fn no() -> u32 {
+    0
 }
 
 fn add_backwards(x: u32, y: u32) -> u32 {

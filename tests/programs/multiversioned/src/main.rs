@@ -156,12 +156,24 @@ fn by_path() -> Told<u8> {
     (invar::version!(), 1)
 }
 
+/// Versions for other machines than x86-64, which knows nothing of them.
+#[invar::multiversion(sve2, crc+lse, crc, zba+zbb)]
+fn elsewhere() -> Told<u32> {
+    let sum = if invar::has!(crc) {
+        std::arch::aarch64::__crc32b(0, 1)
+    } else {
+        0x7707_3096 // of the same byte
+    };
+    (invar::version!(), sum)
+}
+
 /// What `has!` says, everywhere where it can stand.
 #[invar::multiversion(avx512bw, avx2+bmi2, avx)]
 fn knows() -> Told<String> {
-    let mut said = vec![invar::has!(avx512bw), invar::has!(avx2), invar::has!(bmi2), invar::has!(avx), invar::has!("avx,fma")];
+    let mut said =
+        vec![invar::has!(avx512bw), invar::has!(avx2), invar::has!(bmi2), invar::has!(avx), invar::has!("avx,fma")];
     // What it builds on, and what every program of this machine has.
-    said.extend([invar::has!(sse4.2), invar::has!(sse2) == cfg!(target_arch = "x86_64"), invar::has!(x86-64-v3)]);
+    said.extend([invar::has!(sse4.2), invar::has!(sse2) == cfg!(target_arch = "x86_64"), invar::has!(x86 - 64 - v3)]);
     const CONSTANT: bool = true;
     let text = format!("{} {:?}", invar::has!(avx2), (invar::has!(bmi2), [invar::has!(avx) && CONSTANT]));
     let said: String = said.iter().map(|&is| if is { '1' } else { '0' }).collect();
@@ -316,6 +328,7 @@ fn main() {
     tell("by macro", by_macro(1));
     tell("renamed", renamed());
     tell("by path", by_path());
+    tell("elsewhere", elsewhere());
     tell("knows", knows());
     tell("uses", uses(0b1010, 0b1110));
 

@@ -104,10 +104,18 @@ invar::dispatch! {
         _ => none,
     }
 }
-fn third<T: Into<u64>>(x: T) -> u64 { x.into() + 3 }
-fn second<T: Into<u64>>(x: T) -> u64 { x.into() + 2 }
-fn first<T: Into<u64>>(x: T) -> u64 { x.into() + 1 }
-fn none<T: Into<u64>>(x: T) -> u64 { x.into() }
+fn third<T: Into<u64>>(x: T) -> u64 {
+    x.into() + 3
+}
+fn second<T: Into<u64>>(x: T) -> u64 {
+    x.into() + 2
+}
+fn first<T: Into<u64>>(x: T) -> u64 {
+    x.into() + 1
+}
+fn none<T: Into<u64>>(x: T) -> u64 {
+    x.into()
+}
 
 fn chosen_by_loads() -> u64 {
     match (black_box(&WIDTH).get(), black_box(&FAST).get()) {
@@ -122,8 +130,14 @@ fn chosen_by_loads() -> u64 {
 #[inline(never)]
 fn many(x: u64) -> u64 {
     let numbers = [
-        u64::from(invar::value!(LINE)), u64::from(invar::value!(BYTE)), u64::from(invar::value!(HALF)), invar::value!(FAR) as u64,
-        invar::value!(BIG), invar::value!(FAILING), invar::value!(ASKS), u64::from(invar::value!(ROUND)),
+        u64::from(invar::value!(LINE)),
+        u64::from(invar::value!(BYTE)),
+        u64::from(invar::value!(HALF)),
+        invar::value!(FAR) as u64,
+        invar::value!(BIG),
+        invar::value!(FAILING),
+        invar::value!(ASKS),
+        u64::from(invar::value!(ROUND)),
     ];
     let mut sum = x;
     for (turn, number) in (1..).zip(numbers) {

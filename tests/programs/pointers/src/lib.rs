@@ -96,6 +96,36 @@ invar::pointers! {
     };
 }
 
+invar::pointer! {
+    /// By several conditions at once, and by each comparison.
+    #[name = "pointers.several"]
+    static SEVERAL: fn(&[u8]) -> usize = {
+        FAST && NEVER => widest,
+        !FAST && WIDTH >= Width::Wide => widest,
+        WIDTH > Width::Wide => widest,
+        WIDTH < Width::Wide && FAST => widest,
+        NEVER && WIDTH <= Width::Wide => widest,
+        WIDTH != Width::Narrow && !NEVER && FAST == true => wide,
+        _ => narrow,
+    };
+}
+invar::pointers! {
+    #[name = "pointers.arms"]
+    static ARMS: struct Arms { length: fn(&[u8]) -> usize } = {
+        NEVER && FAST => { length: widest },
+        WIDTH >= Width::Wide && !NEVER => { length: wide },
+        _ => { length: narrow },
+    };
+}
+invar::dispatch! {
+    #[pointer]
+    fn dispatched_by_several(text: &[u8]) -> usize {
+        FAST && NEVER => widest,
+        FAST && WIDTH <= Width::Wide && !NEVER => wide,
+        _ => narrow,
+    }
+}
+
 #[cfg(target_arch = "x86_64")]
 mod features {
     #[target_feature(enable = "avx2,bmi2")]
@@ -113,8 +143,18 @@ mod features {
             _ => sum,
         };
     }
+    invar::pointer! {
+        /// No key proves both.
+        #[name = "pointers.sum_by_two"]
+        pub static SUM_BY_TWO: fn(&[u32; 16]) -> u32 = {
+            invar::cpu::AVX2 && invar::cpu::BMI2 => #[target_feature(enable = "avx2,bmi2")] sum_avx2,
+            _ => sum,
+        };
+    }
     pub(super) fn is_right() -> bool {
-        SUM(&[1; 16]) == if BOTH.get() { 0x8000_0010 } else { 16 }
+        let sums = |fast: bool| if fast { 0x8000_0010 } else { 16 };
+        let two = invar::cpu::AVX2.get() && invar::cpu::BMI2.get();
+        SUM(&[1; 16]) == sums(BOTH.get()) && SUM_BY_TWO(&[1; 16]) == sums(two)
     }
 }
 
@@ -145,6 +185,9 @@ pub fn tell(module: &str) {
     says(module, "first", || (TABLE.first)(b"ab").copied());
     says(module, "table nothing", || (TABLE.nothing)());
     says(module, "dispatched", || dispatched(b"abcd"));
+    says(module, "several", || SEVERAL(b"abc"));
+    says(module, "arms", || (ARMS.length)(b"abc"));
+    says(module, "dispatched by several", || dispatched_by_several(b"abc"));
     #[cfg(target_arch = "x86_64")]
     witness::result(&format!("{module}: features"), features::is_right());
     for (name, slot) in slots() {

@@ -232,7 +232,10 @@ fn main() {
     witness::result("sections", sections);
     witness::result("under locks", *SPIN_LOCK.lock() + *MUTEX.lock());
     witness::result("long section", long_section(x, memory));
-    witness::result("in a closure", (0..x).filter(|n| if invar::branch!(OFF) { n & 1 == 0 } else { n % 2 == 0 }).count());
+    witness::result(
+        "in a closure",
+        (0..x).filter(|n| if invar::branch!(OFF) { n & 1 == 0 } else { n % 2 == 0 }).count(),
+    );
     witness::result("dependency over u8", dependency::step(x as u8));
     witness::result("dependency over u64", dependency::step(x));
     witness::result("dispatched", spaces("a b c").1);

@@ -3,14 +3,25 @@
 //! ```text
 //! switched story                     set each switch to each value, one by one and together
 //! switched beside SETS [LIBRARY]     the same from one thread while others execute the sites, and open and close the library
+//! switched two SETS                   to one of two values, while others look whether a select ever has a third one
 //! switched crowd SETS                from several threads at once
 //! switched wrong                     what cannot be set
-//! switched refused [mdwe] [memfd] [mremap] [LIBRARY]    these are refused once all is bound, and the library's file is gone
+//! switched refused [mdwe] [memfd] [mremap] [threads] [replaced] [LIBRARY]
+//!                                    these are refused once all is bound, and the library's file is gone, or another one is there
+//! switched faulted [thread] [mremap] [LIBRARY]
+//!                                    once between two lines, while somebody has system calls fail
 //! switched foreign                   where one site is not as it was
 //! switched handler                   from a signal's handler, and while handlers execute the sites
 //! switched child                     in a child of fork
+//! switched forks CHILDREN LIBRARY    in children of fork that are made while another thread sets; they open the library, too
+//! switched closing CHILDREN LIBRARY  children are made while the library is opened, sets, and is closed
+//! switched interrupting LIBRARY       from a handler on the ordinary stack, which interrupts the loader at work
+//! switched stack                     how much stack it takes
 //! switched library LIBRARY           with a library that has the same switches
+//! switched namespace LIBRARY         the same, where the library is in a namespace of its own
+//! switched c LIBRARY                 with a library in C that has one of the switches
 //! switched rebind                    after the environment of the probes has changed
+//! switched restored FILE              in a process that goes on elsewhere: it waits until the file is there
 //! switched serve                     what others ask for, until standard input ends: a line for each change of LEVEL or TRACE
 //! ```
 
@@ -40,6 +51,11 @@ invar::switch! {
     static BROKEN: bool = |_| Err("on purpose");
 }
 invar::switch! {
+    /// A name that C can have too.
+    #[name = "switched_trace"]
+    static IN_C: bool = |evidence| { evidence.text("Rust's"); Ok(false) };
+}
+invar::switch! {
     #[name = "switched.disputed"]
     static DISPUTED: Level = |_| Ok(Level::Quiet);
 }
@@ -51,7 +67,8 @@ static EARLY: AtomicBool = AtomicBool::new(false);
 
 const LEVELS: [Level; 4] = [Level::Quiet, Level::Error, Level::Info, Level::Debug];
 
-/// What the sites of LEVEL in eight functions say, in bits 0 to 3, and those of TRACE, in bits 4 and 5.
+/// What the sites of LEVEL in eight functions say, in bits 0 to 3, branches and selects; those of TRACE, in bits 4 and 5; and whether
+/// LEVEL is Info or more, in bits 6 and 7.
 macro_rules! sites {
     ($($name:ident $number:literal),*) => {
         $(#[inline(never)]
@@ -67,7 +84,9 @@ macro_rules! sites {
             } else {
                 8
             };
+            seen |= invar::select!(LEVEL: Level { Quiet => 1, Error => 2, Info => black_box(4), Debug => 8 });
             seen |= if invar::branch!(TRACE) { 32 } else { 16 };
+            seen |= if invar::branch!(LEVEL >= Level::Info) { 128 } else { 64 };
             black_box(seen)
         })*
         fn seen() -> u32 {
@@ -80,7 +99,7 @@ macro_rules! sites {
 sites!(a 1, b 2, c 3, d 4, e 5, f 6, g 7, h 8);
 
 fn is_for(level: Level, trace: bool) -> u32 {
-    1 << level as u32 | if trace { 32 } else { 16 }
+    1 << level as u32 | if trace { 32 } else { 16 } | if level as u32 >= Level::Info as u32 { 128 } else { 64 }
 }
 
 /// What sites and keys say is the same.
@@ -95,14 +114,23 @@ fn main() {
     match arguments[0].as_str() {
         "story" => story(),
         "beside" => beside(number(1), arguments.get(2).map(String::as_str)),
+        "two" => two(number(1)),
         "crowd" => crowd(number(1)),
         "wrong" => wrong(),
         "refused" => refused(&arguments[1..]),
+        "faulted" => faulted(&arguments[1..]),
         "foreign" => foreign(),
         "handler" => handler(),
         "child" => child(),
+        "forks" => forks(number(1), &arguments[2]),
+        "closing" => closing(number(1), &arguments[2]),
+        "interrupting" => interrupting(&arguments[1]),
+        "stack" => stack(),
         "library" => library(&arguments[1]),
+        "namespace" => namespace(&arguments[1]),
+        "c" => with_c(&arguments[1]),
         "rebind" => rebind(),
+        "restored" => restored(&arguments[1]),
         "serve" => return serve(),
         other => panic!("{other}?"),
     }
@@ -119,6 +147,14 @@ invar::key! {
     #[name = "switched.stays"]
     static STAYS: bool = |_| if MACHINE.load(Relaxed) { Ok(true) } else { Err("not on this machine") };
 }
+invar::constant! {
+    #[name = "switched.line"] #[fallback(32)]
+    static LINE: u32 = |_| Ok(if MACHINE.load(Relaxed) { 128 } else { 64 });
+}
+invar::constant! {
+    #[name = "switched.unknown"]
+    static UNKNOWN: u64 = |_| if MACHINE.load(Relaxed) { Ok(u64::MAX) } else { Err("not on this machine") };
+}
 invar::switch! {
     /// What was set stays.
     #[name = "switched.by_hand"]
@@ -128,21 +164,48 @@ invar::switch! {
 fn rebind() {
     BY_HAND.set(false).expect("set");
     let mut differ = Vec::new();
-    let mut again = |differ: &mut Vec<String>| {
+    let again = |differ: &mut Vec<String>| {
         invar::rebind(|key, has, is_now| differ.push(format!("{key} {has} {is_now}"))).expect("set")
     };
     let same = again(&mut differ);
     assert!(differ.is_empty() && (same.bound, same.checked) == (0, 0), "{differ:?}");
     MACHINE.store(true, Relaxed);
     let set = again(&mut differ);
+    differ.sort();
     result("differ", differ.join(","));
     result("rebound", format!("{} {}", set.bound, set.checked));
     assert!(invar::branch!(FOLLOWS) && FOLLOWS.get() && !invar::branch!(STAYS) && !STAYS.get());
+    assert_eq!((LINE.get(), UNKNOWN.get()), (64, 0));
     assert!(!invar::branch!(BY_HAND) && !BY_HAND.get());
     // And back: nobody has set it but its probe.
     MACHINE.store(false, Relaxed);
     again(&mut differ);
-    assert!(!invar::branch!(FOLLOWS) && !FOLLOWS.get() && differ.len() == 1, "{differ:?}");
+    assert!(!invar::branch!(FOLLOWS) && !FOLLOWS.get() && differ.len() == 3, "{differ:?}");
+}
+
+/// What was set stays through a checkpoint, and can be set beside a thread that runs on.
+fn restored(file: &str) {
+    LEVEL.set(Level::Info).expect("set");
+    VALUE.store(seen(), Relaxed);
+    let thread = std::thread::spawn(look);
+    result("waits", "yes");
+    while !std::path::Path::new(file).exists() {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    assert!(LEVEL.get() == Level::Info && agrees());
+    MACHINE.store(true, Relaxed);
+    let mut differ = Vec::new();
+    let set = invar::rebind(|key, has, is_now| differ.push(format!("{key} {has} {is_now}"))).expect("set");
+    assert!(invar::branch!(FOLLOWS) && FOLLOWS.get() && !invar::branch!(STAYS));
+    for (number, level) in LEVELS.into_iter().enumerate() {
+        set_in_turn(level, number % 2 == 0);
+        assert!(agrees());
+    }
+    ENDED.store(true, Relaxed);
+    thread.join().expect("no wrong site");
+    differ.sort();
+    result("differ", differ.join(","));
+    result("rebound", format!("{} {}", set.bound, set.checked));
 }
 
 fn serve() {
@@ -208,7 +271,7 @@ fn look() -> u64 {
     while !ENDED.load(Relaxed) {
         let (turn, value) = (TURN.load(Acquire), VALUE.load(Relaxed));
         let seen = seen();
-        assert!(seen & 15 != 0 && seen & 48 != 0, "a site says nothing");
+        assert!(seen & 15 != 0 && seen & 48 != 0 && seen & 192 != 0, "a site says nothing");
         if turn % 2 == 0 && turn == TURN.load(Acquire) {
             assert_eq!(seen, value, "{looked}");
             QUIET.fetch_add(1, Relaxed);
@@ -254,6 +317,26 @@ fn beside(sets: usize, library: Option<&str>) {
     assert!(agrees());
 }
 
+fn two(sets: usize) {
+    LEVEL.set(Level::Debug).expect("set");
+    let looks = || {
+        let mut met = [0_u64; 4];
+        while !ENDED.load(Relaxed) {
+            // No value that the switch never has, however many compares it takes.
+            met[invar::select!(LEVEL: Level { Quiet => 0, Error => 1, Info => 2, Debug => 3 })] += 1;
+        }
+        met
+    };
+    let threads: Vec<_> = (0..2).map(|_| std::thread::spawn(looks)).collect();
+    for number in 0..sets {
+        LEVEL.set(if number % 2 == 0 { Level::Error } else { Level::Debug }).expect("set");
+    }
+    ENDED.store(true, Relaxed);
+    let met = threads.into_iter().map(|thread| thread.join().expect("looked"));
+    let [quiet, error, info, debug] = met.fold([0; 4], |sum, met| std::array::from_fn(|at| sum[at] + met[at]));
+    result("met", format!("{} {} {}", quiet + info, error.min(1), debug.min(1)));
+}
+
 fn crowd(sets: usize) {
     let setters: Vec<_> = (0..4)
         .map(|thread| {
@@ -293,8 +376,17 @@ fn refused(what: &[String]) {
     let library = what.iter().find(|what| what.starts_with('/')).map(|path| {
         let library = Library::open(path);
         std::fs::remove_file(path).expect("the test's own");
+        if all("replaced") {
+            std::fs::copy("/proc/self/exe", path).expect("another module");
+        }
         library
     });
+    let in_library = |level: Level, trace| {
+        if let Some(library) = &library {
+            let says = 100 * level as u32 + 10 * u32::from(trace);
+            assert_eq!((library.call(c"library_says"), library.call(c"library_has")), (says, says));
+        }
+    };
     if all("mdwe") {
         // Linux 6.3, include/uapi/linux/prctl.h.
         const PR_SET_MDWE: i32 = 65;
@@ -313,16 +405,67 @@ fn refused(what: &[String]) {
     match invar::set(&[LEVEL.to(Level::Debug), TRACE.to(!trace)]) {
         Ok(set) => {
             assert_eq!((seen(), LEVEL.get(), TRACE.get()), (is_for(Level::Debug, !trace), Level::Debug, !trace));
+            in_library(Level::Debug, !trace);
             result("set", format!("{} {}", set.bound, set.checked));
         }
         Err(why) => {
             assert_eq!((seen(), LEVEL.get(), TRACE.get()), (is_for(level, trace), level, trace), "all is as it was");
-            if let Some(library) = library {
-                let says = 100 * level as u32 + 10 * u32::from(trace);
-                assert_eq!((library.call(c"library_says"), library.call(c"library_has")), (says, says));
-            }
+            in_library(level, trace);
             result("set", format!("{why:?}"));
         }
+    }
+}
+
+/// Whatever fails: all sites go by the new values, or by the old ones, or so many do not as the error says. Then nothing fails any
+/// more, and all of them can be set.
+fn faulted(what: &[String]) {
+    let all = |wanted: &str| what.iter().any(|what| what == wanted);
+    let library = what.iter().find(|what| what.starts_with('/')).map(|path| Library::open(path));
+    let agree = |level: Level, trace| {
+        assert_eq!((seen(), LEVEL.get(), TRACE.get()), (is_for(level, trace), level, trace));
+        if let Some(library) = &library {
+            let says = 100 * level as u32 + 10 * u32::from(trace);
+            assert_eq!((library.call(c"library_says"), library.call(c"library_has")), (says, says));
+        }
+    };
+    if all("mremap") {
+        forbid(libc::SYS_mremap);
+    }
+    VALUE.store(seen(), Relaxed);
+    let thread = all("thread").then(|| std::thread::spawn(look));
+    // The other thread has seen what is there now.
+    let wait = || {
+        let quiet = QUIET.load(Relaxed);
+        while thread.is_some() && QUIET.load(Relaxed) == quiet {
+            std::thread::yield_now();
+        }
+    };
+    wait();
+    let settings = |level: Level, trace| [LEVEL.to(level), TRACE.to(trace)];
+    result("begins", "");
+    TURN.fetch_add(1, Relaxed);
+    let set = invar::set(&settings(Level::Debug, true));
+    result("set", format!("{set:?}"));
+    let torn = matches!(set, Err(invar::NotSet::Refused(_, 1..)));
+    if !torn {
+        let (level, trace) = if set.is_ok() { (Level::Debug, true) } else { (Level::Error, false) };
+        agree(level, trace);
+        VALUE.store(is_for(level, trace), Relaxed);
+        TURN.fetch_add(1, Release);
+        wait();
+        TURN.fetch_add(1, Relaxed);
+    } else {
+        assert_eq!((LEVEL.get(), TRACE.get()), (Level::Error, false));
+    }
+    let again = invar::set(&settings(Level::Quiet, true)).map(|set| (set.bound, set.checked));
+    result("again", format!("{again:?}"));
+    agree(Level::Quiet, true);
+    VALUE.store(is_for(Level::Quiet, true), Relaxed);
+    TURN.fetch_add(1, Release);
+    wait();
+    ENDED.store(true, Relaxed);
+    if let Some(thread) = thread {
+        thread.join().expect("no wrong site");
     }
 }
 
@@ -343,9 +486,11 @@ fn foreign() {
     unsafe { (at as *mut u8).write_volatile(0x90) };
     protect(at, libc::PROT_READ | libc::PROT_EXEC);
     let before = seen();
-    let set = invar::set(&[LEVEL.to(Level::Debug), TRACE.to(TRACE.get())]);
-    assert!(seen() == before && agrees(), "all is as it was");
-    result("set", format!("{set:?}"));
+    for _ in 0..3 {
+        let set = invar::set(&[LEVEL.to(Level::Debug), TRACE.to(TRACE.get())]);
+        assert_eq!(set, Err(invar::NotSet::Foreign(at - 8)), "{at:x}");
+        assert!(seen() == before && agrees(), "all is as it was");
+    }
 }
 
 /// This system call fails from now on: EPERM.
@@ -371,7 +516,7 @@ static REFUSED: AtomicBool = AtomicBool::new(true);
 fn handler() {
     extern "C" fn sees(_: i32) {
         let seen = seen();
-        assert!(seen & 15 != 0 && seen & 48 != 0, "a site says nothing");
+        assert!(seen & 15 != 0 && seen & 48 != 0 && seen & 192 != 0, "a site says nothing");
         HANDLED.fetch_add(1, Relaxed);
     }
     extern "C" fn sets(_: i32) {
@@ -426,6 +571,180 @@ fn child() {
     result("parent", agrees() && TRACE.get());
 }
 
+/// How many children did what they were to do, and how many did not come to an end.
+fn forks(children: usize, path: &str) {
+    let setter = std::thread::spawn(|| {
+        let mut sets = 0;
+        while !ENDED.load(Relaxed) {
+            invar::set(&[LEVEL.to(LEVELS[sets % 4]), TRACE.to(sets % 2 == 0)]).expect("set");
+            sets += 1;
+        }
+        sets
+    });
+    const REFUSED: i32 = 9;
+    let (mut right, mut refused, mut stuck) = (0, 0, 0);
+    for _ in 0..children {
+        // Not before the other thread is in the midst of it.
+        std::thread::sleep(std::time::Duration::from_micros(200));
+        // SAFETY: the child calls what locks of its parent's may stand before: this is to be seen.
+        let child = unsafe { libc::fork() };
+        assert!(child >= 0);
+        if child == 0 {
+            // SAFETY: no handler: the child is killed.
+            unsafe { libc::alarm(20) };
+            let begins = agrees();
+            if begins && TRACE.set(false) == Err(invar::NotSet::InSignalHandler) {
+                // `fork` was tired of waiting, as where others have the CPUs.
+                // SAFETY: ends the child.
+                unsafe { libc::_exit(REFUSED) };
+            }
+            let is_set = TRACE.set(false).is_ok() && LEVEL.set(Level::Info).is_ok() && agrees() && !TRACE.get();
+            let library = Library::open(path);
+            let says = library.call(c"library_says") == 200;
+            library.close();
+            let right = begins && is_set && says;
+            // SAFETY: ends the child.
+            unsafe { libc::_exit(if right { 0 } else { 1 + i32::from(begins) + 2 * i32::from(is_set) }) };
+        }
+        let mut status = 0;
+        // SAFETY: the child above.
+        assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+        right += u32::from(status == 0);
+        refused += u32::from(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == REFUSED);
+        stuck += u32::from(libc::WIFSIGNALED(status));
+    }
+    ENDED.store(true, Relaxed);
+    let sets = setter.join().expect("set");
+    result("forks", format!("{right} {refused} {stuck}"));
+    result("sets", sets);
+}
+
+/// Nobody is left in a library that is gone; how many children were made.
+fn closing(children: usize, path: &str) {
+    let path = path.to_owned();
+    let opener = std::thread::spawn(move || {
+        while !ENDED.load(Relaxed) {
+            let library = Library::open(&path);
+            assert!(library.flag(c"library_sets"));
+            library.close();
+        }
+    });
+    let mut made = 0;
+    for _ in 0..children {
+        std::thread::sleep(std::time::Duration::from_micros(200));
+        // SAFETY: the child ends at once.
+        let child = unsafe { libc::fork() };
+        assert!(child >= 0);
+        if child == 0 {
+            // SAFETY: ends the child.
+            unsafe { libc::_exit(0) };
+        }
+        let mut status = 0;
+        // SAFETY: the child above.
+        assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+        made += u32::from(status == 0);
+    }
+    ENDED.store(true, Relaxed);
+    opener.join().expect("opened");
+    result("closing", made);
+}
+
+#[cfg(not(all(target_arch = "x86_64", target_env = "gnu")))]
+fn interrupting(_: &str) {
+    unreachable!("the test is another's");
+}
+
+/// From a signal's handler that runs where glibc's loader says what it is about to do: at the function where debuggers have their
+/// breakpoint, which is called then. So is this one's.
+#[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
+fn interrupting(path: &str) {
+    use std::sync::atomic::AtomicPtr;
+
+    /// As <link.h> has it.
+    #[repr(C)]
+    struct Debug {
+        version: i32,
+        map: *mut c_void,
+        breakpoint: *mut u8,
+        state: i32,
+    }
+    static DEBUG: AtomicPtr<Debug> = AtomicPtr::new(std::ptr::null_mut());
+    static REFUSED: AtomicU64 = AtomicU64::new(0);
+
+    extern "C" fn stopped(_: i32, _: *mut libc::siginfo_t, context: *mut c_void) {
+        // SAFETY: the loader's.
+        if unsafe { (&raw const (*DEBUG.load(Relaxed)).state).read_volatile() } != 0 {
+            let is_refused = TRACE.set(true) == Err(invar::NotSet::InSignalHandler);
+            REFUSED.fetch_add(u64::from(is_refused), Relaxed);
+        }
+        HANDLED.fetch_add(1, Relaxed);
+        // SAFETY: what the kernel gives a handler. The function only returns.
+        unsafe {
+            let registers = &mut (*context.cast::<libc::ucontext_t>()).uc_mcontext.gregs;
+            registers[libc::REG_RIP as usize] = (registers[libc::REG_RSP as usize] as *const i64).read();
+            registers[libc::REG_RSP as usize] += 8;
+        }
+    }
+
+    // SAFETY: the handler is of this type; the page is the loader's text, which no other thread executes.
+    unsafe {
+        let debug = libc::dlsym(libc::RTLD_DEFAULT, c"_r_debug".as_ptr()).cast::<Debug>();
+        assert!(!debug.is_null() && (*debug).version >= 1 && !(*debug).map.is_null());
+        DEBUG.store(debug, Relaxed);
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = stopped as extern "C" fn(i32, *mut libc::siginfo_t, *mut c_void) as usize;
+        action.sa_flags = libc::SA_SIGINFO;
+        assert_eq!(libc::sigaction(libc::SIGTRAP, &raw const action, std::ptr::null_mut()), 0);
+        let breakpoint = (*debug).breakpoint;
+        let page = (breakpoint as usize & !4095) as *mut c_void;
+        assert_eq!(libc::mprotect(page, 4096, libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC), 0);
+        breakpoint.write_volatile(0xcc);
+        assert_eq!(libc::mprotect(page, 4096, libc::PROT_READ | libc::PROT_EXEC), 0);
+    }
+    for round in 0..20 {
+        let library = Library::open(path);
+        LEVEL.set(LEVELS[round % 4]).expect("set");
+        assert_eq!(library.call(c"library_says") / 100, round as u32 % 4);
+        library.close();
+    }
+    assert!(agrees() && !TRACE.get());
+    result("interrupting", format!("{} {}", HANDLED.load(Relaxed), REFUSED.load(Relaxed)));
+}
+
+/// How many bytes of its stack a thread has used that sets.
+fn stack() {
+    const BYTES: usize = 256 << 10;
+    const PAINT: u8 = 0xa5;
+    extern "C" fn sets(_: *mut c_void) -> *mut c_void {
+        LEVEL.set(Level::Debug).expect("set");
+        std::ptr::null_mut()
+    }
+    extern "C" fn nothing(_: *mut c_void) -> *mut c_void {
+        std::ptr::null_mut()
+    }
+    let used = |start: extern "C" fn(*mut c_void) -> *mut c_void| {
+        let layout = std::alloc::Layout::from_size_align(BYTES, 4096).expect("a layout");
+        // SAFETY: the thread's stack, which is looked at when the thread has ended.
+        unsafe {
+            let memory = std::alloc::alloc(layout);
+            memory.write_bytes(PAINT, BYTES);
+            let (mut attributes, mut thread) = (std::mem::zeroed(), std::mem::zeroed());
+            assert_eq!(libc::pthread_attr_init(&raw mut attributes), 0);
+            assert_eq!(libc::pthread_attr_setstack(&raw mut attributes, memory.cast(), BYTES), 0);
+            assert_eq!(libc::pthread_create(&raw mut thread, &raw const attributes, start, std::ptr::null_mut()), 0);
+            assert_eq!(libc::pthread_join(thread, std::ptr::null_mut()), 0);
+            let bytes = std::slice::from_raw_parts(memory, BYTES);
+            let used = BYTES - bytes.iter().take_while(|&&byte| byte == PAINT).count();
+            std::alloc::dealloc(memory, layout);
+            used
+        }
+    };
+    let thread = used(nothing);
+    // Where it begins to read code, which it does once for many pages.
+    LEVEL.set(Level::Quiet).expect("set");
+    result("stack", used(sets) - thread);
+}
+
 fn library(path: &str) {
     LEVEL.set(Level::Info).expect("set");
     TRACE.set(true).expect("set");
@@ -451,6 +770,87 @@ fn library(path: &str) {
     assert!(agrees());
     let library = Library::open(path);
     result("again", library.call(c"library_says"));
+}
+
+#[inline(never)]
+fn in_c() -> bool {
+    // Not one load for the branch and the key.
+    black_box(invar::branch!(IN_C))
+}
+
+/// Either language sets the switch, and both go by it.
+fn with_c(path: &str) {
+    let library = Library::open(path);
+    let stands = || {
+        let (mut bound, mut all, mut modules) = (0, 0, 0);
+        invar::report().modules(|module| {
+            let ours = module.keys().find(|key| key.name() == "switched_trace");
+            if let Some(key) = ours {
+                modules += 1;
+                assert_eq!(key.value(), if IN_C.get() { "on" } else { "off" });
+            }
+            for binding in module.bindings().filter(|site| site.key().is_some_and(|key| key.name() == "switched_trace"))
+            {
+                all += 1;
+                bound += u32::from(binding.status() == invar::SiteStatus::Bound);
+            }
+        });
+        assert_eq!((modules, bound), (2, all));
+        all
+    };
+    let agrees = |on| {
+        // The library's branch, and its value by a load.
+        assert_eq!((in_c(), IN_C.get(), library.call(c"traced")), (on, on, if on { 2 } else { 0 }));
+        stands()
+    };
+    result("sites", agrees(false));
+    for on in [true, false, true] {
+        let set = IN_C.set(on).expect("set");
+        assert_eq!((set.bound, set.checked), (agrees(on), 0), "of both modules");
+    }
+    for (name, on) in [(c"trace_off", false), (c"trace_on", true), (c"trace_off", false)] {
+        assert_eq!(library.call(name), 0, "INVAR_OK");
+        agrees(on);
+    }
+    IN_C.set(true).expect("set");
+    result("at last", agrees(true));
+}
+
+#[cfg(not(target_env = "gnu"))]
+fn namespace(_: &str) {
+    unreachable!("there are no namespaces");
+}
+
+/// Neither knows the other's modules.
+#[cfg(target_env = "gnu")]
+fn namespace(path: &str) {
+    let path = CString::new(path).expect("a path");
+    // SAFETY: runs the constructors of the library, and of all that it needs, a second time.
+    let library = Library(unsafe { libc::dlmopen(libc::LM_ID_NEWLM, path.as_ptr(), libc::RTLD_NOW) });
+    assert!(!library.0.is_null());
+    let says = |expected| {
+        assert_eq!((library.call(c"library_says"), library.call(c"library_has")), (expected, expected));
+        assert!(agrees());
+    };
+    says(310);
+    for level in LEVELS {
+        LEVEL.set(level).expect("set");
+        says(310);
+    }
+    let set = invar::set(&[invar::Setting::named("switched.library", "on")]);
+    assert_eq!(set, Err(invar::NotSet::Unknown), "only that namespace has it");
+    // Beside a thread that sets the program's.
+    let setter = std::thread::spawn(|| {
+        for number in 0..100 {
+            LEVEL.set(LEVELS[number % 4]).expect("set");
+        }
+    });
+    for _ in 0..100 {
+        assert!(library.flag(c"library_follows"));
+    }
+    setter.join().expect("set");
+    says(310);
+    result("namespace", "its own");
 }
 
 /// A dlopened library.

@@ -44,7 +44,13 @@ extern "C" fn library_has() -> u32 {
 
 /// Whether the library's own sites follow a switch that only it has, and sets.
 #[unsafe(no_mangle)]
-extern "C" fn library_sets() -> bool {
+extern "C" fn library_follows() -> bool {
     let follows = |value| LIBRARY.set(value).is_ok() && invar::branch!(LIBRARY) == value && LIBRARY.get() == value;
-    !invar::branch!(DISPUTED) && follows(true) && follows(false)
+    follows(true) && follows(false)
+}
+
+/// The same, where another module has decided for other values.
+#[unsafe(no_mangle)]
+extern "C" fn library_sets() -> bool {
+    !invar::branch!(DISPUTED) && library_follows()
 }

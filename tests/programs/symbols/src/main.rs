@@ -1,6 +1,6 @@
 //! Copies at random sizes and alignments by the routine and by std's, and says which variant did, and what the report has.
 
-use copy::{mylib_add, mylib_copy, mylib_level, mylib_ran};
+use copy::{mylib_add, mylib_both, mylib_copy, mylib_level, mylib_mixed, mylib_ran};
 use std::hint::black_box;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -25,7 +25,11 @@ fn main() {
         let (to, from) = (&mut ours[to_offset] as *mut u8, &from[from_offset] as *const u8);
         // SAFETY: both are long enough.
         unsafe {
-            if round % 2 == 0 { mylib_copy(to, from, length) } else { black_box(BY_DATA)(to, from, length) };
+            if round % 2 == 0 {
+                mylib_copy(to, from, length)
+            } else {
+                black_box(BY_DATA)(to, from, length)
+            };
         }
         differ += u32::from(ours != theirs);
     }
@@ -36,8 +40,20 @@ fn main() {
         }
     }
     let [avx512, avx2] = copy::keys();
-    println!("keys\t{}", if avx512 { "avx512" } else if avx2 { "avx2" } else { "anywhere" });
+    println!(
+        "keys\t{}",
+        if avx512 {
+            "avx512"
+        } else if avx2 {
+            "avx2"
+        } else {
+            "anywhere"
+        }
+    );
     println!("level\t{}", mylib_level());
+    println!("both\t{}", mylib_both());
+    println!("mixed\t{}", mylib_mixed());
     println!("add\t{}", mylib_add(black_box(1), 2));
+    println!("ordered\t{:?}", copy::ordered());
     print!("{}", invar::report());
 }

@@ -15,7 +15,7 @@ fn main() {
         return only(std::env::args().nth(2).and_then(|number| number.parse().ok()).expect("a number"));
     }
     // Keeps the runtime, with whatever features it has.
-    say("slice key", invar::timeslice::SLICE.get());
+    say("time slice key", invar::timeslice::SLICE.get());
     #[cfg(feature = "hook")]
     say("hook in front", invar::timeslice::hook_is_in_front());
     say("std::thread", (0..100).map(|at| thread::spawn(move || at)).map(|it| it.join().unwrap()).sum::<u32>());

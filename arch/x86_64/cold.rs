@@ -1,143 +1,4 @@
-//! The calling thread's `struct rseq`, addressed from the thread pointer (`fs`).
-
-use crate::AREA_REQUEST;
-use core::arch::{asm, global_asm};
-use core::sync::atomic::AtomicUsize;
-
-// One 64-byte area for each thread, zero until the kernel writes to it. Weak, so that two versions of this crate in one
-// link share it. In .tdata and not in .tbss: lld leaves a hole of a page in a file whose only thread-local memory is an
-// aligned .tbss.
-global_asm!(
-    // With fat LTO the assembly of both versions becomes one.
-    ".ifndef invar_area",
-    ".pushsection .tdata.invar_area, \"awT\", @progbits",
-    ".balign 64",
-    ".weak invar_area",
-    ".hidden invar_area",
-    ".type invar_area, @object",
-    ".size invar_area, 64",
-    "invar_area:",
-    ".zero 64",
-    ".popsection",
-    ".endif",
-);
-
-/// The signature that rseq abort handlers carry here; registrations of a thread's area must agree on it.
-/// Source: glibc, sysdeps/unix/sysv/linux/x86/bits/rseq.h.
-pub const RSEQ_SIGNATURE: u32 = 0x5305_3053;
-/// The number of rseq(2), which the libc crate does not have for every machine, nor at first with musl.
-/// Source: Linux, arch/x86/entry/syscalls/syscall_64.tbl.
-pub const SYS_RSEQ: libc::c_long = 334;
-
-/// Distance of the program's own area from the thread pointer, in bytes: the same in every thread, and safe to write in
-/// every thread, registered with the kernel or not. In a library that is true of the calling thread only.
-///
-/// By the general dynamic model of the x86-64 TLS ABI, which the linker turns into one instruction in a program. In a
-/// library it remains a call, which is never made; the initial-exec model would take of the little static memory that
-/// the loader keeps for libraries that are opened later, and a few dozen of them would use it up.
-#[cfg(not(feature = "resident"))]
-pub fn own_area_offset() -> isize {
-    let area: *mut u8;
-    // SAFETY: the sequence that the ABI prescribes, with the registers of a call.
-    unsafe {
-        asm!(
-            // Weak, so that a library does not need the loader by name.
-            ".weak __tls_get_addr",
-            ".byte 0x66",
-            "lea rdi, [rip + invar_area@TLSGD]",
-            ".value 0x6666",
-            "rex64",
-            "call __tls_get_addr@PLT",
-            out("rax") area,
-            clobber_abi("C"),
-        );
-    }
-    area as isize - thread_pointer() as isize
-}
-
-/// Distance of this module's own area from the thread pointer, in bytes: the same in every thread.
-///
-/// By the initial-exec model of the x86-64 TLS ABI, which one library in a process may well use: its memory is part of every
-/// thread's, also where the library is opened later.
-#[cfg(feature = "resident")]
-pub fn own_area_offset() -> isize {
-    let offset: isize;
-    // SAFETY: reads a GOT entry, which the loader has filled in.
-    unsafe {
-        asm!(
-            "mov {}, qword ptr [rip + invar_area@GOTTPOFF]",
-            out(reg) offset,
-            options(nostack, pure, readonly, preserves_flags),
-        );
-    }
-    offset
-}
-
-/// What the C library says of the area it registers for each thread: `__rseq_offset` and `__rseq_size`
-/// (glibc 2.35 and newer). `None` where it has no such symbols.
-pub fn libc_area() -> Option<(isize, u32)> {
-    let (offset, size): (*const isize, *const u32);
-    // SAFETY: reads two GOT entries. Weak, and through the GOT rather than PC-relative: the linker must not
-    // decide at link time that a symbol of a shared libc is absent.
-    unsafe {
-        asm!(
-            ".weak __rseq_offset",
-            ".weak __rseq_size",
-            "mov {offset}, qword ptr [rip + __rseq_offset@GOTPCREL]",
-            "mov {size}, qword ptr [rip + __rseq_size@GOTPCREL]",
-            offset = out(reg) offset,
-            size = out(reg) size,
-            options(nostack, pure, readonly, preserves_flags),
-        );
-    }
-    // SAFETY: where the symbols exist they are what <sys/rseq.h> declares, constant after start-up.
-    (!offset.is_null() && !size.is_null()).then(|| unsafe { (offset.read(), size.read()) })
-}
-
-/// Whether the C library is glibc, by a function that no other has. In one file with a program that does not use it glibc is not
-/// known.
-pub fn is_glibc() -> bool {
-    let function: usize;
-    // SAFETY: reads a GOT entry; weak, as above.
-    unsafe {
-        asm!(
-            ".weak gnu_get_libc_version",
-            "mov {}, qword ptr [rip + gnu_get_libc_version@GOTPCREL]",
-            out(reg) function,
-            options(nostack, pure, readonly, preserves_flags),
-        );
-    }
-    function != 0
-}
-
-/// Address of the calling thread's area.
-pub fn area(offset: isize) -> *mut u8 {
-    thread_pointer().wrapping_offset(offset)
-}
-
-/// The calling thread's pointer: an address that no other thread of the process has.
-pub fn thread_pointer() -> *mut u8 {
-    let thread: *mut u8;
-    // SAFETY: the first word at the thread pointer is the thread pointer itself (x86-64 TLS ABI).
-    unsafe {
-        asm!("mov {}, qword ptr fs:[0]", out(reg) thread, options(nostack, pure, readonly, preserves_flags));
-    }
-    thread
-}
-
-/// Whether an area of 33 bytes can lie at this distance from the thread pointer: not where libc's control block begins
-/// (glibc, sysdeps/x86_64/nptl/tls.h, `tcbhead_t`, 704 bytes), and aligned to 32 bytes, as the kernel wants it at least
-/// (Linux, kernel/rseq.c).
-pub const fn holds_area(offset: isize) -> bool {
-    (offset < -32 || offset >= 704) && offset % 32 == 0 && offset as i32 as isize == offset
-}
-
-/// Functions in the place of those that [`__slice_paths!`](crate::__slice_paths) makes, where somebody watches
-/// (`observe.rs`); else 0.
-#[doc(hidden)]
-pub static OBSERVED_REQUEST: AtomicUsize = AtomicUsize::new(0);
-#[doc(hidden)]
-pub static OBSERVED_WITHDRAWAL: AtomicUsize = AtomicUsize::new(0);
+//! What the sites of a critical section go to: the whole protocol, out of line.
 
 /// Goes to a function that comes back behind this place: twelve bytes at each site, of a block where the compiler knows of no
 /// call.
@@ -216,6 +77,9 @@ macro_rules! __cold_end {
 /// eighth byte the distance of each thread's area from its thread pointer, behind it the system call that gives up the CPU,
 /// negative for none. Where it says 0, no memory is touched.
 ///
+/// The two statics in brackets are words that hold the addresses of functions in the place of these two, where somebody watches
+/// ([`observe`](crate::observe)); else 0.
+///
 /// ```text
 /// request:   if area != 0 { area.request = 1 }
 /// withdraw:  if area != 0 {
@@ -229,7 +93,10 @@ macro_rules! __cold_end {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __slice_paths {
-    ($state:path, $(#[$meta:meta])* $vis:vis $request:ident, $withdraw:ident) => {
+    (
+        $state:path, [$observed_request:path, $observed_withdrawal:path],
+        $(#[$meta:meta])* $vis:vis $request:ident, $withdraw:ident
+    ) => {
         $(#[$meta])*
         #[unsafe(naked)]
         $vis extern "C" fn $request() {
@@ -252,7 +119,7 @@ macro_rules! __slice_paths {
                 "jmp qword ptr [rip + {observed}]",
                 ".cfi_endproc",
                 $crate::__of_this_module!(),
-                observed = sym $crate::OBSERVED_REQUEST,
+                observed = sym $observed_request,
                 state = sym $state,
                 request = const $crate::AREA_REQUEST,
             )
@@ -297,7 +164,7 @@ macro_rules! __slice_paths {
                 "jmp qword ptr [rip + {observed}]",
                 ".cfi_endproc",
                 $crate::__of_this_module!(),
-                observed = sym $crate::OBSERVED_WITHDRAWAL,
+                observed = sym $observed_withdrawal,
                 state = sym $state,
                 request = const $crate::AREA_REQUEST,
                 granted = const $crate::AREA_REQUEST + 1,
@@ -306,35 +173,20 @@ macro_rules! __slice_paths {
     };
 }
 
-/// Takes the request in the area at this offset back; `false` if it was gone already.
-pub fn take_back(area: isize) -> bool {
-    let was: u8;
-    // SAFETY: the request byte of the calling thread's own area.
-    unsafe {
-        asm!(
-            "shr byte ptr fs:[{area} + {request}], 1",
-            "setc {was}",
-            area = in(reg) area,
-            request = const AREA_REQUEST,
-            was = out(reg_byte) was,
-            options(nostack),
-        );
-    }
-    was != 0
-}
-
 #[cfg(test)]
 pub(super) mod tests {
+    use super::super::area::{area, own_area_offset, thread_pointer};
     #[cfg(target_env = "gnu")]
     use super::super::stepping;
-    use super::*;
+    use core::arch::asm;
     use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
     /// As a key's state, so far as its paths look at it.
     #[repr(C, align(8))]
     struct State(AtomicU64, AtomicU64);
     static STATE: State = State(AtomicU64::new(0), AtomicU64::new(0));
-    crate::__slice_paths!(STATE, pub(crate) request_out_of_line, withdraw_out_of_line);
+    static UNOBSERVED: AtomicU64 = AtomicU64::new(0);
+    crate::__slice_paths!(STATE, [UNOBSERVED, UNOBSERVED], pub(crate) request_out_of_line, withdraw_out_of_line);
 
     pub(crate) fn set_area(area: isize, yield_number: i32) {
         STATE.1.store(u64::from(area as i32 as u32) | u64::from(yield_number as u32) << 32, Relaxed);
@@ -377,20 +229,12 @@ pub(super) mod tests {
         }
     }
 
-    #[test]
-    fn an_area_is_aligned_and_not_where_libc_keeps_its_own() {
-        let (inside, outside) = ([-32, 0, 32, 672, 1 << 31, i64::MAX - 31], [-64, -96, 704, 736, i32::MIN as i64]);
-        let holds = |offset: i64| holds_area(offset as isize);
-        assert!(!inside.into_iter().any(holds) && outside.into_iter().all(holds));
-        assert!(![-48, -65, 705, 720].into_iter().any(holds), "not aligned");
-    }
-
     /// One test, since all of it is about one area and one mask.
     #[test]
     fn the_protocol() {
         let offset = own_area_offset();
         // SAFETY: this thread's area, 64 bytes, registered with nobody.
-        let area = unsafe { core::slice::from_raw_parts_mut(super::area(offset), 64) };
+        let area = unsafe { core::slice::from_raw_parts_mut(area(offset), 64) };
         assert!(offset < 0 && offset % 64 == 0, "a program's own area lies below its thread pointer: {offset}");
         // SAFETY: as in `yielded`.
         let mask = unsafe { libc::umask(0o022) };
@@ -419,7 +263,7 @@ pub(super) mod tests {
         // At the thread pointer stands libc's control block, whose canary and pointer guard are words 5 and 6.
         set_area(0, libc::SYS_umask as i32);
         // SAFETY: the control block, which is readable and whose words here nobody changes.
-        let words = || unsafe { super::area(0).cast::<[u64; 8]>().read_volatile() };
+        let words = || unsafe { thread_pointer().cast::<[u64; 8]>().read_volatile() };
         let before = words();
         assert_eq!(run(request_out_of_line, 0, 0), (0, 0, false), "without an area nothing is stored");
         assert_eq!(run(withdraw_out_of_line, 0, 1), (0, 1, false), "nor is anything looked at");

@@ -1,0 +1,49 @@
+//! The site: its forms, which are those of `invar_abi::jump`, and the instructions that emit it.
+
+pub(super) use invar_abi::riscv64::FORMS;
+
+/// Emits one checked site, as [`__jump_site!`](crate::__jump_site!) does.
+///
+/// `$kind` is `branch`, `slice_enter` or `slice_leave`; or `ordered`, which is a branch that falls through for higher values too;
+/// `$state` the path of a static whose first byte is the key's state; `$value` an integer constant; `$otherwise` a block of type
+/// `()` or `!`.
+/// Must stand in an `unsafe` block: the runtime will rewrite these instructions, which is sound for every
+/// static that a key record names.
+///
+/// - Site and check have no compressed instruction, and no linker makes any of them shorter: it would go by what is there at link
+///   time. Both are aligned while that is still allowed: else a linker that makes the code before them shorter would not align
+///   them again.
+/// - A function must not be so far from the end of its section as 1 MiB: rustc has a section for each function.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __site {
+    (branch, $($site:tt)*) => { $crate::__site!(@emit "bne t5, t6, 4f", 1, 1, 0, $($site)*) };
+    (ordered, $($site:tt)*) => { $crate::__site!(@emit "bltu t6, t5, 4f", 1, 1, 1, $($site)*) };
+    (slice_enter, $($site:tt)*) => { $crate::__site!(@emit "bne t5, t6, 4f", 2, 2, 0, $($site)*) };
+    (slice_leave, $($site:tt)*) => { $crate::__site!(@emit "bne t5, t6, 4f", 4, 3, 0, $($site)*) };
+    (@emit $skip:literal, $instructions:literal, $kind:literal, $flags:literal, $($site:tt)*) => {
+        $crate::__jump_site!(
+            [".balign 4" ".subsection 1" ".balign 4" ".previous" ".option push" ".option norelax" ".option norvc"]
+            ["auipc t6, %pcrel_hi({state})" "lbu t6, %pcrel_lo(3b)(t6)" "li t5, {value}" $skip]
+            [".option pop"]
+            ["t5" "t6"] "j", $instructions, $kind, $flags, $($site)*
+        )
+    };
+}
+
+/// Emits one checked site of a select, as [`__jump_select!`](crate::__jump_select!) does.
+///
+/// Must stand in an `unsafe` block, for the same reason as [`__site!`](crate::__site!).
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __select {
+    ($($select:tt)*) => {
+        $crate::__jump_select!(
+            [".balign 4" ".subsection 1" ".balign 4" ".previous" ".option push" ".option norelax" ".option norvc"]
+            ["auipc t6, %pcrel_hi({state})" "lbu t6, %pcrel_lo(3b)(t6)" "addi t5, zero, .Linvar_value" "bne t5, t6, 4f"]
+            [".option pop"]
+            ["t5" "t6"] "j",
+            $($select)*
+        )
+    };
+}

@@ -1,0 +1,39 @@
+//! Where `libinvar-preload.so.0` is.
+
+use crate::error::{Error, Result};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// The library's name.
+pub const NAME: &str = "libinvar-preload.so.0";
+
+/// Where it is installed, from this command's folder; then where libraries are.
+const BESIDE: [&str; 4] = [".", "../lib", "../lib/x86_64-linux-gnu", "../lib64"];
+const USUAL: [&str; 4] = ["/usr/local/lib", "/usr/lib/x86_64-linux-gnu", "/usr/lib64", "/usr/lib"];
+
+/// The library that was named, or the first that is found.
+pub fn find(named: Option<&Path>) -> Result<PathBuf> {
+    let found = match named {
+        Some(path) => Some(path.to_owned()),
+        None => places().map(|folder| folder.join(NAME)).find(|path| path.is_file()),
+    };
+    let Some(path) = found else {
+        let places = places().map(|folder| folder.display().to_string()).collect::<Vec<_>>().join(", ");
+        return Err(Error::input(
+            NAME,
+            format_args!("not in {places}; `make -C capi install` installs it, and --library says where it is"),
+        ));
+    };
+    let path = path.canonicalize().map_err(|error| Error::file(&path, error))?;
+    // In LD_PRELOAD a colon and a space end a path, and a dollar sign begins a word of the loader's (ld.so(8)).
+    if path.as_os_str().as_bytes().iter().any(|byte| b": $".contains(byte)) {
+        return Err(Error::file(&path, "LD_PRELOAD cannot say this path: it has a colon, a space or a dollar sign"));
+    }
+    Ok(path)
+}
+
+fn places() -> impl Iterator<Item = PathBuf> {
+    let own = std::env::current_exe().ok().and_then(|path| path.parent().map(Path::to_owned));
+    let beside = own.into_iter().flat_map(|folder| BESIDE.map(|place| folder.join(place)));
+    beside.chain(USUAL.map(PathBuf::from))
+}

@@ -1,0 +1,156 @@
+//! What a program is, and why nothing can be put in front of its calls.
+
+use crate::error::{Error, Result};
+use crate::text::{clean, lossy};
+use goblin::elf::Elf;
+use goblin::elf::header::{EM_386, EM_AARCH64, EM_ARM, EM_RISCV, EM_X86_64};
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// A program in whose place something can be loaded before its libraries.
+pub struct Subject {
+    /// Where it is; of a script, its interpreter.
+    pub path: PathBuf,
+    /// The dynamic loader that it asks for.
+    pub loader: PathBuf,
+    /// What it brings itself that no library can reach.
+    pub out_of_reach: Vec<&'static str>,
+}
+
+/// `execve(2)`: so many interpreters of interpreters.
+const MOST_INTERPRETERS: usize = 5;
+/// `S_ISUID | S_ISGID`.
+const SET_ID: u32 = 0o6000;
+
+impl Subject {
+    /// Finds the program of this name, as a shell would.
+    pub fn find(name: &OsStr) -> Result<Self> {
+        let not_run = |error| Error::Command(clean(&lossy(name.as_bytes())), error);
+        let mut path = search(name).map_err(not_run)?;
+        for _ in 0..MOST_INTERPRETERS {
+            let bytes = fs::read(&path).map_err(|error| Error::file(&path, error))?;
+            match interpreter(&bytes) {
+                // Without it the script cannot be run either (execve(2)).
+                Some(interpreter) => path = can_be_run(&interpreter).map(|()| interpreter).map_err(not_run)?,
+                None => return Self::examine(path, &bytes),
+            }
+        }
+        Err(Error::file(&path, "too many interpreters, one for the other"))
+    }
+
+    /// Its file's name.
+    pub fn name(&self) -> String {
+        clean(&lossy(self.path.file_name().unwrap_or(self.path.as_os_str()).as_bytes()))
+    }
+
+    fn examine(path: PathBuf, bytes: &[u8]) -> Result<Self> {
+        let refuse = |why: &str| Err(Error::file(&path, why));
+        if is_privileged(&path) {
+            return refuse(
+                "it runs with raised privileges (set-user-ID, set-group-ID or file capabilities): the loader preloads nothing there",
+            );
+        }
+        let Ok(elf) = Elf::parse(bytes) else {
+            return refuse("not a program that can be looked at: the ELF headers cannot be read");
+        };
+        if !elf.is_64 || elf.header.e_machine != OWN_MACHINE {
+            return refuse("a program for another machine than this command's, whose library it cannot load");
+        }
+        let Some(loader) = elf.interpreter else {
+            return refuse(
+                "linked statically: its calls do not pass through the loader, so that nothing can be put in front of them",
+            );
+        };
+        let loader = PathBuf::from(loader);
+        if !loader.file_name().is_some_and(|name| name.as_bytes().starts_with(b"ld-linux")) {
+            return refuse("its C library is not glibc, for which the library is made");
+        }
+        let out_of_reach = out_of_reach(&elf);
+        Ok(Self { path, loader, out_of_reach })
+    }
+}
+
+const OWN_MACHINE: u16 = if cfg!(target_arch = "x86_64") {
+    EM_X86_64
+} else if cfg!(target_arch = "aarch64") {
+    EM_AARCH64
+} else if cfg!(target_arch = "riscv64") {
+    EM_RISCV
+} else if cfg!(target_arch = "arm") {
+    EM_ARM
+} else {
+    EM_386
+};
+
+/// As `execvp(3)` searches.
+fn search(name: &OsStr) -> io::Result<PathBuf> {
+    if name.is_empty() {
+        return Err(io::ErrorKind::NotFound.into());
+    }
+    if name.as_bytes().contains(&b'/') {
+        let path = PathBuf::from(name);
+        return can_be_run(&path).map(|()| path);
+    }
+    let folders = std::env::var_os("PATH").unwrap_or_else(|| "/bin:/usr/bin".into());
+    let mut refused = io::ErrorKind::NotFound.into();
+    for folder in std::env::split_paths(&folders) {
+        let path = if folder.as_os_str().is_empty() { Path::new(".").join(name) } else { folder.join(name) };
+        match can_be_run(&path) {
+            Ok(()) => return Ok(path),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => refused = error,
+            Err(_) => {}
+        }
+    }
+    Err(refused)
+}
+
+fn can_be_run(path: &Path) -> io::Result<()> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::ErrorKind::PermissionDenied.into());
+    }
+    super::replace::may_execute(path)
+}
+
+/// The interpreter of a script; that of one which names none is the shell (`execvp(3)`).
+pub fn interpreter(bytes: &[u8]) -> Option<PathBuf> {
+    if bytes.starts_with(goblin::elf::header::ELFMAG) {
+        return None;
+    }
+    let line = bytes.strip_prefix(b"#!").and_then(|rest| rest.split(|&byte| byte == b'\n').next());
+    let mut words = line.unwrap_or(b"/bin/sh").split(|byte| b" \t".contains(byte)).filter(|word| !word.is_empty());
+    let path = PathBuf::from(OsString::from_vec(words.next().unwrap_or(b"/bin/sh").to_vec()));
+    // `#!/usr/bin/env NAME`: that becomes the program.
+    let through_env = path.file_name() == Some(OsStr::new("env"));
+    let named = words.find(|word| !word.starts_with(b"-")).filter(|_| through_env);
+    Some(named.and_then(|name| search(OsStr::from_bytes(name)).ok()).unwrap_or(path))
+}
+
+/// Whether the kernel raises the privileges of who runs it.
+fn is_privileged(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| metadata.mode() & SET_ID != 0) || super::replace::has_capabilities(path)
+}
+
+/// Locks of its own, by what its file shows.
+fn out_of_reach(elf: &Elf<'_>) -> Vec<&'static str> {
+    let section =
+        |name: &str| elf.section_headers.iter().any(|header| elf.shdr_strtab.get_at(header.sh_name) == Some(name));
+    let needs = |part: &str| elf.libraries.iter().any(|library| library.contains(part));
+    let defines = |part: &str| {
+        elf.syms.iter().any(|symbol| elf.strtab.get_at(symbol.st_name).is_some_and(|name| name.contains(part)))
+    };
+    let mut found = Vec::new();
+    if section(".note.go.buildid") || section(".go.buildinfo") {
+        found.push("the locks of Go's runtime, which calls the kernel by itself");
+    }
+    if needs("libjli") || needs("libjvm") {
+        found.push("the monitors of the Java virtual machine, but for those that it builds on the C library's");
+    }
+    if defines("rust_begin_unwind") || defines("rust_eh_personality") || defines("rust_panic") {
+        found.push("locks of Rust, of std::sync or of crates, which call the kernel by themselves");
+    }
+    found
+}

@@ -1,0 +1,73 @@
+//! Who owns the rseq areas of a program's threads: its C library, or the runtime.
+//!
+//! glibc 2.35 to 2.40 registers 32 bytes, which the kernel extends no slices for. The tunable `glibc.pthread.rseq=0` has it register
+//! none; then the runtime registers its own. That changes who owns them, so it is done only where it is asked for.
+
+use super::subject::Subject;
+use crate::error::{Error, Result};
+use std::ffi::OsString;
+use std::process::{Command, Stdio};
+
+/// glibc's variable for its tunables.
+pub const VARIABLE: &str = "GLIBC_TUNABLES";
+const OFF: &str = "glibc.pthread.rseq=0";
+/// The size from which an area is large enough (Linux 7.0, include/uapi/linux/rseq.h).
+const LARGE_ENOUGH: u32 = 33;
+/// What administrators configure tunables by (glibc 2.44).
+const CONFIGURATION: &str = "/etc/tunables.conf";
+
+/// Who owns them in this process; a program that the same loader loads is like it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// The C library, with areas that are too small.
+    TooSmall,
+    /// The C library; or the runtime, as the C library registers none.
+    Either,
+}
+
+impl Owner {
+    /// As this process shows it.
+    pub fn of_this_process() -> Self {
+        match invar_arch::libc_area() {
+            Some((_, 1..LARGE_ENOUGH)) => Self::TooSmall,
+            _ => Self::Either,
+        }
+    }
+}
+
+/// Whether this kernel's areas have the field for requests.
+pub fn kernel_has_the_field() -> bool {
+    super::replace::rseq_feature_size() >= u64::from(LARGE_ENOUGH)
+}
+
+/// The tunables with which the program's C library registers no areas, if its loader heeds that.
+pub fn owning(subject: &Subject) -> Result<OsString> {
+    let tunables = with_off(std::env::var_os(VARIABLE).unwrap_or_default());
+    let mut loader = Command::new(&subject.loader);
+    loader.arg("--list-tunables").env(VARIABLE, &tunables).env_remove("LD_PRELOAD");
+    let said =
+        loader.stdin(Stdio::null()).stderr(Stdio::null()).output().map(|output| output.stdout).unwrap_or_default();
+    let said = String::from_utf8_lossy(&said);
+    match said.lines().find_map(|line| line.strip_prefix("glibc.pthread.rseq: ")) {
+        Some(value) if value.starts_with("0 ") => Ok(tunables),
+        Some(_) if std::path::Path::new(CONFIGURATION).exists() => Err(Error::file(
+            &subject.path,
+            format_args!("--own-rseq has no effect: {CONFIGURATION} fixes glibc.pthread.rseq, and allows no override"),
+        )),
+        Some(_) => {
+            Err(Error::file(&subject.path, "--own-rseq has no effect: its loader keeps glibc.pthread.rseq as it is"))
+        }
+        None => {
+            Err(Error::file(&subject.path, "--own-rseq has no effect: its loader has no tunable glibc.pthread.rseq"))
+        }
+    }
+}
+
+/// The same tunables, but for that one: the last one counts.
+pub fn with_off(mut tunables: OsString) -> OsString {
+    if !tunables.is_empty() {
+        tunables.push(":");
+    }
+    tunables.push(OFF);
+    tunables
+}

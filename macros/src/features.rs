@@ -1,1 +1,0 @@
-../../arch/x86_64/features.rs

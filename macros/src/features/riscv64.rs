@@ -1,0 +1,1 @@
+../../../arch/riscv64/features.rs
