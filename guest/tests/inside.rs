@@ -79,7 +79,7 @@ const CASES: &[Case] = &[
     Case { ends: [ABORTED, ABORTED], ..case("panic that must not unwind", false, "") },
     Case { ends: [ABORTED, ABORTED], ..case("panic that must not unwind", true, "") },
     case("forgotten", false, "requested, idle"),
-    case("forgotten", true, "requested, granted, idle, idle"),
+    case("forgotten", true, "granted, idle, idle"),
     case("thread ends", false, "requested, idle"),
     case("thread ends", true, "granted, idle"),
     case("await", false, "requested, idle, idle"),

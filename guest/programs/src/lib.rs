@@ -3,6 +3,7 @@
 
 pub mod contest;
 
+use invar::timeslice::{CriticalSection, enter};
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
 };
@@ -22,6 +23,8 @@ const FLAG_ENABLED: u32 = 1 << 5;
 
 /// How often a section looks for a grant: some dozens of time slices.
 const PATIENCE: u32 = 4_000_000;
+/// How often a section is entered whose request became void before a grant.
+const TRIES: u32 = 16;
 
 /// The calling thread's `struct rseq`, as far as sites of this program know it.
 pub struct Area(*mut u8);
@@ -71,7 +74,24 @@ impl Area {
         self.flags() & FLAG_ENABLED != 0
     }
 
-    /// Stays in the section until its time is extended, if it ever is.
+    /// Enters a section whose time is extended. None if nobody extends it.
+    ///
+    /// The kernel may preempt the thread before, where it works for it: at a page fault, for instance. That makes the request
+    /// void, and no grant can come of it. Then the section is entered again.
+    pub fn enter_granted(&self) -> Option<CriticalSection> {
+        for _ in 0..TRIES {
+            let section = enter();
+            if self.wait_for_grant() {
+                return Some(section);
+            }
+            if self.requested() {
+                break;
+            }
+        }
+        None
+    }
+
+    /// Stays in the section until its time is extended, or its request is void.
     pub fn wait_for_grant(&self) -> bool {
         for _ in 0..PATIENCE {
             if self.granted() {

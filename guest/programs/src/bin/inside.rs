@@ -80,12 +80,7 @@ impl Steps {
 
     /// Begins a section, and waits for a grant if one is wanted.
     fn enter(&self) -> CriticalSection {
-        loop {
-            let slice = enter();
-            if !self.granted || self.area.wait_for_grant() {
-                return slice;
-            }
-        }
+        if self.granted { self.area.enter_granted().expect("a grant") } else { enter() }
     }
 
     fn step(&self) {
@@ -133,8 +128,14 @@ fn nested(steps: &Steps, act: impl FnOnce()) {
 }
 
 fn nested_inner_granted(steps: &Steps) {
-    let outer = enter();
-    let inner = steps.enter();
+    let (outer, inner) = loop {
+        let (outer, inner) = (enter(), enter());
+        if steps.area.wait_for_grant() {
+            break (outer, inner);
+        }
+        drop(inner);
+        drop(outer);
+    };
     steps.step();
     drop(inner);
     steps.step();
@@ -329,11 +330,9 @@ extern "C" fn must_not_unwind() {
 }
 
 fn forgotten(steps: &Steps) {
-    mem::forget(enter());
+    mem::forget(steps.enter());
     steps.step();
     if steps.granted {
-        steps.area.wait_for_grant();
-        steps.step();
         system_call();
         steps.step();
     }
@@ -346,10 +345,7 @@ fn thread_ends(steps: &Steps) {
     thread::spawn(move || {
         let area = Area::of_this_thread();
         invar::timeslice::enrol().expect("slices");
-        mem::forget(enter());
-        if granted {
-            area.wait_for_grant();
-        }
+        mem::forget(if granted { area.enter_granted() } else { Some(enter()) });
         area.state()
     })
     .join()

@@ -27,9 +27,9 @@ fn main() {
     let area = Area::of_this_thread();
     let (mut grants, mut yields) = (0, 0);
     for _ in 0..SECTIONS {
-        let slice = invar::timeslice::enter();
-        let granted = area.wait_for_grant();
-        drop(slice);
+        let section = area.enter_granted();
+        let granted = section.is_some();
+        drop(section);
         grants += u32::from(granted);
         // Only a system call takes it back so early, and the end of the section makes the only one.
         yields += u32::from(granted && !area.granted());

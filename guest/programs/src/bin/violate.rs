@@ -15,16 +15,13 @@ fn main() {
         }
     });
     let area = Area::of_this_thread();
-    let mut granted = false;
-    while !granted {
-        let slice = invar::timeslice::enter();
-        granted = area.wait_for_grant();
-        if granted {
-            area.set_request();
-            let _ = std::os::unix::process::parent_id();
-        }
-        drop(slice);
+    let section = area.enter_granted();
+    let granted = section.is_some();
+    if granted {
+        area.set_request();
+        let _ = std::os::unix::process::parent_id();
     }
+    drop(section);
     OVER.store(true, Relaxed);
     rival.join().expect("the rival");
     say("survived", granted);
