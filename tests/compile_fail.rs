@@ -670,15 +670,16 @@ macro_rules! panic { ($($any:tt)*) => { compile_error!("the program's own") } }
 runtime::values! { pub enum Width { Narrow, Wide, Widest } }
 runtime::key! { static WISH: bool = |_| ::core::result::Result::Ok(true); }
 runtime::switch! { #[name = "case.width"] static WIDTH: Width = |_| ::core::result::Result::Ok(Width::Wide); }
+runtime::key! { #[name = "case.stays"] static STAYS: Width = |_| ::core::result::Result::Ok(Width::Wide); }
 runtime::constant! { #[fallback(64)] static LINE: u32 = |_| ::core::result::Result::Ok(128); }
 fn one(x: u64) -> u64 { x }
 fn other(x: u64) -> u64 { x }
 runtime::dispatch! { fn chosen(x: u64) -> u64 { WISH => one, WIDTH >= Width::Wide && !WISH => one, _ => other } }
-runtime::dispatch! { #[pointer] fn by_pointer(x: u64) -> u64 { WISH => one, !WISH && WIDTH > Width::Narrow => one, _ => other } }
-runtime::pointer! { static POINTED: fn(u64) -> u64 = { WISH => one, WISH && WIDTH >= Width::Wide => one, _ => other }; }
+runtime::dispatch! { #[pointer] fn by_pointer(x: u64) -> u64 { WISH => one, !WISH && STAYS > Width::Narrow => one, _ => other } }
+runtime::pointer! { static POINTED: fn(u64) -> u64 = { WISH => one, WISH && STAYS >= Width::Wide => one, _ => other }; }
 runtime::pointers! { static TABLE: struct Table { it: fn(u64) -> u64 } = {
-    WISH => { it: one }, WISH != true && WIDTH < Width::Wide => { it: one }, _ => { it: other } }; }
-runtime::ifunc! { #[unsafe(no_mangle)] extern "C" fn symbol(x: u64) -> u64 { WISH => one, WISH && WIDTH <= Width::Narrow => one, _ => other } }
+    WISH => { it: one }, WISH != true && STAYS < Width::Wide => { it: one }, _ => { it: other } }; }
+runtime::ifunc! { #[unsafe(no_mangle)] extern "C" fn symbol(x: u64) -> u64 { WISH => one, WISH && STAYS <= Width::Narrow => one, _ => other } }
 #[runtime::multiversion(crate = ::invar, avx2)]
 fn version(x: u64) -> u64 { if ::invar::has!(avx2) { x } else { x + 1 } }
 fn main() {
