@@ -85,6 +85,9 @@ pub const SETTINGS: &[(&str, &str, &str)] = &[
     ("INVAR_HELP", "0|1", "1: print this table at load, and go on; no and off are 0 [0]"),
 ];
 
+/// What the names of all settings begin with.
+const PREFIX: &[u8; 5] = b"INVAR";
+
 // The words that settings have. As bytes: strings would have to be relocated, in every module.
 const WRITERS: &[u8] = b"off auto swap memfd mprotect";
 /// What those mean.
@@ -155,9 +158,13 @@ impl<'a> Settings<'a> {
     /// Takes what a variable says; an error if it is misspelt: what is to be said of it, why, and what there is in its place.
     fn heed(&mut self, variable: &'a CStr) -> Result<(), [&'a [u8]; 3]> {
         let bytes = variable.to_bytes();
+        // What the name begins with is looked at first: it is there without a search for its end.
+        if !bytes.starts_with(PREFIX) {
+            return Ok(());
+        }
         let Some(length) = name_length(bytes) else { return Ok(()) };
         let (name, value) = (&bytes[..length], &bytes[length + 1..]);
-        if !bytes.starts_with(b"INVAR") || value.is_empty() {
+        if value.is_empty() {
             return Ok(());
         }
         // By the first entry: the others are read when a key is looked for.
@@ -401,6 +408,7 @@ unsafe extern "C" {
     static environ: *const *const c_char;
 }
 
+/// The variables that begin as all settings do. Of any other one, no more is read than its first bytes.
 fn environment() -> impl Iterator<Item = &'static CStr> {
     // SAFETY: libc's own vector of strings, ending in a null pointer. Nobody may change it while a constructor
     // reads it; getenv would ask the same of the program.
@@ -409,11 +417,19 @@ fn environment() -> impl Iterator<Item = &'static CStr> {
         if next.is_null() {
             return None;
         }
-        // SAFETY: as above.
-        unsafe {
-            let variable = *next;
-            next = next.add(1);
-            (!variable.is_null()).then(|| CStr::from_ptr(variable))
+        loop {
+            // SAFETY: as above. The null pointer ends the loop, so it is not passed by.
+            let variable = unsafe { *next };
+            if variable.is_null() {
+                return None;
+            }
+            // SAFETY: as above.
+            next = unsafe { next.add(1) };
+            // SAFETY: a string that ends in NUL, which is none of these bytes: nothing is read behind it.
+            if (0..PREFIX.len()).all(|at| unsafe { *variable.add(at) } as u8 == PREFIX[at]) {
+                // SAFETY: as above.
+                return Some(unsafe { CStr::from_ptr(variable) });
+            }
         }
     })
 }
