@@ -158,10 +158,6 @@ impl<'a> Settings<'a> {
     /// Takes what a variable says; an error if it is misspelt: what is to be said of it, why, and what there is in its place.
     fn heed(&mut self, variable: &'a CStr) -> Result<(), [&'a [u8]; 3]> {
         let bytes = variable.to_bytes();
-        // What the name begins with is looked at first: it is there without a search for its end.
-        if !bytes.starts_with(PREFIX) {
-            return Ok(());
-        }
         let Some(length) = name_length(bytes) else { return Ok(()) };
         let (name, value) = (&bytes[..length], &bytes[length + 1..]);
         if value.is_empty() {
@@ -408,30 +404,41 @@ unsafe extern "C" {
     static environ: *const *const c_char;
 }
 
-/// The variables that begin as all settings do. Of any other one, no more is read than its first bytes.
+/// The variables that begin as all settings do: any other one would say nothing.
 fn environment() -> impl Iterator<Item = &'static CStr> {
     // SAFETY: libc's own vector of strings, ending in a null pointer. Nobody may change it while a constructor
     // reads it; getenv would ask the same of the program.
     let mut next = unsafe { environ };
-    core::iter::from_fn(move || {
-        if next.is_null() {
+    // SAFETY: as above.
+    core::iter::from_fn(move || unsafe { next_of_ours(&mut next) })
+}
+
+/// The next of them, if there is one. Of any other variable, no more is read than its first bytes.
+///
+/// # Safety
+///
+/// `next` must be null, or lead to strings with a null pointer behind the last.
+#[cold]
+#[inline(never)] // once, for all who go through them
+unsafe fn next_of_ours(next: &mut *const *const c_char) -> Option<&'static CStr> {
+    if next.is_null() {
+        return None;
+    }
+    loop {
+        // SAFETY: as the caller vouches. The null pointer ends the loop, so it is not passed by.
+        let variable = unsafe { **next };
+        if variable.is_null() {
             return None;
         }
-        loop {
-            // SAFETY: as above. The null pointer ends the loop, so it is not passed by.
-            let variable = unsafe { *next };
-            if variable.is_null() {
-                return None;
-            }
+        // SAFETY: as above. NUL, with which the string ends, is none of these bytes: nothing is read behind it.
+        let is_ours = (0..PREFIX.len()).all(|at| unsafe { *variable.add(at) } as u8 == PREFIX[at]);
+        // SAFETY: as above.
+        *next = unsafe { next.add(1) };
+        if is_ours {
             // SAFETY: as above.
-            next = unsafe { next.add(1) };
-            // SAFETY: a string that ends in NUL, which is none of these bytes: nothing is read behind it.
-            if (0..PREFIX.len()).all(|at| unsafe { *variable.add(at) } as u8 == PREFIX[at]) {
-                // SAFETY: as above.
-                return Some(unsafe { CStr::from_ptr(variable) });
-            }
+            return Some(unsafe { CStr::from_ptr(variable) });
         }
-    })
+    }
 }
 
 #[cfg(test)]

@@ -322,8 +322,7 @@ fn adopt_sealed(own: &Module<'_>, key: &ModuleKey<'_>, verdict: &mut Verdict) ->
 /// of their sort have their name, and what tells of a symbol has nobody's: functions and keys are named by different people.
 #[cold]
 fn sealed<'a>(other: &Module<'a>, ours: &ModuleKey<'_>, start: usize) -> Option<(usize, ModuleKey<'a>)> {
-    // Ours is not sealed yet, and to see that would take longer.
-    other.find_other_key(Some(ours.record), ours.name(), start, &|theirs| {
+    other.find_key(ours.name(), start, &|theirs| {
         theirs.state.decided()
             && ((ours.flags | theirs.flags) & (flags::OWN | flags::SYMBOL) == 0 || are_of_a_sort(ours, theirs))
     })

@@ -403,24 +403,9 @@ impl<'a> Module<'a> {
         start: usize,
         wanted: &dyn Fn(&ModuleKey<'a>) -> bool,
     ) -> Option<(usize, ModuleKey<'a>)> {
-        self.find_other_key(None, name, start, wanted)
-    }
-
-    /// The same, but for the key of this record.
-    #[cold]
-    pub(crate) fn find_other_key(
-        &self,
-        but: Option<&KeyRecord>,
-        name: &[u8],
-        start: usize,
-        wanted: &dyn Fn(&ModuleKey<'a>) -> bool,
-    ) -> Option<(usize, ModuleKey<'a>)> {
         (start..start + self.keys.len()).find_map(|at| {
             let at = at % self.keys.len();
             let record = &self.keys[at];
-            if but.is_some_and(|but| core::ptr::eq(but, record)) {
-                return None;
-            }
             // By the name first, since the rest takes longer.
             let names: &[u8] = self.segments.slice(record.names.here(), record.names_length as usize)?;
             if !(names.starts_with(name) && names.get(name.len()) == Some(&0)) {
