@@ -57,8 +57,24 @@ int pthread_atfork(void (*before)(void), void (*parent)(void), void (*child)(voi
 #define NESTED __attribute__((noinline))
 #define INLINE static inline __attribute__((always_inline))
 
+/* What the machine has of its own: glibc's first version, and the functions of condition variables that it has there. On x86-64 each of
+ * these has two versions, since glibc has changed condition variables in 2.3.2. On RISC-V glibc begins with 2.27. */
+#ifdef __x86_64__
+#define BASE "GLIBC_2.2.5"
+#define CONDITIONS(F) \
+	F(MUTEX, wait_2_2_5, "pthread_cond_wait", "GLIBC_2.2.5") \
+	F(MUTEX, wait_2_3_2, "pthread_cond_wait", "GLIBC_2.3.2") \
+	F(MUTEX, timedwait_2_2_5, "pthread_cond_timedwait", "GLIBC_2.2.5") \
+	F(MUTEX, timedwait_2_3_2, "pthread_cond_timedwait", "GLIBC_2.3.2")
+#else
+#define BASE "GLIBC_2.27"
+#define CONDITIONS(F) \
+	F(MUTEX, pthread_cond_wait, "pthread_cond_wait", NULL) \
+	F(MUTEX, pthread_cond_timedwait, "pthread_cond_timedwait", NULL)
+#endif
+
 /* What this library stands in front of: the group, the function here, and its name and version in the C library, NULL for the
- * newest. The first name of each pair of versions is of condition variables before glibc 2.3.2. */
+ * newest. */
 #define FUNCTIONS(F) \
 	F(MUTEX, pthread_mutex_lock, "pthread_mutex_lock", NULL) \
 	F(MUTEX, pthread_mutex_trylock, "pthread_mutex_trylock", NULL) \
@@ -69,16 +85,13 @@ int pthread_atfork(void (*before)(void), void (*parent)(void), void (*child)(voi
 	F(MUTEX, mtx_trylock, "mtx_trylock", NULL) \
 	F(MUTEX, mtx_timedlock, "mtx_timedlock", NULL) \
 	F(MUTEX, mtx_unlock, "mtx_unlock", NULL) \
-	F(MUTEX, wait_2_2_5, "pthread_cond_wait", "GLIBC_2.2.5") \
-	F(MUTEX, wait_2_3_2, "pthread_cond_wait", "GLIBC_2.3.2") \
-	F(MUTEX, timedwait_2_2_5, "pthread_cond_timedwait", "GLIBC_2.2.5") \
-	F(MUTEX, timedwait_2_3_2, "pthread_cond_timedwait", "GLIBC_2.3.2") \
+	CONDITIONS(F) \
 	F(MUTEX, pthread_cond_clockwait, "pthread_cond_clockwait", NULL) \
 	F(MUTEX, cnd_wait, "cnd_wait", NULL) \
 	F(MUTEX, cnd_timedwait, "cnd_timedwait", NULL) \
-	F(MUTEX, __pthread_mutex_lock, "__pthread_mutex_lock", "GLIBC_2.2.5") \
-	F(MUTEX, __pthread_mutex_trylock, "__pthread_mutex_trylock", "GLIBC_2.2.5") \
-	F(MUTEX, __pthread_mutex_unlock, "__pthread_mutex_unlock", "GLIBC_2.2.5") \
+	F(MUTEX, __pthread_mutex_lock, "__pthread_mutex_lock", BASE) \
+	F(MUTEX, __pthread_mutex_trylock, "__pthread_mutex_trylock", BASE) \
+	F(MUTEX, __pthread_mutex_unlock, "__pthread_mutex_unlock", BASE) \
 	F(SPIN, pthread_spin_lock, "pthread_spin_lock", NULL) \
 	F(SPIN, pthread_spin_trylock, "pthread_spin_trylock", NULL) \
 	F(SPIN, pthread_spin_unlock, "pthread_spin_unlock", NULL) \
@@ -91,12 +104,13 @@ int pthread_atfork(void (*before)(void), void (*parent)(void), void (*child)(voi
 	F(RWLOCK, pthread_rwlock_timedwrlock, "pthread_rwlock_timedwrlock", NULL) \
 	F(RWLOCK, pthread_rwlock_clockwrlock, "pthread_rwlock_clockwrlock", NULL) \
 	F(RWLOCK, pthread_rwlock_unlock, "pthread_rwlock_unlock", NULL) \
-	F(RWLOCK, __pthread_rwlock_rdlock, "__pthread_rwlock_rdlock", "GLIBC_2.2.5") \
-	F(RWLOCK, __pthread_rwlock_tryrdlock, "__pthread_rwlock_tryrdlock", "GLIBC_2.2.5") \
-	F(RWLOCK, __pthread_rwlock_wrlock, "__pthread_rwlock_wrlock", "GLIBC_2.2.5") \
-	F(RWLOCK, __pthread_rwlock_trywrlock, "__pthread_rwlock_trywrlock", "GLIBC_2.2.5") \
-	F(RWLOCK, __pthread_rwlock_unlock, "__pthread_rwlock_unlock", "GLIBC_2.2.5")
+	F(RWLOCK, __pthread_rwlock_rdlock, "__pthread_rwlock_rdlock", BASE) \
+	F(RWLOCK, __pthread_rwlock_tryrdlock, "__pthread_rwlock_tryrdlock", BASE) \
+	F(RWLOCK, __pthread_rwlock_wrlock, "__pthread_rwlock_wrlock", BASE) \
+	F(RWLOCK, __pthread_rwlock_trywrlock, "__pthread_rwlock_trywrlock", BASE) \
+	F(RWLOCK, __pthread_rwlock_unlock, "__pthread_rwlock_unlock", BASE)
 
+#ifdef __x86_64__
 EXPORTED int wait_2_2_5(pthread_cond_t *, pthread_mutex_t *);
 EXPORTED int wait_2_3_2(pthread_cond_t *, pthread_mutex_t *);
 EXPORTED int timedwait_2_2_5(pthread_cond_t *, pthread_mutex_t *, const struct timespec *);
@@ -105,6 +119,7 @@ __asm__(".symver wait_2_2_5, pthread_cond_wait@GLIBC_2.2.5");
 __asm__(".symver wait_2_3_2, pthread_cond_wait@@GLIBC_2.3.2");
 __asm__(".symver timedwait_2_2_5, pthread_cond_timedwait@GLIBC_2.2.5");
 __asm__(".symver timedwait_2_3_2, pthread_cond_timedwait@@GLIBC_2.3.2");
+#endif
 
 /* The second names of some, by which programs called them that were linked against glibc before 2.34. */
 EXPORTED int __pthread_mutex_lock(pthread_mutex_t *), __pthread_mutex_trylock(pthread_mutex_t *);
@@ -199,6 +214,8 @@ COLD static void *find(size_t at)
 #define STRANGER (UINT_MAX / 4 * 3)
 static __thread __attribute__((tls_model("initial-exec"))) unsigned locks = STRANGER;
 
+#ifdef __x86_64__
+
 #define STEP(instruction) \
 	({ \
 		bool carry; \
@@ -218,6 +235,22 @@ INLINE bool was_last(void)
 	return STEP("subl");
 }
 
+#else
+
+/* The same without a carry. A signal's handler may run between the load and the store: it releases what it takes, and so leaves the
+ * count as it was; or as a STRANGER's first lock leaves it, and then the thread is enrolled once more, which changes nothing. */
+INLINE bool is_first(void)
+{
+	return ++locks == FREE + 1;
+}
+
+INLINE bool was_last(void)
+{
+	return locks-- == FREE + 1;
+}
+
+#endif
+
 static bool holds_any(void)
 {
 	return (int)locks >= 0;
@@ -225,6 +258,8 @@ static bool holds_any(void)
 
 /* Whether any function here is to ask for time. Before the constructor it is not known. */
 static bool asks;
+
+#ifdef __x86_64__
 
 /* Whether the thread's area has anything in so many bytes from there. */
 #define AREA_HAS(size, offset) \
@@ -247,6 +282,33 @@ INLINE bool is_requested_or_granted(void)
 {
 	return AREA_HAS("w", 28);
 }
+
+/* What a thread does that waits without a sleep. */
+#define PAUSE() __builtin_ia32_pause()
+
+#else
+
+INLINE volatile unsigned char *request_byte(void)
+{
+	return invar2_request_((int32_t)invar_slice.data);
+}
+
+INLINE bool is_requested(void)
+{
+	return *request_byte();
+}
+
+/* In one load, as the kernel writes both at once. An area is aligned to 32 bytes (Linux, include/uapi/linux/rseq.h). */
+INLINE bool is_requested_or_granted(void)
+{
+	return *(const volatile uint16_t *)request_byte();
+}
+
+/* The hint `pause`, by its bits: assemblers know its name with Zihintpause only, and CPUs without that execute it as a fence that
+ * orders nothing (The RISC-V Instruction Set Manual, Volume I, "Zihintpause"). */
+#define PAUSE() __asm__ volatile(".4byte 0x0100000f" : : : "memory")
+
+#endif
 
 /* The address behind the call of the exported function that this stands in, also by an inlined one. It is read there and not
  * before, as few paths need it. */
@@ -408,7 +470,7 @@ COLD static int spin(void *caller, pthread_spinlock_t *lock)
 	do {
 		end();
 		for (int spins = 0; spins < SPINS; spins++)
-			__builtin_ia32_pause();
+			PAUSE();
 		is_first();
 		begin_otherwise(caller);
 		busy = BEHIND(pthread_spin_trylock)(lock);
@@ -489,10 +551,15 @@ INLINE int resume(struct waiting waiting, int result)
 		return resume(waiting, BEHIND(name) arguments); \
 	}
 
+#ifdef __x86_64__
 WAITS(wait_2_2_5, (pthread_cond_t *condition, pthread_mutex_t *lock), (condition, lock))
 WAITS(wait_2_3_2, (pthread_cond_t *condition, pthread_mutex_t *lock), (condition, lock))
 WAITS(timedwait_2_2_5, (pthread_cond_t *condition, pthread_mutex_t *lock, const struct timespec *until), (condition, lock, until))
 WAITS(timedwait_2_3_2, (pthread_cond_t *condition, pthread_mutex_t *lock, const struct timespec *until), (condition, lock, until))
+#else
+WAITS(pthread_cond_wait, (pthread_cond_t *condition, pthread_mutex_t *lock), (condition, lock))
+WAITS(pthread_cond_timedwait, (pthread_cond_t *condition, pthread_mutex_t *lock, const struct timespec *until), (condition, lock, until))
+#endif
 WAITS(pthread_cond_clockwait, (pthread_cond_t *condition, pthread_mutex_t *lock, clockid_t clock, const struct timespec *until),
       (condition, lock, clock, until))
 WAITS(cnd_wait, (cnd_t *condition, mtx_t *lock), (condition, lock))

@@ -26,7 +26,7 @@
 #define STORES_ADDRESS(type) ((type) == R_X86_64_JUMP_SLOT || (type) == R_X86_64_GLOB_DAT || (type) == R_X86_64_64)
 #elif defined __aarch64__
 #define STORES_ADDRESS(type) ((type) == R_AARCH64_JUMP_SLOT || (type) == R_AARCH64_GLOB_DAT || (type) == R_AARCH64_ABS64)
-#elif defined __riscv
+#elif defined __riscv /* where R_RISCV_64 fills the GOT too */
 #define STORES_ADDRESS(type) ((type) == R_RISCV_JUMP_SLOT || (type) == R_RISCV_64)
 #else
 #error "which relocations store an address?"

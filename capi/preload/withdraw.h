@@ -8,9 +8,9 @@
 #include <invar.h>
 #include <stddef.h>
 
-/* Whether there is anything to stand in front of: other C libraries have no such versions, nor has glibc on other machines, and it has
- * all of the functions since 2.30. */
-#if INVAR_SITES && defined __x86_64__ && defined(__GLIBC__) && (__GLIBC__ > 2 || __GLIBC_MINOR__ >= 30)
+/* Whether there is anything to stand in front of. The kernel grants time on these machines only. The names and versions are glibc's,
+ * which has all of the functions since 2.30. */
+#if INVAR_SITES && (defined __x86_64__ || defined __riscv) && defined(__GLIBC__) && (__GLIBC__ > 2 || __GLIBC_MINOR__ >= 30)
 #define IS_IN_FRONT 1
 #else
 #define IS_IN_FRONT 0

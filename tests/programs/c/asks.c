@@ -57,9 +57,14 @@ static void *hold(void *robust)
 }
 
 /* Second names, which glibc keeps for programs that were linked before 2.34. */
-__asm__(".symver old_lock, __pthread_mutex_lock@GLIBC_2.2.5");
-__asm__(".symver old_trylock, __pthread_mutex_trylock@GLIBC_2.2.5");
-__asm__(".symver old_unlock, __pthread_mutex_unlock@GLIBC_2.2.5");
+#ifdef __x86_64__
+#define BASE "GLIBC_2.2.5"
+#else
+#define BASE "GLIBC_2.27"
+#endif
+__asm__(".symver old_lock, __pthread_mutex_lock@" BASE);
+__asm__(".symver old_trylock, __pthread_mutex_trylock@" BASE);
+__asm__(".symver old_unlock, __pthread_mutex_unlock@" BASE);
 int old_lock(pthread_mutex_t *), old_trylock(pthread_mutex_t *), old_unlock(pthread_mutex_t *);
 
 struct meeting {
