@@ -98,8 +98,8 @@ enum Command {
     /// Run a program whose locks ask for time slices, though it knows nothing of them
     ///
     /// Puts libinvar-preload in front of the C library's mutexes, spin locks and read-write locks, for
-    /// CMD and for what it starts. Where this machine grants no time slices, CMD is run as if by itself.
-    /// This process becomes CMD. docs/run.md has what is refused, and the limits.
+    /// CMD and for what it starts, with glibc on x86-64 and RISC-V. Where this machine grants no time slices,
+    /// CMD is run as if by itself. This process becomes CMD. docs/run.md has what is refused, and the limits.
     #[command(verbatim_doc_comment, after_help = RUN_EXIT_CODES)]
     Run {
         /// Only these locks ask for time

@@ -7,9 +7,20 @@ use std::path::{Path, PathBuf};
 /// The library's name.
 pub const NAME: &str = "libinvar-preload.so.0";
 
+/// Debian's folder for the libraries of this command's machine, in `lib`.
+macro_rules! of_machine {
+    ($lib:literal) => {
+        if cfg!(target_arch = "riscv64") {
+            concat!($lib, "/riscv64-linux-gnu")
+        } else {
+            concat!($lib, "/x86_64-linux-gnu")
+        }
+    };
+}
+
 /// Where it is installed, from this command's folder; then where libraries are.
-const BESIDE: [&str; 4] = [".", "../lib", "../lib/x86_64-linux-gnu", "../lib64"];
-const USUAL: [&str; 4] = ["/usr/local/lib", "/usr/lib/x86_64-linux-gnu", "/usr/lib64", "/usr/lib"];
+const BESIDE: [&str; 4] = [".", "../lib", of_machine!("../lib"), "../lib64"];
+const USUAL: [&str; 4] = ["/usr/local/lib", of_machine!("/usr/lib"), "/usr/lib64", "/usr/lib"];
 
 /// The library that was named, or the first that is found.
 pub fn find(named: Option<&Path>) -> Result<PathBuf> {

@@ -57,7 +57,8 @@ impl Subject {
         let Ok(elf) = Elf::parse(bytes) else {
             return refuse("not a program that can be looked at: the ELF headers cannot be read");
         };
-        if !elf.is_64 || elf.header.e_machine != OWN_MACHINE {
+        let is_own = elf.header.e_machine == OWN_MACHINE && elf.header.e_flags & FLOAT_ABI == OWN_FLOAT_ABI;
+        if !elf.is_64 || !is_own {
             return refuse("a program for another machine than this command's, whose library it cannot load");
         }
         let Some(loader) = elf.interpreter else {
@@ -85,6 +86,12 @@ const OWN_MACHINE: u16 = if cfg!(target_arch = "x86_64") {
 } else {
     EM_386
 };
+
+/// The part of `e_flags` that has the float ABI. On RISC-V glibc's loader loads no library of another one (`EF_RISCV_FLOAT_ABI`; RISC-V
+/// ELF psABI, "File Header").
+const FLOAT_ABI: u32 = if cfg!(target_arch = "riscv64") { 6 } else { 0 };
+/// That of this command, and of the library: `lp64d` (`EF_RISCV_FLOAT_ABI_DOUBLE`).
+const OWN_FLOAT_ABI: u32 = if cfg!(target_arch = "riscv64") { 4 } else { 0 };
 
 /// As `execvp(3)` searches.
 fn search(name: &OsStr) -> io::Result<PathBuf> {
