@@ -21,8 +21,9 @@ pub fn image() -> Result<Image> {
     }
     if no_make().is_none() {
         image.program(&command()?)?;
-        image.program(&unmodified("unmodified", "guest/programs/c")?)?;
-        image.program(&unmodified("locks", "tests/programs/c")?)?;
+        for name in UNMODIFIED {
+            image.program(&unmodified("cc", name, &[], &libinvar()?)?)?;
+        }
         image.file(PRELOAD.into(), &libinvar()?.join("libinvar-preload.so.0"));
     }
     image.file(HOOKED.into(), &hooked_program("enrol")?);
@@ -60,13 +61,18 @@ pub fn no_make() -> Option<String> {
 /// The folder with libinvar.
 fn libinvar() -> Programs {
     static BUILT: OnceLock<Programs> = OnceLock::new();
-    BUILT.get_or_init(make_libinvar).clone()
+    BUILT.get_or_init(|| make_libinvar("c", &[])).clone()
 }
 
-fn make_libinvar() -> Programs {
-    let folder = self::folder("c");
+/// The same for this target, by its compiler.
+pub fn libinvar_for(triple: &str, compiler: &str, name: &str) -> Programs {
+    make_libinvar(name, &[format!("CARGO_BUILD_TARGET={triple}"), format!("CC={compiler}")])
+}
+
+fn make_libinvar(name: &str, variables: &[String]) -> Programs {
+    let folder = self::folder(name);
     let mut make = without_cargos(Command::new("make"));
-    make.arg("-C").arg(project().join("capi")).arg(format!("BUILD={}", folder.display()));
+    make.arg("-C").arg(project().join("capi")).arg(format!("BUILD={}", folder.display())).args(variables);
     must(make.arg(format!("CARGO={}", env!("CARGO"))).env_remove("MAKEFLAGS"))?;
     Ok(folder)
 }
@@ -97,26 +103,43 @@ fn compile(compiler: &str, source: &str, how: &str, hook: &[&str], result: &Path
 const HOOK: [&str; 2] =
     ["-linvar-hook", "-Wl,--wrap=pthread_create,--wrap=thrd_create,-u,__wrap_pthread_create,-u,__wrap_thrd_create"];
 
-/// A program in C that knows nothing of invar, of this folder.
-fn unmodified(name: &str, folder: &str) -> Result<PathBuf> {
-    let program = libinvar()?.join(name);
-    let mut cc = Command::new("cc");
-    cc.args(["-std=c11", "-O2", "-Wall", "-Wextra", "-pthread", "-o"]).arg(&program);
-    must(cc.arg(project().join(folder).join(format!("{name}.c"))))?;
+/// Programs in C that know nothing of invar.
+pub const UNMODIFIED: [&str; 2] = ["unmodified", "locks"];
+
+/// Compiles one of them, or another source of these folders, into this folder.
+pub fn unmodified(compiler: &str, name: &str, options: &[&str], to: &Path) -> Programs {
+    let folders = ["guest/programs/c", "tests/programs/c"].map(|folder| project().join(folder));
+    let source = folders.map(|folder| folder.join(format!("{name}.c"))).into_iter().find(|source| source.exists());
+    let program = to.join(if options.contains(&"-shared") { format!("{name}.so") } else { name.to_owned() });
+    let mut cc = Command::new(compiler);
+    cc.args(["-std=c11", "-O2", "-Wall", "-Wextra", "-pthread"]).args(options).arg("-o").arg(&program);
+    must(cc.arg(source.ok_or_else(|| format!("no {name}.c"))?))?;
     Ok(program)
 }
 
 /// The command `invar`, as these tests' own build has it.
 pub fn command() -> Result<PathBuf> {
     static BUILT: OnceLock<Programs> = OnceLock::new();
-    Ok(BUILT.get_or_init(build_command).clone()?)
+    Ok(BUILT.get_or_init(|| Ok(build_tool("invar-tool", "invar", "tool", None)?.join("debug/invar"))).clone()?)
 }
 
-fn build_command() -> Programs {
+/// The same for this target, by this linker.
+pub fn command_for(triple: &str, linker: &str) -> Programs {
+    Ok(build_tool("invar-tool", "invar", "tool", Some((triple, linker)))?.join("debug/invar"))
+}
+
+/// Builds a command of this project in a folder, for this target if one is given, by its linker. The folder in which `debug` is.
+fn build_tool(package: &str, name: &str, folder: &str, target: Option<(&str, &str)>) -> Programs {
+    let mut folder = self::folder(folder);
     let mut cargo = without_cargos(Command::new(env!("CARGO")));
-    cargo.current_dir(project()).args(["build", "--quiet", "--locked", "-p", "invar-tool", "--bin", "invar"]);
-    must(cargo.env("CARGO_PROFILE_DEV_STRIP", "symbols").arg("--target-dir").arg(folder("tool")))?;
-    Ok(folder("tool").join("debug/invar"))
+    cargo.current_dir(project()).args(["build", "--quiet", "--locked", "-p", package, "--bin", name]);
+    cargo.env("CARGO_PROFILE_DEV_STRIP", "symbols").arg("--target-dir").arg(&folder);
+    if let Some((triple, linker)) = target {
+        cargo.env(linker_variable(triple), linker).args(["--target", triple]);
+        folder.push(triple);
+    }
+    must(&mut cargo)?;
+    Ok(folder)
 }
 
 fn folder(name: &str) -> PathBuf {
@@ -234,11 +257,7 @@ pub fn no_target(triple: &str) -> Option<String> {
 /// The command that is process 1 of a guest of this target. It needs a loader and a C library there: in one file with that it may be
 /// longer than the jumps reach that the library has on RISC-V.
 pub fn init_for(triple: &str, linker: &str) -> Programs {
-    let mut cargo = without_cargos(Command::new(env!("CARGO")));
-    cargo.current_dir(project()).args(["build", "--quiet", "--locked", "-p", "invar-guest", "--bin", "invar-guest"]);
-    cargo.env("CARGO_PROFILE_DEV_STRIP", "symbols").env(linker_variable(triple), linker);
-    must(cargo.args(["--target", triple, "--target-dir"]).arg(folder("init")))?;
-    Ok(folder("init").join(triple).join("debug/invar-guest"))
+    Ok(build_tool("invar-guest", "invar-guest", "init", Some((triple, linker)))?.join("debug/invar-guest"))
 }
 
 /// The command, without what cargo set for these tests.

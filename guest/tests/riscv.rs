@@ -1,5 +1,7 @@
 //! The same on RISC-V: what is decided, what comes of sections, and that bound ones are granted time as the protocol by hand is.
 
+mod unmodified;
+
 use crate::kernels::{Kernel, job};
 use crate::libcs::UNREGISTERED;
 use crate::programs::{Programs, build_for, init_for, no_target};
@@ -130,7 +132,8 @@ pub fn tests() -> Vec<Trial> {
     let inside = test("RISC-V, inside a section, both kernels", missing(), || {
         inside::check_all([Kernel::On, Kernel::Strict].map(run));
     });
-    cells.chain(enrolled).chain(by_hook).chain(granted).chain(strict).chain([inside]).collect()
+    let tests = cells.chain(enrolled).chain(by_hook).chain(granted).chain(strict).chain([inside]);
+    tests.chain(unmodified::tests()).collect()
 }
 
 /// Why nothing can be run here.
@@ -154,7 +157,6 @@ fn run(kernel: Kernel) -> &'static Run {
 }
 
 fn boot(kernel: Kernel) -> Result<Run> {
-    let file = Cache::of_this_user().foreign_granting_kernel(PROCESSOR).ok_or("no kernel that grants")?;
     let mut jobs: Vec<_> = libcs().map(|libc| libc.job(cell(kernel, libc), &["sections"])).collect();
     if kernel.grants() {
         let enrolled = libcs().filter(|&libc| libc != Libc::Static);
@@ -166,37 +168,18 @@ fn boot(kernel: Kernel) -> Result<Run> {
         jobs.extend(grants::every_job());
         jobs.extend(inside::every_job());
     }
-    kernel.on(PROCESSOR, file).run(&image()?, &jobs)
+    boot_with(kernel, &image()?, &jobs)
 }
 
-/// In the guest: these programs' common code, as a library with a runtime of its own.
-const LIBRARY: &str = "/bin/libinvar_guest_programs.so";
+fn boot_with(kernel: Kernel, image: &Image, jobs: &[Job]) -> Result<Run> {
+    let file = Cache::of_this_user().foreign_granting_kernel(PROCESSOR).ok_or("no kernel that grants")?;
+    kernel.on(PROCESSOR, file).run(image, jobs)
+}
 
-fn image() -> Result<Image> {
-    static BUILT: OnceLock<[Programs; 4]> = OnceLock::new();
-    let built = BUILT.get_or_init(|| {
-        let build = |name: &str, what: &[&str], rustflags: &str| {
-            build_for(TARGET, Some(COMPILER), &format!("riscv64-{name}"), what, rustflags)
-        };
-        [
-            init_for(TARGET, COMPILER),
-            build("dynamic", &[], ""),
-            build("static", &["--bin", "sections"], "-Ctarget-feature=+crt-static"),
-            build("hooked", &["--features", "hook", "--bin", "enrol"], ""),
-        ]
-    });
-    let [init, dynamic, alone, hooked]: [&PathBuf; 4] = {
-        let mut found = built.iter().map(|built| built.as_ref().map_err(|error| error.to_string()));
-        let mut next = || found.next().expect("four");
-        [next()?, next()?, next()?, next()?]
-    };
-    let mut image = Image::new(init)?;
-    for name in ["sections", "contend", "enrol", "guard", "inside", "violate", "watched"] {
-        image.file(format!("/bin/{name}"), &dynamic.join(name));
-    }
-    image.file(LIBRARY.into(), &dynamic.join("libinvar_guest_programs.so"));
-    image.file("/static/sections".into(), &alone.join("sections"));
-    image.file("/hooked/enrol".into(), &hooked.join("enrol"));
+/// An image with process 1 and the C libraries.
+fn image_with_libcs() -> Result<Image> {
+    static INIT: OnceLock<Programs> = OnceLock::new();
+    let mut image = Image::new(INIT.get_or_init(|| init_for(TARGET, COMPILER)).as_ref().map_err(String::as_str)?)?;
     for name in [LOADER, "libc.so.6", "libgcc_s.so.1", "libm.so.6"] {
         image.file(format!("/lib/{name}"), &Path::new(LIBRARIES).join(name));
     }
@@ -205,5 +188,35 @@ fn image() -> Result<Image> {
             image.file(format!("/new/{name}"), &new.join(name));
         }
     }
+    Ok(image)
+}
+
+/// In the guest: these programs' common code, as a library with a runtime of its own.
+const LIBRARY: &str = "/bin/libinvar_guest_programs.so";
+
+fn image() -> Result<Image> {
+    static BUILT: OnceLock<[Programs; 3]> = OnceLock::new();
+    let built = BUILT.get_or_init(|| {
+        let build = |name: &str, what: &[&str], rustflags: &str| {
+            build_for(TARGET, Some(COMPILER), &format!("riscv64-{name}"), what, rustflags)
+        };
+        [
+            build("dynamic", &[], ""),
+            build("static", &["--bin", "sections"], "-Ctarget-feature=+crt-static"),
+            build("hooked", &["--features", "hook", "--bin", "enrol"], ""),
+        ]
+    });
+    let [dynamic, alone, hooked]: [&PathBuf; 3] = {
+        let mut found = built.iter().map(|built| built.as_ref().map_err(|error| error.to_string()));
+        let mut next = || found.next().expect("three");
+        [next()?, next()?, next()?]
+    };
+    let mut image = image_with_libcs()?;
+    for name in ["sections", "contend", "enrol", "guard", "inside", "violate", "watched"] {
+        image.file(format!("/bin/{name}"), &dynamic.join(name));
+    }
+    image.file(LIBRARY.into(), &dynamic.join("libinvar_guest_programs.so"));
+    image.file("/static/sections".into(), &alone.join("sections"));
+    image.file("/hooked/enrol".into(), &hooked.join("enrol"));
     Ok(image)
 }

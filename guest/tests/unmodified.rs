@@ -6,10 +6,11 @@ use crate::libcs::UNREGISTERED;
 use crate::programs::{PRELOAD, no_make};
 use crate::test;
 use invar_guest::console::Job;
+use invar_guest::machine::Run;
 use libtest_mimic::Trial;
 
 /// The kinds of locks that a program can want.
-const KINDS: [&str; 4] = ["mutex", "spin", "rwlock", "c11"];
+pub const KINDS: [&str; 4] = ["mutex", "spin", "rwlock", "c11"];
 const MILLISECONDS: &str = "200";
 
 /// How a program is run.
@@ -69,13 +70,17 @@ pub fn tests() -> Vec<Trial> {
     for kernel in GRANTING {
         let missing = || kernel.missing().or_else(no_make);
         let name = |what: &str| format!("unmodified programs, {what}, kernel {}", kernel.name());
-        tests.extend(KINDS.map(|kind| test(name(kind), missing(), move || granted_where_they_were_not(kernel, kind))));
+        let whose = format!("kernel {}", kernel.name());
+        tests.extend(KINDS.map(|kind| {
+            let whose = whose.clone();
+            test(name(kind), missing(), move || granted_where_they_were_not(kernel.run(), &whose, kind))
+        }));
         // It waits and makes system calls under its locks. After a revoked grant a strict kernel kills for that (docs/sections.md),
         // and when a grant is revoked is a matter of chance.
         if kernel == Kernel::On {
-            tests.push(test(name("POSIX"), missing(), move || locks_mean_what_they_meant(kernel)));
+            tests.push(test(name("POSIX"), missing(), move || locks_mean_what_they_meant(kernel.run())));
         }
-        tests.push(test(name("counted"), missing(), move || the_caller_is_named(kernel)));
+        tests.push(test(name("counted"), missing(), move || the_caller_is_named(kernel.run())));
         tests.push(test(name("not asked"), missing(), move || ownership_is_not_changed_unasked(kernel)));
     }
     tests
@@ -85,24 +90,33 @@ pub fn jobs(kernel: Kernel) -> Vec<Job> {
     if !kernel.grants() || no_make().is_some() {
         return vec![];
     }
-    let words = KINDS.map(contest).into_iter().chain((kernel == Kernel::On).then(|| LOCKS.to_owned()));
-    let mut jobs: Vec<_> = words.flat_map(|words| Way::ALL.map(|way| way.job(&words))).collect();
+    let mut jobs = every_job(kernel);
     jobs.push(job(
         EXPLAINED,
         &[],
         &["/bin/invar", "run", "--library", PRELOAD, "--", "/bin/unmodified", "mutex", "20"],
     ));
-    let run = ["/bin/invar", "run", "--own-rseq", "--library", PRELOAD, "--profile", "--"];
-    jobs.push(job(PROFILED, &[], &[&run[..], &["/bin/unmodified", "mutex", MILLISECONDS]].concat()));
     jobs
 }
 
-fn granted_where_they_were_not(kernel: Kernel, kind: &str) {
-    println!("\nhow often threads had the lock, kernel {}, {kind}", kernel.name());
+/// Those that mean the same on each machine.
+pub fn every_job(kernel: Kernel) -> Vec<Job> {
+    let words = KINDS.map(contest).into_iter().chain((kernel == Kernel::On).then(|| LOCKS.to_owned()));
+    let mut jobs: Vec<_> = words.flat_map(|words| Way::ALL.map(|way| way.job(&words))).collect();
+    if kernel.grants() {
+        let run = ["/bin/invar", "run", "--own-rseq", "--library", PRELOAD, "--profile", "--"];
+        jobs.push(job(PROFILED, &[], &[&run[..], &["/bin/unmodified", "mutex", MILLISECONDS]].concat()));
+    }
+    jobs
+}
+
+/// `whose` run it is, in words.
+pub fn granted_where_they_were_not(run: &'static Run, whose: &str, kind: &str) {
+    println!("\nhow often threads had the lock, {whose}, {kind}");
     for way in Way::ALL {
         let name = way.name(&contest(kind));
-        let facts = facts(kernel.run(), &name);
-        let counts = kernel.run().outcomes[&name].counts.expect("counts");
+        let facts = facts(run, &name);
+        let counts = run.outcomes[&name].counts.expect("counts");
         println!("  {:22}{:>8} times; {counts}", way.what(), facts["times"]);
         assert_eq!(facts["alone"], "yes", "{name}");
         if way == Way::Alone {
@@ -113,19 +127,19 @@ fn granted_where_they_were_not(kernel: Kernel, kind: &str) {
     }
 }
 
-fn locks_mean_what_they_meant(kernel: Kernel) {
-    let said = |way: Way| kernel.run().output(&way.name(LOCKS)).unwrap_or_else(|error| panic!("{error}"));
+pub fn locks_mean_what_they_meant(run: &'static Run) {
+    let said = |way: Way| run.output(&way.name(LOCKS)).unwrap_or_else(|error| panic!("{error}"));
     assert!(said(Way::Alone).lines().count() > 40, "{}", said(Way::Alone));
     for way in [Way::Run, Way::ByHand] {
         assert_eq!(said(way), said(Way::Alone), "{way:?}");
-        let counts = kernel.run().outcomes[&way.name(LOCKS)].counts.expect("counts");
+        let counts = run.outcomes[&way.name(LOCKS)].counts.expect("counts");
         assert!(counts.granted > 0, "{way:?}: {counts}");
     }
 }
 
-fn the_caller_is_named(kernel: Kernel) {
-    let said = kernel.run().output(PROFILED).unwrap_or_else(|error| panic!("{error}"));
-    let counts = kernel.run().outcomes[PROFILED].counts.expect("counts");
+pub fn the_caller_is_named(run: &'static Run) {
+    let said = run.output(PROFILED).unwrap_or_else(|error| panic!("{error}"));
+    let counts = run.outcomes[PROFILED].counts.expect("counts");
     println!("{said}\n{counts}");
     assert!(said.contains("gains: contend") && counts.granted > 10, "{said}");
 }
