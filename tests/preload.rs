@@ -3,14 +3,15 @@
 
 mod common;
 
-use common::c::{libinvar, missing, must};
+use common::c::{libinvar, make, missing, must};
 use common::refuse::{Refused, cannot_refuse, refuse};
-use common::{command, elf, output, run, scratch, sites, test};
+use common::{command, elf, missing_target, missing_tool, output, run, scratch, sites, test};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 fn main() -> ExitCode {
@@ -45,6 +46,11 @@ fn main() -> ExitCode {
         let name = format!("locks mean what they meant, {}", if setting.is_empty() { "as it comes" } else { setting });
         test(&name, needs("cc"), move || locks_mean_what_they_meant(setting))
     }));
+    tests.extend([
+        test("RISC-V: it exports what the C library has, and nothing else", missing_risc(), risc_exports),
+        test("RISC-V: a thread asks while it holds a lock", missing_risc(), risc_asks),
+        test("RISC-V: pointers lead where they should", missing_risc(), risc_pointers),
+    ]);
     tests.extend(LINKED.map(|how| {
         let name = format!("pointers lead where they should, {}", if how.is_empty() { "as it comes" } else { how });
         test(&name, needs("cc"), move || pointers_lead_where_they_should(how))
@@ -128,8 +134,12 @@ fn libc() -> PathBuf {
 }
 
 fn what_it_exports() {
-    let (own, libcs) = (exported(&library()), exported(&libc()));
-    let versions: BTreeSet<_> = ["GLIBC_2.2.5", "GLIBC_2.3.2"].map(String::from).into();
+    exports_what_the_libc_has(&library(), &libc(), &["GLIBC_2.2.5", "GLIBC_2.3.2"]);
+}
+
+fn exports_what_the_libc_has(own: &Path, libc: &Path, versions: &[&str]) {
+    let (own, libcs) = (exported(own), exported(libc));
+    let versions: BTreeSet<_> = versions.iter().copied().map(String::from).collect();
     let functions: BTreeSet<_> = own.difference(&versions).filter(|name| !name.is_empty()).cloned().collect();
     let strange: Vec<_> = functions.difference(&libcs).collect();
     assert!(strange.is_empty(), "nobody else has {strange:?}");
@@ -178,7 +188,7 @@ fn beside_an_audit_library() {
 
 fn a_thread_asks_while_it_holds_a_lock() {
     let program = build("asks.c", "asks", "");
-    let area = area();
+    let area = area(&library());
     for settings in ["INVAR_KEYS=slice=force", "INVAR_KEYS=slice=force INVAR_SLICE=count"] {
         let mut asking = in_front(command(&program), settings);
         assert_eq!(said(asking.arg(area.to_string())), ASKS, "{settings}");
@@ -186,8 +196,8 @@ fn a_thread_asks_while_it_holds_a_lock() {
 }
 
 /// Where the runtime's own area lies in the library's thread-local memory.
-fn area() -> u64 {
-    let bytes = std::fs::read(library()).unwrap();
+fn area(library: &Path) -> u64 {
+    let bytes = std::fs::read(library).unwrap();
     let elf = goblin::elf::Elf::parse(&bytes).unwrap();
     let symbol = elf.syms.iter().find(|symbol| elf.strtab.get_at(symbol.st_name) == Some("invar_area"));
     symbol.expect("an area").st_value
@@ -244,6 +254,76 @@ fn pointers_lead_where_they_should(how: &str) {
                 assert_eq!(of("other"), expected(other, 7), "{settings} {binding} {module} {found:#?}");
             }
             assert_eq!(found["dlsym other"].keys().collect::<Vec<_>>(), [other], "{settings}");
+        }
+    }
+}
+
+const RISC: &str = "riscv64gc-unknown-linux-gnu";
+const RISC_CC: &str = "riscv64-linux-gnu-gcc";
+/// Where that compiler has its C library.
+const RISC_LIBRARIES: &str = "/usr/riscv64-linux-gnu";
+const RISC_EMULATOR: &str = "qemu-riscv64";
+
+fn missing_risc() -> Option<String> {
+    let tools = missing_tool(RISC_EMULATOR).or_else(|| missing_tool(RISC_CC)).or_else(|| missing("make"));
+    sites().or(tools).or_else(|| missing_target(RISC))
+}
+
+fn risc_library() -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    let built = BUILT.get_or_init(|| {
+        make("preload-riscv64", &[&format!("CARGO_BUILD_TARGET={RISC}"), &format!("CC={RISC_CC}")]);
+        scratch().join("preload-riscv64").join(NAME)
+    });
+    built.clone()
+}
+
+/// The program on an emulator, with the library in front, and these settings.
+fn on_risc(program: &Path, settings: &str) -> Command {
+    let mut emulator = command(RISC_EMULATOR);
+    // It passes its environment on; it is no program that could load the library itself.
+    emulator.args(["-L", RISC_LIBRARIES, "-E", &format!("LD_PRELOAD={}", risc_library().display())]);
+    emulator.envs(settings.split_ascii_whitespace().map(|setting| setting.split_once('=').expect("a setting")));
+    emulator.arg(program);
+    emulator
+}
+
+fn risc_exports() {
+    exports_what_the_libc_has(&risc_library(), &Path::new(RISC_LIBRARIES).join("lib/libc.so.6"), &[]);
+}
+
+fn risc_asks() {
+    let program = build_by(RISC_CC, "asks.c", "asks risc", "");
+    let area = area(&risc_library()).to_string();
+    let asked = |settings| said(on_risc(&program, settings).arg(&area));
+    for settings in ["INVAR_KEYS=slice=force", "INVAR_KEYS=slice=force INVAR_WRITER=off"] {
+        assert_eq!(asked(settings), ASKS, "{settings}");
+    }
+    assert_eq!(asked("INVAR_KEYS=slice=off"), ASKS.replace('1', "0"));
+}
+
+/// Bound at once and at the first call, by way of `R_RISCV_JUMP_SLOT` and of `R_RISCV_64`, in pages that are read-only and in others.
+fn risc_pointers() {
+    for how in ["-Wl,-z,lazy", "-Wl,-z,relro,-z,now", "-fno-plt -Wl,-z,now"] {
+        let options = format!("-fPIE -pie {how}");
+        let program = build_by(RISC_CC, "bound.c", &format!("bound risc {how}"), &options);
+        let options = format!("-DLIBRARY -shared -fPIC {how}");
+        let opened = build_by(RISC_CC, "bound.c", &format!("opened risc {how}"), &options);
+        for (settings, spin, other) in [
+            ("INVAR_KEYS=slice=off", "libc.so.6", "libc.so.6"),
+            ("INVAR_KEYS=slice=force", NAME, NAME),
+            ("INVAR_KEYS=slice=force,preload_spin=off", "libc.so.6", NAME),
+        ] {
+            let said = said(on_risc(&program, settings).arg(&opened));
+            for line in said.lines() {
+                let owner = if line.contains("spin") { spin } else { other };
+                assert!(line.ends_with(&format!("\t{owner}")), "{settings} {how}: {line}\n{said}");
+            }
+            for module in ["program".to_owned(), name(&opened)] {
+                let count = said.lines().filter(|line| line.starts_with(&format!("{module}\t"))).count();
+                assert!(count >= 9, "{settings} {how} {module}\n{said}");
+            }
+            assert!(said.contains("dlsym\t"), "{said}");
         }
     }
 }
