@@ -6,9 +6,12 @@ mod common;
 
 use common::c::{libinvar, missing};
 use common::{Temporary, command, must, output, run, scratch, sites, test};
+use std::collections::BTreeMap;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, ExitStatus, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 fn main() -> ExitCode {
     let needs = |tools: &[&str]| {
@@ -23,6 +26,7 @@ fn main() -> ExitCode {
         test("python3's own tests", needs(&["python3"]).or_else(no_python_tests), python),
         test("a Java virtual machine", needs(&["javac"]), java),
         test("PostgreSQL", needs(&[]).or_else(no_postgresql), postgresql),
+        test("nptl: glibc's own tests of locks", needs(&["tar"]).or_else(no_glibc_source), nptl),
     ])
 }
 
@@ -31,21 +35,21 @@ const WAYS: [Option<&str>; 3] = [None, Some("slice=off"), Some("slice=force")];
 
 /// Runs this in each way: all must say the same, which is returned.
 fn the_same_each_way(what: impl Fn(&dyn Fn(&Path) -> Command) -> String) -> String {
-    let library = libinvar().join("libinvar-preload.so.0");
-    let says = |way: Option<&str>| {
-        what(&|program| {
-            let mut command = command(program);
-            if let Some(keys) = way {
-                command.env("LD_PRELOAD", &library).env("INVAR_KEYS", keys);
-            }
-            command
-        })
-    };
+    let says = |way: Option<&'static str>| what(&|program| in_way(way, program));
     let alone = says(WAYS[0]);
     for way in &WAYS[1..] {
         assert_eq!(says(*way), alone, "{way:?}");
     }
     alone
+}
+
+/// The program in one of the ways.
+fn in_way(way: Option<&str>, program: &Path) -> Command {
+    let mut command = command(program);
+    if let Some(keys) = way {
+        command.env("LD_PRELOAD", libinvar().join("libinvar-preload.so.0")).env("INVAR_KEYS", keys);
+    }
+    command
 }
 
 /// A folder of this name, empty.
@@ -235,4 +239,241 @@ trap - EXIT
         text(must(&mut shell).stdout)
     });
     assert!(said.contains("1000/1000") && said.ends_with("t|t|1000\n"), "{said}");
+}
+
+/// What of the source package is needed: the tests, and what they are built with.
+const GLIBC_PARTS: [&str; 6] =
+    ["*/nptl/tst-*", "*/sysdeps/pthread/tst-*", "*/support/*.[ch]", "*/include/*", "*/test-skeleton.c", "*/bits/*.h"];
+
+/// The version of this machine's glibc, if it is Debian's.
+fn glibc_version() -> Result<String, String> {
+    let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
+    if !release.lines().any(|line| line == "ID=debian") {
+        return Err("the source package is fetched on Debian only".into());
+    }
+    let said = Command::new("dpkg-query").args(["-W", "-f", "${source:Version}", "libc6"]).output();
+    let said = said.ok().filter(|said| said.status.success()).ok_or("dpkg does not know libc6")?;
+    Ok(text(said.stdout))
+}
+
+/// Where the sources are, which are fetched once. They are the release that the distribution's patches start from.
+fn glibc_source() -> Result<PathBuf, String> {
+    let version = glibc_version()?;
+    let place = scratch().join(format!("glibc-source-{version}"));
+    let source = place.join("source");
+    if source.exists() {
+        return Ok(source);
+    }
+    let _ = std::fs::remove_dir_all(&place);
+    for folder in ["lists/partial", "cache/archives/partial", "new"] {
+        std::fs::create_dir_all(place.join(folder)).unwrap();
+    }
+    // Settings of its own: the machine's need not name sources, and are left as they are.
+    let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let codename = release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="));
+    let codename = codename.ok_or("Debian's release has no name")?;
+    let list = format!(
+        "deb-src http://deb.debian.org/debian {codename} main\n\
+         deb-src http://deb.debian.org/debian-security {codename}-security main\n"
+    );
+    std::fs::write(place.join("sources.list"), list).unwrap();
+    let apt = |words: &[&str]| {
+        let mut apt = Command::new("apt-get");
+        for (setting, value) in [
+            ("Dir::Etc::SourceList", "sources.list"),
+            ("Dir::Etc::SourceParts", "none"),
+            ("Dir::State::Lists", "lists"),
+            ("Dir::Cache", "cache"),
+        ] {
+            apt.arg("-o").arg(format!("{setting}={}", place.join(value).display()));
+        }
+        apt.args(["-o", "Acquire::http::Timeout=20", "-o", "APT::Update::Error-Mode=any"]);
+        let said =
+            apt.args(words).current_dir(&place).env("LC_ALL", "C").output().map_err(|error| error.to_string())?;
+        let errors = String::from_utf8_lossy(&said.stderr);
+        let why = errors.lines().find(|line| line.starts_with("E:")).unwrap_or("it says no reason");
+        if said.status.success() { Ok(()) } else { Err(format!("apt-get {} fails: {why}", words[0])) }
+    };
+    apt(&["update"])?;
+    apt(&["source", "--download-only", "--tar-only", &format!("glibc={version}")])?;
+    let files = std::fs::read_dir(&place).unwrap().flatten().map(|entry| entry.path());
+    let archive = files.filter(|path| path.to_string_lossy().contains(".orig.tar.")).max().ok_or("no archive came")?;
+    must(
+        Command::new("tar")
+            .args(["--strip-components=1", "--wildcards", "-C", "new", "-xf"])
+            .arg(archive)
+            .args(GLIBC_PARTS)
+            .current_dir(&place),
+    );
+    std::fs::rename(place.join("new"), &source).unwrap();
+    Ok(source)
+}
+
+fn no_glibc_source() -> Option<String> {
+    glibc_source().err().map(|why| format!("glibc's source package cannot be had: {why}"))
+}
+
+/// Those of locks, and of what ends threads that wait for them.
+const NPTL: [&str; 9] = ["mutex", "rwlock", "spin", "cond", "robust", "mtx", "cnd", "cancel", "cleanup"];
+
+/// The files of glibc's `support` that these tests need. They are one unit for the compiler, which reads each header once.
+const SUPPORT: &str = "check delayed_exit ignore_stderr next_to_fault oom_error set_fortify_handler
+    support_create_timer support_mutex_pi_monotonic support_need_proc support_paths support_record_failure
+    support_shared_allocate support_test_compare_failure support_test_main support_test_verify_impl
+    support_wait_for_thread_exit support_write_file_string timespec timespec-add timespec-sub write_message
+    xasprintf xcalloc xchdir xclock_gettime xclose xdup2 xfclose xfopen xfork xftruncate xmalloc xmemstream xmmap
+    xmprotect xmunmap xopen xpipe xpoll xposix_memalign xraise xrealloc xsigaction xsignal xstrdup xstrndup xsysconf
+    xunlink xwaitpid xwrite";
+
+/// The tests' sources by name. Of a static program the library is not a part. On 64-bit machines `time64` is the same again.
+fn nptl_tests(source: &Path) -> BTreeMap<String, PathBuf> {
+    let folders = ["nptl", "sysdeps/pthread"].map(|folder| std::fs::read_dir(source.join(folder)).unwrap());
+    let files = folders.into_iter().flatten().flatten().map(|entry| entry.path());
+    let named = files.filter_map(|path| {
+        let name = path.file_name()?.to_str()?.strip_suffix(".c")?.to_owned();
+        let kind = name.strip_prefix("tst-")?;
+        let wanted = NPTL.iter().any(|begin| kind.starts_with(begin));
+        let part = ["-static", "-time64", "-common", "-self-cleanup", "aux"].iter().any(|end| name.ends_with(end));
+        (wanted && !part).then_some((name, path))
+    });
+    named.collect()
+}
+
+/// Does this with each item, eight at a time: most of these tests sleep.
+fn each<T: Sync, R: Send>(items: &[T], body: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let next = AtomicUsize::new(0);
+    let results = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                while let Some(item) = items.get(next.fetch_add(1, Relaxed)) {
+                    let result = body(item);
+                    results.lock().unwrap().push(result);
+                }
+            });
+        }
+    });
+    results.into_inner().unwrap()
+}
+
+/// Builds them against this machine's glibc. Returns the programs that there are, and the names of those that cannot be built so:
+/// they need what only glibc's own build has.
+fn build_nptl(source: &Path, place: &Path) -> (Vec<(String, PathBuf)>, Vec<String>) {
+    let headers = place.join("headers");
+    std::fs::create_dir(&headers).unwrap();
+    // What glibc's configuration would say is not asked for. The tests that want the other one need nothing from it.
+    for name in ["config.h", "pthreadP.h"] {
+        std::fs::write(headers.join(name), "").unwrap();
+    }
+    let cc = |folder: &Path| {
+        let mut cc = Command::new("cc");
+        cc.args(["-std=gnu11", "-O2", "-w", "-pthread", "-D_GNU_SOURCE", "-DTIMEOUTFACTOR=1"]).arg("-I").arg(&headers);
+        // Behind the system's: these headers are of the same names, and not for programs.
+        for folder in [
+            folder,
+            source,
+            &source.join("support"),
+            &source.join("nptl"),
+            &source.join("sysdeps/pthread"),
+            &source.join("include"),
+        ] {
+            cc.arg("-idirafter").arg(folder);
+        }
+        cc
+    };
+    let threads = std::fs::read_dir(source.join("support")).unwrap().flatten();
+    let threads = threads.filter_map(|entry| entry.file_name().to_str()?.strip_suffix(".c").map(String::from));
+    let threads = threads.filter(|name| name.starts_with("xpthread_"));
+    let files = SUPPORT.split_ascii_whitespace().map(String::from).chain(threads);
+    let mut unit: String = files.map(|name| format!("#include <support/{name}.c>\n")).collect();
+    // The last one has a variable of a name that another one has.
+    unit += "#define test_dir test_dir_of_temp_file\n#include <support/temp_file.c>\n";
+    std::fs::write(place.join("support.c"), unit).unwrap();
+    let paths = "SRCDIR OBJDIR OBJDIR_ELF_LDSO INSTDIR LIBDIR BINDIR SBINDIR SLIBDIR ROOTSBINDIR COMPLOCALEDIR";
+    let paths = paths.split(' ').map(|name| format!("-D{name}_PATH=\"/\""));
+    let support = place.join("support.o");
+    must(cc(place).args(paths).arg("-c").arg(place.join("support.c")).arg("-o").arg(&support));
+
+    let tests: Vec<_> = nptl_tests(source).into_iter().collect();
+    let built = each(&tests, |(name, file)| {
+        let mut cc = cc(file.parent().unwrap());
+        // As glibc's Makefiles have it.
+        if name.contains("cancelx") || name.contains("cleanupx") {
+            cc.args(["-fexceptions", "-fasynchronous-unwind-tables"]);
+        }
+        if ["tst-cleanup2", "tst-cleanupx2"].contains(&&**name) {
+            cc.arg("-fno-builtin");
+        }
+        let program = place.join(name);
+        let done = output(cc.arg(file).arg(&support).arg("-o").arg(&program)).status.success();
+        (name.clone(), program, done)
+    });
+    let (done, not) = built.into_iter().partition::<Vec<_>, _>(|(.., done)| *done);
+    let mut not: Vec<_> = not.into_iter().map(|(name, ..)| name).collect();
+    not.sort();
+    (done.into_iter().map(|(name, program, _)| (name, program)).collect(), not)
+}
+
+/// How one of them ends in this way: its driver ends a test that takes too long.
+fn nptl_ends(way: Option<&str>, name: &str, program: &Path) -> ExitStatus {
+    let mut test = in_way(way, program);
+    match name {
+        "tst-cancel7" | "tst-cancelx7" => drop(test.arg("--command").arg(format!("exec {}", program.display()))),
+        // A million otherwise, which takes minutes.
+        "tst-mutex10" => drop(test.args(["--iterations", "2000"])),
+        _ => (),
+    }
+    test.current_dir(program.parent().unwrap()).env("TIMEOUTFACTOR", "2");
+    test.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap()
+}
+
+/// The locks' own tests, by those who wrote them. What fails alone has to fail with the library as well.
+fn nptl() {
+    let source = glibc_source().expect("sources");
+    let place = folder("unmodified-nptl");
+    let (programs, not_built) = build_nptl(&source, &place);
+    // Some open this, which is where glibc's build runs them.
+    std::fs::write(place.join("Makefile"), "all:\n".repeat(1000)).unwrap();
+    libinvar();
+    let ends = each(&programs, |(name, program)| {
+        // They measure time, and one may fail on a busy machine. So one that ends otherwise is tried again, both ways.
+        let mut tries = Vec::new();
+        loop {
+            let ends = std::thread::scope(|scope| {
+                WAYS.map(|way| scope.spawn(move || nptl_ends(way, name, program))).map(|test| test.join().unwrap())
+            });
+            let same = ends.iter().all(|end| *end == ends[0]);
+            tries.push(ends);
+            if same || tries.len() == 4 {
+                return (name.clone(), tries, same);
+            }
+        }
+    });
+    let mut passed = 0;
+    let (mut others, mut again, mut differ) = (Vec::new(), Vec::new(), Vec::new());
+    for (name, tries, same) in ends {
+        let last = tries.last().unwrap();
+        match last[0].code() {
+            _ if !same => differ.push(format!("{name} {tries:?}")),
+            Some(0) => passed += 1,
+            _ => others.push(format!("{name} ({})", last[0])),
+        }
+        if same && tries.len() > 1 {
+            again.push(name);
+        }
+    }
+    for list in [&mut others, &mut again, &mut differ] {
+        list.sort();
+    }
+    println!("{passed} pass alone, and in both ways with the library; {} differ", differ.len());
+    println!("end otherwise in all ways: {others:?}\ntried more than once: {again:?}\ncannot be built: {not_built:?}");
+    assert!(differ.is_empty(), "{differ:#?}");
+    // Of glibc 2.36, which has 182.
+    assert!(passed > 120, "{passed}");
+
+    // And the library was there.
+    let (_, program) = programs.iter().find(|(name, _)| name == "tst-mutex1").expect("a test");
+    let said = must(in_way(WAYS[2], program).env("INVAR_REPORT", "stderr"));
+    let said = String::from_utf8_lossy(&said.stderr);
+    assert!(said.contains("key preload_mutex = on"), "{said}");
 }
