@@ -4,12 +4,14 @@
 mod common;
 
 use common::c::{LINK, compiler, libinvar, must};
+use common::elf::Image;
 use common::refuse::{Refused, cannot_refuse};
 use common::{
     ANYWHERE, BoundSite, Build, Tale, Temporary, command, missing_dynamic_musl, missing_target, output, run, scratch,
     sites, tale, test, with_either_binder,
 };
 use libtest_mimic::Trial;
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::AsRawFd;
@@ -74,6 +76,7 @@ fn main() -> ExitCode {
         ("a static program that does not say where its headers are", glibc(), without_a_header_of_headers),
         ("sites that were never bound follow", ANYWHERE, never_bound),
         ("a select has no third value", ANYWHERE, no_third_value),
+        ("a switch that is off costs no jump", sites(), no_jump_while_off),
         ("a setting says with what a switch begins", ANYWHERE, a_setting),
         ("probes are asked again", ANYWHERE, asked_again),
         ("a checkpoint is restored", criu(), || from_a_checkpoint("auto")),
@@ -317,6 +320,18 @@ fn no_third_value() {
         let tale = tale(switched(&Build::release(), "two 5000").env("INVAR_WRITER", writer));
         assert_eq!(tale.results["met"], "0 1 1", "{writer}");
     }
+}
+
+/// The answer by which a site has no jump is off of a switch, and on of a key.
+fn no_jump_while_off() {
+    let image = Image::read(&Build::release().program("switched"));
+    let values_of = |name: &str| {
+        let state = image.state(name);
+        let sites = image.site_records().into_iter().filter(|site| site.state == state);
+        sites.map(|site| site.value).collect::<BTreeSet<_>>()
+    };
+    assert_eq!(values_of("switched.trace"), BTreeSet::from([0]));
+    assert_eq!(values_of("switched.fixed"), BTreeSet::from([1]));
 }
 
 fn a_setting() {

@@ -25,6 +25,11 @@ pub const fn stays<T: Value, const PROVES: u64>(_: *const Key<T, PROVES>) {
     assert!(PROVES & SWITCH == 0, "a pointer is chosen once, and does not follow a switch: dispatch! does");
 }
 
+/// Whether it is a switch.
+pub const fn is_switch<T: Value, const PROVES: u64>(_: *const Key<T, PROVES>) -> bool {
+    PROVES & SWITCH != 0
+}
+
 /// The least value that is not below this one. A key always has one that is not below its first.
 pub const fn not_below<T: Value, const PROVES: u64>(_: *const Key<T, PROVES>, value: u8) -> u8 {
     assert!(value != 0, "no value stands before the first: this has one answer only");

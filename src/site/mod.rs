@@ -20,7 +20,8 @@ pub(crate) mod select;
 /// answer only, as `>=` the first value, does not compile.
 ///
 /// Unbound it is a compare of one byte and a conditional jump; bound, two nops where the key has the value and
-/// one jump where it has another. The other branch is laid out of line where the compiler can.
+/// one jump where it has another. Asked whether a [switch](crate::switch!) is on, it is two nops while it is off, and one jump while it is
+/// on: most switches are off for most of the time. What the jump leads to is laid out of line where the compiler can.
 ///
 /// A branch inside a loop that the compiler would vectorise keeps the loop scalar: branch outside.
 #[macro_export]
@@ -50,7 +51,11 @@ macro_rules! branch {
         use ::$($key)::+ as __INVAR_KEY;
         $crate::branch!(__INVAR_KEY <= $value)
     }};
-    ($($key:ident)::+) => { $crate::branch!($($key)::+ == true) };
+    // Asked of a key whether it is on, of a switch whether it is off: the answer that is expected has no jump.
+    ($($key:ident)::+) => {{
+        const __INVAR_SWITCH: bool = $crate::__private::is_switch(&raw const $($key)::+);
+        $crate::__branch!(branch, $($key)::+, true, !__INVAR_SWITCH as u8) != __INVAR_SWITCH
+    }};
     ($($key:ident)::+ == $value:expr) => { $crate::__branch!(branch, $($key)::+, $value, $value as u8) };
     ($($key:ident)::+ != $value:expr) => { !$crate::branch!($($key)::+ == $value) };
     // As items: what has one answer only is to be seen by who compiles nothing.

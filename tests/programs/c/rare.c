@@ -10,7 +10,7 @@ volatile int state, fired;
 /* As a tracepoint: a switch that is off, and behind it a state. */
 #define TRACE() \
 	do { \
-		if (invar_unlikely(!invar_branch_is(c_rare, 0)) && \
+		if (invar_branch_unlikely(c_rare) && \
 		    invar_unlikely(__extension__({ __asm__ volatile("" : : : "memory"); state; }))) \
 			fired++; \
 	} while (0)

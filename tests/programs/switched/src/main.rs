@@ -476,6 +476,7 @@ fn foreign() {
         // SAFETY: this thread alone is there, and goes on executing.
         assert_eq!(unsafe { libc::mprotect(page(address), 8192, protection) }, 0);
     };
+    TRACE.set(true).expect("its site's nops become a jump");
     let start = a as fn() -> u32 as usize;
     // SAFETY: the function's code, and what follows it.
     let code = unsafe { std::slice::from_raw_parts(start as *const u8, 256) };
