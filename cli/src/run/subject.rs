@@ -57,7 +57,7 @@ impl Subject {
         let Ok(elf) = Elf::parse(bytes) else {
             return refuse("not a program that can be looked at: the ELF headers cannot be read");
         };
-        let is_own = elf.header.e_machine == OWN_MACHINE && elf.header.e_flags & FLOAT_ABI == OWN_FLOAT_ABI;
+        let is_own = elf.header.e_machine == OWN_MACHINE && has_own_float_abi(elf.header.e_flags);
         if !elf.is_64 || !is_own {
             return refuse("a program for another machine than this command's, whose library it cannot load");
         }
@@ -87,11 +87,11 @@ const OWN_MACHINE: u16 = if cfg!(target_arch = "x86_64") {
     EM_386
 };
 
-/// The part of `e_flags` that has the float ABI. On RISC-V glibc's loader loads no library of another one (`EF_RISCV_FLOAT_ABI`; RISC-V
-/// ELF psABI, "File Header").
-const FLOAT_ABI: u32 = if cfg!(target_arch = "riscv64") { 6 } else { 0 };
-/// That of this command, and of the library: `lp64d` (`EF_RISCV_FLOAT_ABI_DOUBLE`).
-const OWN_FLOAT_ABI: u32 = if cfg!(target_arch = "riscv64") { 4 } else { 0 };
+/// Whether these `e_flags` name the float ABI of this command, and of the library. On RISC-V it is `lp64d`
+/// (`EF_RISCV_FLOAT_ABI_DOUBLE`): glibc's loader loads no library of another one (`EF_RISCV_FLOAT_ABI`; RISC-V ELF psABI).
+const fn has_own_float_abi(flags: u32) -> bool {
+    !cfg!(target_arch = "riscv64") || flags & 6 == 4
+}
 
 /// As `execvp(3)` searches.
 fn search(name: &OsStr) -> io::Result<PathBuf> {
