@@ -11,6 +11,7 @@
 //! | [`run`] | `invar run`: time slices for a program that knows nothing of them |
 //! | [`profile`] | `invar profile`: what becomes of a program's critical sections |
 //! | [`stress`] | `invar stress`: whether pages may be exchanged beside running threads, on this machine |
+//! | [`inherited`] | what programs inherit that are started: as this command found it |
 //! | [`manual`] | invar(1), made of the help |
 //! | [`elf`], [`module`] | headers; the note and what it leads to, from any [`Image`](image::Image) |
 //! | [`file`](mod@file), [`process`] | the two images: a file, a process's memory |
@@ -25,6 +26,7 @@ pub mod elf;
 pub mod error;
 pub mod file;
 pub mod image;
+pub mod inherited;
 pub mod inspect;
 pub mod keys;
 pub mod listing;

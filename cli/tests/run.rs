@@ -50,6 +50,12 @@ fn main() -> ExitCode {
             path_is_searched_as_permitted,
         ),
         test("a library that is not there", with_library(), a_library_that_is_not_there),
+        test("what is no such library is refused", with_library(), what_is_no_such_library_is_refused),
+        test("a report that nobody reads", needs("/bin/sh"), a_report_that_nobody_reads),
+        test("who ignores SIGCHLD is served too", with_library().or_else(no_env), who_ignores_sigchld_is_served_too),
+        test("--profile inherits too", with_library(), the_profiled_inherits_too),
+        test("sections that cannot be read", needs("/bin/true"), sections_that_cannot_be_read),
+        test("what needs the address sanitizer is refused", with_library(), what_needs_asan_is_refused),
         test("scripts name their interpreter", needs("/bin/sh"), scripts_name_their_interpreter),
         test("other tunables stay", ANYWHERE, other_tunables_stay),
         test("functions have their group", ANYWHERE, functions_have_their_group),
@@ -404,6 +410,20 @@ fn what_needs_tcmalloc_is_refused() {
     let path = program("with-tcmalloc", &options);
     let said = refusal(&mut forced(&[], &[path.to_str().unwrap()]));
     assert!(said.contains("libtcmalloc_minimal.so.4 registers rseq areas of its own"), "{said}");
+    // And where the loader finds it by a path that is none from the root.
+    let path = program("with-tcmalloc-there", &options[..2]);
+    let mut there = forced(&[], &[path.to_str().unwrap()]);
+    let said = refusal(there.env("LD_LIBRARY_PATH", "run").current_dir(scratch().parent().unwrap()));
+    assert!(said.contains("libtcmalloc_minimal.so.4 registers rseq areas of its own"), "{said}");
+}
+
+/// Its runtime ends a program in which another library is before it.
+fn what_needs_asan_is_refused() {
+    let asan = empty_library("libasan.so.8");
+    let rpath = format!("-Wl,-rpath,{}", scratch().display());
+    let path = program("with-asan", &["-Wl,--no-as-needed", asan.to_str().unwrap(), &rpath]);
+    let said = refusal(&mut forced(&[], &[path.to_str().unwrap()]));
+    assert!(said.contains("libasan.so.8 ends the program where another library is in front of it"), "{said}");
 }
 
 /// A program that was linked with it statically has the same word for its areas.
@@ -502,6 +522,10 @@ fn scripts_name_their_interpreter() {
     assert!(of("#!/usr/bin/env -S sh\n").is_some_and(|path| path.ends_with("sh")));
     assert_eq!(of("\x7fELF"), None);
     assert_eq!(of("#!\n"), Some("/bin/sh".into()));
+    // The kernel takes a line of 256 bytes, and a NUL as its end.
+    assert_eq!(of("#!/bin/bash\0x\n"), Some("/bin/bash".into()));
+    assert_eq!(of(&format!("#!/{}\n", "x".repeat(300))), Some("/bin/sh".into()));
+    assert_eq!(of(&format!("#!/bin/bash {}\n", "x".repeat(300))), Some("/bin/bash".into()));
 }
 
 fn other_tunables_stay() {
@@ -530,6 +554,99 @@ fn a_library_that_is_not_there() {
     let path = folder.join(LIBRARY);
     let mut spaced = invar_run(&["--library", path.to_str().unwrap()], &["true"]);
     assert!(refusal(spaced.env(FORCED.0, FORCED.1)).contains("LD_PRELOAD cannot say this path"));
+}
+
+fn what_is_no_such_library_is_refused() {
+    let bytes = std::fs::read(library()).unwrap();
+    let part = |name: &str, bytes: &[u8]| Temporary::new(name, bytes);
+    let parts = [
+        part("empty-library", b""),
+        part("text-library", b"words\n"),
+        part("first-bytes", &bytes[..500]),
+        part("first-pages", &bytes[..20_000]),
+    ];
+    let other = empty_library("libother.so");
+    let paths = parts.iter().map(Temporary::path).chain(["/dev/null", "/", other.to_str().unwrap()]);
+    for path in paths {
+        let said = refusal(invar_run(&["--library", path], &["true"]).env(FORCED.0, FORCED.1));
+        assert!(said.contains("not libinvar-preload.so.0: "), "{path}: {said}");
+    }
+}
+
+/// It is not the program's affair.
+fn a_report_that_nobody_reads() {
+    for option in ["--report", "--json"] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut program = invar_run(&[option], &["sh", "-c", "echo ran; exit 7"]);
+        let output = program.stderr(writer).stdout(std::process::Stdio::piped()).spawn().unwrap().wait_with_output();
+        let output = output.unwrap();
+        assert_eq!((output.status.code(), &*output.stdout), (Some(7), &b"ran\n"[..]), "{option}");
+    }
+}
+
+/// The tool that has a program ignore signals is in coreutils since 8.31.
+fn no_env() -> Option<String> {
+    let found =
+        Command::new("env").args(["--ignore-signal=CHLD", "true"]).status().is_ok_and(|status| status.success());
+    (!found).then(|| "env has no --ignore-signal".into())
+}
+
+/// As some daemons do, whose children inherit that: the kernel then keeps no child for who waits.
+fn who_ignores_sigchld_is_served_too() {
+    let library = library().to_str().unwrap();
+    let ignoring = |words: &[&str]| {
+        let mut env = command("env");
+        env.arg("--ignore-signal=CHLD").args(words).env(FORCED.0, FORCED.1);
+        env
+    };
+    let before = [INVAR, "run", "--library", library, "--"];
+    let counting = [INVAR, "run", "--profile", "--library", library, "--"];
+    // A shell would have its own way with the signal.
+    for words in [&["grep", "SigIgn", "/proc/self/status"][..], &["sh", "-c", "exit 5"]] {
+        let alone = outcome(&mut ignoring(words));
+        let ignored = alone.1.trim().rsplit('\t').next().and_then(|mask| u64::from_str_radix(mask, 16).ok());
+        assert!(ignored.is_none_or(|mask| mask & 1 << 16 != 0), "{alone:?}");
+        assert!(ignored.is_some() || alone.0 == Some(5), "{alone:?}");
+        assert_eq!(outcome(&mut ignoring(&[&before, words].concat())), alone);
+        let counted = outcome(&mut ignoring(&[&counting, words].concat()));
+        assert_eq!((counted.0, &counted.1), (alone.0, &alone.1), "{}", counted.2);
+    }
+    let tcmalloc = empty_library("libtcmalloc_minimal.so.4");
+    let mut refused = ignoring(&[INVAR, "run", "--library", library, "--", "/bin/true"]);
+    assert!(refusal(refused.env("LD_PRELOAD", tcmalloc)).contains("registers rseq areas of its own"));
+}
+
+/// Descriptors that are closed, and SIGPIPE.
+fn the_profiled_inherits_too() {
+    let library = library().to_str().unwrap();
+    for words in ["exec \"$@\" >&-", "trap '' PIPE; exec \"$@\""] {
+        let show = "if [ -e /proc/$$/fd/1 ]; then echo open >&2; else echo closed >&2; fi
+            grep SigIgn /proc/self/status >&2; exit 3";
+        let run = |before: &[&str]| {
+            let mut shell = command("/bin/sh");
+            shell.args(["-c", words, "sh"]).args(before).args(["sh", "-c", show]).env(FORCED.0, FORCED.1);
+            outcome(&mut shell)
+        };
+        let alone = run(&[]);
+        let counted = run(&[INVAR, "run", "--profile", "--library", library, "--"]);
+        assert!(alone.2.starts_with(if words.contains(">&-") { "closed" } else { "open" }), "{}", alone.2);
+        assert_eq!(counted.0, alone.0, "{}", counted.2);
+        assert!(counted.2.starts_with(&alone.2), "{words}: {} for {}", counted.2, alone.2);
+    }
+}
+
+/// Neither the kernel nor the loader reads them.
+fn sections_that_cannot_be_read() {
+    // `e_shoff` and `e_shnum` of a 64-bit header.
+    for (at, value) in [(0x28, 0x7fff_ffff_u64), (0x28, u64::MAX - 255), (0x3c, 0x0001_fff0)] {
+        let change = |bytes: &mut Vec<u8>| {
+            let width = if at == 0x28 { 8 } else { 2 };
+            bytes[at..at + width].copy_from_slice(&value.to_le_bytes()[..width]);
+        };
+        let program = copy_of_true(&format!("sections {value:x}"), change, 0o755);
+        assert_eq!(said(&mut invar_run(&[], &[program.path()])), "");
+    }
 }
 
 fn commands_that_cannot_be_run() {

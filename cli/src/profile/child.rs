@@ -1,7 +1,9 @@
 //! Running the command that is to be counted.
 #![allow(unsafe_code)] // signal handlers, and waiting without taking the child's number from it
 
+use crate::inherited;
 use std::io;
+use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitStatus};
 use std::sync::atomic::{AtomicI32, Ordering::SeqCst};
 
@@ -19,6 +21,12 @@ pub fn run(command: &mut Command) -> io::Result<ExitStatus> {
         Handler::install(libc::SIGTERM, pass_on),
         Handler::install(libc::SIGHUP, pass_on),
     ];
+    let restore = || {
+        inherited::restore();
+        Ok(())
+    };
+    // SAFETY: async-signal-safe, and takes no memory.
+    unsafe { command.pre_exec(restore) };
     let mut child = command.spawn()?;
     CHILD.store(child.id() as i32, SeqCst);
     let early = EARLY.swap(0, SeqCst);

@@ -1,6 +1,8 @@
 //! Where `libinvar-preload.so.0` is.
 
+use super::subject::OWN_MACHINE;
 use crate::error::{Error, Result};
+use goblin::elf::{Elf, ProgramHeader};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -40,7 +42,29 @@ pub fn find(named: Option<&Path>) -> Result<PathBuf> {
     if path.as_os_str().as_bytes().iter().any(|byte| b": $".contains(byte)) {
         return Err(Error::file(&path, "LD_PRELOAD cannot say this path: it has a colon, a space or a dollar sign"));
     }
-    Ok(path)
+    match what_is_wrong(&path) {
+        Some(why) => Err(Error::file(&path, format_args!("not {NAME}: {why}"))),
+        None => Ok(path),
+    }
+}
+
+/// The loader goes on without a library that it cannot load, and a part of one ends the program.
+fn what_is_wrong(path: &Path) -> Option<&'static str> {
+    if !path.is_file() {
+        return Some("no file");
+    }
+    let Ok(bytes) = std::fs::read(path) else { return Some("it cannot be read") };
+    let Ok(elf) = Elf::parse(&bytes) else { return Some("no ELF file, or a part of one") };
+    let is_here = |segment: &ProgramHeader| {
+        segment.p_offset.checked_add(segment.p_filesz).is_some_and(|end| end <= bytes.len() as u64)
+    };
+    if !elf.program_headers.iter().all(is_here) {
+        return Some("a part of it is missing");
+    }
+    if elf.header.e_machine != OWN_MACHINE || !elf.is_64 {
+        return Some("it is for another machine");
+    }
+    (elf.soname != Some(NAME)).then_some("it has another name (DT_SONAME)")
 }
 
 fn places() -> impl Iterator<Item = PathBuf> {

@@ -47,10 +47,10 @@ pub struct RunOptions {
 pub fn of_command(command: Vec<OsString>, options: &RunOptions, out: &mut dyn Write) -> Result<u8> {
     let subject = Subject::find(&command[0])?;
     let plan = plan(&subject, options)?;
+    // Where that cannot be written, the program runs all the same.
     if let Some(format) = options.report {
-        plan.show(format, &mut io::stderr().lock())?;
+        let _ = plan.show(format, &mut io::stderr().lock());
     } else if let Some(advice) = &plan.advice {
-        // Where it cannot be written, the program runs all the same.
         let _ = writeln!(io::stderr(), "invar: {}: {advice}", subject.name());
     }
     let environment = plan.environment();
@@ -78,7 +78,7 @@ pub fn count(
         RunOptions { only: Vec::new(), own_rseq: false, report: None, library, profile: Some(profile) },
     );
     let in_front = Subject::find(&command[0]).and_then(|subject| {
-        let has_sites = !is_asked && needed::of(&subject).has_sites();
+        let has_sites = !is_asked && needed::of(&subject)?.has_sites();
         if has_sites { Ok(None) } else { plan(&subject, &options).map(Some) }
     });
     let start = match in_front {
@@ -94,7 +94,7 @@ pub fn count(
 fn plan(subject: &Subject, options: &RunOptions) -> Result<Plan> {
     let mut plan = Plan::new(subject, &options.only);
     if options.report.is_some() {
-        plan.list(&needed::of(subject));
+        plan.list(&needed::of(subject)?);
     }
     let granted = slice();
     let owning_helps = Owner::of_this_process() == Owner::TooSmall && tunable::kernel_has_the_field() && !is_off();
@@ -112,9 +112,13 @@ fn plan(subject: &Subject, options: &RunOptions) -> Result<Plan> {
             return Ok(plan);
         }
     };
-    if let Some(other) = needed::of(subject).owner_of_rseq() {
-        let why = format!("{other} registers rseq areas of its own, and only one owner is possible");
-        return Err(Error::file(&subject.path, why));
+    let needed = needed::of(subject)?;
+    let refuse = |why: String| Err(Error::file(&subject.path, why));
+    if let Some(other) = needed.owner_of_rseq() {
+        return refuse(format!("{other} registers rseq areas of its own, and only one owner is possible"));
+    }
+    if let Some(first) = needed.first_of_all() {
+        return refuse(format!("{first} ends the program where another library is in front of it"));
     }
     let tunables = own.then(|| tunable::owning(subject)).transpose()?;
     plan.preload = Some(Preload { library: library::find(options.library.as_deref())?, tunables });

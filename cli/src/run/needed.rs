@@ -1,6 +1,7 @@
 //! The libraries that a program needs, as its own loader finds them.
 
 use super::subject::Subject;
+use crate::error::{Error, Result};
 use goblin::elf::Elf;
 use goblin::elf::section_header::SHN_UNDEF;
 use std::collections::BTreeMap;
@@ -23,8 +24,11 @@ const AREA: &str = "__rseq_abi";
 /// The name of the note by which modules with sites are found (`docs/site-abi.md`).
 const NOTE: &str = "invar";
 
+/// What has to be the first library of its program, and looks whether it is (LLVM, compiler-rt/lib/asan/asan_linux.cpp).
+const FIRST: [&str; 2] = ["libasan", "libclang_rt.asan"];
+
 /// Asks the loader, which loads them and runs no code of the program (`ld.so(8)`, `--list`).
-pub fn of(subject: &Subject) -> Needed {
+pub fn of(subject: &Subject) -> Result<Needed> {
     let mut paths = vec![subject.path.clone()];
     let said = Command::new(&subject.loader)
         .arg("--list")
@@ -32,16 +36,17 @@ pub fn of(subject: &Subject) -> Needed {
         .stdin(Stdio::null())
         .stderr(Stdio::null())
         .output();
-    // `name => /path (0xaddress)`, or the path alone.
-    for line in said.map(|output| output.stdout).unwrap_or_default().split(|&byte| byte == b'\n') {
+    let asked = |error| Error::file(&subject.loader, format_args!("cannot say which libraries are needed: {error}"));
+    // `name => path (0xaddress)`, or the path alone; what the kernel maps by itself has a name only.
+    for line in said.map_err(asked)?.stdout.split(|&byte| byte == b'\n') {
         let line = line.trim_ascii();
         let from = line.windows(4).position(|four| four == b" => ").map_or(0, |at| at + 4);
         let to = line.windows(3).rposition(|three| three == b" (0").unwrap_or(from);
-        if line.get(from) == Some(&b'/') && from < to {
+        if from < to && line[from..to].contains(&b'/') {
             paths.push(PathBuf::from(OsStr::from_bytes(&line[from..to])));
         }
     }
-    Needed { paths }
+    Ok(Needed { paths })
 }
 
 impl Needed {
@@ -50,6 +55,12 @@ impl Needed {
         let owner = self.paths.iter().skip(1).map(|path| name(path));
         let owner = owner.into_iter().find(|name| OWNERS.iter().any(|owner| name.starts_with(owner)));
         owner.or_else(|| self.each(|name, elf, _| defines(elf, AREA).then(|| name.to_owned())).into_iter().next())
+    }
+
+    /// A library in front of which none may be.
+    pub fn first_of_all(&self) -> Option<String> {
+        let names = self.paths.iter().skip(1).map(|path| name(path));
+        names.into_iter().find(|name| FIRST.iter().any(|first| name.starts_with(first)))
     }
 
     /// Whether one of them carries sites.

@@ -1,40 +1,11 @@
 //! This process becomes the program: no parent stays, so that signals, the terminal and the exit status are the program's own.
-#![allow(unsafe_code)] // execvpe, and what std changed before main
+#![allow(unsafe_code)] // execvpe, and questions to the kernel
 
+use crate::inherited;
 use std::ffi::{CStr, CString, OsString};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
-
-/// What std changes in a process before `main`: it ignores SIGPIPE, and opens standard descriptors that are closed
-/// (rust, library/std/src/sys/pal/unix/mod.rs, `init`). A bit for each that the program must find as it was.
-static CHANGED: AtomicU8 = AtomicU8::new(0);
-const PIPE: u8 = 1 << 7;
-
-extern "C" fn note() {
-    let mut changed = 0;
-    // SAFETY: zeros are valid; fills in the structure.
-    let ignored = unsafe {
-        let mut action: libc::sigaction = std::mem::zeroed();
-        libc::sigaction(libc::SIGPIPE, std::ptr::null(), &mut action) == 0 && action.sa_sigaction == libc::SIG_IGN
-    };
-    if !ignored {
-        changed |= PIPE;
-    }
-    for descriptor in 0..3 {
-        // SAFETY: asks about a number.
-        if unsafe { libc::fcntl(descriptor, libc::F_GETFD) } == -1 {
-            changed |= 1 << descriptor;
-        }
-    }
-    CHANGED.store(changed, Relaxed);
-}
-
-/// Called by the C library before std is there.
-#[used]
-#[unsafe(link_section = ".init_array")]
-static NOTE: extern "C" fn() = note;
 
 /// Replaces this process by the command, with these variables in its environment. Returns only why that failed.
 pub fn replace(command: &[OsString], environment: &[(OsString, OsString)]) -> io::Error {
@@ -54,17 +25,9 @@ pub fn replace(command: &[OsString], environment: &[(OsString, OsString)]) -> io
         strings.iter().map(|string| string.as_ptr()).chain([std::ptr::null()]).collect::<Vec<_>>()
     };
     let (argv, envp) = (ended(&words), ended(&entries));
-    let changed = CHANGED.load(Relaxed);
-    // SAFETY: numbers; both lists end in a null pointer, and their strings live until the end.
-    unsafe {
-        if changed & PIPE != 0 {
-            libc::signal(libc::SIGPIPE, libc::SIG_DFL);
-        }
-        for descriptor in (0..3).filter(|descriptor| changed & 1 << descriptor != 0) {
-            libc::close(descriptor);
-        }
-        libc::execvpe(argv[0], argv.as_ptr(), envp.as_ptr());
-    }
+    inherited::restore();
+    // SAFETY: both lists end in a null pointer, and their strings live until the end.
+    unsafe { libc::execvpe(argv[0], argv.as_ptr(), envp.as_ptr()) };
     io::Error::last_os_error()
 }
 

@@ -2,8 +2,10 @@
 
 use crate::error::{Error, Result};
 use crate::text::{clean, lossy};
-use goblin::elf::Elf;
-use goblin::elf::header::{EM_386, EM_AARCH64, EM_ARM, EM_RISCV, EM_X86_64};
+use goblin::container::Ctx;
+use goblin::elf::header::{EI_CLASS, ELFCLASS64, EM_386, EM_AARCH64, EM_ARM, EM_RISCV, EM_X86_64};
+use goblin::elf::program_header::PT_INTERP;
+use goblin::elf::{Elf, Header, ProgramHeader};
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
@@ -54,28 +56,41 @@ impl Subject {
                 "it runs with raised privileges (set-user-ID, set-group-ID or file capabilities): the loader preloads nothing there",
             );
         }
-        let Ok(elf) = Elf::parse(bytes) else {
+        let Some((header, loader)) = loaded_by(bytes) else {
             return refuse("not a program that can be looked at: the ELF headers cannot be read");
         };
-        let is_own = elf.header.e_machine == OWN_MACHINE && has_own_float_abi(elf.header.e_flags);
-        if !elf.is_64 || !is_own {
+        let is_own = header.e_machine == OWN_MACHINE && has_own_float_abi(header.e_flags);
+        if header.e_ident[EI_CLASS] != ELFCLASS64 || !is_own {
             return refuse("a program for another machine than this command's, whose library it cannot load");
         }
-        let Some(loader) = elf.interpreter else {
+        let Some(loader) = loader else {
             return refuse(
                 "linked statically: its calls do not pass through the loader, so that nothing can be put in front of them",
             );
         };
-        let loader = PathBuf::from(loader);
         if !loader.file_name().is_some_and(|name| name.as_bytes().starts_with(b"ld-linux")) {
             return refuse("its C library is not glibc, for which the library is made");
         }
-        let out_of_reach = out_of_reach(&elf);
+        // The rest is not what it is run by: packers leave some that cannot be read.
+        let out_of_reach = Elf::parse(bytes).map(|elf| out_of_reach(&elf)).unwrap_or_default();
         Ok(Self { path, loader, out_of_reach })
     }
 }
 
-const OWN_MACHINE: u16 = if cfg!(target_arch = "x86_64") {
+/// A program's header, and the loader that it asks for; read as the kernel reads it, without its sections. None if that cannot be read.
+fn loaded_by(bytes: &[u8]) -> Option<(Header, Option<PathBuf>)> {
+    let header = Elf::parse_header(bytes).ok()?;
+    let context = Ctx::new(header.container().ok()?, header.endianness().ok()?);
+    let (offset, count) = (usize::try_from(header.e_phoff).ok()?, header.e_phnum.into());
+    let segments = ProgramHeader::parse(bytes, offset, count, context).ok()?;
+    let Some(named) = segments.iter().find(|segment| segment.p_type == PT_INTERP) else { return Some((header, None)) };
+    let path = bytes.get(usize::try_from(named.p_offset).ok()?..)?.get(..usize::try_from(named.p_filesz).ok()?)?;
+    let path = path.split(|&byte| byte == 0).next()?;
+    Some((header, Some(PathBuf::from(OsStr::from_bytes(path)))))
+}
+
+/// Of this command.
+pub(super) const OWN_MACHINE: u16 = if cfg!(target_arch = "x86_64") {
     EM_X86_64
 } else if cfg!(target_arch = "aarch64") {
     EM_AARCH64
@@ -122,13 +137,21 @@ fn can_be_run(path: &Path) -> io::Result<()> {
     super::replace::may_execute(path)
 }
 
+/// So much of a file the kernel looks at for its interpreter (Linux, include/uapi/linux/binfmts.h, `BINPRM_BUF_SIZE`).
+const LOOKED_AT: usize = 256;
+
 /// The interpreter of a script; that of one which names none is the shell (`execvp(3)`).
 pub fn interpreter(bytes: &[u8]) -> Option<PathBuf> {
     if bytes.starts_with(goblin::elf::header::ELFMAG) {
         return None;
     }
-    let line = bytes.strip_prefix(b"#!").and_then(|rest| rest.split(|&byte| byte == b'\n').next());
-    let mut words = line.unwrap_or(b"/bin/sh").split(|byte| b" \t".contains(byte)).filter(|word| !word.is_empty());
+    let looked_at = &bytes[..bytes.len().min(LOOKED_AT)];
+    let line = looked_at.strip_prefix(b"#!").and_then(|rest| rest.split(|&byte| byte == b'\n' || byte == 0).next());
+    // A name that is cut off is none (Linux, fs/binfmt_script.c).
+    let is_whole =
+        |line: &&[u8]| line.len() + 2 < LOOKED_AT || line.trim_ascii_start().iter().any(|byte| b" \t".contains(byte));
+    let mut words =
+        line.filter(is_whole).unwrap_or(b"/bin/sh").split(|byte| b" \t".contains(byte)).filter(|word| !word.is_empty());
     let path = PathBuf::from(OsString::from_vec(words.next().unwrap_or(b"/bin/sh").to_vec()));
     // `#!/usr/bin/env NAME`: that becomes the program.
     let through_env = path.file_name() == Some(OsStr::new("env"));

@@ -45,9 +45,9 @@ pub fn owning(subject: &Subject) -> Result<OsString> {
     let tunables = with_off(std::env::var_os(VARIABLE).unwrap_or_default());
     let mut loader = Command::new(&subject.loader);
     loader.arg("--list-tunables").env(VARIABLE, &tunables).env_remove("LD_PRELOAD");
-    let said =
-        loader.stdin(Stdio::null()).stderr(Stdio::null()).output().map(|output| output.stdout).unwrap_or_default();
-    let said = String::from_utf8_lossy(&said);
+    let said = loader.stdin(Stdio::null()).stderr(Stdio::null()).output();
+    let said = said.map_err(|error| Error::file(&subject.loader, format_args!("cannot list its tunables: {error}")))?;
+    let said = String::from_utf8_lossy(&said.stdout);
     match said.lines().find_map(|line| line.strip_prefix("glibc.pthread.rseq: ")) {
         Some(value) if value.starts_with("0 ") => Ok(tunables),
         Some(_) if std::path::Path::new(CONFIGURATION).exists() => Err(Error::file(
