@@ -230,7 +230,7 @@ impl KeyRecord {
 
     /// How many bytes its state has, with the number behind it; `None` if what stands beside `flags` is no key's. `names` are all of
     /// its names.
-    #[inline] // so that it stands where it is called, and takes no page more
+    #[inline] // out of line it may lie on a page that nothing else touches at load
     fn state_length(&self, names: &[u8]) -> Option<usize> {
         let sort = self.flags & flags::ALL;
         if sort & flags::NUMBER == 0 {

@@ -404,7 +404,7 @@ unsafe extern "C" {
     static environ: *const *const c_char;
 }
 
-/// The variables that begin as all settings do: any other one would say nothing.
+/// The variables that begin as all settings do: others are no settings.
 fn environment() -> impl Iterator<Item = &'static CStr> {
     // SAFETY: libc's own vector of strings, ending in a null pointer. Nobody may change it while a constructor
     // reads it; getenv would ask the same of the program.
@@ -419,7 +419,7 @@ fn environment() -> impl Iterator<Item = &'static CStr> {
 ///
 /// `next` must be null, or lead to strings with a null pointer behind the last.
 #[cold]
-#[inline(never)] // once, for all who go through them
+#[inline(never)] // one copy for all callers
 unsafe fn next_of_ours(next: &mut *const *const c_char) -> Option<&'static CStr> {
     if next.is_null() {
         return None;
@@ -456,6 +456,7 @@ mod tests {
         };
         let off = std::format!("; {} are 0 ", str::from_utf8(OFF).unwrap().replace(' ', " and "));
         for &(name, values, meaning) in SETTINGS {
+            assert!(name.as_bytes().starts_with(PREFIX), "{name}");
             assert_eq!(meaning.contains(&off), values == "0|1", "{name}: {meaning}");
             let understood = match place(name.as_bytes(), NAMES).expect(name) {
                 0 => MODES,
@@ -469,6 +470,23 @@ mod tests {
         let names = str::from_utf8(NAMES).unwrap().split(' ');
         let printed = |name: &&str| SETTINGS.iter().any(|(known, ..)| known == name);
         assert_eq!(names.filter(|name| !printed(name)).count(), if cfg!(feature = "profile") { 0 } else { 2 });
+    }
+
+    #[test]
+    fn variables_of_others_are_passed_by() {
+        let found = |variables: &[&CStr]| {
+            let mut vector: Vec<_> = variables.iter().map(|variable| variable.as_ptr()).collect();
+            vector.push(core::ptr::null());
+            let mut next = vector.as_ptr();
+            // SAFETY: strings that outlive this, and a null pointer behind the last.
+            let ours = core::iter::from_fn(|| unsafe { next_of_ours(&mut next) });
+            ours.map(CStr::to_bytes).collect::<Vec<_>>()
+        };
+        assert_eq!(found(&[]), [b""; 0]);
+        assert_eq!(found(&[c"", c"I", c"INVA", c"INVA=R", c"XINVAR=off", c"invar=off"]), [b""; 0]);
+        assert_eq!(found(&[c"PATH=/", c"INVAR", c"INVA", c"INVAR_X=1"]), [&b"INVAR"[..], b"INVAR_X=1"]);
+        // SAFETY: no vector at all.
+        assert_eq!(unsafe { next_of_ours(&mut core::ptr::null()) }, None);
     }
 
     /// As the compiler wrote it, and as it is written here.

@@ -281,7 +281,7 @@ fn risc_library() -> PathBuf {
 /// The program on an emulator, with the library in front, and these settings.
 fn on_risc(program: &Path, settings: &str) -> Command {
     let mut emulator = command(RISC_EMULATOR);
-    // It passes its environment on; it is no program that could load the library itself.
+    // The emulator is a program of this machine, and cannot load the library: the program is given LD_PRELOAD by -E.
     emulator.args(["-L", RISC_LIBRARIES, "-E", &format!("LD_PRELOAD={}", risc_library().display())]);
     emulator.envs(settings.split_ascii_whitespace().map(|setting| setting.split_once('=').expect("a setting")));
     emulator.arg(program);

@@ -332,6 +332,24 @@ fn no_jump_while_off() {
     };
     assert_eq!(values_of("switched.trace"), BTreeSet::from([0]));
     assert_eq!(values_of("switched.fixed"), BTreeSet::from([1]));
+
+    let tale = release("wrong");
+    let program = tale.program();
+    assert_eq!(program.key("switched.trace").value, "off");
+    let sites = program.bindings.iter().filter_map(|binding| binding.site.as_ref());
+    let traces: Vec<_> = sites.filter(|site| site.key == "switched.trace").collect();
+    assert!(!traces.is_empty());
+    for site in traces {
+        // What docs/site-abi.md has for two nops.
+        let nops: &[u8] = if cfg!(target_arch = "x86_64") {
+            &[0x40, 0x0f, 0x1f, 0x80, 0, 0, 0, 0, 0x66, 0x90]
+        } else if cfg!(target_arch = "aarch64") {
+            &[0x1f, 0x20, 0x03, 0xd5]
+        } else {
+            &[0x13, 0, 0, 0]
+        };
+        assert_eq!(site.bytes, nops, "{site:?}");
+    }
 }
 
 fn a_setting() {

@@ -143,7 +143,7 @@ INVAR_INLINE_ void invar_evidence(struct invar_verdict *verdict, const char *tex
 #define invar_likely(what) (!INVAR_RARE_(!(what)))
 #define invar_unlikely(what) INVAR_RARE_(what)
 
-/* Whether the key is on, and it nearly never is, as a switch for tracing: no jump while it is off. */
+/* Whether the key has another value than its first, and it nearly never has, as a switch for tracing: no jump while it is off. */
 #define invar_branch_unlikely(name) invar_unlikely(!invar_branch_is(name, 0))
 
 /* The position of the key's value, by one jump where it is bound: for `switch`, whose cases are to be integer constants. COUNT is how

@@ -44,7 +44,7 @@ use writer::Wish;
 ///
 /// The module's tables must be its own, and the keys its sites name must have their final values.
 pub(crate) unsafe fn bind(module: &Module<'_>, wish: Wish, request: Option<i32>, was_alone: bool) {
-    // Where there is nothing to bind, the time is not asked for: the first to ask has two pages of the vDSO mapped.
+    // Where there is nothing to bind, the time is not asked for: the first call maps two pages of the vDSO.
     let clock = || if module.sites.is_empty() { 0 } else { sys::now() };
     let started = clock();
     let outcome = module.outcome;

@@ -79,7 +79,7 @@ impl<'a> ModuleReport<'a> {
         self.module.head().bound as usize
     }
 
-    /// Time that binding took, in nanoseconds, verification and read-back included.
+    /// Time that binding took, in nanoseconds, verification and read-back included; 0 where there are no sites.
     pub fn nanoseconds(&self) -> u64 {
         self.module.head().nanoseconds
     }

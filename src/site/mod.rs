@@ -20,8 +20,9 @@ pub(crate) mod select;
 /// answer only, as `>=` the first value, does not compile.
 ///
 /// Unbound it is a compare of one byte and a conditional jump; bound, two nops where the key has the value and
-/// one jump where it has another. Asked whether a [switch](crate::switch!) is on, it is two nops while it is off, and one jump while it is
-/// on: most switches are off for most of the time. What the jump leads to is laid out of line where the compiler can.
+/// one jump where it has another. Whether a [switch](crate::switch!) of two values is on is asked the other way round, since most are off
+/// for most of the time: it is two nops while it is off, and one jump while it is on. Its site asks for `off`, and so do reports.
+/// What the jump leads to is laid out of line where the compiler can.
 ///
 /// A branch inside a loop that the compiler would vectorise keeps the loop scalar: branch outside.
 #[macro_export]
@@ -56,6 +57,7 @@ macro_rules! branch {
         const __INVAR_SWITCH: bool = $crate::__private::is_switch(&raw const $($key)::+);
         $crate::__branch!(branch, $($key)::+, true, !__INVAR_SWITCH as u8) != __INVAR_SWITCH
     }};
+    ($($key:ident)::+ == true) => { $crate::branch!($($key)::+) };
     ($($key:ident)::+ == $value:expr) => { $crate::__branch!(branch, $($key)::+, $value, $value as u8) };
     ($($key:ident)::+ != $value:expr) => { !$crate::branch!($($key)::+ == $value) };
     // As items: what has one answer only is to be seen by who compiles nothing.

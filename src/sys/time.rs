@@ -42,19 +42,17 @@ pub(crate) fn sleep(nanoseconds: u32) {
 #[cold]
 #[inline(never)]
 pub(crate) fn wait_until(longest: u64, done: &mut dyn FnMut() -> bool) -> bool {
-    // In most cases nothing is to be waited for: then nobody asks for the time.
-    if done() {
-        return true;
-    }
-    let begun = now();
+    // Nobody asks for the time where nothing is to be waited for, as in most cases.
+    let mut begun = None;
     let mut nap = 1_000;
-    while now() - begun < longest {
-        sleep(nap);
-        if done() {
-            return true;
+    while !done() {
+        let time = now();
+        if time - *begun.get_or_insert(time) >= longest {
+            return false;
         }
+        sleep(nap);
         // Not much longer than it takes the other thread, and 20 times in a second at least.
         nap = (nap + nap / 2).min(50_000_000);
     }
-    false
+    true
 }

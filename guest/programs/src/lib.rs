@@ -74,15 +74,20 @@ impl Area {
         self.flags() & FLAG_ENABLED != 0
     }
 
-    /// Enters a section whose time is extended. None if nobody extends it.
+    /// Enters a section whose time is extended. None if nobody extends it, or each of [`TRIES`] requests became void.
     ///
     /// The kernel may preempt the thread before, where it works for it: at a page fault, for instance. That makes the request
     /// void, and no grant can come of it. Then the section is entered again.
     pub fn enter_granted(&self) -> Option<CriticalSection> {
+        self.enter_granted_by(enter)
+    }
+
+    /// The same of whatever is entered so.
+    pub fn enter_granted_by<T>(&self, enter: impl Fn() -> T) -> Option<T> {
         for _ in 0..TRIES {
-            let section = enter();
+            let entered = enter();
             if self.wait_for_grant() {
-                return Some(section);
+                return Some(entered);
             }
             if self.requested() {
                 break;
@@ -92,7 +97,7 @@ impl Area {
     }
 
     /// Stays in the section until its time is extended, or its request is void.
-    pub fn wait_for_grant(&self) -> bool {
+    fn wait_for_grant(&self) -> bool {
         for _ in 0..PATIENCE {
             if self.granted() {
                 return true;

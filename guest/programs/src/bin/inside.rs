@@ -128,14 +128,14 @@ fn nested(steps: &Steps, act: impl FnOnce()) {
 }
 
 fn nested_inner_granted(steps: &Steps) {
-    let (outer, inner) = loop {
-        let (outer, inner) = (enter(), enter());
-        if steps.area.wait_for_grant() {
-            break (outer, inner);
-        }
-        drop(inner);
-        drop(outer);
-    };
+    // A tuple is dropped from its first field on.
+    let (inner, outer) = steps
+        .area
+        .enter_granted_by(|| {
+            let outer = enter();
+            (enter(), outer)
+        })
+        .expect("a grant");
     steps.step();
     drop(inner);
     steps.step();
