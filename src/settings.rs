@@ -431,7 +431,7 @@ unsafe fn next_of_ours(next: &mut *const *const c_char) -> Option<&'static CStr>
             return None;
         }
         // SAFETY: as above. NUL, with which the string ends, is none of these bytes: nothing is read behind it.
-        let is_ours = (0..PREFIX.len()).all(|at| unsafe { *variable.add(at) } as u8 == PREFIX[at]);
+        let is_ours = (0..PREFIX.len()).all(|at| unsafe { *variable.cast::<u8>().add(at) } == PREFIX[at]);
         // SAFETY: as above.
         *next = unsafe { next.add(1) };
         if is_ours {
