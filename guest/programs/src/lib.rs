@@ -74,7 +74,7 @@ impl Area {
         self.flags() & FLAG_ENABLED != 0
     }
 
-    /// Enters a section whose time is extended. None if nobody extends it, or each of [`TRIES`] requests became void.
+    /// Enters a section whose time is extended. None if nobody extends it, or one request after the other became void.
     ///
     /// The kernel may preempt the thread before, where it works for it: at a page fault, for instance. That makes the request
     /// void, and no grant can come of it. Then the section is entered again.
