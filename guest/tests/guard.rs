@@ -1,7 +1,7 @@
 //! Once the process is guarded nobody in it can switch the extension off, and slices are granted as before; where it cannot
 //! be, nothing is changed.
 
-use crate::kernels::{Kernel, facts, job};
+use crate::kernels::{Kernel, assert_given_up, facts, job};
 use crate::libcs::{Libc, UNREGISTERED};
 use crate::programs::LIBRARY;
 use crate::test;
@@ -147,7 +147,7 @@ fn guarded(run: &'static Run, name: &str) {
         assert_eq!(facts["guard of a library"], "Ok(())");
     }
     let counted = run.outcomes[name].counts.expect("counts");
-    assert_eq!((counted.granted, counted.yielded), (8, 8), "{counted}");
+    assert_given_up(&counted, 8, counted.yielded);
 }
 
 fn guarded_without_privileges(run: &'static Run, name: &str) {

@@ -7,7 +7,7 @@ use crate::{
 };
 use invar_guest::Result;
 use invar_guest::cache::Cache;
-use invar_guest::console::Job;
+use invar_guest::console::{Counts, Job};
 use invar_guest::machine::{Machine, Processor, QEMU, Run, Time};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -105,6 +105,14 @@ impl Kernel {
 pub fn facts(run: &'static Run, job: &str) -> BTreeMap<&'static str, &'static str> {
     let output = run.output(job).unwrap_or_else(|error| panic!("{error}"));
     output.lines().filter_map(|line| line.split_once('\t')).collect()
+}
+
+/// Each of these sections waited for its grant and gave the CPU up by a call; the kernel counted so many of these calls.
+///
+/// The kernel may have granted more: one grant can come and go between two looks at it. And a few were revoked: time can
+/// run out between the look and the call.
+pub fn assert_given_up(counts: &Counts, sections: u64, calls: u64) {
+    assert!(counts.granted >= sections && counts.granted == calls + counts.revoked && calls * 2 > sections, "{counts}");
 }
 
 /// A job that runs this in the guest.

@@ -50,9 +50,10 @@ pub fn counted(run: &'static Run) {
     let granted_or_lost = all["grants"] + all["lost"] - nested["nested"];
     assert!(granted_or_lost.abs_diff(kernels.granted) <= 6, "{said}");
 
-    // A section whose request became void is entered again.
-    assert_eq!(["grants", "yields"].map(|what| granted[what]), [16; 2], "{said}");
-    assert_eq!(granted["requests"], 16 + granted["lost"], "{said}");
+    // A section whose request became void before the grant is entered again. Time can run out before a section looks for its
+    // grant, which is lost then, or between that look and the call.
+    assert_eq!(granted["requests"], granted["grants"] + granted["lost"], "{said}");
+    assert!(granted["requests"] >= 16 && granted["yields"] <= granted["grants"] && granted["yields"] > 8, "{said}");
     for case in [&granted, &short, &too_long, &with_call, &not_enrolled] {
         assert_eq!((case["sites"], case["held"]), (1, case["requests"]), "{said}");
     }

@@ -1,6 +1,6 @@
 //! Filters that refuse or kill for the two calls of the slice extension.
 
-use crate::kernels::{Kernel, facts, job};
+use crate::kernels::{Kernel, assert_given_up, facts, job};
 use crate::libcs::UNREGISTERED;
 use crate::test;
 use invar_guest::console::{Counts, End, Job};
@@ -108,12 +108,13 @@ fn check_before(case: &Before) {
         Then::SchedYield => {
             assert_eq!(facts["slice"], "on");
             assert_eq!((grants, yields), (sections, sections));
-            assert_eq!((counted.granted, counted.yielded, counted.aborted), (grants, 0, yields), "{counted}");
+            assert_given_up(&counted, grants, counted.aborted);
         }
         Then::Expire => {
             assert_eq!(facts["slice"], "on");
             assert_eq!((grants, yields), (sections, 0));
-            assert_eq!((counted.granted, counted.yielded, counted.aborted), (grants, 0, 0), "{counted}");
+            // The kernel took back each.
+            assert!(counted.granted >= grants && counted.revoked == counted.granted, "{counted}");
         }
     }
 }
@@ -125,7 +126,8 @@ fn check_after(rules: &'static str, kills: bool) {
     if kills {
         // Nothing in the process can foresee it; `docs/security.md` names the call that must be let through.
         assert_eq!(outcome.end, End::Signal(SIGSYS), "{}", outcome.output);
-        assert_eq!(counted.granted, 1, "not at the end of its first granted section");
+        // One more if time ran out before the first looked for its grant.
+        assert!((1..=2).contains(&counted.granted), "not at the end of its first granted section: {counted}");
         return;
     }
     let facts = facts(KERNEL.run(), &name);
@@ -136,5 +138,6 @@ fn check_after(rules: &'static str, kills: bool) {
     );
     assert_eq!(facts["filters"], "1", "it stands once the program runs");
     assert_eq!((facts["grants"], facts["yields"]), (facts["sections"], facts["sections"]), "{counted}");
-    assert_eq!(counted.granted.to_string(), facts["grants"]);
+    let grants = facts["grants"].parse().expect("a number");
+    assert_given_up(&counted, grants, counted.yielded + counted.aborted);
 }
