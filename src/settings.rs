@@ -595,7 +595,7 @@ mod tests {
         // Not by this test.
         _ = is_first_to_say(said::HELP | said::KEYS);
         let noted = |keys, help| {
-            let image = module::tests::Image::new();
+            let image = module::image::Image::new();
             let mut settings = Settings::of_keys(keys);
             settings.help = help;
             settings.check(&image.module());

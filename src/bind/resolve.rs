@@ -432,7 +432,7 @@ impl<'a> Memory for Resolver<'a> {
 mod tests {
     use super::*;
     use crate::module;
-    use crate::module::tests::{Image, distance};
+    use crate::module::image::{Image, distance};
     use invar_abi::{self as abi, flags};
     use std::boxed::Box;
 

@@ -42,6 +42,14 @@ impl Verdict {
         (self.value, self.origin) = (value, origin as u8);
     }
 
+    /// Nothing was decided, for this reason: the first value.
+    #[cold]
+    #[inline(never)] // at so many places
+    pub(crate) fn fail(&mut self, reason: &str) {
+        self.start(0, Origin::Failed);
+        self.evidence.text(reason);
+    }
+
     /// How often a switch was set since it was decided; the count begins anew after 2^32.
     pub fn sets(&self) -> u32 {
         self.sets

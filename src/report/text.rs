@@ -231,7 +231,7 @@ fn print_site(binding: &Binding<'_>, base: usize, out: &mut dyn Sink) {
 mod tests {
     use super::super::copy::Copied;
     use super::*;
-    use crate::module::tests::Image;
+    use crate::module::image::Image;
     use core::sync::atomic::Ordering::Relaxed;
     use invar_abi::Kind;
     use std::format;
