@@ -146,6 +146,10 @@ impl Header {
     }
 }
 
+/// How many places that begin as headers do are looked at, where the note leads to none: one header is expected, and chance
+/// makes hardly any.
+pub const MOST_CANDIDATES: usize = 64;
+
 /// Where in these bytes, the first of which stands at `address`, headers may begin.
 pub fn candidates(bytes: &[u8], address: u64) -> impl Iterator<Item = usize> + '_ {
     let first = (address.wrapping_neg() % ALIGNMENT as u64) as usize;

@@ -134,8 +134,6 @@ const BATCH: u64 = 4096;
 /// How much is looked through at a time for a header, and how often. No module has more data than that.
 const SCANNED: u64 = 1 << 12;
 const MOST_SCANNED: usize = 1 << 18;
-/// And what looks like one may be none so often.
-const MOST_CANDIDATES: usize = 1 << 14;
 /// What a module may make this command keep: key records, and bytes of their names altogether.
 const MOST_KEYS: u64 = 65_536;
 const MOST_NAMES: usize = 4 << 20;
@@ -241,7 +239,7 @@ impl<'a> Module<'a> {
             self.check_places(address, &header).ok()?;
             Some(header)
         };
-        let found = self.candidates().take(MOST_CANDIDATES).find_map(|address| Some((address, usable(&address)?)));
+        let found = self.candidates().take(header::MOST_CANDIDATES).find_map(|address| Some((address, usable(&address)?)));
         found.ok_or_else(|| "its note leads to no header, and none that can be used is elsewhere".into())
     }
 

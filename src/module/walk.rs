@@ -9,7 +9,7 @@ use super::tables::Module;
 use crate::sys;
 use core::ffi::{CStr, c_int, c_void};
 use invar_abi::Header;
-use invar_abi::header::HeaderFault;
+use invar_abi::header::{self, HeaderFault};
 
 /// Calls `visit` with each module of the process that has a note of this ABI version, and with this one.
 ///
@@ -76,8 +76,7 @@ impl Walk {
     /// Visits the module with the known header, or the one whose note leads to this.
     fn meet(&mut self, path: &CStr, segments: Segments<'_>, mut header: usize) {
         let is_known = header == self.known;
-        // As many are looked at, of what begins as headers do.
-        let (mut candidate, mut left) = (0, 64);
+        let (mut candidate, mut left) = (0, header::MOST_CANDIDATES);
         loop {
             match Module::new(path, segments, header) {
                 Ok(module) => {
