@@ -322,8 +322,9 @@ fn in_line(line: &str, record: &Record) -> Found<String> {
 
 /// The README and the book.
 fn documents() -> Vec<String> {
-    let pages = files("docs", ".md").into_iter().map(|page| format!("docs/{page}"));
-    std::iter::once("README.md".to_owned()).chain(pages).collect()
+    let pages = ["docs", "docs/ports"]
+        .map(|folder| files(folder, ".md").into_iter().map(move |page| format!("{folder}/{page}")));
+    std::iter::once("README.md".to_owned()).chain(pages.into_iter().flatten()).collect()
 }
 
 #[test]

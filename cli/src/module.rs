@@ -239,7 +239,8 @@ impl<'a> Module<'a> {
             self.check_places(address, &header).ok()?;
             Some(header)
         };
-        let found = self.candidates().take(header::MOST_CANDIDATES).find_map(|address| Some((address, usable(&address)?)));
+        let found =
+            self.candidates().take(header::MOST_CANDIDATES).find_map(|address| Some((address, usable(&address)?)));
         found.ok_or_else(|| "its note leads to no header, and none that can be used is elsewhere".into())
     }
 
