@@ -226,6 +226,16 @@ impl<'a> Segments<'a> {
         self.table(address..address.checked_add(count.checked_mul(size_of::<T>())?)?)
     }
 
+    /// Bytes, of many that lie in one segment: it is looked for once.
+    pub(super) fn bytes(&self, known: &mut Range<usize>, address: usize, length: usize) -> Option<&'a [u8]> {
+        let end = address.checked_add(length)?;
+        if address < known.start || end > known.end {
+            *known = self.holding(address, length, libc::PF_R)?;
+        }
+        // SAFETY: as for `table`.
+        Some(if length == 0 { &[] } else { unsafe { core::slice::from_raw_parts(address as *const u8, length) } })
+    }
+
     /// As many as are whole between two addresses.
     pub(super) fn table<T: Plain>(&self, range: Range<usize>) -> Option<&'a [T]> {
         match self.count(&range, size_of::<T>(), align_of::<T>())? {

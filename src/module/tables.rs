@@ -76,12 +76,13 @@ impl<'a> Module<'a> {
         start: usize,
         wanted: &dyn Fn(&ModuleKey<'a>) -> bool,
     ) -> Option<(usize, ModuleKey<'a>)> {
+        let mut readable = 0..0;
         (start..start + self.keys.len()).find_map(|at| {
             let at = at % self.keys.len();
             let record = &self.keys[at];
             // By the name first, since the rest takes longer.
-            let names: &[u8] = self.segments.slice(record.names.here(), record.names_length as usize)?;
-            if !(names.starts_with(name) && names.get(name.len()) == Some(&0)) {
+            let names = self.segments.bytes(&mut readable, record.names.here(), record.names_length as usize)?;
+            if !(names.get(name.len()) == Some(&0) && names.starts_with(name)) {
                 return None;
             }
             let key = self.key(record)?;
