@@ -189,12 +189,17 @@ pub fn print(listing: &Listing<'_>, out: &mut dyn Write) -> io::Result<()> {
 }
 
 fn print_keys(module: &Module<'_>, out: &mut dyn Write) -> io::Result<()> {
-    if !module.keys.is_empty() {
-        writeln!(out, "\nkeys")?;
+    let is_switch = |key: &&Key| key.flags & flags::SWITCH != 0;
+    let (switches, others) = module.keys.iter().partition::<Vec<_>, _>(is_switch);
+    for (heading, keys) in [("keys", others), ("switches", switches)] {
+        if keys.is_empty() {
+            continue;
+        }
+        writeln!(out, "\n{heading}")?;
+        let mut lines = keys.into_iter().map(Line::from).collect::<Vec<_>>();
+        keys::sort(&mut lines);
+        keys::print_compact(WIDTH, &lines, out)?;
     }
-    let mut lines = module.keys.iter().map(Line::from).collect::<Vec<_>>();
-    keys::sort(&mut lines);
-    keys::print_compact(WIDTH, &lines, out)?;
     for (index, why) in &module.invalid_keys {
         writeln!(out, "  key record {index}: invalid: {why}")?;
     }

@@ -121,6 +121,15 @@ fn text_and_json_agree() {
         assert!(is_name || line.chars().count() <= 100, "{line}");
         assert!(is_name || !names.iter().any(|name| line.contains(name)), "{line}");
     }
+    let under = |heading: &str| {
+        let lines = text.lines().skip_while(|line| *line != heading).skip(1).take_while(|line| !line.is_empty());
+        lines.map(|line| line.split_whitespace().next().unwrap()).collect::<Vec<_>>()
+    };
+    let keys = document["modules"][0]["keys"].as_array().unwrap();
+    let switches = keys.iter().filter(|key| key["switch"] == true).map(|key| key["name"].as_str().unwrap());
+    assert_eq!(under("switches"), switches.collect::<Vec<_>>());
+    assert!(!under("switches").is_empty() && under("keys").contains(&"invar.cpus"), "{text}");
+    assert!(!under("keys").contains(&"tool.waiting"), "{text}");
     let tally = format!("\n{0} sites: {0} checked\n", list.len());
     assert_eq!(text.ends_with(&tally), HAS_SITES, "{text}");
     assert!(text.contains(&format!("{} site records, ", list.len())));
