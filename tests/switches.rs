@@ -61,6 +61,7 @@ fn main() -> ExitCode {
         ("several threads set, with a loader that does not exclude", missing_target(&musl()), several_threads_in_turn),
         ("what is wrong is set by nobody", ANYWHERE, what_is_wrong),
         ("a site that somebody has changed", sites(), a_foreign_site),
+        ("a breakpoint on a key's site is counted as at load", breakpoints(), a_breakpoint),
         ("another module's switch has no such value", sites(), no_such_value),
         ("a library's file is gone", sites(), || without_file("", "Refused(2)")),
         ("another file is in the place of a library's", sites(), || without_file("replaced", "OtherFile")),
@@ -198,6 +199,20 @@ fn a_foreign_site() {
     let [binding] = foreign[..] else { panic!("{foreign:?}") };
     assert!(binding.site.as_ref().is_some_and(|site| site.key == "switched.level"), "{binding:?}");
     // The count of those that were bound is as it was, however often a set is refused.
+    assert_eq!(tale.program().bound, tale.program().sites);
+}
+
+/// Why there is no such test.
+fn breakpoints() -> Option<String> {
+    sites().or_else(|| (!cfg!(target_arch = "x86_64")).then(|| "the program stores an int3".into()))
+}
+
+/// After text was written in place, each set has all sites counted.
+fn a_breakpoint() {
+    let tale = tale(switched(&Build::release(), "breakpoint").env("INVAR_WRITER", "mprotect"));
+    let foreign: Vec<_> = tale.program().bindings.iter().filter(|binding| binding.status == "Foreign").collect();
+    let [binding] = foreign[..] else { panic!("{foreign:?}") };
+    assert!(binding.site.as_ref().is_some_and(|site| site.key == "switched.fixed"), "{binding:?}");
     assert_eq!(tale.program().bound, tale.program().sites);
 }
 

@@ -167,7 +167,10 @@ impl<'a> Resolver<'a> {
                     let mut standing = || unsafe { self.look(&change, record, &site, place as *const u8) }.0;
                     can_be_read && matches!(standing(), Standing::New | Standing::Stale)
                 }
-                None => pointers::inspect(self, record).0 == SiteStatus::Bound,
+                None => {
+                    self.is_bound(record, arch::stands_under_breakpoint)
+                        || pointers::inspect(self, record).0 == SiteStatus::Bound
+                }
             };
             count += u32::from(is_bound);
         }
@@ -213,7 +216,8 @@ unsafe fn before(resolver: &mut Resolver<'_>, window: &Window<'_>, delta: usize)
     for record in resolver.module.sites {
         let (text, length) = (record.address(), usize::from(record.length));
         if let Some(part) = window.part(text, length) {
-            if resolver.is_bound(record) {
+            // Under a breakpoint it is not taken for ours: no memfd may take the place of a page with a uprobe.
+            if resolver.is_bound(record, arch::stands::<false>) {
                 // SAFETY: the part lies in the window's runs, which can be read, and so in their copy.
                 unsafe { libc::memcpy(part.start.wrapping_add(delta) as _, part.start as _, part.len()) };
             }

@@ -225,13 +225,16 @@ impl<'a> Resolver<'a> {
         [record.address(), record.target.here(), record.state.here()].map(|place| place as u64)
     }
 
-    /// Whether a record's site stands in the bound form for its key's value.
+    /// Whether a record's site stands in the bound form for its key's value, by what looks whether code stands at a place.
     #[cfg(feature = "switch")]
     #[cold]
-    pub(super) fn is_bound(&mut self, record: &SiteRecord) -> bool {
+    pub(super) fn is_bound(&mut self, record: &SiteRecord, stands: unsafe fn(Code, *const u8) -> bool) -> bool {
         self.telling(record).is_ok_and(|(site, key)| {
             self.text.can_be_read(site.address as usize, site.length.into())
-                && self.bound(&site, key).is_some_and(|code| reads(&site, code))
+                // SAFETY: it can be read.
+                && self.bound(&site, key).is_some_and(|code| unsafe {
+                    code.len() == site.length as usize && stands(code, site.address as usize as *const u8)
+                })
         })
     }
 

@@ -11,6 +11,7 @@
 //! switched faulted [thread] [mremap] [LIBRARY]
 //!                                    once between two lines, while somebody has system calls fail
 //! switched foreign                   where one site is not as it was
+//! switched breakpoint                where a breakpoint stands on a site of a key
 //! switched handler                   from a signal's handler, and while handlers execute the sites
 //! switched child                     in a child of fork
 //! switched forks CHILDREN LIBRARY    in children of fork that are made while another thread sets; they open the library, too
@@ -120,6 +121,7 @@ fn main() {
         "refused" => refused(&arguments[1..]),
         "faulted" => faulted(&arguments[1..]),
         "foreign" => foreign(),
+        "breakpoint" => breakpoint(),
         "handler" => handler(),
         "child" => child(),
         "forks" => forks(number(1), &arguments[2]),
@@ -467,6 +469,27 @@ fn faulted(what: &[String]) {
     if let Some(thread) = thread {
         thread.join().expect("no wrong site");
     }
+}
+
+/// A debugger's, on the site of a key whose page has the switches' sites, too.
+fn breakpoint() {
+    let mut site = None;
+    invar::report().modules(|module| {
+        let of_key = |binding: &invar::Binding<'_>| binding.key().is_some_and(|key| key.name() == "switched.fixed");
+        site = site.or(module.bindings().find(of_key).and_then(|binding| binding.site()).map(|site| site.address));
+    });
+    let at = site.expect("main has one") as usize;
+    let page = (at & !4095) as *mut c_void;
+    let protect = |protection| {
+        // SAFETY: this thread alone is there, and goes on executing.
+        assert_eq!(unsafe { libc::mprotect(page, 4096, protection) }, 0);
+    };
+    protect(libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC);
+    // SAFETY: `int3` in the place of the first byte of a site that nobody executes any more.
+    unsafe { (at as *mut u8).write_volatile(0xcc) };
+    protect(libc::PROT_READ | libc::PROT_EXEC);
+    LEVEL.set(Level::Debug).expect("a breakpoint is no change");
+    assert!(agrees());
 }
 
 /// One site's last instruction becomes another one that does nothing.
