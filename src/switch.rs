@@ -43,8 +43,8 @@ enum Wanted<'a> {
 pub struct Set {
     /// Sites of the switches that are bound to the new values, in all modules; one for each record, where several lead to one site.
     pub bound: u32,
-    /// Sites that are not bound, and test their switch at each use: they could not be when their module was loaded, or an exchange has
-    /// failed there since.
+    /// Sites that are not bound, and test their switch at each use: they could not be by this set either, or are not to be
+    /// (`INVAR_WRITER=off`).
     pub checked: u32,
 }
 
@@ -74,7 +74,7 @@ impl<T: Value> Key<T, SWITCH> {
     ///
     /// When it returns, all sites of all modules go by the new value, and so does [`get`](Self::get). Meanwhile a thread may meet
     /// sites of both values: each page of code changes in one step, several pages and modules do not. If the switch has the value
-    /// already, nothing is exchanged. Two threads that set switches do so one after the other, and a library that is loaded
+    /// already, only sites that test it at each use are tried again. Two threads that set switches do so one after the other, and a library that is loaded
     /// meanwhile has the last value. To glibc's loader the modules of a namespace (`dlmopen(3)`) are all: those of another one have
     /// switches of their own.
     ///
@@ -203,7 +203,7 @@ impl Job {
         let (mut set, mut modules, mut refused) = (Set { bound: 0, checked: 0 }, 0, None);
         self.each(&mut |module, changes| {
             modules += 1;
-            match exchange(module, changes) {
+            match exchange(module, changes, true) {
                 Ok(counted) => (set.bound, set.checked) = (set.bound + counted.bound, set.checked + counted.checked),
                 Err(unchanged) => refused = Some(unchanged),
             }
@@ -227,7 +227,7 @@ impl Job {
     fn undo(&self, mut modules: u32) -> Result<u32, NotSet> {
         let mut torn = 0;
         self.each(&mut |module, changes| {
-            if let Err(unchanged) = exchange(module, &changes.back()) {
+            if let Err(unchanged) = exchange(module, &changes.back(), false) {
                 torn += unchanged.stale;
             }
             modules -= 1;
@@ -288,13 +288,13 @@ fn is_switch(key: &ModuleKey<'_>) -> bool {
 }
 
 /// Has the sites of a module go by these values, if its constructor has bound them. While that is at it, nobody else is here, and it
-/// looks at the values last (`load.rs`).
-fn exchange(module: &Module<'_>, changes: &Changes<'_>) -> Result<Counted, Unchanged> {
+/// looks at the values last (`load.rs`). What stays in checked form is tried `again`.
+fn exchange(module: &Module<'_>, changes: &Changes<'_>, again: bool) -> Result<Counted, Unchanged> {
     if !arch::PATCHES || module.rewritten || !module.outcome.loaded() {
         return Ok(Counted::default());
     }
     // SAFETY: the loader has this module, and does not unload it meanwhile; the caller has the process's lock.
-    unsafe { bind::change(module, changes) }
+    unsafe { bind::change(module, changes, again) }
 }
 
 /// Has a module bound. If it has switches, others set none meanwhile, and those that they have set since it was decided have these

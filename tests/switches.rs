@@ -60,6 +60,7 @@ fn main() -> ExitCode {
         ("several threads set", ANYWHERE, several_threads as fn()),
         ("several threads set, with a loader that does not exclude", missing_target(&musl()), several_threads_in_turn),
         ("what is wrong is set by nobody", ANYWHERE, what_is_wrong),
+        ("what stays checked is tried again by the same values", sites(), tried_again),
         ("a site that somebody has changed", sites(), a_foreign_site),
         ("a breakpoint on a key's site is counted as at load", breakpoints(), a_breakpoint),
         ("another module's switch has no such value", sites(), no_such_value),
@@ -200,6 +201,28 @@ fn a_foreign_site() {
     assert!(binding.site.as_ref().is_some_and(|site| site.key == "switched.level"), "{binding:?}");
     // The count of those that were bound is as it was, however often a set is refused.
     assert_eq!(tale.program().bound, tale.program().sites);
+}
+
+/// The library's sites cannot be bound while a thread is there, if the text is to be written in place; a set exchanges pages.
+fn tried_again() {
+    let library = Build::release().library("switching");
+    let run = |writer| tale(switched(&Build::release(), "again").arg(&library).env("INVAR_WRITER", writer));
+    let tale = run("mprotect");
+    let [same, once_more] = ["same", "once more"].map(|name| numbers(&tale, name));
+    assert!(same[0] > 0 && same[1] == 0 && same == once_more, "{same:?} {once_more:?}");
+    let library = tale.module("libswitching.so");
+    let switches: Vec<_> = library
+        .bindings
+        .iter()
+        .filter(|binding| {
+            binding.site.as_ref().is_some_and(|site| ["switched.level", "switched.trace"].contains(&&*site.key))
+        })
+        .collect();
+    assert!(switches.len() > 1 && switches.iter().all(|binding| binding.status == "Bound"), "{switches:?}");
+    let bound = library.bindings.iter().filter(|binding| binding.status == "Bound").count();
+    assert_eq!(library.bound, bound, "{library:?}");
+    // Nobody binds what is not to be bound.
+    assert_eq!(numbers(&run("off"), "same"), [0, same[0]]);
 }
 
 /// Why there is no such test.

@@ -256,7 +256,8 @@ struct invar_setting {
 };
 
 /* Sets switches, up to 64 at once, in all modules of the process, while other threads run. When it returns, all code goes by the
- * new values, or, with another code than INVAR_OK, by the old ones. It takes locks, the loader's too, and needs 32 KiB of stack.
+ * new values, or, with another code than INVAR_OK, by the old ones. Sites that could not be bound before are tried again, also where the
+ * switch has the value already. It takes locks, the loader's too, and needs 32 KiB of stack.
  * fork waits meanwhile, so that its children can set switches too; those of _Fork and clone cannot. Call it from no signal's handler:
  * that is refused on an alternate signal stack, and where glibc's loader is mapping or unmapping libraries. INVAR_NO_KEY: no module has
  * decided a switch of this name; INVAR_INVALID: it has no such value, or they are too many; INVAR_IN_HANDLER; INVAR_NOT_SET, or negative. */

@@ -35,18 +35,20 @@ pub(crate) struct Counted {
 /// Reasons of modules whose sites may all be bound.
 const STAYING: [u8; 2] = [reason::WRITABLE, reason::POINTERS];
 
-/// Binds all sites of these switches to the values that they are to have, if any are bound to others.
+/// Binds all sites of these switches to the values that they are to have, if any are bound to others; or, if it is tried `again`, stay in
+/// checked form.
 ///
 /// # Safety
 ///
 /// The module must stay loaded, the switches be its own and sealed, and nobody else may bind sites of it meanwhile.
 #[cold]
-pub(crate) unsafe fn change(module: &Module<'_>, changes: &Changes<'_>) -> Result<Counted, Unchanged> {
+pub(crate) unsafe fn change(module: &Module<'_>, changes: &Changes<'_>, again: bool) -> Result<Counted, Unchanged> {
     let mut resolver = Resolver::new(module);
     resolver.changes = Some(changes);
     let before = resolver.counted();
-    if before.stale == 0 && before.foreign.is_none() {
-        // What is not bound could not be when the module was loaded, or an exchange has failed there since.
+    // What is not bound could not be when the module was loaded, or an exchange has failed there since. Or it was not to be.
+    let is_left = again && before.checked > 0 && module.outcome.reason.load(Relaxed) != reason::SETTING;
+    if before.stale == 0 && before.foreign.is_none() && !is_left {
         return Ok(before);
     }
     if before.foreign.is_some() {

@@ -10,6 +10,7 @@
 //!                                    these are refused once all is bound, and the library's file is gone, or another one is there
 //! switched faulted [thread] [mremap] [LIBRARY]
 //!                                    once between two lines, while somebody has system calls fail
+//! switched again LIBRARY             to the values that they have, where the library's sites could not be bound
 //! switched foreign                   where one site is not as it was
 //! switched breakpoint                where a breakpoint stands on a site of a key
 //! switched handler                   from a signal's handler, and while handlers execute the sites
@@ -120,6 +121,7 @@ fn main() {
         "wrong" => wrong(),
         "refused" => refused(&arguments[1..]),
         "faulted" => faulted(&arguments[1..]),
+        "again" => again(&arguments[1]),
         "foreign" => foreign(),
         "breakpoint" => breakpoint(),
         "handler" => handler(),
@@ -468,6 +470,19 @@ fn faulted(what: &[String]) {
     ENDED.store(true, Relaxed);
     if let Some(thread) = thread {
         thread.join().expect("no wrong site");
+    }
+}
+
+/// The library is opened beside a thread. The sets say of it how many sites are bound and how many stay checked.
+fn again(path: &str) {
+    std::thread::spawn(std::thread::park);
+    let library = Library::open(path);
+    let (level, trace) = (LEVEL.get(), TRACE.get());
+    for name in ["same", "once more"] {
+        let set = invar::set(&[LEVEL.to(level), TRACE.to(trace)]).expect("what is not bound is not wrong");
+        let says = 100 * level as u32 + 10 * u32::from(trace);
+        assert!(agrees() && (library.call(c"library_says"), library.call(c"library_has")) == (says, says));
+        result(name, format!("{} {}", set.bound, set.checked));
     }
 }
 
