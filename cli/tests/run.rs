@@ -31,6 +31,16 @@ fn main() -> ExitCode {
             with_library().or_else(no_small_areas),
             own_rseq_is_for_this_program,
         ),
+        test(
+            "--own-rseq is refused where the loader keeps the tunable",
+            with_library().or_else(no_small_areas),
+            own_rseq_is_refused_where_the_loader_keeps_it,
+        ),
+        test(
+            "--own-rseq is refused where tunables.conf forbids it",
+            with_library().or_else(no_small_areas).or_else(no_namespaces),
+            own_rseq_is_refused_where_it_is_forbidden,
+        ),
         test("--only leaves the others alone", with_library(), only_leaves_the_others_alone),
         test("--report and --json say who takes locks", with_library(), reports_say_who_takes_locks),
         test("--profile counts", with_library(), profile_counts),
@@ -43,6 +53,7 @@ fn main() -> ExitCode {
         test("programs with raised privileges are refused", needs("/bin/true"), raised_privileges_are_refused),
         test("another machine's programs are refused", needs("/bin/true"), another_machines_programs_are_refused),
         test("scripts are what their interpreter is", needs("/bin/sh"), scripts_are_what_their_interpreter_is),
+        test("the loader is asked for any program", with_library(), the_loader_is_asked_for_any_program),
         test("scripts whose interpreter cannot be run", ANYWHERE, scripts_whose_interpreter_cannot_be_run),
         test(
             "PATH is searched as the kernel permits",
@@ -78,6 +89,13 @@ fn no_small_areas() -> Option<String> {
     let is_small = invar_arch::libc_area().is_some_and(|(_, size)| (1..33).contains(&size));
     (!is_small).then(|| "this C library registers no areas, or large ones".into())
 }
+
+/// Why nothing can be mounted for a process of these tests alone.
+fn no_namespaces() -> Option<String> {
+    let output = Command::new("unshare").args([NAMESPACES, &["true"]].concat()).output();
+    (!output.is_ok_and(|output| output.status.success())).then(|| "no namespaces of users and mounts".into())
+}
+const NAMESPACES: &[&str] = &["--user", "--map-root-user", "--mount", "--"];
 
 /// A folder of these tests' own.
 fn scratch() -> &'static Path {
@@ -265,6 +283,48 @@ fn own_rseq_is_for_this_program() {
     // Not asked for, it is not done.
     let (_, said, _) = outcome(forced(&[], &words).env_remove("GLIBC_TUNABLES"));
     assert_eq!(said, "");
+}
+
+/// A program that asks for a loader which says this of its tunables.
+fn program_whose_loader_says(name: &str, tunables: &str) -> PathBuf {
+    let loader = scratch().join(format!("ld-linux-{name}.so.2"));
+    std::fs::write(&loader, format!("#!/bin/sh\n[ \"$*\" = --list-tunables ] && echo '{tunables}'\n")).unwrap();
+    std::fs::set_permissions(&loader, Permissions::from_mode(0o755)).unwrap();
+    program(name, &[&format!("-Wl,--dynamic-linker={}", loader.display())])
+}
+
+/// What glibc 2.44's says where the tunable is fixed.
+const KEPT: &str = "glibc.pthread.rseq: 1 (min: 0, max: 1)";
+
+fn own_rseq_is_refused_where_the_loader_keeps_it() {
+    let refused = |name: &str, tunables: &str| {
+        refusal(&mut forced(&["--own-rseq"], &[program_whose_loader_says(name, tunables).to_str().unwrap()]))
+    };
+    let why = refused("keeps", KEPT);
+    assert!(why.contains("--own-rseq has no effect: ") && why.contains("glibc.pthread.rseq"), "{why}");
+    let why = refused("knows-none", "glibc.malloc.check: 0 (min: 0, max: 3)");
+    assert!(why.contains("its loader has no tunable glibc.pthread.rseq"), "{why}");
+    // Where it is taken the program is run, by a loader that is none: so far as the kernel can.
+    let taken = program_whose_loader_says("takes", "glibc.pthread.rseq: 0 (min: 0, max: 1)");
+    let (code, _, why) = outcome(&mut forced(&["--own-rseq"], &[taken.to_str().unwrap()]));
+    assert!(code != Some(2) && !why.contains("--own-rseq"), "{code:?} {why}");
+}
+
+fn own_rseq_is_refused_where_it_is_forbidden() {
+    let program = program_whose_loader_says("forbidden", KEPT);
+    let invar = forced(&["--own-rseq"], &[program.to_str().unwrap()]);
+    // An /etc of its own, with that file and nothing else.
+    let refused = |line: &str| {
+        let mut inside = command("unshare");
+        let script = format!("mount -t tmpfs none /etc && echo '{line}' >/etc/tunables.conf && exec \"$@\"");
+        inside.args(NAMESPACES).args(["sh", "-c", &script, "sh"]).arg(invar.get_program()).args(invar.get_args());
+        inside.envs(invar.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        refusal(&mut inside)
+    };
+    let why = refused("glibc.pthread.rseq=1");
+    assert!(why.contains("/etc/tunables.conf fixes glibc.pthread.rseq, and allows no override"), "{why}");
+    let why = refused("glibc.malloc.check=1");
+    assert!(why.contains("its loader keeps glibc.pthread.rseq as it is"), "{why}");
 }
 
 fn only_leaves_the_others_alone() {
@@ -487,6 +547,34 @@ fn scripts_whose_interpreter_cannot_be_run() {
         assert_eq!((is, &*said), (Some(code), ""), "{interpreter}: {errors}");
         assert!(errors.starts_with("invar: cannot run "), "{errors}");
     }
+    // The search goes on behind it.
+    let folder = tempfile::tempdir().unwrap();
+    let place = |name: &str| folder.path().join(name);
+    for (name, line) in [("first", "#!/nowhere/at/all"), ("second", "#!/bin/sh")] {
+        std::fs::create_dir(place(name)).unwrap();
+        std::fs::write(place(name).join("subject"), format!("{line}\necho found\n")).unwrap();
+        std::fs::set_permissions(place(name).join("subject"), Permissions::from_mode(0o755)).unwrap();
+    }
+    let path = format!("{}:{}:/usr/bin:/bin", place("first").display(), place("second").display());
+    assert_eq!(said(invar_run(&[], &["subject"]).env("PATH", path).env("INVAR_KEYS", "slice=off")), "found\n");
+}
+
+/// Its path is no option of the loader's; and a loader that is not there is the kernel's affair.
+fn the_loader_is_asked_for_any_program() {
+    let folder = tempfile::tempdir().unwrap();
+    let tcmalloc = empty_library("libtcmalloc_option.so.4");
+    let rpath = format!("-Wl,-rpath,{}", scratch().display());
+    let with_tcmalloc = program("as-an-option", &["-Wl,--no-as-needed", tcmalloc.to_str().unwrap(), &rpath]);
+    std::fs::create_dir(folder.path().join("--d")).unwrap();
+    std::fs::copy(with_tcmalloc, folder.path().join("--d/program")).unwrap();
+    let said = refusal(forced(&[], &["--d/program"]).current_dir(folder.path()));
+    assert!(said.contains("libtcmalloc_option.so.4 registers rseq areas of its own"), "{said}");
+    let lost = program("lost", &["-Wl,--dynamic-linker=/nowhere/ld-linux-lost.so.2"]);
+    let lost = lost.to_str().unwrap();
+    for options in [&[][..], &["--report"]] {
+        let (code, _, errors) = outcome(&mut forced(options, &[lost]));
+        assert_eq!(code, Some(127), "{options:?}: {errors}");
+    }
 }
 
 fn not_root() -> Option<String> {
@@ -522,6 +610,10 @@ fn scripts_name_their_interpreter() {
     assert!(of("#!/usr/bin/env -S sh\n").is_some_and(|path| path.ends_with("sh")));
     assert_eq!(of("\x7fELF"), None);
     assert_eq!(of("#!\n"), Some("/bin/sh".into()));
+    for text in ["#!/usr/bin/env -S A=1 sh\n", "#!/usr/bin/env A=1 sh\n"] {
+        assert!(of(text).is_some_and(|path| path.ends_with("sh")), "{text}");
+    }
+    assert_eq!(of("#!/usr/bin/env -u sh ls\n"), Some("/usr/bin/env".into()), "its options are not known");
     // The kernel takes a line of 256 bytes, and a NUL as its end.
     assert_eq!(of("#!/bin/bash\0x\n"), Some("/bin/bash".into()));
     assert_eq!(of(&format!("#!/{}\n", "x".repeat(300))), Some("/bin/sh".into()));

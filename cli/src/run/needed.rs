@@ -30,12 +30,14 @@ const FIRST: [&str; 2] = ["libasan", "libclang_rt.asan"];
 /// Asks the loader, which loads them and runs no code of the program (`ld.so(8)`, `--list`).
 pub fn of(subject: &Subject) -> Result<Needed> {
     let mut paths = vec![subject.path.clone()];
-    let said = Command::new(&subject.loader)
-        .arg("--list")
-        .arg(&subject.path)
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .output();
+    // Not by a name that the loader would take for an option.
+    let path = if subject.path.is_relative() { Path::new(".").join(&subject.path) } else { subject.path.clone() };
+    let mut loader = Command::new(&subject.loader);
+    let said = loader.arg("--list").arg(path).stdin(Stdio::null()).stderr(Stdio::null()).output();
+    if said.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
+        // The kernel will not find it either, and says so.
+        return Ok(Needed { paths });
+    }
     let asked = |error| Error::file(&subject.loader, format_args!("cannot say which libraries are needed: {error}"));
     // `name => path (0xaddress)`, or the path alone; what the kernel maps by itself has a name only.
     for line in said.map_err(asked)?.stdout.split(|&byte| byte == b'\n') {

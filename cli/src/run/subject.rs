@@ -8,7 +8,7 @@ use goblin::elf::program_header::PT_INTERP;
 use goblin::elf::{Elf, Header, ProgramHeader};
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -34,11 +34,14 @@ impl Subject {
         let not_run = |error| Error::Command(clean(&lossy(name.as_bytes())), error);
         let mut path = search(name).map_err(not_run)?;
         for _ in 0..MOST_INTERPRETERS {
-            let bytes = fs::read(&path).map_err(|error| Error::file(&path, error))?;
-            match interpreter(&bytes) {
+            let unread = |error| Error::file(&path, error);
+            match interpreter(&beginning(&path).map_err(unread)?) {
                 // Without it the script cannot be run either (execve(2)).
                 Some(interpreter) => path = can_be_run(&interpreter).map(|()| interpreter).map_err(not_run)?,
-                None => return Self::examine(path, &bytes),
+                None => {
+                    let bytes = fs::read(&path).map_err(unread)?;
+                    return Self::examine(path, &bytes);
+                }
             }
         }
         Err(Error::file(&path, "too many interpreters, one for the other"))
@@ -121,7 +124,7 @@ fn search(name: &OsStr) -> io::Result<PathBuf> {
     let mut refused = io::ErrorKind::NotFound.into();
     for folder in std::env::split_paths(&folders) {
         let path = if folder.as_os_str().is_empty() { Path::new(".").join(name) } else { folder.join(name) };
-        match can_be_run(&path) {
+        match can_be_run(&path).and_then(|()| has_interpreter(&path)) {
             Ok(()) => return Ok(path),
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => refused = error,
             Err(_) => {}
@@ -137,25 +140,47 @@ fn can_be_run(path: &Path) -> io::Result<()> {
     super::replace::may_execute(path)
 }
 
+/// Whether the interpreter that a script names is there: the search goes on where the kernel finds none.
+fn has_interpreter(path: &Path) -> io::Result<()> {
+    let bytes = beginning(path).unwrap_or_default();
+    named_interpreter(&bytes).map_or(Ok(()), |mut words| can_be_run(&path_of(words.next())))
+}
+
+/// What the kernel looks at, of a file that may have any size.
+fn beginning(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    fs::File::open(path)?.take(LOOKED_AT as u64).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
 /// So much of a file the kernel looks at for its interpreter (Linux, include/uapi/linux/binfmts.h, `BINPRM_BUF_SIZE`).
 const LOOKED_AT: usize = 256;
+
+/// The words of the line by which a script names its interpreter; none where the kernel finds no such line.
+fn named_interpreter(bytes: &[u8]) -> Option<impl Iterator<Item = &[u8]>> {
+    let looked_at = &bytes[..bytes.len().min(LOOKED_AT)];
+    let line = looked_at.strip_prefix(b"#!")?.split(|&byte| byte == b'\n' || byte == 0).next()?;
+    // A name that is cut off is none (Linux, fs/binfmt_script.c).
+    let is_whole = line.len() + 2 < LOOKED_AT || line.trim_ascii_start().iter().any(|byte| b" \t".contains(byte));
+    is_whole.then(|| line.split(|byte| b" \t".contains(byte)).filter(|word| !word.is_empty()))
+}
+
+/// An interpreter's; without a word the shell's.
+fn path_of(word: Option<&[u8]>) -> PathBuf {
+    PathBuf::from(OsString::from_vec(word.unwrap_or(b"/bin/sh").to_vec()))
+}
 
 /// The interpreter of a script; that of one which names none is the shell (`execvp(3)`).
 pub fn interpreter(bytes: &[u8]) -> Option<PathBuf> {
     if bytes.starts_with(goblin::elf::header::ELFMAG) {
         return None;
     }
-    let looked_at = &bytes[..bytes.len().min(LOOKED_AT)];
-    let line = looked_at.strip_prefix(b"#!").and_then(|rest| rest.split(|&byte| byte == b'\n' || byte == 0).next());
-    // A name that is cut off is none (Linux, fs/binfmt_script.c).
-    let is_whole =
-        |line: &&[u8]| line.len() + 2 < LOOKED_AT || line.trim_ascii_start().iter().any(|byte| b" \t".contains(byte));
-    let mut words =
-        line.filter(is_whole).unwrap_or(b"/bin/sh").split(|byte| b" \t".contains(byte)).filter(|word| !word.is_empty());
-    let path = PathBuf::from(OsString::from_vec(words.next().unwrap_or(b"/bin/sh").to_vec()));
-    // `#!/usr/bin/env NAME`: that becomes the program.
+    let Some(mut words) = named_interpreter(bytes) else { return Some(path_of(None)) };
+    let path = path_of(words.next());
+    // `#!/usr/bin/env -S A=1 NAME`: that becomes the program. With other options `env` itself is looked at.
     let through_env = path.file_name() == Some(OsStr::new("env"));
-    let named = words.find(|word| !word.starts_with(b"-")).filter(|_| through_env);
+    let named = words.find(|&word| word != b"-S" && !word.contains(&b'='));
+    let named = named.filter(|name| through_env && !name.starts_with(b"-"));
     Some(named.and_then(|name| search(OsStr::from_bytes(name)).ok()).unwrap_or(path))
 }
 

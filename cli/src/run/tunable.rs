@@ -6,10 +6,13 @@
 use super::subject::Subject;
 use crate::error::{Error, Result};
 use std::ffi::OsString;
+use std::fs::File;
+use std::io::Read;
 use std::process::{Command, Stdio};
 
 /// glibc's variable for its tunables.
 pub const VARIABLE: &str = "GLIBC_TUNABLES";
+const TUNABLE: &str = "glibc.pthread.rseq";
 const OFF: &str = "glibc.pthread.rseq=0";
 /// The size from which an area is large enough (Linux 7.0, include/uapi/linux/rseq.h).
 const LARGE_ENOUGH: u32 = 33;
@@ -50,7 +53,7 @@ pub fn owning(subject: &Subject) -> Result<OsString> {
     let said = String::from_utf8_lossy(&said.stdout);
     match said.lines().find_map(|line| line.strip_prefix("glibc.pthread.rseq: ")) {
         Some(value) if value.starts_with("0 ") => Ok(tunables),
-        Some(_) if std::path::Path::new(CONFIGURATION).exists() => Err(Error::file(
+        Some(_) if is_configured() => Err(Error::file(
             &subject.path,
             format_args!("--own-rseq has no effect: {CONFIGURATION} fixes glibc.pthread.rseq, and allows no override"),
         )),
@@ -61,6 +64,13 @@ pub fn owning(subject: &Subject) -> Result<OsString> {
             Err(Error::file(&subject.path, "--own-rseq has no effect: its loader has no tunable glibc.pthread.rseq"))
         }
     }
+}
+
+/// Whether administrators have configured it. The file may have lines for other tunables alone.
+fn is_configured() -> bool {
+    let mut text = Vec::new();
+    let read = File::open(CONFIGURATION).and_then(|file| file.take(1 << 20).read_to_end(&mut text));
+    read.is_ok() && text.windows(TUNABLE.len()).any(|part| part == TUNABLE.as_bytes())
 }
 
 /// The same tunables, but for that one: the last one counts.
