@@ -34,7 +34,9 @@ pub fn find(named: Option<&Path>) -> Result<PathBuf> {
         let places = places().map(|folder| folder.display().to_string()).collect::<Vec<_>>().join(", ");
         return Err(Error::input(
             NAME,
-            format_args!("not in {places}; `make -C capi install` installs it, and --library says where it is"),
+            format_args!(
+                "not in {places}; `make -C capi && make -C capi install` installs it, and --library says where it is"
+            ),
         ));
     };
     let path = path.canonicalize().map_err(|error| Error::file(&path, error))?;
