@@ -35,6 +35,6 @@ pub(crate) struct Counted {
 /// None: nothing happens.
 #[cfg(feature = "switch")]
 #[allow(unsafe_code)] // as where there are some
-pub(crate) unsafe fn change(_: &Module<'_>, _: &Changes<'_>) -> Result<Counted, Unchanged> {
+pub(crate) unsafe fn change(_: &Module<'_>, _: &Changes<'_>, _: bool) -> Result<Counted, Unchanged> {
     Ok(Counted::default())
 }
