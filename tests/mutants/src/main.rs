@@ -77,13 +77,13 @@ const STAGES: &[&[&str]] = &[
 /// Files of tests that are no stage: they look at texts, at what compilers make, at packages, or at machines that are emulated, or need
 /// minutes for what others see in seconds.
 const NO_STAGES: &str = "adding builds calls compile_fail counts cxx docs everywhere examples gdb hosts hygiene packaging patches \
-                         portable ports preload release rewriters rooms uprobes";
+                         portable ports preload record release rewriters rooms unmodified uprobes";
 
 /// How many changes there may be, and how long the file is in which tests note those that they come by.
 const MOST: usize = 65536;
 
 fn main() -> ExitCode {
-    let root = fs::canonicalize(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")).expect("the project");
+    let root = root();
     let mut arguments = std::env::args().skip(1);
     let (mut wanted, mut tests, mut only_own, mut lived) = (vec![], String::new(), false, None);
     let (mut longest, mut budget) = (Duration::MAX, Duration::MAX);
@@ -153,6 +153,11 @@ fn main() -> ExitCode {
         println!("{file}: {count} changes, {lives} live; killed by {}", killed.join(", "));
     }
     if left.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Of the project.
+fn root() -> PathBuf {
+    fs::canonicalize(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")).expect("the project")
 }
 
 /// A new file of tests is a stage, or is said to be none.
@@ -413,4 +418,14 @@ fn cargo(tree: &Path) -> Command {
     cargo.current_dir(tree).env("RUSTFLAGS", "--cap-lints=warn").env("CARGO_PROFILE_DEV_DEBUG", "0");
     cargo.env("RUSTC_BOOTSTRAP", BOOTSTRAP).env_remove("CARGO_TARGET_DIR");
     cargo
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_file_of_tests_is_known() {
+        assert_every_file_is_known(&root());
+    }
 }
