@@ -206,6 +206,7 @@ fn copy(root: &Path, tree: &Path, wanted: &[String]) -> Vec<Mutant> {
     let mut mutants = vec![];
     for name in list.lines() {
         let to = tree.join(name);
+        fs::create_dir_all(to.parent().expect("a folder")).expect("a folder");
         if let Ok(leads_to) = fs::read_link(root.join(name)) {
             if fs::read_link(&to).is_err() {
                 symlink(leads_to, &to).expect("a link");
@@ -238,7 +239,6 @@ fn copy(root: &Path, tree: &Path, wanted: &[String]) -> Vec<Mutant> {
         if fs::read(&to).is_ok_and(|old| old == bytes) {
             continue;
         }
-        fs::create_dir_all(to.parent().expect("a folder")).expect("a folder");
         fs::write(&to, &bytes).expect("a file");
         fs::set_permissions(&to, root.join(name).metadata().expect("a file").permissions()).expect("permissions");
     }
@@ -427,5 +427,17 @@ mod tests {
     #[test]
     fn every_file_of_tests_is_known() {
         assert_every_file_is_known(&root());
+    }
+
+    /// Where none was before.
+    #[test]
+    fn a_copy_has_all_that_git_knows() {
+        let tree = std::env::temp_dir().join(format!("invar-mutants-{}", std::process::id()));
+        let mutants = copy(&root(), &tree, &["abi/judge.rs".into()]);
+        let features = fs::read_to_string(tree.join("macros/src/features/x86_64.rs"));
+        let changed = fs::read_to_string(tree.join("abi/judge.rs"));
+        fs::remove_dir_all(&tree).expect("our own folder");
+        assert!(features.is_ok(), "by a link");
+        assert!(!mutants.is_empty() && changed.is_ok_and(|text| text.contains("mutants")));
     }
 }
