@@ -56,8 +56,15 @@ impl VisitMut for Changer<'_> {
             Item::Mod(item) => &item.attrs,
             Item::Impl(item) => &item.attrs,
             Item::Trait(item) => &item.attrs,
-            // What is evaluated when it is compiled cannot be chosen later.
-            Item::Const(item) if item.ident == "_" => &item.attrs,
+            // What is evaluated when it is compiled cannot be chosen later; the functions in it can.
+            Item::Const(item) => {
+                let Expr::Block(block) = &mut *item.expr else { return };
+                let items = block.block.stmts.iter_mut().filter_map(|statement| match statement {
+                    Stmt::Item(item) => Some(item),
+                    _ => None,
+                });
+                return items.for_each(|item| self.visit_item_mut(item));
+            }
             _ => return,
         };
         let tests = attributes.iter().any(|attribute| attribute.to_token_stream().to_string().contains("(test"));
