@@ -714,6 +714,7 @@ fn text() -> Vec<Trial> {
     let wide = [
         test("the most runs of a window", c(), many_runs),
         test("a site over the end of a window", c(), a_site_over_the_end_of_a_window),
+        test("text on reserved huge pages", c().or_else(no_reserved_pages), text_on_reserved_pages),
         test("text on huge pages of tmpfs", c().or_else(no_mounts).or_else(no_huge_text), text_on_huge_pages),
     ];
     tests.into_iter().flatten().chain(wide).collect()
@@ -799,6 +800,33 @@ fn text_on_huge_pages() {
     let huge = unbound.lines().find_map(|line| line.strip_prefix("huge ")).expect("a number");
     assert!(huge.parse::<u64>().unwrap() >= 20 << 10, "KiB: {huge}");
     widely(&mut there());
+}
+
+/// What lies in the text of 200 functions, in huge pages.
+const RESERVED: usize = 16;
+
+/// Why there are too few huge pages that nobody uses: an administrator reserves them.
+fn no_reserved_pages() -> Option<String> {
+    let all = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let free = all.lines().find_map(|line| line.strip_prefix("HugePages_Free:")?.trim().parse::<usize>().ok());
+    (free < Some(RESERVED)).then(|| {
+        let free = free.unwrap_or(0);
+        format!("{free} huge pages are reserved and free; sysctl vm.nr_hugepages={RESERVED} reserves enough")
+    })
+}
+
+/// The kernel exchanges and protects them as a whole only.
+fn text_on_reserved_pages() {
+    let wide = wide(&["-DHUNDREDS=2", "-DSTRIDE=0x20000", "-Wl,-z,max-page-size=0x200000"]);
+    for writers in [&["swap", "memfd", "mprotect"][..], &["swap"], &["memfd"], &["mprotect"]] {
+        let writer = if let [writer] = writers { writer } else { "auto" };
+        let output = must(placed(&wide.0, "reserved").env("INVAR_WRITER", writer).env("INVAR_REPORT", "stderr"));
+        let [said, errors] = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+        assert!(said.contains("\nright 200 of 200\n"), "{said}");
+        let module = errors.lines().find(|line| line.starts_with("module (program) ")).expect("the program's line");
+        let refused: Vec<_> = writers.iter().map(|writer| format!("{writer} (errno {})", libc::EINVAL)).collect();
+        assert!(module.ends_with(&format!("; refused: {}", refused.join(", "))), "{module}");
+    }
 }
 
 /// The second one's first page was exchanged already, as the first one's last: swap takes over what stands there by then, memfd

@@ -5,6 +5,7 @@
  * locked           it is locked in memory
  * all-locked N     all memory is locked, what is mapped later as well, and N pages more may be
  * huge             anonymous memory with the same bytes is in its place, as in programs that move their text to huge pages
+ * reserved         so are huge pages that the administrator has reserved (hugetlb), as far as whole ones lie in the text
  * noexec FOLDER    what is mounted there is mounted again, without the right to execute
  * removed FILE     the file is removed, which is mapped by now
  * replaced NEW FILE  the new file takes its place
@@ -132,6 +133,20 @@ static void huge(void)
 	check(mremap(copy, length, length, MREMAP_MAYMOVE | MREMAP_FIXED, text) == text, "mremap");
 }
 
+static void reserved(void)
+{
+	enum { HUGE = 2 << 20 };
+	char *start = (char *)(((uintptr_t)text + HUGE - 1) & ~(uintptr_t)(HUGE - 1));
+	char *end = (char *)((uintptr_t)(text + length) & ~(uintptr_t)(HUGE - 1));
+	size_t all = start < end ? (size_t)(end - start) : 0;
+	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB;
+	char *memory = mmap(NULL, all, PROT_READ | PROT_WRITE, flags, -1, 0);
+	check(memory != MAP_FAILED, "mmap");
+	memcpy(memory, start, all);
+	check(!mprotect(memory, all, PROT_READ | PROT_EXEC), "mprotect");
+	check(mremap(memory, all, all, MREMAP_MAYMOVE | MREMAP_FIXED, start) == start, "mremap");
+}
+
 __attribute__((constructor(101))) static void begin(int argc, char **argv, char **variables)
 {
 	const char *place = NULL, *rest;
@@ -152,6 +167,8 @@ __attribute__((constructor(101))) static void begin(int argc, char **argv, char 
 		check(!mlock(text, length), "mlock");
 	else if (!strcmp(place, "huge"))
 		huge();
+	else if (!strcmp(place, "reserved"))
+		reserved();
 	else if (!strncmp(place, "removed ", 8))
 		check(!unlink(rest), rest);
 	else if (!strncmp(place, "replaced ", 9))
