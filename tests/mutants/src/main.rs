@@ -266,13 +266,15 @@ const BUILT_BEFORE: &[(&str, &str, &str)] = &[
     ),
 ];
 
-/// Whether the module that a file is, is there for unit tests only, by what declares it beside it.
+/// Whether the module that a file is, is there for unit tests only, by what declares it: beside it, or the file of its folder.
 fn is_for_tests(root: &Path, file: &Path) -> bool {
     let module = format!("mod {};", file.file_stem().expect("a name").to_string_lossy());
-    ["lib.rs", "mod.rs"].iter().any(|parent| {
-        let parent = fs::read_to_string(root.join(file).with_file_name(parent)).unwrap_or_default();
+    let folder = file.parent().expect("a folder");
+    [folder.join("lib.rs"), folder.join("mod.rs"), folder.with_extension("rs")].iter().any(|parent| {
+        let parent = fs::read_to_string(root.join(parent)).unwrap_or_default();
         let lines: Vec<_> = parent.lines().collect();
-        lines.windows(2).any(|pair| pair[1] == module && pair[0].starts_with("#[cfg(") && pair[0].contains("test"))
+        let is_for_tests = |line: &str| line.starts_with("#[cfg(") && line.contains("test");
+        lines.windows(2).any(|pair| pair[1].ends_with(&module) && is_for_tests(pair[0]))
     })
 }
 
@@ -427,6 +429,13 @@ mod tests {
     #[test]
     fn every_file_of_tests_is_known() {
         assert_every_file_is_known(&root());
+    }
+
+    #[test]
+    fn what_is_for_tests_is_not_changed() {
+        let is_for_tests = |file: &str| is_for_tests(&root(), Path::new(file));
+        assert!(is_for_tests("src/module/image.rs") && is_for_tests("src/key/decide/tests.rs"));
+        assert!(!is_for_tests("src/module/lock.rs") && !is_for_tests("src/key/decide/seal.rs"));
     }
 
     /// Where none was before.
