@@ -7,6 +7,7 @@ use crate::program::{Package, output};
 use crate::trace;
 use invar_measure::{Batch, Samples, Targets, alternate};
 use std::cell::{Cell, RefCell};
+use std::fs;
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -110,7 +111,18 @@ fn compare_programs(what: &str, programs: [&PathBuf; 2], has_target: bool, targe
 
 /// A library from `dlopen` to `dlclose`.
 fn compare_libraries(folder: &Path, targets: &mut Targets) -> io::Result<()> {
-    let libraries = ["libplain.so", "libwith.so"].map(|name| folder.join(name));
+    // As an installer leaves them: what a linker wrote lies in the page cache in other pieces, and no two of its files alike.
+    let installed = folder.join("installed");
+    fs::create_dir_all(&installed)?;
+    let libraries = ["libplain.so", "libwith.so"].map(|name| (folder.join(name), installed.join(name)));
+    let libraries = libraries.map(|(linked, copy)| {
+        // A new file each time.
+        fs::remove_file(&copy)
+            .or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })?;
+        fs::copy(linked, &copy).map(|_| copy)
+    });
+    let [plain, with] = libraries;
+    let libraries = [plain?, with?];
     let loader = folder.join("loader");
     let counted = libraries.each_ref().map(|library| {
         trace::count(|| {

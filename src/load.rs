@@ -11,7 +11,7 @@
 use crate::bind::Reason;
 use crate::bind::writer::Wish;
 use crate::key::decide::{self, SLICES, is_slice_key};
-use crate::module::{self, Module, ModuleKey};
+use crate::module::{self, Added, Alone, Module, ModuleKey};
 #[cfg(feature = "report")]
 use crate::report;
 use crate::settings::{EXIT_REQUIRED, Mode, Settings};
@@ -40,7 +40,7 @@ fn load() {
     let silence = if module::is_static_program() { None } else { decide::silence() };
     // SAFETY: this code is the module's, and gone with it.
     match unsafe { module::among_others(module::own_header()) } {
-        Ok((own, has_others)) => load_module(&own, has_others, &settings, silence),
+        Ok((own, added)) => load_module(&own, added, &settings, silence),
         Err(fault) => unknown(fault, &settings),
     }
 }
@@ -68,8 +68,8 @@ pub(crate) fn load_other(header: usize) -> bool {
     // SAFETY: the module calls from its constructor.
     match unsafe { module::among_others(header) } {
         Ok((other, _)) if other.outcome.loaded() => true,
-        Ok((other, has_others)) => {
-            load_module(&other, has_others, &settings, silence);
+        Ok((other, added)) => {
+            load_module(&other, added, &settings, silence);
             true
         }
         Err(fault) => {
@@ -79,9 +79,10 @@ pub(crate) fn load_other(header: usize) -> bool {
     }
 }
 
-fn load_module(own: &Module<'_>, has_others: bool, settings: &Settings, silence: Option<sys::Silence>) {
+fn load_module(own: &Module<'_>, added: Option<Added>, settings: &Settings, silence: Option<sys::Silence>) {
     settings.check(own);
-    let was_alone = decide::all(own, has_others, settings, silence);
+    let alone = added.map(|added| Alone { module: own, added });
+    let was_alone = decide::all(own, alone.as_ref(), settings, silence);
     let wish = if settings.mode == Mode::Off { Wish::None } else { settings.writer };
     let request_offset = timeslice::request_offset(own);
     // SAFETY: our own module, its keys sealed.

@@ -17,7 +17,7 @@ mod slice;
 mod tests;
 
 use crate::key::state::Verdict;
-use crate::module::{Module, ModuleKey, Outcome};
+use crate::module::{Alone, Module, ModuleKey, Outcome};
 use crate::settings::Settings;
 use crate::sys;
 use crate::timeslice;
@@ -48,15 +48,19 @@ pub(crate) fn silence() -> Option<sys::Silence> {
 /// its first value.
 const NOBODY: u64 = u64::MAX;
 
-/// Decides and seals all keys of a module. `has_others` is false where no other module was there a moment ago. Returns whether the
-/// module has probes of its own, and the process had one thread when they began. Signals wait already, until the runtime's own keys are
-/// decided, or have no handlers yet.
-pub(crate) fn all(own: &Module<'_>, has_others: bool, settings: &Settings, silence: Option<sys::Silence>) -> bool {
+/// Decides and seals all keys of a module, which was alone perhaps. Returns whether the module has probes of its own, and the process
+/// had one thread when they began. Signals wait already, until the runtime's own keys are decided, or have no handlers yet.
+pub(crate) fn all(
+    own: &Module<'_>,
+    alone: Option<&Alone<'_>>,
+    settings: &Settings,
+    silence: Option<sys::Silence>,
+) -> bool {
     own.outcome.said.fetch_or(DECIDING, Relaxed);
     // One verdict at a time, in one place: copies of it would be a good part of this code.
     let mut verdict = Verdict::undecided();
-    let mut by = Decider { own, settings, thread: NOBODY, has_others, is_silent: true };
-    if has_others {
+    let mut by = Decider { own, settings, thread: NOBODY, alone, is_silent: true };
+    if alone.is_none() {
         adopt(own, NOBODY, &mut verdict);
     }
     // Requests of this copy's sites go where its own key says, so that one goes before those that C has.

@@ -1,6 +1,6 @@
 //! The lock that all copies of the runtime in a process share.
 
-use super::walk::each;
+use super::walk::{Alone, each_among};
 use crate::sys;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 
@@ -11,22 +11,17 @@ use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 #[cold]
 #[inline(never)]
 pub(crate) fn exclusively(work: &mut dyn FnMut()) {
-    let _silence = sys::Silence::begin(&u64::MAX);
-    with_first_lock(true, work);
+    exclusively_among(None, false, work);
 }
 
-/// The same, where signals wait already, and for work that needs no note of the process.
-#[cold]
-pub(crate) fn exclusively_in_silence(work: &mut dyn FnMut()) {
-    with_first_lock(false, work);
-}
-
-/// Runs `work` with the first module's lock. `is_noted`: this copy then knows that the lock is given back in this process.
+/// The same for a module that was alone, perhaps. Signals wait already, or are to wait.
 #[cold]
 #[inline(never)]
-fn with_first_lock(is_noted: bool, work: &mut dyn FnMut()) {
+pub(crate) fn exclusively_among(alone: Option<&Alone<'_>>, is_silent: bool, work: &mut dyn FnMut()) {
+    // Whoever needs no silence is in a constructor, and its work needs no note of the process.
+    let _silence = if is_silent { None } else { sys::Silence::begin(&u64::MAX).ok() };
     let mut work = Some(work);
-    each(|first| {
+    each_among(alone, |first| {
         if let Some(work) = work.take() {
             /// The lock was waited for in vain.
             static IN_VAIN: AtomicBool = AtomicBool::new(false);
@@ -35,7 +30,7 @@ fn with_first_lock(is_noted: bool, work: &mut dyn FnMut()) {
             const SECOND: u64 = 1_000_000_000;
             let lock = &first.outcome.lock;
             // Nobody waits long but for who sets switches. The process is asked for where that can matter: it is a system call.
-            let is_asked = cfg!(feature = "switch") && (is_noted || lock.load(Ordering::Relaxed) != 0);
+            let is_asked = cfg!(feature = "switch") && (!is_silent || lock.load(Ordering::Relaxed) != 0);
             let process = if is_asked { sys::process_id() as u32 } else { 0 };
             // Who has it in this process gives it back, however many others want it first. In a child, that may be a thread
             // of its parent's.
@@ -70,8 +65,10 @@ fn with_lock(lock: &AtomicU8, in_vain: &AtomicBool, longest: u64, work: &mut dyn
 #[allow(unsafe_code)]
 mod tests {
     use super::*;
+    use crate::module::{among_others, own_header};
     use core::ffi::c_int;
     use core::sync::atomic::Ordering::Relaxed;
+    use std::vec;
 
     /// Whoever took it may be gone, as in a child of `fork`: the work is done. Or it was slow: then the lock is still its own.
     #[test]
@@ -88,6 +85,28 @@ mod tests {
         assert_eq!(locked(u64::MAX), (Some(1), 1, true), "it is not waited for twice");
         lock.store(0, Relaxed);
         assert_eq!(locked(u64::MAX), (Some(1), 0, false), "free again");
+    }
+
+    /// A library that another thread opens may be a module.
+    #[test]
+    fn what_the_loader_adds_may_be_another_module() {
+        // SAFETY: this code is the module's, and gone with it.
+        let (own, added) = unsafe { among_others(own_header()) }.expect("this program");
+        let alone = Alone { module: &own, added: added.expect("it is alone") };
+        // What is visited without a walk is the module as it is here, at another place.
+        let told = |alone: Option<&Alone<'_>>| {
+            let (mut told, lock) = (vec![], &own.outcome.lock);
+            exclusively_among(alone, false, &mut || told.push(lock.load(Relaxed)));
+            let mut is_alone = false;
+            each_among(alone, |module| is_alone = core::ptr::eq(module, &raw const own));
+            assert_eq!(told, [1]);
+            is_alone
+        };
+        let counts = cfg!(target_env = "gnu");
+        assert_eq!(told(Some(&alone)), counts);
+        // SAFETY: a library of libc's that this program does not need.
+        assert!(!unsafe { libc::dlopen(c"libresolv.so.2".as_ptr(), libc::RTLD_NOW) }.is_null() || !counts);
+        assert!(!told(Some(&alone)) && !told(None));
     }
 
     /// A handler may want the same, and would wait for its own thread.

@@ -19,7 +19,7 @@ mod tables;
 mod walk;
 
 pub(crate) use keys::{ModuleKey, name};
-pub(crate) use lock::{exclusively, exclusively_in_silence};
+pub(crate) use lock::{exclusively, exclusively_among};
 pub(crate) use note::{note, own_header};
 pub(crate) use outcome::{Outcome, outcome};
 pub(crate) use segments::TextSegment;
@@ -30,4 +30,4 @@ pub(crate) use walk::in_memory;
 pub(crate) use walk::loader_rests;
 #[cfg(any(feature = "timeslice", feature = "switch", test))]
 pub(crate) use walk::own;
-pub(crate) use walk::{among_others, at, each, each_other, find, is_static_program, one_is};
+pub(crate) use walk::{Added, Alone, among_others, at, each, each_among, each_other, find, is_static_program, one_is};

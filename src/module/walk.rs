@@ -8,6 +8,7 @@ use super::segments::{ProgramHeader, Segments};
 use super::tables::Module;
 use crate::sys;
 use core::ffi::{CStr, c_int, c_void};
+use core::num::NonZeroU64;
 use invar_abi::Header;
 use invar_abi::header::{self, HeaderFault};
 
@@ -15,23 +16,44 @@ use invar_abi::header::{self, HeaderFault};
 ///
 /// The loader's lock is held meanwhile (musl's loader has none, and unloads nothing), so no module can go away under the
 /// visitor; who must not wait for anybody else's lock, and call nobody else's code.
-pub(crate) fn each<F: FnMut(&Module<'_>)>(mut visit: F) {
+pub(crate) fn each<F: FnMut(&Module<'_>)>(visit: F) {
+    each_among(None, visit);
+}
+
+/// The same for a module that was alone, which is the only one still where the loader has added nothing since.
+pub(crate) fn each_among<F: FnMut(&Module<'_>)>(alone: Option<&Alone<'_>>, mut visit: F) {
     unsafe fn call<F: FnMut(&Module<'_>)>(visit: *mut c_void, module: &Module<'_>) {
         // SAFETY: the pointer below, while it is valid.
         unsafe { (*visit.cast::<F>())(module) };
     }
-    _ = walk(own_header(), call::<F>, (&raw mut visit).cast());
+    _ = walk(own_header(), alone, call::<F>, (&raw mut visit).cast());
 }
 
-/// [`each`], once for all visitors, and without a table for each of them, which the loader would have to relocate. The module with
+/// [`each_among`], once for all visitors, and without a table for each of them, which the loader would have to relocate. The module with
 /// the `known` header needs no note, nor the loader to list it; the result is why it was not visited.
 #[cold]
 #[inline(never)]
-fn walk(known: usize, call: unsafe fn(*mut c_void, &Module<'_>), visit: *mut c_void) -> Result<(), HeaderFault> {
-    extern "C" fn one(info: *mut libc::dl_phdr_info, _size: usize, walk: *mut c_void) -> c_int {
+fn walk(
+    known: usize,
+    alone: Option<&Alone<'_>>,
+    call: unsafe fn(*mut c_void, &Module<'_>),
+    visit: *mut c_void,
+) -> Result<Option<Added>, HeaderFault> {
+    extern "C" fn one(info: *mut libc::dl_phdr_info, size: usize, walk: *mut c_void) -> c_int {
         // SAFETY: `walk` is the pointer passed below; the loader describes a loaded object.
-        let (walk, info) = unsafe { (&mut *walk.cast::<Walk>(), &*info) };
-        let first = core::mem::replace(&mut walk.first, false);
+        let (walk, info) = unsafe { (&mut *walk.cast::<Walk<'_>>(), &*info) };
+        walk.added = added(info, size);
+        if STAYS
+            && let Some(alone) = walk.alone
+            && walk.added == Some(alone.added)
+        {
+            walk.met = Ok(());
+            // SAFETY: `visit` is what `call` takes.
+            unsafe { (walk.call)(walk.visit, alone.module) };
+            // No other object is wanted.
+            return 1;
+        }
+        let first = cfg!(target_env = "musl") && core::mem::replace(&mut walk.first, false);
         // SAFETY: as above.
         if let Some(segments) = unsafe { Segments::from_loader(info) } {
             let header = if segments.hold_header(walk.known) { Some(walk.known) } else { segments.note() };
@@ -43,7 +65,7 @@ fn walk(known: usize, call: unsafe fn(*mut c_void, &Module<'_>), visit: *mut c_v
         // Go on.
         0
     }
-    let mut walk = Walk { known, call, visit, first: true, met: Err(HeaderFault::ElfHeader) };
+    let mut walk = Walk { known, alone, call, visit, first: true, met: Err(HeaderFault::ElfHeader), added: None };
     // SAFETY: the callback gets back what outlives the call.
     unsafe { libc::dl_iterate_phdr(Some(one), (&raw mut walk).cast()) };
     // `dl_iterate_phdr` is another's, or knows of no library that a static program opened. ELF headers of something else would
@@ -58,21 +80,51 @@ fn walk(known: usize, call: unsafe fn(*mut c_void, &Module<'_>), visit: *mut c_v
     {
         walk.meet(segments.unlisted_path(), segments, known);
     }
-    walk.met
+    walk.met.map(|()| walk.added)
+}
+
+/// How many objects the loader has added to its list, ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Added(NonZeroU64);
+
+/// A module that was alone when the loader had added so many.
+#[derive(Clone, Copy)]
+pub(crate) struct Alone<'a> {
+    pub(crate) module: &'a Module<'a>,
+    pub(crate) added: Added,
+}
+
+/// glibc's loader adds nothing while anybody walks through its list (elf/dl-object.c, `_dl_add_to_namespace_list`; elf/dl-iteratephdr.c).
+/// musl's may.
+const STAYS: bool = cfg!(target_env = "gnu");
+
+/// By a record of the loader's. Code that stands in for the loader's may leave 0 there, as musl's does.
+fn added(info: &libc::dl_phdr_info, size: usize) -> Option<Added> {
+    const END: usize = core::mem::offset_of!(libc::dl_phdr_info, dlpi_adds) + size_of::<u64>();
+    NonZeroU64::new(if !STAYS {
+        1
+    } else if size >= END {
+        info.dlpi_adds
+    } else {
+        0
+    })
+    .map(Added)
 }
 
 /// A visitor on the way through the loader's list.
-struct Walk {
+struct Walk<'a> {
     known: usize,
+    alone: Option<&'a Alone<'a>>,
     call: unsafe fn(*mut c_void, &Module<'_>),
     visit: *mut c_void,
     /// The next object is the first.
     first: bool,
     /// What came of the module with the known header.
     met: Result<(), HeaderFault>,
+    added: Option<Added>,
 }
 
-impl Walk {
+impl Walk<'_> {
     /// Visits the module with the known header, or the one whose note leads to this.
     fn meet(&mut self, path: &CStr, segments: Segments<'_>, mut header: usize) {
         let is_known = header == self.known;
@@ -147,7 +199,8 @@ pub(crate) unsafe fn in_memory<F: FnMut(&Module<'_>)>(elf_header: usize, mut vis
     let Some(segments) = Segments::from_header(elf_header) else { return };
     let Some(header) = segments.note() else { return };
     let (call, visit) = (call::<F>, (&raw mut visit).cast());
-    Walk { known: 0, call, visit, first: false, met: Err(HeaderFault::ElfHeader) }.meet(c"", segments, header);
+    Walk { known: 0, alone: None, call, visit, first: false, met: Err(HeaderFault::ElfHeader), added: None }
+        .meet(c"", segments, header);
 }
 
 /// Whether any module is wanted.
@@ -164,6 +217,7 @@ pub(crate) fn one_is(wanted: &mut dyn FnMut(&Module<'_>) -> bool) -> bool {
 /// # Safety
 ///
 /// The loader must describe an object that is loaded.
+#[inline(always)] // smaller
 unsafe fn path_of(info: &libc::dl_phdr_info, is_first: bool) -> &CStr {
     // glibc lists the program without a name, musl by one of its own. The kernel says where the program's headers are;
     // where the loader itself was executed, those of the loader. musl's list begins with the program (ldso/dynlink.c).
@@ -210,18 +264,20 @@ pub(crate) fn is_static_program() -> bool {
 /// # Safety
 ///
 /// The module must stay loaded as long as the result is used.
+#[cold]
+#[inline(never)]
 pub(crate) unsafe fn at(header: usize) -> Result<Module<'static>, HeaderFault> {
     // SAFETY: as the caller vouches.
     unsafe { among_others(header) }.map(|(module, _)| module)
 }
 
-/// The same, and whether there are other modules.
+/// The same, and how many objects the loader had added when there was no other module; nothing if there are others, or may be.
 ///
 /// # Safety
 ///
 /// As for [`at`].
 #[cold]
-pub(crate) unsafe fn among_others(header: usize) -> Result<(Module<'static>, bool), HeaderFault> {
+pub(crate) unsafe fn among_others(header: usize) -> Result<(Module<'static>, Option<Added>), HeaderFault> {
     struct Found {
         wanted: usize,
         module: Option<Module<'static>>,
@@ -238,8 +294,9 @@ pub(crate) unsafe fn among_others(header: usize) -> Result<(Module<'static>, boo
         }
     }
     let mut found = Found { wanted: header, module: None, has_others: false };
-    walk(header, call, (&raw mut found).cast())?;
-    found.module.map(|module| (module, found.has_others)).ok_or(HeaderFault::ElfHeader)
+    let added = walk(header, None, call, (&raw mut found).cast())?;
+    let added = added.filter(|_| !found.has_others);
+    found.module.map(|module| (module, added)).ok_or(HeaderFault::ElfHeader)
 }
 
 /// This module, if its header can be used.
@@ -264,7 +321,7 @@ mod tests {
         }
         let mut found = 0;
         let visit = (&raw mut found).cast();
-        let mut walk = Walk { known: 0, call, visit, first: false, met: Ok(()) };
+        let mut walk = Walk { known: 0, alone: None, call, visit, first: false, met: Ok(()), added: None };
         walk.meet(c"image", image.segments(), image.segments().note()?);
         (found != 0).then_some(found)
     }
@@ -278,8 +335,8 @@ mod tests {
     #[test]
     fn a_module_may_be_alone() {
         // SAFETY: this code is the module's, and gone with it.
-        let (own, has_others) = unsafe { among_others(own_header()) }.expect("this program");
-        assert!(own.is_program() && own.has_header(own_header()) && !has_others);
+        let (own, added) = unsafe { among_others(own_header()) }.expect("this program");
+        assert!(own.is_program() && own.has_header(own_header()) && added.is_some());
     }
 
     #[test]

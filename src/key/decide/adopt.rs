@@ -3,12 +3,12 @@
 use super::seal::seal;
 use super::slice::{force, is_slice_key};
 use crate::key::state::Verdict;
-use crate::module::{self, Module, ModuleKey};
+use crate::module::{self, Alone, Module, ModuleKey};
 use crate::timeslice::{self, Requests};
 use invar_abi::{Origin, flags};
 
 /// Takes over what other modules have decided for keys of the same name, and seals it. Signals wait.
-#[cold]
+#[inline(always)] // called once
 pub(super) fn adopt(own: &Module<'_>, thread: u64, verdict: &mut Verdict) {
     module::each(|other| {
         if other.base == own.base {
@@ -38,15 +38,22 @@ pub(super) fn is_shared(key: &ModuleKey<'_>) -> bool {
     key.flags & (flags::PROVES | flags::SYMBOL) == 0
 }
 
-/// What a key is by another of its name that is sealed, in our module or else in the first that has one; `false` if none is.
+/// What a key is by another of its name that is sealed, in our module or else in the first of the others that has one; `false` if none
+/// is.
 #[cold]
-pub(super) fn adopt_sealed(own: &Module<'_>, key: &ModuleKey<'_>, verdict: &mut Verdict) -> bool {
-    let mut adopted = false;
+#[inline(never)]
+pub(super) fn adopt_sealed(
+    own: &Module<'_>,
+    alone: Option<&Alone<'_>>,
+    key: &ModuleKey<'_>,
+    verdict: &mut Verdict,
+) -> bool {
     if let Some(twin) = sealed_twin(own, key) {
-        adopted = true;
         let _ = adopt_twin(key, &twin, verdict);
+        return true;
     }
-    module::each(|other| {
+    let mut adopted = false;
+    module::each_among(alone, |other| {
         if !adopted
             && other.base != own.base
             && let Some((_, theirs)) = sealed(other, key, 0)

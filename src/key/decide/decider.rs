@@ -4,7 +4,7 @@ use super::adopt::{adopt_lower, adopt_sealed, adopt_twin, is_shared, sealed_twin
 use super::choose::choose;
 use super::seal::seal;
 use crate::key::state::Verdict;
-use crate::module::{self, Module, ModuleKey};
+use crate::module::{self, Alone, Module, ModuleKey};
 use crate::settings::Settings;
 use crate::sys;
 use crate::text::Sink;
@@ -16,8 +16,8 @@ pub(super) struct Decider<'a> {
     pub(super) settings: &'a Settings<'a>,
     /// The thread's number ([`this_thread`]).
     pub(super) thread: u64,
-    /// There may be other modules.
-    pub(super) has_others: bool,
+    /// The module, if it was alone when it was loaded.
+    pub(super) alone: Option<&'a Alone<'a>>,
     /// Signals wait, or need not.
     pub(super) is_silent: bool,
 }
@@ -50,7 +50,7 @@ impl Decider<'_> {
         match twin {
             Some(twin) => _ = adopt_twin(key, &twin, verdict),
             None => {
-                choose(self.own, self.has_others, self.settings, key, verdict);
+                choose(self.own, self.alone.is_none(), self.settings, key, verdict);
                 let other = key.state.cycle(self.thread);
                 if other.as_bytes() == key.name() {
                     verdict.fail("a cycle: its probe asks for it, or a signal's handler did meanwhile");
@@ -76,11 +76,10 @@ impl Decider<'_> {
     /// Only one thread at a time is here, of all copies of the runtime.
     #[cold]
     pub(super) fn agree(&self, key: &ModuleKey<'_>, verdict: &mut Verdict) {
-        let mut seal = || {
-            adopt_sealed(self.own, key, verdict);
+        module::exclusively_among(self.alone, self.is_silent, &mut || {
+            adopt_sealed(self.own, self.alone, key, verdict);
             seal(self.own, key, verdict);
-        };
-        if self.is_silent { module::exclusively_in_silence(&mut seal) } else { module::exclusively(&mut seal) }
+        });
     }
 
     /// Has signals wait, where they do not yet.

@@ -50,7 +50,7 @@ pub(crate) fn demand_in(header: usize, state: &State) -> u8 {
                 let last = own.keys().filter_map(|key| key.state.begun_by(thread)).max();
                 let settings = Settings::from_environment(false);
                 let mut verdict = Verdict::undecided();
-                let by = Decider { own: &own, settings: &settings, thread, has_others: true, is_silent: false };
+                let by = Decider { own: &own, settings: &settings, thread, alone: None, is_silent: false };
                 by.decide(&key, last.map_or(1, |last| last + 1), &mut verdict);
                 if !wait_for(state) {
                     return give_up(&own, &key, &mut verdict);
@@ -77,7 +77,7 @@ pub(super) fn give_up(own: &Module<'_>, key: &ModuleKey<'_>, verdict: &mut Verdi
         if !key.state.is_given_up()
             && is_shared(key)
             && key.flags & flags::NUMBER == 0
-            && adopt_sealed(own, key, verdict)
+            && adopt_sealed(own, None, key, verdict)
         {
             told = Some(verdict.value);
         } else if key.state.give_up() {

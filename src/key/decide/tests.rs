@@ -55,7 +55,7 @@ extern "C" fn another_origin(verdict: &mut Verdict, _: &KeyRecord) {
 }
 
 fn decider<'a>(own: &'a Module<'a>, settings: &'a Settings<'a>) -> Decider<'a> {
-    Decider { own, settings, thread: this_thread(), has_others: true, is_silent: false }
+    Decider { own, settings, thread: this_thread(), alone: None, is_silent: false }
 }
 
 /// This program, as if its keys were being decided.
@@ -275,12 +275,12 @@ fn what_was_sealed_meanwhile_counts() {
     let module = image.module();
     let [twin, ours] = [0, 1].map(|at| module.keys().nth(at).expect("a key"));
     let mut verdict = Verdict::undecided();
-    assert!(adopt_sealed(&module, &ours, &mut verdict));
+    assert!(adopt_sealed(&module, None, &ours, &mut verdict));
     assert_eq!((verdict.value(), twin.state.value()), (expected ^ 1, expected ^ 1));
     let image = Image::new();
     let module = image.module();
     let unknown = module.keys().next().expect("a key");
-    assert!(!adopt_sealed(&module, &unknown, &mut verdict), "nobody has it");
+    assert!(!adopt_sealed(&module, None, &unknown, &mut verdict), "nobody has it");
 }
 
 #[test]
