@@ -1,5 +1,7 @@
 //! A module's segments, as far as they say where its things may be.
 
+use core::ops::Range;
+
 /// The rights of a segment, as its program header has them (`p_flags`).
 pub mod rights {
     /// It may be executed.
@@ -17,6 +19,15 @@ pub trait Segmented {
 
     /// Whether some of this range is read-only once the loader is done with the module (`PT_GNU_RELRO`).
     fn is_relro(&self, address: u64, length: u64) -> bool;
+
+    /// How many whole records of so many bytes a table between two addresses has, if all of them can be read. Nothing lies anywhere.
+    #[inline]
+    fn records(&self, range: &Range<u64>, record: u64, alignment: u64) -> Option<u64> {
+        let count = range.end.checked_sub(range.start)? / record;
+        let is_there =
+            || range.start.is_multiple_of(alignment) && self.holds(range.start, count * record, rights::READ);
+        (count == 0 || is_there()).then_some(count)
+    }
 
     /// Whether the runtime may write here, to something of its own.
     #[inline]
@@ -39,7 +50,6 @@ pub trait Segmented {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use core::ops::Range;
 
     /// Segments with their rights, and what is read-only later.
     pub(crate) struct Ranges(pub(crate) &'static [(Range<u64>, u32)], pub(crate) Range<u64>);
@@ -54,6 +64,28 @@ pub(crate) mod tests {
 
         fn is_relro(&self, address: u64, length: u64) -> bool {
             address < self.1.end && self.1.start < address + length
+        }
+    }
+
+    #[test]
+    fn tables_are_where_they_can_be_read() {
+        let segments = Ranges(&[(0..100, 5), (104..200, 2), (200..300, 4)], 0..0);
+        for (start, end, count) in [
+            (0, 96, Some(6)),
+            (4, 100, Some(6)),
+            (4, 99, Some(5)),
+            (8, 104, None),
+            (8, 108, None),
+            (2, 98, None),
+            (104, 120, None),
+            (104, 119, Some(0)),
+            (2, 17, Some(0)),
+            (400, 400, Some(0)),
+            (400, 399, None),
+            (284, 300, Some(1)),
+            (288, 304, None),
+        ] {
+            assert_eq!(segments.records(&(start..end), 16, 4), count, "{start} {end}");
         }
     }
 

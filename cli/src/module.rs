@@ -14,7 +14,6 @@ use invar_abi::{
 };
 use std::cell::OnceCell;
 use std::collections::HashMap;
-use std::num::NonZero;
 use std::ops::Range;
 
 /// Reads `N` bytes.
@@ -399,13 +398,15 @@ impl<'a> Module<'a> {
 
     /// A table between two addresses: whole records, in readable memory, and really there to its last byte.
     fn table(&self, what: &str, range: Range<u64>) -> Result<Range<u64>, String> {
-        let length = range.end.checked_sub(range.start).ok_or(format!("the {what} table ends before it starts"))?;
-        // Nothing lies anywhere.
-        let Some(length) = NonZero::new(length - length % RECORD as u64) else { return Ok(0..0) };
-        let range = range.start..range.start + length.get();
-        if !self.within(range.start, length.get(), PF_R) || !range.start.is_multiple_of(4) {
-            return Err(format!("the {what} table does not lie in the module's readable memory"));
+        if range.end < range.start {
+            return Err(format!("the {what} table ends before it starts"));
         }
+        let count = Segmented::records(self, &range, RECORD as u64, align_of::<SiteRecord>() as u64);
+        let count = count.ok_or(format!("the {what} table does not lie in the module's readable memory"))?;
+        if count == 0 {
+            return Ok(0..0);
+        }
+        let range = range.start..range.start + count * RECORD as u64;
         if bytes::<1>(self.image, range.start).and(bytes::<1>(self.image, range.end - 1)).is_none() {
             return Err(format!("the {what} table is cut off"));
         }

@@ -249,9 +249,8 @@ impl<'a> Segments<'a> {
     /// How many things of this size are there, if all of them can be read. Nothing lies anywhere.
     #[inline(never)]
     fn count(&self, range: &Range<usize>, size: usize, alignment: usize) -> Option<usize> {
-        let count = range.end.checked_sub(range.start)? / size;
-        let is_there = || range.start & (alignment - 1) == 0 && self.contain(range.start, count * size, libc::PF_R);
-        (count == 0 || is_there()).then_some(count)
+        let range = range.start as u64..range.end as u64;
+        abi::Segmented::records(self, &range, size as u64, alignment as u64).map(|count| count as usize)
     }
 
     pub(super) fn writable<T: Shared>(&self, address: usize) -> Option<&'a T> {
