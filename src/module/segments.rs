@@ -226,7 +226,7 @@ impl<'a> Segments<'a> {
         self.table(address..address.checked_add(count.checked_mul(size_of::<T>())?)?)
     }
 
-    /// Bytes, of many that lie in one segment: it is looked for once.
+    /// Bytes, of many that lie in one segment: it is looked for once. `known` is empty at first, and for these segments alone.
     pub(super) fn bytes(&self, known: &mut Range<usize>, address: usize, length: usize) -> Option<&'a [u8]> {
         let end = address.checked_add(length)?;
         if address < known.start || end > known.end {
@@ -404,6 +404,24 @@ pub(super) mod tests {
             (0x120f8, 9, false),
         ] {
             assert_eq!(abi::Segmented::is_writable(&segments, address, length), writable, "{address:x} {length}");
+        }
+        let mut known = 0..0;
+        for (address, length, segment) in [
+            (0x11080, 0, Some(0x11000)),
+            (0x11100, 0, Some(0x11000)),
+            (0x11100, 1, None),
+            (0x110ff, 2, None),
+            (0x10fff, 1, None),
+            (0x12080, 0, Some(0x12000)),
+            (0x11000, 0, Some(0x11000)),
+            (0x11100, usize::MAX, None),
+            (0x15000, 0, None),
+            (0x12080, 0, Some(0x12000)),
+        ] {
+            let before = known.clone();
+            let found = segments.bytes(&mut known, address, length);
+            assert_eq!(found.map(<[u8]>::len), segment.map(|_| length), "{address:x} {length}");
+            assert_eq!(known, segment.map_or(before, |start| start..start + 0x100), "{address:x} {length}");
         }
         assert_eq!(segments.slice::<u8>(0, 0), Some(&[][..]), "nothing lies anywhere");
         assert!(
