@@ -165,6 +165,12 @@ pub use settings::{EXIT_REQUIRED, SETTINGS};
 pub use switch::{NotSet, Set, Setting, Switch, set};
 pub use text::{Evidence, Text};
 
+/// What the command `invar` reads as the runtime does. Not part of the interface.
+#[doc(hidden)]
+pub mod __command {
+    pub use crate::settings::reader::value_of;
+}
+
 /// What the macros expand to. Not part of the interface.
 #[doc(hidden)]
 pub mod __private {

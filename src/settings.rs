@@ -21,7 +21,7 @@ use invar_abi::flags;
 use invar_abi::outcome::said;
 use invar_arch as arch;
 pub(crate) use reader::Mode;
-use reader::{MODES, NAMES, Reader, Said, name_length, pair, place, place_between};
+use reader::{MODES, NAMES, Reader, Said, name_length, place, place_between};
 
 /// What the environment says.
 #[derive(Clone, Copy)]
@@ -132,20 +132,13 @@ impl<'a> Settings<'a> {
     /// Looks at each entry of `INVAR_KEYS`; `say` gets what is misspelt in them.
     #[cfg(feature = "fuzz")]
     pub(crate) fn check_keys(&self, say: &mut impl FnMut(&[&[u8]])) {
-        self.entries().for_each(|entry| check_key(entry, say));
+        reader::entries(self.keys).for_each(|entry| check_key(entry, say));
     }
 
     /// The value that `INVAR_KEYS` names for this key; the last one counts.
     #[cold]
     pub(crate) fn key(&self, name: &[u8]) -> Option<&'a [u8]> {
-        self.entries().filter_map(pair).filter(|&(key, _)| key == name).map(|(_, value)| value).last()
-    }
-
-    fn entries(&self) -> impl Iterator<Item = &'a [u8]> {
-        reader::Words::new(Reader::of_keys(), self.keys).filter_map(|said| match said {
-            Said::Entry { entry, .. } => Some(entry),
-            Said::Mode(_) => None,
-        })
+        reader::value_of(self.keys, name)
     }
 
     #[cold]
@@ -220,7 +213,7 @@ impl<'a> Settings<'a> {
         }
         if !self.keys.is_empty() {
             if is_first_to_say(said::KEYS) {
-                self.entries().for_each(|entry| check_key(entry, &mut sys::complain));
+                reader::entries(self.keys).for_each(|entry| check_key(entry, &mut sys::complain));
             }
             own.outcome.said.fetch_or(said::KEYS, Relaxed);
         }

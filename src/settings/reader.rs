@@ -123,6 +123,20 @@ impl<'a> Iterator for Words<'a> {
     }
 }
 
+/// The entries of what `INVAR_KEYS` says.
+pub(super) fn entries(keys: &[u8]) -> impl Iterator<Item = &[u8]> {
+    Words::new(Reader::of_keys(), keys).filter_map(|said| match said {
+        Said::Entry { entry, .. } => Some(entry),
+        Said::Mode(_) => None,
+    })
+}
+
+/// The value that this `INVAR_KEYS` names for a key; the last one counts.
+#[cold]
+pub fn value_of<'a>(keys: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    entries(keys).filter_map(pair).filter(|&(key, _)| same(key, name)).map(|(_, value)| value).last()
+}
+
 /// An entry's key and value.
 pub(crate) fn pair(entry: &[u8]) -> Option<(&[u8], &[u8])> {
     let equals = name_length(entry)?;
@@ -247,6 +261,20 @@ pub(crate) mod tests {
         assert_eq!(found, [Some(0), Some(1), None, None, None, None, None, Some(2), None, None]);
         assert_eq!((place(b"", b""), place(b"", b"a  b"), place(b"a", b"")), (None, None, None));
         assert_eq!((place(b"b", b"a  b"), place_between(b"b", b"a\0b\0", 0)), (Some(2), Some(1)));
+    }
+
+    #[test]
+    fn the_last_value_of_a_key_counts() {
+        let of = |keys: &'static str| value_of(keys.as_bytes(), b"slice");
+        for keys in ["", "slice", "slice.hook=off", "a=slice=off", " slice=off", "=off", "slices=off", "slic=off"] {
+            assert_eq!(of(keys), None, "{keys}");
+        }
+        for keys in
+            ["slice=off", "slice=force,slice=off", "slice=off,", "a,slice=off,slice", ",slice=off,slice.hook=on"]
+        {
+            assert_eq!(of(keys), Some(&b"off"[..]), "{keys}");
+        }
+        assert_eq!((of("slice=off,slice="), of("slice=a=b")), (Some(&b""[..]), Some(&b"a=b"[..])));
     }
 
     #[test]

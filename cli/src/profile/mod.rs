@@ -188,7 +188,7 @@ fn forced() -> Option<String> {
 }
 
 fn with_force(mut keys: OsString) -> OsString {
-    if slice_in(&keys) == Some(b"slice=force") {
+    if slice_in(&keys) == Some(b"force") {
         return keys;
     }
     if !keys.is_empty() {
@@ -198,9 +198,9 @@ fn with_force(mut keys: OsString) -> OsString {
     keys
 }
 
-/// What `INVAR_KEYS` says of the time slice key: the last word counts.
+/// What `INVAR_KEYS` says of the time slice key.
 fn slice_in(keys: &OsStr) -> Option<&[u8]> {
-    keys.as_encoded_bytes().split(|&byte| byte == b',').rfind(|key| key.starts_with(b"slice="))
+    invar::__command::value_of(keys.as_encoded_bytes(), SLICE.as_bytes())
 }
 
 /// What to say where nothing was counted.
@@ -209,7 +209,7 @@ fn nothing(command: &OsStr, not_in_front: Option<&str>) -> String {
     let keys = std::env::var_os("INVAR_KEYS").unwrap_or_default();
     let why = if is("INVAR", "off") {
         "INVAR=off is set"
-    } else if slice_in(&keys) == Some(b"slice=off") {
+    } else if slice_in(&keys) == Some(b"off") {
         "INVAR_KEYS turns the time slice key off"
     } else {
         "it carries no slice sites of invar, or its runtime does not count: built without the feature `profile` or for an \
