@@ -29,11 +29,14 @@ fn load() {
     decide::offer_to_c();
     bind::offer_to_c();
     let outcome = module::note();
-    if outcome.loaded() {
-        // Another version of this crate in the same link has decided and bound all.
+    let is_loaded = outcome.loaded();
+    let settings = Settings::from_environment(!is_loaded);
+    #[cfg(feature = "switch")]
+    wish(&settings).keep();
+    if is_loaded {
+        // Another version of this crate in the same link has decided and bound all, or a binder has.
         return timeslice::load(None);
     }
-    let settings = Settings::from_environment(true);
     // A handler that wants the loader's list must not meet this thread at it: its lock is no thread's while it is being taken. Once,
     // and not for each of the runtime's own keys.
     // In a static program no handler is set up so early, except by code in `.preinit_array`.
@@ -83,7 +86,7 @@ fn load_module(own: &Module<'_>, added: Option<Added>, settings: &Settings, sile
     settings.check(own);
     let alone = added.map(|added| Alone { module: own, added });
     let was_alone = decide::all(own, alone.as_ref(), settings, silence);
-    let wish = if settings.mode == Mode::Off { Wish::None } else { settings.writer };
+    let wish = wish(settings);
     let request_offset = timeslice::request_offset(own);
     // SAFETY: our own module, its keys sealed.
     let bind = || unsafe { bind::bind(own, wish, request_offset, was_alone) };
@@ -99,6 +102,11 @@ fn load_module(own: &Module<'_>, added: Option<Added>, settings: &Settings, sile
     if settings.mode == Mode::Require {
         require(own);
     }
+}
+
+/// Which writers may be asked.
+fn wish(settings: &Settings<'_>) -> Wish {
+    if settings.mode == Mode::Off { Wish::None } else { settings.writer }
 }
 
 /// `INVAR=require`: ends the process unless every site is bound, and slice sites to an available extension. Records of code

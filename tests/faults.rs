@@ -81,6 +81,7 @@ const SCENARIOS: &[Scenario] = &[
     Scenario { name: "memfd, bound in C", settings: &[("INVAR_WRITER", "memfd")], in_c: true, ..PLAIN },
     Scenario { name: "mprotect, bound in C", settings: &[("INVAR_WRITER", "mprotect")], in_c: true, ..PLAIN },
     Scenario { name: "set", what: What::Set(""), ..PLAIN },
+    Scenario { name: "set, by memfd", settings: &[("INVAR_WRITER", "memfd")], what: What::Set(""), ..PLAIN },
     Scenario { name: "set, beside a thread in the sites", what: What::Set("thread"), in_full: true, ..PLAIN },
     Scenario { name: "set, where mremap is refused", what: What::Set("mremap"), in_full: true, ..PLAIN },
     Scenario { name: "a program in C, by libinvar", what: What::LoadInC, in_full: true, ..PLAIN },

@@ -51,6 +51,7 @@ fn main() -> ExitCode {
         let name = format!("a set takes so much stack, {mode}");
         trials.push(test(&name, sites(), move || stack(&build(), kibibytes)));
     }
+    trials.extend(with_either_binder("sets ask the writer that a setting names", sites(), by_one_writer));
     for (refused, outcome) in REFUSED {
         let missing = sites().or_else(|| missing(refused));
         let refused_words = if refused.is_empty() { "nothing" } else { refused };
@@ -60,7 +61,13 @@ fn main() -> ExitCode {
         ("several threads set", ANYWHERE, several_threads as fn()),
         ("several threads set, with a loader that does not exclude", missing_target(&musl()), several_threads_in_turn),
         ("what is wrong is set by nobody", ANYWHERE, what_is_wrong),
-        ("what stays checked is tried again by the same values", sites(), tried_again),
+        ("what stays checked is tried again by the same values, in place", sites(), || {
+            tried_again("mprotect", "threads")
+        }),
+        ("what stays checked is tried again by the same values, by a memfd", sites(), || {
+            tried_again("memfd", "descriptors")
+        }),
+        ("a setting is heeded by who read it", sites(), apart),
         ("a site that somebody has changed", sites(), a_foreign_site),
         ("a breakpoint on a key's site is counted as at load", breakpoints(), a_breakpoint),
         ("another module's switch has no such value", sites(), no_such_value),
@@ -203,13 +210,17 @@ fn a_foreign_site() {
     assert_eq!(tale.program().bound, tale.program().sites);
 }
 
-/// The library's sites cannot be bound while a thread is there, if the text is to be written in place; a set exchanges pages.
-fn tried_again() {
+/// The library's sites cannot be bound while a thread is there, if the text is to be written in place; nor by a memfd, if there can be
+/// none. Sets ask the writer that the setting allows, and no other one.
+fn tried_again(writer: &str, cause: &str) {
     let library = Build::release().library("switching");
-    let run = |writer| tale(switched(&Build::release(), "again").arg(&library).env("INVAR_WRITER", writer));
-    let tale = run("mprotect");
-    let [same, once_more] = ["same", "once more"].map(|name| numbers(&tale, name));
-    assert!(same[0] > 0 && same[1] == 0 && same == once_more, "{same:?} {once_more:?}");
+    let run =
+        |writer| tale(switched(&Build::release(), "again").args([&library]).arg(cause).env("INVAR_WRITER", writer));
+    let tale = run(writer);
+    let [refused, same, once_more] = ["refused", "same", "once more"].map(|name| numbers(&tale, name));
+    assert!(refused[0] > 0 && refused[1] > 0, "{refused:?}");
+    assert_eq!((&same, &once_more), (&vec![refused[0] + refused[1], 0], &same));
+    assert!(tale.modules.iter().all(|module| module.bound == 0 || module.writers == writer), "{tale:?}");
     let library = tale.module("libswitching.so");
     let switches: Vec<_> = library
         .bindings
@@ -221,8 +232,28 @@ fn tried_again() {
     assert!(switches.len() > 1 && switches.iter().all(|binding| binding.status == "Bound"), "{switches:?}");
     let bound = library.bindings.iter().filter(|binding| binding.status == "Bound").count();
     assert_eq!(library.bound, bound, "{library:?}");
+    // So is what else stands in these pages, and the reason is gone.
+    assert_eq!((library.bound, &*library.reason), (library.sites, "-"), "{library:?}");
     // Nobody binds what is not to be bound.
     assert_eq!(numbers(&run("off"), "same"), [0, same[0]]);
+}
+
+fn by_one_writer() {
+    for writer in ["swap", "memfd", "mprotect"] {
+        let tale = tale(switched(&Build::release(), "story").env("INVAR_WRITER", writer));
+        assert_eq!(tale.program().writers, writer);
+        tale.program().assert_bound();
+    }
+}
+
+/// Of the library's copy, that it asks no writer.
+fn apart() {
+    let tale = tale(switched(&Build::release(), "apart").arg(Build::release().library("switching")));
+    assert_eq!((&*tale.results["first"], &*tale.results["second"]), ("1", "1"));
+    let [first, second] = ["first set", "second set"].map(|name| numbers(&tale, name));
+    assert!(first[0] > 0 && first[1] > 0 && first == second, "{first:?} {second:?}");
+    tale.program().assert_bound();
+    tale.module("libswitching.so").assert_checked();
 }
 
 /// Why there is no such test.

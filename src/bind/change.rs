@@ -46,25 +46,29 @@ pub(crate) unsafe fn change(module: &Module<'_>, changes: &Changes<'_>, again: b
     let mut resolver = Resolver::new(module);
     resolver.changes = Some(changes);
     let before = resolver.counted();
+    let wish = Wish::kept();
     // What is not bound could not be when the module was loaded, or an exchange has failed there since. Or it was not to be.
-    let is_left = again && before.checked > 0 && module.outcome.reason.load(Relaxed) != reason::SETTING;
+    let may_bind = wish != Wish::None && module.outcome.reason.load(Relaxed) != reason::SETTING;
+    let is_left = again && before.checked > 0 && may_bind;
     if before.stale == 0 && before.foreign.is_none() && !is_left {
         return Ok(before);
     }
     if before.foreign.is_some() {
         return Err(Unchanged { reason: Reason::Changed, stale: before.stale, foreign: before.foreign });
     }
+    if wish == Wish::None {
+        // Another copy of the runtime has bound them, when its settings were others.
+        return Err(Unchanged { reason: Reason::Setting, stale: before.stale, foreign: None });
+    }
+    let (had_unbound, were_left) = (has_unbound(module), module.outcome.left.load(Relaxed));
     // SAFETY: as the caller vouches.
-    let result = unsafe { exchange(module, &mut resolver) };
+    let result = unsafe { exchange(module, &mut resolver, wish) };
     let after = resolver.counted();
-    // Also where not all pages could be exchanged: what is bound by now stays so.
-    let (bound, left) = (&module.outcome.bound, &module.outcome.left);
-    let more = before.checked.saturating_sub(after.checked);
-    bound.fetch_add(more, Relaxed);
-    left.store(left.load(Relaxed).saturating_sub(more), Relaxed);
+    let left = || module.outcome.left.load(Relaxed);
     let is_in_place = module.outcome.writers.load(Relaxed) & Writer::Mprotect as u8 != 0;
-    // Pages of the file may have taken the place of those with bound sites, other keys' as well (`arch::exchange`).
-    if is_in_place || after.checked > before.checked {
+    // Other keys' sites may have been bound as well; or pages of the file have taken the place of those with bound sites
+    // (`arch::exchange`). Also where not all pages could be exchanged: what is bound by now stays so.
+    if is_in_place || result.is_err() || had_unbound {
         resolver.count_again();
     }
     let note = |(number, detail)| {
@@ -72,9 +76,9 @@ pub(crate) unsafe fn change(module: &Module<'_>, changes: &Changes<'_>, again: b
         module.outcome.detail.store(detail, Relaxed);
     };
     match result {
-        Err(why) if matches!(why, Reason::Writable(_)) || after.checked > before.checked => note(why.to_numbers()),
+        Err(why) if matches!(why, Reason::Writable(_)) || left() > were_left => note(why.to_numbers()),
         // What an earlier exchange left in checked form is bound.
-        _ if left.load(Relaxed) == 0 && !STAYING.contains(&module.outcome.reason.load(Relaxed)) => note((0, 0)),
+        _ if left() == 0 && !STAYING.contains(&module.outcome.reason.load(Relaxed)) => note((0, 0)),
         _ => {}
     }
     if after.stale > 0 || after.foreign.is_some() {
@@ -87,8 +91,8 @@ pub(crate) unsafe fn change(module: &Module<'_>, changes: &Changes<'_>, again: b
 /// # Safety
 ///
 /// As for [`change`].
-unsafe fn exchange(module: &Module<'_>, resolver: &mut Resolver<'_>) -> Result<(), Reason> {
-    let changes = resolver.changes;
+unsafe fn exchange(module: &Module<'_>, resolver: &mut Resolver<'_>, wish: Wish) -> Result<(), Reason> {
+    let (changes, mut refusal) = (resolver.changes, None);
     let is_changed =
         |record: &&SiteRecord| changes.is_some_and(|changes| changes.iter().any(|change| change.is_of(record)));
     for text in module.texts() {
@@ -99,11 +103,18 @@ unsafe fn exchange(module: &Module<'_>, resolver: &mut Resolver<'_>) -> Result<(
             if !window.is_empty() {
                 let work = Work { before: Some(before), fill };
                 // SAFETY: as the caller vouches.
-                unsafe { write::window(&window, resolver, Wish::Any, work) }?;
+                let result = unsafe { write::window(&window, resolver, wish, work) };
+                // In the others there may be more that can be bound.
+                refusal = refusal.or(result.err());
             }
         }
     }
-    Ok(())
+    refusal.map_or(Ok(()), Err)
+}
+
+/// Whether there may be sites of the module that are not bound, of any key.
+fn has_unbound(module: &Module<'_>) -> bool {
+    (module.outcome.bound.load(Relaxed) as usize) < module.sites.len()
 }
 
 /// What stands at a site of a switch.
@@ -215,6 +226,7 @@ impl<'a> Resolver<'a> {
 unsafe fn before(resolver: &mut Resolver<'_>, window: &Window<'_>, delta: usize) -> Filled {
     // SAFETY: as the caller vouches.
     unsafe { resolve::fill(resolver, window, delta) };
+    let has_unbound = has_unbound(resolver.module);
     for record in resolver.module.sites {
         let (text, length) = (record.address(), usize::from(record.length));
         if let Some(part) = window.part(text, length) {
@@ -228,8 +240,19 @@ unsafe fn before(resolver: &mut Resolver<'_>, window: &Window<'_>, delta: usize)
         if !window.holds(text, length) {
             continue;
         }
-        let Some((change, site)) = resolver.changed(record) else { continue };
         let place = text.wrapping_add(delta) as *mut u8;
+        let Some((change, site)) = resolver.changed(record) else {
+            // Of another key. What could not be bound so far stands as the compiler left it, and nobody has changed it.
+            if has_unbound
+                && let Ok((site, _)) = resolver.site(record)
+                // SAFETY: as below.
+                && let Some(code) = arch::checked(&site).filter(|&code| unsafe { arch::stands::<false>(code, text as _) })
+            {
+                // SAFETY: as below.
+                unsafe { arch::store::<false>(code, place) };
+            }
+            continue;
+        };
         // SAFETY: a site of the window lies whole in its runs, which can be read, and so in their copy.
         unsafe {
             let stands = |code: &Code| arch::stands_under_breakpoint(*code, text as *const u8);
@@ -244,12 +267,17 @@ unsafe fn before(resolver: &mut Resolver<'_>, window: &Window<'_>, delta: usize)
     Filled::default()
 }
 
-/// Binds the sites of the switches in memory that lies `delta` bytes behind the text.
+/// Binds the sites of the switches in memory that lies `delta` bytes behind the text; and those of other keys that could not be bound so
+/// far, to the values that these have.
 ///
 /// # Safety
 ///
 /// As for [`resolve::fill`].
 unsafe fn fill(resolver: &mut Resolver<'_>, window: &Window<'_>, delta: usize) -> Filled {
+    if has_unbound(resolver.module) {
+        // SAFETY: as the caller vouches.
+        unsafe { resolve::fill(resolver, window, delta) };
+    }
     for record in resolver.module.sites {
         if !window.holds(record.address(), record.length.into()) {
             continue;

@@ -2,6 +2,8 @@
 
 use super::status::Reason;
 use crate::sys::Errno;
+#[cfg(feature = "switch")]
+use core::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
 /// A way to exchange text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +53,32 @@ impl Wish {
     }
 }
 
+/// The writers that sets may use, as bits: what the settings allowed when the module of this copy of the runtime was loaded. A program may
+/// change its environment later, and nobody may read that meanwhile.
+#[cfg(feature = "switch")]
+static ALLOWED: AtomicU8 = AtomicU8::new(u8::MAX);
+
+#[cfg(feature = "switch")]
+impl Wish {
+    /// Has sets heed it.
+    #[cold]
+    pub(crate) fn keep(self) {
+        let bits = Writer::ALL.map(|writer| if self.allows(writer) { writer as u8 } else { 0 });
+        ALLOWED.store(bits.into_iter().fold(0, |all, bit| all | bit), Relaxed);
+    }
+
+    /// What was kept.
+    #[cold]
+    pub(crate) fn kept() -> Self {
+        let mut allowed = Writer::from_bits(ALLOWED.load(Relaxed));
+        match (allowed.next(), allowed.next()) {
+            (Some(writer), None) => Self::Only(writer),
+            (None, _) => Self::None,
+            _ => Self::Any,
+        }
+    }
+}
+
 /// A writer that the kernel refused.
 impl From<Errno> for Reason {
     fn from(Errno(errno): Errno) -> Self {
@@ -94,6 +122,18 @@ mod tests {
         assert_eq!(allowed(Wish::Any), [true; 3]);
         assert_eq!(allowed(Wish::Only(Writer::Memfd)), [false, true, false]);
         assert_eq!(allowed(Wish::None), [false; 3]);
+    }
+
+    #[cfg(feature = "switch")]
+    #[test]
+    fn sets_heed_what_was_allowed() {
+        assert_eq!(Wish::kept(), Wish::Any, "no setting says more");
+        for wish in [Wish::None, Wish::Only(Writer::Swap), Wish::Only(Writer::Memfd), Wish::Only(Writer::Mprotect)] {
+            wish.keep();
+            assert_eq!(Wish::kept(), wish);
+        }
+        Wish::Any.keep();
+        assert_eq!(Wish::kept(), Wish::Any);
     }
 
     #[test]

@@ -10,7 +10,9 @@
 //!                                    these are refused once all is bound, and the library's file is gone, or another one is there
 //! switched faulted [thread] [mremap] [LIBRARY]
 //!                                    once between two lines, while somebody has system calls fail
-//! switched again LIBRARY             to the values that they have, where the library's sites could not be bound
+//! switched again LIBRARY CAUSE       to the values that they have, where the library's sites could not be bound for this cause: beside
+//!                                    `threads`, or for want of `descriptors`
+//! switched apart LIBRARY             which is opened when a setting has it bind nothing
 //! switched foreign                   where one site is not as it was
 //! switched breakpoint                where a breakpoint stands on a site of a key
 //! switched handler                   from a signal's handler, and while handlers execute the sites
@@ -121,7 +123,8 @@ fn main() {
         "wrong" => wrong(),
         "refused" => refused(&arguments[1..]),
         "faulted" => faulted(&arguments[1..]),
-        "again" => again(&arguments[1]),
+        "again" => again(&arguments[1], &arguments[2]),
+        "apart" => apart(&arguments[1]),
         "foreign" => foreign(),
         "breakpoint" => breakpoint(),
         "handler" => handler(),
@@ -451,8 +454,15 @@ fn faulted(what: &[String]) {
     let set = invar::set(&settings(Level::Debug, true));
     result("set", format!("{set:?}"));
     let torn = matches!(set, Err(invar::NotSet::Refused(_, 1..)));
+    let again = |name, level, trace| {
+        let again = invar::set(&settings(level, trace)).map(|set| (set.bound, set.checked));
+        result(name, format!("{again:?}"));
+    };
     if !torn {
         let (level, trace) = if set.is_ok() { (Level::Debug, true) } else { (Level::Error, false) };
+        agree(level, trace);
+        // The same values once more: what had to stay checked is bound.
+        again("same", level, trace);
         agree(level, trace);
         VALUE.store(is_for(level, trace), Relaxed);
         TURN.fetch_add(1, Release);
@@ -461,8 +471,10 @@ fn faulted(what: &[String]) {
     } else {
         assert_eq!((LEVEL.get(), TRACE.get()), (Level::Error, false));
     }
-    let again = invar::set(&settings(Level::Quiet, true)).map(|set| (set.bound, set.checked));
-    result("again", format!("{again:?}"));
+    again("again", Level::Quiet, true);
+    if torn {
+        again("same", Level::Quiet, true);
+    }
     agree(Level::Quiet, true);
     VALUE.store(is_for(Level::Quiet, true), Relaxed);
     TURN.fetch_add(1, Release);
@@ -473,16 +485,63 @@ fn faulted(what: &[String]) {
     }
 }
 
-/// The library is opened beside a thread. The sets say of it how many sites are bound and how many stay checked.
-fn again(path: &str) {
-    std::thread::spawn(std::thread::park);
+/// The sets say how many sites are bound and how many stay checked: while the cause is there, and twice when it is gone.
+fn again(path: &str, cause: &str) {
+    let thread = (cause == "threads").then(|| std::thread::spawn(std::thread::park));
+    // The runtime can open the library's file then, and not make a memfd as well.
+    let limit = (cause == "descriptors").then(|| limit_descriptors(|_, free| free + 1));
     let library = Library::open(path);
     let (level, trace) = (LEVEL.get(), TRACE.get());
-    for name in ["same", "once more"] {
+    let set = |name| {
         let set = invar::set(&[LEVEL.to(level), TRACE.to(trace)]).expect("what is not bound is not wrong");
         let says = 100 * level as u32 + 10 * u32::from(trace);
         assert!(agrees() && (library.call(c"library_says"), library.call(c"library_has")) == (says, says));
         result(name, format!("{} {}", set.bound, set.checked));
+    };
+    set("refused");
+    if let Some(thread) = thread {
+        thread.thread().unpark();
+        thread.join().expect("parked");
+        // The kernel takes it from its list a moment later.
+        while std::fs::read_dir("/proc/self/task").expect("threads").count() > 1 {
+            std::thread::yield_now();
+        }
+    }
+    if let Some(limit) = limit {
+        limit_descriptors(|_, _| limit);
+    }
+    set("same");
+    set("once more");
+}
+
+/// The library's copy of the runtime may ask no writer: who would leave the program's sites with another value sets nothing. The program's
+/// copy may, and leaves the library's sites checked.
+fn apart(path: &str) {
+    // SAFETY: there is no other thread.
+    unsafe { std::env::set_var("INVAR_WRITER", "off") };
+    let library = Library::open(path);
+    for name in ["first", "second"] {
+        let trace = TRACE.get();
+        result(name, library.call(c"library_turns"));
+        assert!(agrees() && TRACE.get() == trace);
+        let set = TRACE.set(!trace).expect("the program's copy may");
+        assert!(agrees() && TRACE.get() != trace && library.call(c"library_says") / 10 % 10 == u32::from(!trace));
+        result(&format!("{name} set"), format!("{} {}", set.bound, set.checked));
+    }
+}
+
+/// Limits descriptors by what the limit is and by the lowest one that is free; returns what it was.
+fn limit_descriptors(limit: impl FnOnce(u64, u64) -> u64) -> u64 {
+    // SAFETY: numbers, and a descriptor of its own.
+    unsafe {
+        let free = libc::dup(0);
+        assert!(free >= 0 && libc::close(free) == 0);
+        let mut limits: libc::rlimit = std::mem::zeroed();
+        assert_eq!(libc::getrlimit(libc::RLIMIT_NOFILE, &mut limits), 0);
+        let was = limits.rlim_cur;
+        limits.rlim_cur = limit(was, free as u64);
+        assert_eq!(libc::setrlimit(libc::RLIMIT_NOFILE, &limits), 0);
+        was
     }
 }
 

@@ -54,3 +54,13 @@ extern "C" fn library_follows() -> bool {
 extern "C" fn library_sets() -> bool {
     !invar::branch!(DISPUTED) && library_follows()
 }
+
+/// Why it cannot give TRACE another value; nothing where it can.
+#[unsafe(no_mangle)]
+extern "C" fn library_turns() -> u32 {
+    match TRACE.set(!TRACE.get()) {
+        Ok(_) => 0,
+        Err(invar::NotSet::Refused(invar::Reason::Setting, 0)) => 1,
+        Err(_) => 2,
+    }
+}
