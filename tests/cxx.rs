@@ -509,8 +509,8 @@ fn names_that_are_macros() {
     for words in ["gcc -std=c11 -O2", "g++ -xc++ -std=c++11 -O0"] {
         let program = build(&Here, words, &["names.c"]);
         let (facts, report) = story(&mut Here.run(&program));
-        assert_eq!(facts, "one\t1 1\ntwo\t0 0\nnumber\t1 2\ndispatch\t1 9 2 2 2\n");
-        for key in ["one = on", "two = off", "number = all"] {
+        assert_eq!(facts, "one\t1 1\ntwo\t0 0\nnumber\t1 2\ndispatch\t1 9 2 2 2 2\n");
+        for key in ["one = on", "two = off", "number = all", "through = one", "through_both = one+not-two"] {
             assert!(report.contains(&format!("\n  key {key} (probe)")), "{report}");
         }
         assert_bound(&report, 10);

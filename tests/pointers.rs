@@ -87,6 +87,7 @@ fn main() -> ExitCode {
         test("C: pointers on several pages", missing("gcc"), on_several_pages),
         test("C without libinvar", missing("gcc"), c_without_libinvar),
         test("C on a machine without sites", missing("gcc"), c_without_sites),
+        test("C: conditions that mean something else do not compile", missing("g++"), c_conditions_are_checked),
         test("C: a table that is not listed as it is does not compile", missing("gcc"), c_tables_are_checked),
     ];
     run(built.into_iter().chain(tests).chain(refused))
@@ -394,8 +395,23 @@ fn said(program: &Temporary) -> (String, String) {
     (values.into(), report.into())
 }
 
-const CHOSEN: &str = "one 102\nfour 104\nelsewhere 102\nadd 1003\nsub 999\nlast 7\n";
-const FALLBACKS: &str = "one 101\nfour 101\nelsewhere 101\nadd 3\nsub -1\nlast 6\n";
+const CHOSEN: &str = "\
+    one 102\nfour 104\nelsewhere 102\nadd 1003\nsub 999\nlast 7\nby not 103\nby value 103\nby order 103\n\
+    by several 105\nby none 101\nseveral 1003\n";
+const FALLBACKS: &str = "\
+    one 101\nfour 101\nelsewhere 101\nadd 3\nsub -1\nlast 6\nby not 101\nby value 101\nby order 101\n\
+    by several 101\nby none 101\nseveral 3\n";
+
+/// Of each pointer the value of its key, which is its evidence too. A pointer without one has its fallback.
+const NAMED: [(&str, &str); 7] = [
+    ("table", "wide"),
+    ("four", "third"),
+    ("by_not", "not-first"),
+    ("by_value", "size-2"),
+    ("by_order", "size-1-or-more"),
+    ("by_several", "not-first+size-LARGE-or-more+wide"),
+    ("several", "wide+not-second"),
+];
 
 fn in_c(words: &str) {
     let library = libinvar().display();
@@ -405,13 +421,49 @@ fn in_c(words: &str) {
     let (values, report) = said(&program);
     assert_eq!(values, CHOSEN);
     if sites().is_none() {
-        assert!(report.contains(": 13 sites, 13 bound"), "{report}");
-        assert!(report.contains("  key table = wide (probe): wide\n"), "{report}");
-        assert!(report.contains("  key four = third (probe): third\n"), "{report}");
+        assert!(report.contains(": 39 sites, 39 bound"), "{report}");
+        for (key, value) in NAMED {
+            assert!(report.contains(&format!("  key {key} = {value} (probe): {value}\n")), "{report}");
+        }
+        assert!(report.contains("  key by_none = fallback (probe): no arm holds\n"), "{report}");
         assert_eq!(report.matches(" pointer table == wide, 8 bytes: bound to wide\n").count(), 3, "{report}");
         let mut where_they_are = command(&program.0);
         let said = String::from_utf8(must(where_they_are.arg("where")).stdout).unwrap();
         assert_eq!(said, "one r--p faults\nfour r--p faults\ntable r--p faults\nlast r--p faults\n");
+    }
+}
+
+/// What cannot be meant does not compile, in functions and in pointers.
+fn c_conditions_are_checked() {
+    let says = |words: &str, declaration: &str| {
+        let text = format!(
+            "#include <invar.h>\nINVAR_EXTERN_KEY(wide);\nINVAR_EXTERN_KEY(fast);\n\
+             static int a(void) {{ return 1; }}\nstatic int b(void) {{ return 2; }}\n\
+             {declaration}\nint main(void) {{ return chosen() + a() + b(); }}\n"
+        );
+        let source = Temporary::path("conditions.c");
+        std::fs::write(&source.0, text).unwrap();
+        let output = output(compiler(words).args(["-c", "-o", "/dev/null"]).arg(&source.0));
+        (output.status.success(), String::from_utf8(output.stderr).unwrap())
+    };
+    for (words, declaration) in ["gcc -xc -std=gnu99", "g++ -xc++ -std=c++11"].into_iter().flat_map(|words| {
+        ["INVAR_DISPATCH(static, int, chosen, (void), (), ARMS, a);", "INVAR_POINTER(int, chosen, (void), ARMS, a);"]
+            .map(|declaration| (words, declaration))
+    }) {
+        let of = |arms: &str| says(words, &declaration.replace("ARMS", arms));
+        let right = "INVAR_AND(wide, INVAR_NOT(fast)), b, INVAR_AND_3(fast, wide, INVAR_AT_LEAST(wide, 1)), b";
+        assert_eq!(of(right), (true, String::new()));
+        for (arms, sentence) in [
+            ("INVAR_AND(wide, INVAR_AT_LEAST(fast, 0)), b", "a comparison with the first value has one answer only"),
+            ("INVAR_AND(wide, INVAR_AND(wide, fast)), b", "invar_key_INVAR_AND"),
+            ("INVAR_AND_3(wide, INVAR_AND_3(wide, fast, wide), fast), b", "invar_key_INVAR_AND_3"),
+            ("INVAR_AND(wide, fast, wide), b", "\"invar_key_INVAR_AND\" passed 3 arguments"),
+            ("INVAR_AND(wide), b", "\"invar_key_INVAR_AND\" requires 2 arguments"),
+            ("wide, b, wide, b, wide, b, wide, b, wide, b", "error"),
+        ] {
+            let (compiles, errors) = of(arms);
+            assert!(!compiles && errors.contains(sentence), "{words} {arms}: {errors}");
+        }
     }
 }
 

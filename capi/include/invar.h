@@ -187,8 +187,9 @@ INVAR_INLINE_ void invar_evidence(struct invar_verdict *verdict, const char *tex
 /* Defines a function that is `on` where the key is on, else `off`:
  * INVAR_DISPATCH(static, int, count, (const char *text), (text), wide, count_wide, count_narrow);
  * With up to four keys, the first that is on counts: ..., widest, count_widest, wide, count_wide, count_narrow);
- * In the place of a key may stand INVAR_NOT(key), which holds where the key is off; INVAR_IS(key, position), where it has that value; and
- * INVAR_AT_LEAST(key, position), where it has that value or one behind it, as invar_branch_at_least. */
+ * In the place of a key may stand INVAR_NOT(key), which holds where the key is off; INVAR_IS(key, position), where it has that value;
+ * INVAR_AT_LEAST(key, position), where it has that value or one behind it, as invar_branch_at_least; and INVAR_AND(one, other) or
+ * INVAR_AND_3(one, other, third), where all of them hold: keys, or any of the others, but not another INVAR_AND. */
 #define INVAR_DISPATCH(storage, type, function, parameters, arguments, ...) \
 	INVAR_PASTE_(INVAR_DISPATCH_, INVAR_NINTH_(__VA_ARGS__, 4, ?, 3, ?, 2, ?, 1, ?, ?)) \
 	(storage, type, function, parameters, arguments, invar_key_##__VA_ARGS__)
@@ -196,20 +197,23 @@ INVAR_INLINE_ void invar_evidence(struct invar_verdict *verdict, const char *tex
 /* Defines a pointer, in one object file of a module and for that module, so that count(text) is one indirect call:
  * INVAR_POINTER(int, count, (const char *text), wide, count_wide, count_narrow);
  * As it is linked it leads to the last function, the fallback; when the keys are decided, to that of the first key that is on, of up
- * to four: (..., widest, count_widest, wide, count_wide, count_narrow). Keys stand alone here, without INVAR_NOT and the like; let the probe
- * of another key ask for more. The functions have this type, and are the module's own:
+ * to four: (..., widest, count_widest, wide, count_wide, count_narrow). INVAR_NOT and the like may stand in the place of a key, as in
+ * INVAR_DISPATCH. No key is a switch, which a pointer would not follow. The functions have this type, and are the module's own:
  * static or hidden. Where there is nobody to store it, as without libinvar, the fallback stays. Reports have a key of the pointer's
- * name, with the values fallback and the keys' names. */
+ * name, whose values are fallback and what stands in the place of keys: wide, not-wide, width-2, width-2-or-more, fast+not-wide. So a
+ * position is one word here, as 2 or the name of a constant. */
 #define INVAR_POINTER(type, name, parameters, key, ...) \
 	typedef type (*INVAR_READ_ invar_type_##name) parameters; \
-	INVAR_CHOICE_(invar_type_##name, name, INVAR_ONE_, (), #name, #key, invar_key_##key, __VA_ARGS__)
+	INVAR_PASTE_(INVAR_CHOICE_, INVAR_NINTH_(, __VA_ARGS__, 4, ?, 3, ?, 2, ?, 1, ?, ?)) \
+	(invar_type_##name, name, INVAR_ONE_, (), #name, #key, invar_key_##key, __VA_ARGS__)
 
 /* The same for a table, whose type is a struct of up to sixteen such pointers and nothing else; all lead to the functions of one key:
  * struct dsp { int (*add)(int, int), (*sub)(int, int); };
  * INVAR_TABLE(struct dsp, dsp, (add, sub), wide, (add_wide, sub_wide), (add_narrow, sub_narrow)); */
 #define INVAR_TABLE(type, name, fields, key, ...) \
 	typedef INVAR_READ_ type invar_type_##name; \
-	INVAR_CHOICE_(invar_type_##name, name, INVAR_FIELDS_, fields, #name, #key, invar_key_##key, __VA_ARGS__)
+	INVAR_PASTE_(INVAR_CHOICE_, INVAR_NINTH_(, __VA_ARGS__, 4, ?, 3, ?, 2, ?, 1, ?, ?)) \
+	(invar_type_##name, name, INVAR_FIELDS_, fields, #name, #key, invar_key_##key, __VA_ARGS__)
 
 /* Declares a pointer, or a table, that another object file of this module defines. */
 #define INVAR_EXTERN_POINTER(type, name, parameters) extern INVAR_HIDDEN type (*INVAR_READ_ name) parameters INVAR_SYMBOL_(name)
@@ -451,46 +455,68 @@ typedef struct invar_number_ invar_constant_;
 	_Pragma("GCC diagnostic pop") \
 	INVAR_SEMICOLON_
 #define INVAR_LEVEL_(variant, arguments, ...) \
-	if (INVAR_THIRD_(__VA_ARGS__, INVAR_OTHER_CONDITION_, INVAR_IS_ON_, )(__VA_ARGS__)) \
+	if (INVAR_BY_SITES_(__VA_ARGS__)) \
 		return variant arguments;
 
-/* What a condition becomes: a key alone, or with ?, before it, any other. Each is pasted behind invar_key_, as a key's name is. */
-#define INVAR_THIRD_(...) INVAR_THIRD_OF_(__VA_ARGS__)
-#define INVAR_THIRD_OF_(first, second, third, ...) third
-#define INVAR_IS_ON_(key) INVAR_BRANCH_(&key, 1)
-#define INVAR_OTHER_CONDITION_(mark, condition) condition
-#define invar_key_INVAR_NOT(name) ?, !INVAR_BRANCH_(&invar_key_##name, 1)
-#define invar_key_INVAR_IS(name, position) ?, INVAR_BRANCH_(&invar_key_##name, position)
-#define invar_key_INVAR_AT_LEAST(name, position) ?, INVAR_ORDERED_(&invar_key_##name, position)
+/* What a condition becomes: a key alone. Any other has ?, before it, and then three things: the condition by sites, the same by the values
+ * as they are now, and its name. Each is pasted behind invar_key_, as a key's name is. */
+#define INVAR_BY_SITES_(...) INVAR_FIFTH_(__VA_ARGS__, INVAR_GIVEN_SITES_, , , INVAR_SITE_OF_KEY_, )(__VA_ARGS__)
+#define INVAR_GIVEN_SITES_(mark, by_sites, by_values, named) by_sites
+#define INVAR_SITE_OF_KEY_(key) INVAR_BRANCH_(&key, 1)
+#define INVAR_BY_VALUES_(...) INVAR_FIFTH_(__VA_ARGS__, INVAR_GIVEN_VALUES_, , , INVAR_VALUE_OF_KEY_, )(__VA_ARGS__)
+#define INVAR_GIVEN_VALUES_(mark, by_sites, by_values, named) by_values
+#define INVAR_VALUE_OF_KEY_(key) INVAR_VALUE_(key) == 1
+#define INVAR_NAMED_(name, ...) INVAR_FIFTH_(__VA_ARGS__, INVAR_GIVEN_NAME_, , , INVAR_NAME_OF_KEY_, )(name, __VA_ARGS__)
+#define INVAR_GIVEN_NAME_(name, mark, by_sites, by_values, named) named
+#define INVAR_NAME_OF_KEY_(name, key) name
+#define INVAR_FIFTH_(...) INVAR_FIFTH_OF_(__VA_ARGS__)
+#define INVAR_FIFTH_OF_(first, second, third, fourth, fifth, ...) fifth
+#define invar_key_INVAR_NOT(name) ?, !INVAR_BRANCH_(&invar_key_##name, 1), INVAR_VALUE_(invar_key_##name) != 1, "not-" #name
+#define invar_key_INVAR_IS(name, position) \
+	?, INVAR_BRANCH_(&invar_key_##name, position), INVAR_VALUE_(invar_key_##name) == (position), #name "-" #position
+#define invar_key_INVAR_AT_LEAST(name, position) \
+	?, INVAR_ORDERED_(&invar_key_##name, position), INVAR_VALUE_LEAST_(invar_key_##name, position), #name "-" #position "-or-more"
+#define INVAR_VALUE_LEAST_(key, position) \
+	__extension__({ \
+		INVAR_ORDERS_(position); \
+		INVAR_VALUE_(key) >= (position); \
+	})
+#define invar_key_INVAR_AND(one, other) \
+	?, (INVAR_BY_SITES_(invar_key_##one) && INVAR_BY_SITES_(invar_key_##other)), \
+	(INVAR_BY_VALUES_(invar_key_##one) && INVAR_BY_VALUES_(invar_key_##other)), \
+	INVAR_NAMED_(#one, invar_key_##one) "+" INVAR_NAMED_(#other, invar_key_##other)
+#define invar_key_INVAR_AND_3(one, other, third) \
+	?, (INVAR_BY_SITES_(invar_key_##one) && INVAR_BY_SITES_(invar_key_##other) && INVAR_BY_SITES_(invar_key_##third)), \
+	(INVAR_BY_VALUES_(invar_key_##one) && INVAR_BY_VALUES_(invar_key_##other) && INVAR_BY_VALUES_(invar_key_##third)), \
+	INVAR_NAMED_(#one, invar_key_##one) "+" INVAR_NAMED_(#other, invar_key_##other) "+" INVAR_NAMED_(#third, invar_key_##third)
 
 /* Keys and functions of a pointer, or lists of functions of a table. An arm's value is the number of arms from it on. */
-#define INVAR_CHOICE_(...) INVAR_CHOICES_(__VA_ARGS__, 4, ?, 3, ?, 2, ?, 1, ?, ?)
-#define INVAR_CHOICES_(type, name, each, fields, text, t1, k1, v1, k2, v2, k3, v3, k4, v4, last, count, ...) \
-	INVAR_PASTE_(INVAR_CHOICE_, count)(type, name, each, fields, text, t1, k1, v1, k2, v2, k3, v3, k4, v4, last)
-#define INVAR_CHOICE_1(type, name, each, fields, text, t1, k1, v1, last, ...) \
-	INVAR_CHOOSE_(type, name, INVAR_IF_ON_(name, each, fields, 1, t1, k1, v1)) \
-	INVAR_SLOTS_(type, name, each, fields, text "\0fallback\0" t1, 2, last, \
+#define INVAR_CHOICE_1(type, name, each, fields, text, t1, k1, v1, last) \
+	INVAR_CHOOSE_(type, name, INVAR_WHERE_(name, each, fields, 1, v1, t1, k1)) \
+	INVAR_SLOTS_(type, name, each, fields, text "\0fallback\0" INVAR_NAMED_(t1, k1), 2, last, \
 		     INVAR_RECORDS_(each, name, fields, v1, 1))
-#define INVAR_CHOICE_2(type, name, each, fields, text, t1, k1, v1, k2, v2, last, ...) \
-	INVAR_CHOOSE_(type, name, INVAR_IF_ON_(name, each, fields, 2, t1, k1, v1) \
-		      INVAR_IF_ON_(name, each, fields, 1, #k2, invar_key_##k2, v2)) \
-	INVAR_SLOTS_(type, name, each, fields, text "\0fallback\0" #k2 "\0" t1, 3, last, \
+#define INVAR_CHOICE_2(type, name, each, fields, text, t1, k1, v1, k2, v2, last) \
+	INVAR_CHOOSE_(type, name, INVAR_WHERE_(name, each, fields, 2, v1, t1, k1) \
+		      INVAR_WHERE_(name, each, fields, 1, v2, #k2, invar_key_##k2)) \
+	INVAR_SLOTS_(type, name, each, fields, text "\0fallback\0" INVAR_NAMED_(#k2, invar_key_##k2) "\0" INVAR_NAMED_(t1, k1), 3, last, \
 		     INVAR_RECORDS_(each, name, fields, v1, 2) \
 		     INVAR_RECORDS_(each, name, fields, v2, 1))
-#define INVAR_CHOICE_3(type, name, each, fields, text, t1, k1, v1, k2, v2, k3, v3, last, ...) \
-	INVAR_CHOOSE_(type, name, INVAR_IF_ON_(name, each, fields, 3, t1, k1, v1) \
-		      INVAR_IF_ON_(name, each, fields, 2, #k2, invar_key_##k2, v2) \
-		      INVAR_IF_ON_(name, each, fields, 1, #k3, invar_key_##k3, v3)) \
-	INVAR_SLOTS_(type, name, each, fields, text "\0fallback\0" #k3 "\0" #k2 "\0" t1, 4, last, \
+#define INVAR_CHOICE_3(type, name, each, fields, text, t1, k1, v1, k2, v2, k3, v3, last) \
+	INVAR_CHOOSE_(type, name, INVAR_WHERE_(name, each, fields, 3, v1, t1, k1) \
+		      INVAR_WHERE_(name, each, fields, 2, v2, #k2, invar_key_##k2) \
+		      INVAR_WHERE_(name, each, fields, 1, v3, #k3, invar_key_##k3)) \
+	INVAR_SLOTS_(type, name, each, fields, text "\0fallback\0" INVAR_NAMED_(#k3, invar_key_##k3) "\0" \
+		     INVAR_NAMED_(#k2, invar_key_##k2) "\0" INVAR_NAMED_(t1, k1), 4, last, \
 		     INVAR_RECORDS_(each, name, fields, v1, 3) \
 		     INVAR_RECORDS_(each, name, fields, v2, 2) \
 		     INVAR_RECORDS_(each, name, fields, v3, 1))
 #define INVAR_CHOICE_4(type, name, each, fields, text, t1, k1, v1, k2, v2, k3, v3, k4, v4, last) \
-	INVAR_CHOOSE_(type, name, INVAR_IF_ON_(name, each, fields, 4, t1, k1, v1) \
-		      INVAR_IF_ON_(name, each, fields, 3, #k2, invar_key_##k2, v2) \
-		      INVAR_IF_ON_(name, each, fields, 2, #k3, invar_key_##k3, v3) \
-		      INVAR_IF_ON_(name, each, fields, 1, #k4, invar_key_##k4, v4)) \
-	INVAR_SLOTS_(type, name, each, fields, text "\0fallback\0" #k4 "\0" #k3 "\0" #k2 "\0" t1, 5, last, \
+	INVAR_CHOOSE_(type, name, INVAR_WHERE_(name, each, fields, 4, v1, t1, k1) \
+		      INVAR_WHERE_(name, each, fields, 3, v2, #k2, invar_key_##k2) \
+		      INVAR_WHERE_(name, each, fields, 2, v3, #k3, invar_key_##k3) \
+		      INVAR_WHERE_(name, each, fields, 1, v4, #k4, invar_key_##k4)) \
+	INVAR_SLOTS_(type, name, each, fields, text "\0fallback\0" INVAR_NAMED_(#k4, invar_key_##k4) "\0" \
+		     INVAR_NAMED_(#k3, invar_key_##k3) "\0" INVAR_NAMED_(#k2, invar_key_##k2) "\0" INVAR_NAMED_(t1, k1), 5, last, \
 		     INVAR_RECORDS_(each, name, fields, v1, 4) \
 		     INVAR_RECORDS_(each, name, fields, v2, 3) \
 		     INVAR_RECORDS_(each, name, fields, v3, 2) \
@@ -501,12 +527,12 @@ typedef struct invar_number_ invar_constant_;
 	{ \
 		INVAR_DECLARE_POINTERS_ \
 		arms \
-		invar_evidence(verdict_, "no key is on"); \
+		invar_evidence(verdict_, "no arm holds"); \
 	}
-#define INVAR_IF_ON_(name, each, fields, position, text, key, variants) \
-	if (INVAR_VALUE_(key) == 1) { \
+#define INVAR_WHERE_(name, each, fields, position, variants, text, ...) \
+	if (INVAR_BY_VALUES_(__VA_ARGS__)) { \
 		verdict_->value = position; \
-		invar_evidence(verdict_, text); \
+		invar_evidence(verdict_, INVAR_NAMED_(text, __VA_ARGS__)); \
 		INVAR_STORES_(each, name, fields, variants) \
 		return; \
 	}

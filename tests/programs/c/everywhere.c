@@ -23,6 +23,9 @@ static int two(void) { return 2; }
 static int three(void) { return 3; }
 INVAR_DISPATCH(static, int, by_key, (void), (), on, one, two);
 INVAR_DISPATCH(static, int, by_keys, (void), (), cpu_avx2, one, on, two, three);
+INVAR_DISPATCH(static, int, by_both, (void), (), INVAR_AND(on, INVAR_NOT(cpu_avx2)), two,
+	       INVAR_AND_3(INVAR_AT_LEAST(third, 1), on, INVAR_IS(third, 2)), one, three);
+INVAR_POINTER(int, through, (void), INVAR_AND_3(INVAR_NOT(third), on, INVAR_AT_LEAST(third, 1)), one, INVAR_AND(on, third), two, three);
 INVAR_IFUNC(int, by_loader, (void), (), two, avx2, one);
 
 #ifdef __cplusplus
@@ -44,5 +47,7 @@ int main(void)
 		return 1;
 	if (by_key() != 1 || by_keys() != 2 - invar_branch(cpu_avx2) || by_loader() != 2 - invar_branch(cpu_avx2))
 		return 2;
+	if (by_both() != 2 - invar_branch(cpu_avx2) || (through() != 1 && through() != 3))
+		return 3;
 	return section(6) != 7;
 }

@@ -24,13 +24,16 @@ INVAR_DISPATCH(static, int, by_two, (void), (), two, first, last);
 INVAR_DISPATCH(static, int, by_both, (void), (), two, first, one, second, last);
 INVAR_DISPATCH(static, int, by_three, (void), (), two, first, two, first, one, second, last);
 INVAR_DISPATCH(static, int, by_four, (void), (), two, first, two, first, two, first, one, second, last);
+INVAR_DISPATCH(static, int, by_and, (void), (), INVAR_AND(two, one), first, INVAR_AND_3(one, INVAR_NOT(two), one), second, last);
+INVAR_POINTER(int, through, (void), one, first, last);
+INVAR_POINTER(int, through_both, (void), INVAR_AND(one, INVAR_NOT(two)), first, last);
 
 int main(void)
 {
 	printf("one\t%d %d\n", invar_branch(one), invar_value(one));
 	printf("two\t%d %d\n", invar_branch(two), invar_value(two));
 	printf("number\t%d %d\n", invar_branch_is(number, 2), invar_value(number));
-	printf("dispatch\t%d %d %d %d %d\n", by_one(), by_two(), by_both(), by_three(), by_four());
+	printf("dispatch\t%d %d %d %d %d %d\n", by_one(), by_two(), by_both(), by_three(), by_four(), by_and());
 	fflush(stdout);
 	return invar_report ? invar_report(1) : 0;
 }

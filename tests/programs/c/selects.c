@@ -59,14 +59,19 @@ INVAR_DISPATCH(static, int, by_values, (int more), (more), INVAR_IS(selects_widt
 INVAR_DISPATCH(static, int, by_order, (int more), (more), INVAR_AT_LEAST(selects_width, 2), go_2, selects_not, go_3,
 	       INVAR_AT_LEAST(selects_width, 1), go_1, go_0);
 INVAR_DISPATCH(static, int, by_not, (int more), (more), INVAR_NOT(selects_not), go_1, go_0);
+INVAR_DISPATCH(static, int, by_several, (int more), (more), INVAR_AND(INVAR_NOT(selects_not), INVAR_AT_LEAST(selects_width, 3)), go_3,
+	       INVAR_AND(INVAR_IS(selects_width, 1), selects_not), go_0,
+	       INVAR_AND_3(INVAR_AT_LEAST(selects_width, 1), INVAR_NOT(selects_not), INVAR_IS(selects_width, 1)), go_1,
+	       INVAR_AND(INVAR_AT_LEAST(selects_width, 1), INVAR_NOT(selects_not)), go_2, go_0);
 #undef selects_width
 
 static void look_dispatched(void)
 {
 	int value = invar_value(selects_width);
 
-	if (by_values(10) != value + 10 || by_order(10) != (value < 2 ? value : 2) + 10 || by_not(10) != 11) {
-		printf("dispatched: %d, %d %d %d\n", value, by_values(10), by_order(10), by_not(10));
+	if (by_values(10) != value + 10 || by_order(10) != (value < 2 ? value : 2) + 10 || by_not(10) != 11 ||
+	    by_several(10) != value + 10) {
+		printf("dispatched: %d, %d %d %d %d\n", value, by_values(10), by_order(10), by_not(10), by_several(10));
 		wrong = 1;
 	}
 }
