@@ -85,8 +85,8 @@ impl<F: core::fmt::Debug> core::fmt::Debug for Pointer<F> {
 /// it, and no branch.
 /// Until the module's constructor has run, and where the runtime cannot store, a call is one of the fallback.
 ///
-/// Arms are those of [`dispatch!`](crate::dispatch!): `KEY => variant` or `KEY == VALUE => variant`, with the same comparisons, `!` and `&&`; but a path does not
-/// begin with `::`, `!` stands before a key alone, and no key is a switch.
+/// Arms are those of [`dispatch!`](crate::dispatch!): `KEY => variant` or `KEY == VALUE => variant`, with the same comparisons, `!` and `&&`;
+/// but no key is a switch.
 /// Its rule holds too: a variant with `#[target_feature]` has these features named in its arm, and the conditions must prove them. The type is `fn(..) -> ..` or `extern "C" fn(..) -> ..`, with names
 /// for its arguments or, up to eight, without; lifetimes in it are elided. A variant that is `unsafe` is not taken.
 ///
@@ -443,7 +443,16 @@ macro_rules! __arm_name {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __arm_part {
-    (! $($key:ident)::+) => { ["not-", ::core::stringify!($($key)::+), ""] };
+    (:: $($condition:tt)+) => { $crate::__arm_part!($($condition)+) };
+    (! :: $($condition:tt)+) => { $crate::__arm_part!(! $($condition)+) };
+    (! ! $($condition:tt)+) => { $crate::__arm_part!($($condition)+) };
+    (! $($key:ident)::+ $(== true)?) => { ["not-", ::core::stringify!($($key)::+), ""] };
+    (! $($key:ident)::+ == $($value:tt)+) => { $crate::__arm_part!($($key)::+ != $($value)+) };
+    (! $($key:ident)::+ != $($value:tt)+) => { $crate::__arm_part!($($key)::+ == $($value)+) };
+    (! $($key:ident)::+ >= $($value:tt)+) => { $crate::__arm_part!($($key)::+ < $($value)+) };
+    (! $($key:ident)::+ > $($value:tt)+) => { $crate::__arm_part!($($key)::+ <= $($value)+) };
+    (! $($key:ident)::+ < $($value:tt)+) => { $crate::__arm_part!($($key)::+ >= $($value)+) };
+    (! $($key:ident)::+ <= $($value:tt)+) => { $crate::__arm_part!($($key)::+ > $($value)+) };
     ($($key:ident)::+ $(== true)?) => { ["", ::core::stringify!($($key)::+), ""] };
     ($($key:ident)::+ == $value:expr) => { ["", ::core::stringify!($value), ""] };
     ($($key:ident)::+ != $value:expr) => { ["not-", ::core::stringify!($value), ""] };
@@ -457,7 +466,8 @@ macro_rules! __arm_part {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __key_of {
-    (! $($key:ident)::+) => { &raw const $($key)::+ };
+    (! $($condition:tt)+) => { $crate::__key_of!($($condition)+) };
+    (:: $($condition:tt)+) => { $crate::__absolute!(__key_of $($condition)+) };
     ($($key:ident)::+) => { &raw const $($key)::+ };
     ($($key:ident)::+ == $value:expr) => { &raw const $($key)::+ };
     ($($key:ident)::+ != $value:expr) => { &raw const $($key)::+ };
@@ -471,7 +481,8 @@ macro_rules! __key_of {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __holds {
-    (! $($key:ident)::+) => { !$crate::__holds!($($key)::+ == true) };
+    (! $($condition:tt)+) => { !$crate::__holds!($($condition)+) };
+    (:: $($condition:tt)+) => { $crate::__absolute!(__holds $($condition)+) };
     ($($key:ident)::+) => { $crate::__holds!($($key)::+ == true) };
     ($($key:ident)::+ == $value:expr) => {{
         const { $crate::__private::same_type(&raw const $($key)::+, $value) };
@@ -587,6 +598,14 @@ mod tests {
         assert_eq!(crate::__arm_name!([[invar::cpu::AVX2]]), "AVX2");
         assert_eq!(crate::__arm_name!([[WIDE == true]]), "WIDE");
         assert_eq!(crate::__arm_name!([[WIDTH == Width::Wide]]), "Wide");
+        assert_eq!(
+            crate::__arm_name!([[::invar::cpu::AVX2][!::small::SMALL][!!::WIDE == true][!A == true]]),
+            "AVX2+not-SMALL+WIDE+not-A"
+        );
+        assert_eq!(
+            crate::__arm_name!([[!A == X::B][!A != X::B][!A >= X::B][!A > X::B][!A < X::B][!::a::A <= X::B]]),
+            "not-B+B+below-B+B-or-less+B-or-more+above-B"
+        );
         assert_eq!(crate::__arm_name!([[cpu::AVX2][!SMALL][WIDTH >= Width::Wide]]), "AVX2+not-SMALL+Wide-or-more");
         let others = [
             crate::__arm_name!([[A != X::B]]),

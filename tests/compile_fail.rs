@@ -78,7 +78,7 @@ const BY_POINTER: &str = "invar::dispatch! { #[pointer] fn chosen(x: u64) -> u64
 const IFUNC: &str = "invar::ifunc! { #[unsafe(no_mangle)] extern \"C\" fn chosen(x: u64) -> u64 { ARMS } }";
 
 /// What functions that are chosen by keys refuse, of either sort: the same rule. Name, arms, and what is said.
-const EITHER: [(&str, &str, &str); 24] = [
+const EITHER: [(&str, &str, &str); 28] = [
     (
         "a variant that needs features of which its arm names none",
         "invar::cpu::SSE3 => wide, _ => narrow",
@@ -165,6 +165,22 @@ const EITHER: [(&str, &str, &str); 24] = [
         "WISH && WIDTH >= Width::Narrow => narrow, _ => narrow",
         "no value stands before the first: this has one answer only",
     ),
+    (
+        "what is not so and has one answer",
+        "WISH && !WIDTH < Width::Narrow => narrow, _ => narrow",
+        "no value stands before the first: this has one answer only",
+    ),
+    (
+        "a key by its whole path that proves less",
+        r#"::invar::cpu::AVX2 => #[target_feature(enable = "avx512f")] wider, _ => narrow"#,
+        "this key does not prove the CPU feature `avx512f` that the variant needs",
+    ),
+    (
+        "features where a comparison is not so",
+        r#"!FAST == Width::Narrow => #[target_feature(enable = "avx512f")] wider, _ => narrow"#,
+        "this key does not prove the CPU feature `avx512f` that the variant needs",
+    ),
+    ("what is not so and has another type", "!WIDTH == true => narrow, _ => narrow", "mismatched types"),
     ("a second value of another type", "WISH && WIDTH == true => narrow, _ => narrow", "mismatched types"),
     ("what leads to a key and is none, behind another", "WISH && INDIRECT => narrow, _ => narrow", "mismatched types"),
 ];
@@ -628,6 +644,8 @@ invar::dispatch! {
         WIDTH >= Width::Wide && invar::cpu::AVX2 && !WISH => #[target_feature(enable = "avx512bw")] wide,
         WIDTH > Width::Narrow && WISH => #[target_feature(enable = "avx512f")] wide,
         WISH != true && WIDTH <= Width::Wide => narrow,
+        ::invar::cpu::AVX512BW && !WIDTH <= Width::Wide => #[target_feature(enable = "avx512f")] wide,
+        !::invar::cpu::SHA512 && ::invar::cpu::AVX2 == false => narrow,
         WISH => narrow,
         _ => narrow,
     }
@@ -751,9 +769,17 @@ invar::ifunc! {
     #[deprecated]
     pub extern "C" fn safe_to_call(x: u64) -> u64 {
         FAST == Width::Wide => #[target_feature(enable = "avx512f")] wider,
-        invar::cpu::AVX2 => #[target_feature(enable = "avx2")] wide,
+        ::invar::cpu::AVX2 => #[target_feature(enable = "avx2")] wide,
+        WISH && !WIDTH >= Width::Wide && !::invar::cpu::SSE3 => narrow,
         _ => narrow,
     }
+}
+invar::pointer! {
+    static POINTED: fn(u64) -> u64 = {
+        ::invar::cpu::AVX2 && !WIDTH == Width::Wide => #[target_feature(enable = "avx2")] wide,
+        !::invar::cpu::SSE3 => narrow,
+        _ => narrow,
+    };
 }
 invar::ifunc! {
     /// Documented.
@@ -774,7 +800,7 @@ invar::ifunc! {
     #[unsafe(no_mangle)]
     pub extern "C" fn nowhere(x: Nothing) -> u64 { WISH => nothing, _ => nothing }
 }
-fn call(x: u64) -> u64 { safe_to_call(x) + unsafe { not_safe_to_call(x) } }
+fn call(x: u64) -> u64 { POINTED(x) + safe_to_call(x) + unsafe { not_safe_to_call(x) } }
 "#;
 
 /// Fails unless the compiler takes this program.

@@ -20,13 +20,13 @@
 /// ```
 ///
 /// An arm is `KEY => variant` or `KEY == VALUE => variant`; the first that holds is called, and `_` stands last. In the place of
-/// `==` all comparisons of [`branch!`](crate::branch!) may stand, and before a key alone `!`. Several conditions have `&&` between
+/// `==` all comparisons of [`branch!`](crate::branch!) may stand, and before a key or a comparison `!`. Several conditions have `&&` between
 /// them, and hold together: `invar::cpu::AVX2 && !SMALL => variant`. For `||` write two arms with one variant.
 ///
 /// Each condition is a [`branch!`](crate::branch!), so the function is an ordinary one: safe, inlinable, with references,
 /// lifetimes, generics and `where` clauses. At `-O` a bound dispatch is a nop or a jump, and a jump to the variant.
 /// Arguments are plain names. Type parameters must follow from the arguments. Methods (`self`), `async`, `unsafe` and `extern`
-/// functions are not taken. A key's path does not begin with `::`. With the Cargo feature of this name, the attribute
+/// functions are not taken. With the Cargo feature of this name, the attribute
 /// `multiversion` makes variants and dispatch of one body, also for methods.
 ///
 /// With `#[pointer]` among its attributes, the function has no branches: it calls by a [`pointer!`](crate::pointer!) of its own, which is
@@ -221,7 +221,8 @@ macro_rules! __dispatch {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __proof {
-    (! $($key:ident)::+) => { $crate::__private::NO_PROOF };
+    (! $($condition:tt)+) => { $crate::__private::NO_PROOF };
+    (:: $($condition:tt)+) => { $crate::__absolute!(__proof $($condition)+) };
     ($($key:ident)::+) => { $crate::__private::proof(&raw const $($key)::+, 1) };
     ($($key:ident)::+ == $value:expr) => { $crate::__private::proof(&raw const $($key)::+, $value as u8) };
     ($($key:ident)::+ >= $value:expr) => { $crate::__private::proof(&raw const $($key)::+, $value as u8) };

@@ -28,30 +28,7 @@ pub(crate) mod select;
 #[macro_export]
 macro_rules! branch {
     (! $($key:tt)+) => { !$crate::branch!($($key)+) };
-    (:: $($key:ident)::+ $(== $value:expr)?) => {{
-        use ::$($key)::+ as __INVAR_KEY;
-        $crate::branch!(__INVAR_KEY $(== $value)?)
-    }};
-    (:: $($key:ident)::+ != $value:expr) => {{
-        use ::$($key)::+ as __INVAR_KEY;
-        $crate::branch!(__INVAR_KEY != $value)
-    }};
-    (:: $($key:ident)::+ >= $value:expr) => {{
-        use ::$($key)::+ as __INVAR_KEY;
-        $crate::branch!(__INVAR_KEY >= $value)
-    }};
-    (:: $($key:ident)::+ > $value:expr) => {{
-        use ::$($key)::+ as __INVAR_KEY;
-        $crate::branch!(__INVAR_KEY > $value)
-    }};
-    (:: $($key:ident)::+ < $value:expr) => {{
-        use ::$($key)::+ as __INVAR_KEY;
-        $crate::branch!(__INVAR_KEY < $value)
-    }};
-    (:: $($key:ident)::+ <= $value:expr) => {{
-        use ::$($key)::+ as __INVAR_KEY;
-        $crate::branch!(__INVAR_KEY <= $value)
-    }};
+    (:: $($condition:tt)+) => { $crate::__absolute!(branch $($condition)+) };
     // Asked of a key whether it is on, of a switch whether it is off: the answer that is expected has no jump.
     ($($key:ident)::+) => {{
         const __INVAR_SWITCH: bool = $crate::__private::is_switch(&raw const $($key)::+);
@@ -71,6 +48,19 @@ macro_rules! branch {
     }};
     ($($key:ident)::+ < $value:expr) => { !$crate::branch!($($key)::+ >= $value) };
     ($($key:ident)::+ <= $value:expr) => { !$crate::branch!($($key)::+ > $value) };
+}
+
+/// Hands a condition to another macro, whose key's path began with `::`, as one whose path is a name.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __absolute {
+    ($macro:ident $($key:ident)::+ == $($value:tt)+) => {{ use ::$($key)::+ as __INVAR_KEY; $crate::$macro!(__INVAR_KEY == $($value)+) }};
+    ($macro:ident $($key:ident)::+ != $($value:tt)+) => {{ use ::$($key)::+ as __INVAR_KEY; $crate::$macro!(__INVAR_KEY != $($value)+) }};
+    ($macro:ident $($key:ident)::+ >= $($value:tt)+) => {{ use ::$($key)::+ as __INVAR_KEY; $crate::$macro!(__INVAR_KEY >= $($value)+) }};
+    ($macro:ident $($key:ident)::+ > $($value:tt)+) => {{ use ::$($key)::+ as __INVAR_KEY; $crate::$macro!(__INVAR_KEY > $($value)+) }};
+    ($macro:ident $($key:ident)::+ < $($value:tt)+) => {{ use ::$($key)::+ as __INVAR_KEY; $crate::$macro!(__INVAR_KEY < $($value)+) }};
+    ($macro:ident $($key:ident)::+ <= $($value:tt)+) => {{ use ::$($key)::+ as __INVAR_KEY; $crate::$macro!(__INVAR_KEY <= $($value)+) }};
+    ($macro:ident $($key:ident)::+) => {{ use ::$($key)::+ as __INVAR_KEY; $crate::$macro!(__INVAR_KEY) }};
 }
 
 /// A site of a branch.

@@ -308,6 +308,7 @@ macro_rules! __ifunc {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __features_of {
+    (:: $($condition:tt)+) => { $crate::__absolute!(__features_of $($condition)+) };
     ($($key:ident)::+) => { $crate::__private::is_features(&raw const $($key)::+, 1) };
     ($($key:ident)::+ == $value:expr) => { $crate::__private::is_features(&raw const $($key)::+, $value as u8) };
     ($($other:tt)+) => { 0 };

@@ -102,6 +102,8 @@ invar::pointer! {
     static SEVERAL: fn(&[u8]) -> usize = {
         FAST && NEVER => widest,
         !FAST && WIDTH >= Width::Wide => widest,
+        !WIDTH == Width::Wide && FAST => widest,
+        !WIDTH <= Width::Wide => widest,
         WIDTH > Width::Wide => widest,
         WIDTH < Width::Wide && FAST => widest,
         NEVER && WIDTH <= Width::Wide => widest,
@@ -121,6 +123,7 @@ invar::dispatch! {
     #[pointer]
     fn dispatched_by_several(text: &[u8]) -> usize {
         FAST && NEVER => widest,
+        !WIDTH > Width::Narrow => widest,
         FAST && WIDTH <= Width::Wide && !NEVER => wide,
         _ => narrow,
     }
