@@ -10,6 +10,7 @@ use common::{
     ANYWHERE, BoundSite, Build, Tale, Temporary, command, missing_dynamic_musl, missing_target, output, run, scratch,
     sites, tale, test, with_either_binder,
 };
+use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction};
 use libtest_mimic::Trial;
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -86,6 +87,7 @@ fn main() -> ExitCode {
         ("sites that were never bound follow", ANYWHERE, never_bound),
         ("a select has no third value", ANYWHERE, no_third_value),
         ("a switch that is off costs no jump", sites(), no_jump_while_off),
+        ("a facade's calls that are off run straight on", x86(), a_facade_runs_straight_on),
         ("a setting says with what a switch begins", ANYWHERE, a_setting),
         ("probes are asked again", ANYWHERE, asked_again),
         ("a checkpoint is restored", criu(), || from_a_checkpoint("auto")),
@@ -418,6 +420,38 @@ fn no_jump_while_off() {
             &[0x13, 0, 0, 0]
         };
         assert_eq!(site.bytes, nops, "{site:?}");
+    }
+}
+
+/// Why there is no such test.
+fn x86() -> Option<String> {
+    sites().or_else(|| (!cfg!(target_arch = "x86_64")).then(|| "the decoder is x86-64's".into()))
+}
+
+/// By disassembly: a function with three calls of a facade runs from its begin to its return without a jump. What is to be done where
+/// the switch is on stands behind that.
+fn a_facade_runs_straight_on() {
+    let image = Image::read(&Build::release().program("switched"));
+    let elf = goblin::elf::Elf::parse(&image.bytes).unwrap();
+    let function =
+        elf.syms.iter().find(|symbol| elf.strtab.get_at(symbol.st_name) == Some("through_a_facade")).unwrap();
+    let (begin, length) = (function.st_value, function.st_size as usize);
+    let decoder = Decoder::with_ip(64, image.at(begin, length), begin, DecoderOptions::NONE);
+    let straight: Vec<_> =
+        decoder.into_iter().take_while(|instruction| instruction.flow_control() != FlowControl::Return).collect();
+    let end = straight.last().unwrap().next_ip();
+    let state = image.state("switched.trace");
+    let sites = image.site_records();
+    let sites: Vec<_> = sites.iter().filter(|site| site.state == state && (begin..end).contains(&site.site)).collect();
+    assert_eq!(sites.len(), 3, "one for each call: {straight:?}");
+    assert!(sites.iter().all(|site| site.value == 0 && site.target > end), "{sites:?} {straight:?}");
+    let is_of_a_site = |jump: &Instruction| {
+        sites.iter().any(|site| {
+            jump.next_ip() == site.site + u64::from(site.length) && jump.near_branch_target() == site.target
+        })
+    };
+    for instruction in straight.iter().filter(|instruction| instruction.flow_control() != FlowControl::Next) {
+        assert!(is_of_a_site(instruction), "{instruction}: {straight:?}");
     }
 }
 

@@ -111,7 +111,26 @@ fn agrees() -> bool {
     seen() == is_for(LEVEL.get(), TRACE.get())
 }
 
+/// A logging facade, as anybody would write it.
+macro_rules! trace {
+    ($($what:tt)*) => { if invar::branch!(TRACE) { eprintln!($($what)*) } };
+}
+
+/// A test looks at what this becomes.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn through_a_facade(mut number: u32) -> u32 {
+    number = number.rotate_left(1) ^ 0x1234_5678;
+    trace!("first {number}");
+    number = number.rotate_left(3) ^ 0x1234_5678;
+    trace!("second {number}");
+    number = number.rotate_left(5) ^ 0x1234_5678;
+    trace!("third {number}");
+    number
+}
+
 fn main() {
+    black_box(through_a_facade(black_box(1)));
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     let number = |at: usize| arguments[at].parse().expect("a number");
     assert!(agrees() && invar::branch!(FIXED) == FIXED.get());
