@@ -453,6 +453,12 @@ fn c_conditions_are_checked() {
         let of = |arms: &str| says(words, &declaration.replace("ARMS", arms));
         let right = "INVAR_AND(wide, INVAR_NOT(fast)), b, INVAR_AND_3(fast, wide, INVAR_AT_LEAST(wide, 1)), b";
         assert_eq!(of(right), (true, String::new()));
+        // It is a part of a name, of pointers only.
+        for arms in ["INVAR_IS(wide, 1 + 1), b", "INVAR_NOT(fast), b, INVAR_AND(fast, INVAR_AT_LEAST(wide, (1))), b"] {
+            let (compiles, errors) = of(arms);
+            assert_eq!(compiles, declaration.contains("DISPATCH"), "{words} {arms}: {errors}");
+            assert_eq!(!compiles, errors.contains(".Linvar_word_"), "{errors}");
+        }
         for (arms, sentence) in [
             ("INVAR_AND(wide, INVAR_AT_LEAST(fast, 0)), b", "a comparison with the first value has one answer only"),
             ("INVAR_AND(wide, INVAR_AND(wide, fast)), b", "invar_key_INVAR_AND"),

@@ -473,12 +473,19 @@ typedef struct invar_number_ invar_constant_;
 #define INVAR_FIFTH_OF_(first, second, third, fourth, fifth, ...) fifth
 #define invar_key_INVAR_NOT(name) ?, !INVAR_BRANCH_(&invar_key_##name, 1), INVAR_VALUE_(invar_key_##name) != 1, "not-" #name
 #define invar_key_INVAR_IS(name, position) \
-	?, INVAR_BRANCH_(&invar_key_##name, position), INVAR_VALUE_(invar_key_##name) == (position), #name "-" #position
+	?, INVAR_BRANCH_(&invar_key_##name, position), INVAR_VALUE_IS_(invar_key_##name, position, #position), #name "-" #position
 #define invar_key_INVAR_AT_LEAST(name, position) \
-	?, INVAR_ORDERED_(&invar_key_##name, position), INVAR_VALUE_LEAST_(invar_key_##name, position), #name "-" #position "-or-more"
-#define INVAR_VALUE_LEAST_(key, position) \
+	?, INVAR_ORDERED_(&invar_key_##name, position), INVAR_VALUE_LEAST_(invar_key_##name, position, #position), \
+	#name "-" #position "-or-more"
+#define INVAR_VALUE_IS_(key, position, word) \
+	__extension__({ \
+		INVAR_ONE_WORD_(word); \
+		INVAR_VALUE_(key) == (position); \
+	})
+#define INVAR_VALUE_LEAST_(key, position, word) \
 	__extension__({ \
 		INVAR_ORDERS_(position); \
+		INVAR_ONE_WORD_(word); \
 		INVAR_VALUE_(key) >= (position); \
 	})
 #define invar_key_INVAR_AND(one, other) \
@@ -1000,6 +1007,8 @@ INVAR_INLINE_ uint64_t invar2_number_(struct invar_number_ *constant)
 	if (invar2_pointers) \
 		((void (*)(void))(uintptr_t)invar2_at_(invar2_pointers))();
 #define INVAR_STORES_(each, name, fields, variants)
+/* No name of a value has spaces: else the assembler refuses it. */
+#define INVAR_ONE_WORD_(word) __asm__ volatile(".set .Linvar_word_" word ", 0")
 #define INVAR_SLOTS_(type, name, each, fields, names, count, last, records) \
 	INVAR_STATE_ invar_verdict_ invar_chosen_##name; \
 	INVAR_KEY_RECORD_(INVAR_HIDDEN, invar_chosen_##name, names, invar_choose_##name, count, 4) \
@@ -1468,6 +1477,7 @@ INVAR_INLINE_ int invar2_rebind_(invar_differs_ differs, void *argument, struct 
 #define INVAR_SYMBOL_(name)
 #define INVAR_DECLARE_POINTERS_
 #define INVAR_STORES_(each, name, fields, variants) each(INVAR_STORE_, name, fields, variants, 0)
+#define INVAR_ONE_WORD_(word) ((void)0)
 #define INVAR_STORE_(slot, function, offset, left, nothing) slot = function;
 #define INVAR_SLOTS_(type, name, each, fields, names, count, last, records) \
 	INVAR_HIDDEN type name = { each(INVAR_FALLBACK_, name, fields, last, 0) }; \
