@@ -134,7 +134,7 @@ pub(super) fn entries(keys: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// The value that this `INVAR_KEYS` names for a key; the last one counts.
 #[cold]
 pub fn value_of<'a>(keys: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
-    entries(keys).filter_map(pair).filter(|&(key, _)| same(key, name)).map(|(_, value)| value).last()
+    entries(keys).filter_map(pair).filter(|&(key, _)| key == name).map(|(_, value)| value).last()
 }
 
 /// An entry's key and value.
