@@ -355,7 +355,7 @@ fn what_the_hook_is() {
 
 fn what_it_is() {
     let mut exported = BTreeMap::new();
-    library("libinvar.so.0", 103 << 10, |elf| {
+    library("libinvar.so.0", 107 << 10, |elf| {
         assert_eq!(elf.libraries, ["libc.so.6"]);
         exported = exports(elf);
     });
