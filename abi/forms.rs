@@ -52,13 +52,29 @@ pub fn bound(machine: u16, site: &Site, value: u8, request_offset: i32) -> Optio
     if site.falls_through(value) { falls_through(machine, site) } else { goes(machine, site, request_offset) }
 }
 
-/// The bytes that bind a constant to its number; `None` as for [`checked`], and for a site that is none.
+/// The bytes that bind a constant to its number; `None` as for [`checked`], for a site that is none, and where no instruction of the
+/// machine's holds the number.
 #[inline]
 pub fn constant(machine: u16, site: &Site, number: u64) -> Option<Code> {
     match machine {
         X86_64 => x86_64::constant(site, number),
+        AARCH64 => aarch64::FORMS.constant(site, number),
+        RISCV => riscv64::FORMS.constant(site, number),
         _ => None,
     }
+}
+
+/// Numbers by which it can be seen what the forms of a constant have in common: for each such form those that differ in each byte which the
+/// number decides.
+#[inline]
+pub fn examples(machine: u16, site: &Site) -> &'static [&'static [u64]] {
+    let [half, whole] = match machine {
+        X86_64 => x86_64::EXAMPLES,
+        AARCH64 => aarch64::FORMS.numbers.examples,
+        RISCV => riscv64::FORMS.numbers.examples,
+        _ => [&[] as &[&[u64]]; 2],
+    };
+    if site.value & jump::WIDE == 0 { half } else { whole }
 }
 
 /// Where the request byte is to which these bytes, of a slice site, store; of any other bytes, any number.
@@ -82,12 +98,17 @@ pub const fn target_length(machine: u16, kind: Kind) -> u8 {
 }
 
 /// How many pieces of code stand beside a site of this kind, and are no part of it, but have to be as its record says: of a select the link of
-/// its chain, elsewhere the check out of line; where instructions have four bytes, in two pieces.
+/// its chain, elsewhere the check out of line; where instructions have four bytes, in two pieces. Of a constant there it is the instruction
+/// before the site.
 #[inline]
 pub const fn companions(machine: u16, kind: Kind) -> usize {
     match machine {
         X86_64 => matches!(kind, Kind::Select) as usize,
-        AARCH64 | RISCV if !matches!(kind, Kind::Constant | Kind::Pointer) => 2,
+        AARCH64 | RISCV => match kind {
+            Kind::Pointer => 0,
+            Kind::Constant => 1,
+            _ => 2,
+        },
         _ => 0,
     }
 }
@@ -97,6 +118,8 @@ pub const fn companions(machine: u16, kind: Kind) -> usize {
 pub fn companion(machine: u16, site: &Site, number: usize) -> Option<(u64, Code)> {
     match machine {
         X86_64 => x86_64::link(site),
+        AARCH64 if site.kind == Kind::Constant => aarch64::FORMS.before(site),
+        RISCV if site.kind == Kind::Constant => riscv64::FORMS.before(site),
         AARCH64 => aarch64::FORMS.check(site, number == 1),
         RISCV => riscv64::FORMS.check(site, number == 1),
         _ => None,

@@ -7,6 +7,8 @@
 //! | bound, it does not | jump | the last instruction of the check |
 //! | select, checked | nop | |
 //! | select, bound | jump | the target of the record for the key's value |
+//! | constant, checked | load of the number | |
+//! | constant, bound | the number moved into the register, if one instruction can | |
 //!
 //! A site of a critical section has more, where the machine has instructions for requests:
 //!
@@ -23,6 +25,8 @@
 //!
 //! Behind a select stands its chain, with a link for each value: the first five instructions of a check for that value, of which the fifth jumps
 //! to the record's target.
+//!
+//! The instruction before a constant is the first half of the number's address, in the register that the load is to overwrite. It stays.
 //!
 //! One aligned instruction takes the place of another one. No thread is ever inside, and none has to be told: the check and the chain mean
 //! the same for as long as the module is there. In the checked form of a longer site each instruction is that jump, and none behind the
@@ -42,6 +46,21 @@ pub struct Encoding {
     pub(crate) check: fn(&Site) -> Option<[u32; 4]>,
     /// `None` on a machine whose critical sections are bound to nothing.
     pub(crate) requests: Option<Requests>,
+    pub(crate) numbers: Numbers,
+}
+
+/// How a machine loads a constant's number into a register, and how it moves it there.
+#[derive(Clone, Copy, Debug)]
+pub struct Numbers {
+    /// The instruction before a constant's site, and the one that stands there, if the number is not too far.
+    pub(crate) load: fn(&Site, u32) -> Option<[u32; 2]>,
+    /// One that moves a number into a register, if there is one.
+    pub(crate) immediate: fn(u32, u64) -> Option<u32>,
+    /// The number, of five bits, that is no register's that can be loaded.
+    pub(crate) no_register: u8,
+    /// For each instruction that moves a number, numbers that differ in each byte which is not the instruction's alone; of a register's
+    /// lower 32 bits, and of 64.
+    pub(crate) examples: [&'static [&'static [u64]]; 2],
 }
 
 /// How a machine asks for time. Each function is told how far the request byte is from the thread pointer, and gives nothing where its
@@ -68,10 +87,15 @@ pub const CHECK: u8 = 24;
 pub const LAST: u64 = 20;
 /// How long a link of a select's chain is.
 const LINK: u64 = 20;
+/// In the value of a constant's record: its register has 64 bits of the number, and not the lower 32.
+pub(crate) const WIDE: u8 = 32;
 
 impl Encoding {
     /// The bytes that the compiler left at `site`; `None` if there is no site of its kind and length, or if a distance does not fit.
     pub fn checked(&self, site: &Site) -> Option<Code> {
+        if site.kind == Kind::Constant {
+            return self.load(site).map(|[_, load]| code([load, 0, 0, 0], LENGTH));
+        }
         let place = self.place(site)?;
         if site.kind == Kind::Select {
             return Some(code([self.nop; MOST], site.length));
@@ -105,6 +129,31 @@ impl Encoding {
             _ => [to_last(place)?, 0, 0, 0],
         };
         Some(code(words, site.length))
+    }
+
+    /// The bytes that bind a constant to its number; `None` as for [`checked`](Self::checked), for a site that is none, and where no
+    /// instruction holds the number.
+    pub fn constant(&self, site: &Site, number: u64) -> Option<Code> {
+        self.load(site)?;
+        let number = if site.value & WIDE == 0 { number & u64::from(u32::MAX) } else { number };
+        let immediate = (self.numbers.immediate)(u32::from(site.value & !WIDE), number)?;
+        Some(code([immediate, 0, 0, 0], LENGTH))
+    }
+
+    /// The instruction before a constant's site.
+    pub fn before(&self, site: &Site) -> Option<(u64, Code)> {
+        let [address, _] = self.load(site)?;
+        Some((site.address.wrapping_sub(LENGTH.into()), code([address, 0, 0, 0], LENGTH)))
+    }
+
+    fn load(&self, site: &Site) -> Option<[u32; 2]> {
+        let is_site = site.kind == Kind::Constant
+            && site.length == LENGTH
+            && site.address.is_multiple_of(LENGTH.into())
+            && site.target.is_multiple_of(8)
+            && site.value < 2 * WIDE
+            && site.value & !WIDE != self.numbers.no_register;
+        if is_site { (self.numbers.load)(site, u32::from(site.value & !WIDE)) } else { None }
     }
 
     /// Where the request byte is to which these bytes, of a slice site, store; of any other bytes, any number.

@@ -85,6 +85,10 @@ pub fn goes(site: &Site, request_offset: i32) -> Option<Code> {
     }
 }
 
+/// Numbers below 2^32, of which the sum with any other differs in each byte, and others.
+pub(crate) const EXAMPLES: [&[&[u64]]; 2] = [&[BELOW], &[BELOW, &[0x0101_0101_0101_0101, 0x0202_0202_0202_0202]]];
+const BELOW: &[u64] = &[0, 0x0101_0101];
+
 /// The bytes that bind a constant to its number; `None` as for [`checked`], and for a site that is none. One of 32 bits holds as
 /// many of the number's.
 pub fn constant(site: &Site, number: u64) -> Option<Code> {

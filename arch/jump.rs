@@ -14,9 +14,12 @@ pub fn bound(site: &Site, value: u8, request_offset: i32) -> Option<Code> {
     if site.falls_through(value) { FORMS.falls_through(site) } else { FORMS.goes(site, request_offset) }
 }
 
-/// Constants are loaded.
-pub fn constant(_site: &Site, _number: u64) -> Option<Code> {
-    None
+/// Some numbers have no instruction that holds them.
+pub const HOLDS_NUMBERS: bool = false;
+
+/// The bytes that bind a constant to its number; `None` where no instruction holds it.
+pub fn constant(site: &Site, number: u64) -> Option<Code> {
+    FORMS.constant(site, number)
 }
 
 /// No branch is told by its record alone: its check has to be seen.
@@ -173,4 +176,67 @@ macro_rules! __jump_select {
         // The compiler is to see that all values have an arm.
         if false { $otherwise } else { $first }
     }};
+}
+
+/// What [`__number!`](crate::__number!) emits, a load of the number that stands `$behind` bytes behind the state at `$state`, and its record;
+/// the value is the number, of 64 bits where `$wide` says so, and else of 32, as a `u64`.
+///
+/// In brackets the machine's own: what defines for each of its registers a symbol that is its number; what stands before and behind the
+/// two instructions; the first one, which has the label `.Linvar_page\\number`; and the load of 32 bits, and that of 64.
+///
+/// The label that the record is ordered by is named after how many there were in the file, as a block may be there more than once.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __jump_number {
+    (
+        [$($registers:literal)*] [$($begin:literal)*] [$page:literal] [$half:literal $whole:literal] [$($end:literal)*]
+        $state:path, $behind:literal, $wide:expr
+    ) => {
+        if const { $wide } {
+            let number: u64;
+            $crate::__jump_number!(@emit number 32 [$($registers)*] [$($begin)* $page] [$whole] [$($end)*] $state, $behind);
+            number
+        } else {
+            // The upper half is 0.
+            let number: u64;
+            $crate::__jump_number!(@emit number 0 [$($registers)*] [$($begin)* $page] [$half] [$($end)*] $state, $behind);
+            number
+        }
+    };
+    (
+        @emit $number:ident $more:literal [$($registers:literal)*] [$($begin:literal)*] [$load:literal] [$($end:literal)*]
+        $state:path, $behind:literal
+    ) => {
+        ::core::arch::asm!(
+            ".ifndef .Linvar_registers",
+            ".set .Linvar_registers, 1",
+            $($registers,)*
+            ".endif",
+            ".set .Linvar_value, .Linvar_register_{number}",
+            ".ifndef .Linvar_numbers",
+            ".set .Linvar_numbers, 0",
+            ".endif",
+            ".set .Linvar_numbers, .Linvar_numbers + 1",
+            ".altmacro",
+            ".macro invar_number number",
+            $($begin,)*
+            ".Linvar_number\\number:",
+            $load,
+            $($end,)*
+            ".pushsection invar2_sites, \"ao?\", %progbits, .Linvar_number\\number",
+            ".balign 4",
+            ".long .Linvar_number\\number - ., {state} + {behind} - ., {state} - .",
+            ".byte 4, 5, .Linvar_value + {more}, 0",
+            ".popsection",
+            ".endm",
+            "invar_number %.Linvar_numbers",
+            ".purgem invar_number",
+            ".noaltmacro",
+            state = sym $state,
+            behind = const $behind,
+            more = const $more,
+            number = out(reg) $number,
+            options(pure, nomem, nostack, preserves_flags),
+        )
+    };
 }

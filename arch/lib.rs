@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `NAME`, `PATCHES` | the folder's name; whether its sites can be bound at all |
 //! | `REQUESTS`, `KERNEL_NEEDS` | whether critical sections ask for time, on a kernel that grants; what one needs that does not |
+//! | `HOLDS_NUMBERS` | whether every number has an instruction that holds it |
 //! | `__site!` | emits one checked site and its record |
 //! | `__select!`, `__number!` | the same for the sites of a select and of a constant |
 //! | [`checked`], [`bound`], [`constant`], [`near_branch`] | the bytes of a site before and after binding |
@@ -66,9 +67,9 @@ pub use cpu::cpu_features_of;
 pub use cpu::{FEATURE_SOURCE, FEATURES, cpu_features, cpu_features_for_resolvers, level};
 pub use foreign::FOREIGN;
 pub use machine::{
-    EXCHANGE_LENGTH, IFUNC, KERNEL_NEEDS, NAME, PATCHES, PRCTL, REQUESTS, RSEQ_SIGNATURE, SYS_RSEQ, area, bound,
-    checked, constant, exchange, exchange_by, exchange_code, holds_area, is_glibc, libc_area, near_branch, observe,
-    own_area_offset, stands_under_breakpoint, start, store_under_breakpoint, synchronise, syscall,
+    EXCHANGE_LENGTH, HOLDS_NUMBERS, IFUNC, KERNEL_NEEDS, NAME, PATCHES, PRCTL, REQUESTS, RSEQ_SIGNATURE, SYS_RSEQ,
+    area, bound, checked, constant, exchange, exchange_by, exchange_code, holds_area, is_glibc, libc_area, near_branch,
+    observe, own_area_offset, stands_under_breakpoint, start, store_under_breakpoint, synchronise, syscall,
     syscall_for_resolvers, take_back, thread_pointer, ticks,
 };
 #[doc(hidden)]

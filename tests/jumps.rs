@@ -18,6 +18,10 @@ fn main() -> ExitCode {
         test("RISC-V's checks are what a decoder says", missing_tool(RV64.decoder), || checks_are_as_decoded(&RV64)),
         test("AArch64's selects are what a decoder says", missing_tool(ARM.decoder), || selects_are_as_decoded(&ARM)),
         test("RISC-V's selects are what a decoder says", missing_tool(RV64.decoder), || selects_are_as_decoded(&RV64)),
+        test("AArch64's constants are what a decoder says", missing_tool(ARM.decoder), || numbers_are_as_decoded(&ARM)),
+        test("RISC-V's constants are what a decoder says", missing_tool(RV64.decoder), || {
+            numbers_are_as_decoded(&RV64)
+        }),
         test("what is out of reach has no form", ANYWHERE, what_is_out_of_reach_has_no_form),
         test("no other site has a form", ANYWHERE, no_other_site_has_a_form),
         test("a check that differs in a bit is seen", ANYWHERE, a_check_that_differs_is_seen),
@@ -102,6 +106,31 @@ impl Machine {
             sites.push(Site { address, target, state, length, kind, value: next(256) as u8 });
         }
         sites
+    }
+
+    /// Constants, in all registers.
+    fn constants(&self) -> Vec<Site> {
+        let none = if self.number == AARCH64 { 31 } else { 0 };
+        let to_constant = |site: Site| {
+            let target = site.state.wrapping_sub(site.target).wrapping_add(site.address) & !7;
+            let value = site.value % 64;
+            let value = if value % 32 == none { value ^ 1 } else { value };
+            Site { target, state: target.wrapping_sub(256), length: 4, kind: Kind::Constant, value, ..site }
+        };
+        self.sites().into_iter().map(to_constant).collect()
+    }
+
+    /// Whether one instruction moves a number into a register: of AArch64 all but 16 of its bits, of 64 or of the lower 32, are alike; of
+    /// RISC-V it has 12 bits with a sign, or 20 in front of twelve that are 0.
+    fn holds(&self, number: u64) -> bool {
+        if self.number == RISCV {
+            let number = number as i64;
+            return number << 52 >> 52 == number || number >> 12 << 44 >> 32 == number;
+        }
+        let differ = |chunks: &[u16], from: u16| chunks.iter().filter(|&&chunk| chunk != from).count() < 2;
+        let chunks = [0, 16, 32, 48].map(|shift| (number >> shift) as u16);
+        let fits = |chunks| differ(chunks, 0) || differ(chunks, 0xffff);
+        fits(&chunks) || chunks[2..] == [0, 0] && fits(&chunks[..2])
     }
 
     /// What it calls a jump, and a nop (Arm ARM, C6.2: the hint with this number).
@@ -298,6 +327,95 @@ fn selects_are_as_decoded(machine: &Machine) {
     }
 }
 
+/// A register, its name with all of its bits and with the lower 32, and its number.
+fn register(machine: &Machine, site: &Site) -> (String, String) {
+    const NAMES: [&str; 32] = [
+        "zero", "ra", "sp", "gp", "tp", "t0", "t1", "t2", "s0", "s1", "a0", "a1", "a2", "a3", "a4", "a5", "a6", "a7",
+        "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9", "s10", "s11", "t3", "t4", "t5", "t6",
+    ];
+    let number = site.value % 32;
+    if machine.number == AARCH64 {
+        return (format!("x{number}"), format!("w{number}"));
+    }
+    let name = NAMES[usize::from(number)].to_owned();
+    (name.clone(), name)
+}
+
+/// The first half of the number's address, the load, and what moves the number into the register: what that leaves there is the number.
+fn numbers_are_as_decoded(machine: &Machine) {
+    let sites = machine.constants();
+    // Those whose bits lie together, their complements, and some around them.
+    let mut numbers: Vec<u64> =
+        (0..64).flat_map(|bit| [1 << bit, 0xffd5 << bit, 0x7ff << bit, 0xfffff << bit]).collect();
+    numbers.extend(
+        numbers.clone().iter().flat_map(|number| [!number, number + 1, number.wrapping_sub(1), !number << 32 >> 32]),
+    );
+    let mut code = vec![];
+    let mut bound = vec![];
+    for (number, site) in sites.iter().enumerate() {
+        assert_eq!(forms::companions(machine.number, site.kind), 1);
+        let (address, before) = forms::companion(machine.number, site, 0).expect("the instruction before it");
+        assert_eq!(address, site.address - 4);
+        code.extend([before, forms::checked(machine.number, site).expect("a form")].map(bytes).concat());
+        for number in numbers.iter().skip(number % 7).step_by(7) {
+            let is_wide = site.value >= 32;
+            let number = if is_wide { *number } else { *number & 0xffff_ffff };
+            let form = forms::constant(machine.number, site, number);
+            assert_eq!(form.is_some(), machine.holds(number), "{number:x}");
+            // What stands above the 32 bits of a narrow one is not looked at.
+            assert!(is_wide || form == forms::constant(machine.number, site, number | 5 << 40));
+            bound.extend(form.map(|form| (site, number, form)));
+        }
+    }
+    for (site, [address, load]) in sites.iter().zip(machine.decode(&code).as_chunks::<2>().0) {
+        let (whole, half) = register(machine, site);
+        let is_wide = site.value >= 32;
+        if machine.number == AARCH64 {
+            assert_eq!(address.words().0, "adrp");
+            assert_eq!(address.operands[0], whole);
+            let pages = number(&address.operands[1]) / 4096 - address.address / 4096;
+            assert_eq!(pages, (site.target >> 12) as i64 - ((site.address - 4) >> 12) as i64, "{site:x?}");
+            assert_eq!((&*load.name, &load.operands[0]), ("ldr", if is_wide { &whole } else { &half }));
+            let place = load.operands[1..].concat();
+            let offset = place.trim_start_matches(&format!("[{whole}")).trim_end_matches(']');
+            let offset = if offset.is_empty() { 0 } else { number(offset) };
+            assert_eq!(offset as u64, site.target & 0xfff, "{place}");
+        } else {
+            assert_eq!((&*address.name, &address.operands[0]), ("auipc", &whole));
+            let (low, base) = load.operands[1].split_once('(').expect("a base");
+            assert_eq!((&*load.name, &load.operands[0]), (if is_wide { "ld" } else { "lwu" }, &whole));
+            assert_eq!(base, format!("{whole})"));
+            let distance = i64::from(((number(&address.operands[1]) as u32) << 12) as i32) + number(low);
+            assert_eq!(distance, site.target.wrapping_sub(site.address - 4) as i64, "{site:x?}");
+        }
+    }
+    assert!(bound.len() > 1000);
+    let code: Vec<u8> = bound.iter().flat_map(|(_, _, form)| bytes(*form)).collect();
+    for ((site, wanted, _), moved) in bound.iter().zip(machine.decode(&code)) {
+        let (whole, half) = register(machine, site);
+        let operand = |at: usize| number(&moved.operands[at]);
+        let found = match &*moved.name {
+            name @ ("movz" | "movn") => {
+                let shift = moved.operands.get(2).map_or(0, |shift| number(shift.trim_start_matches("lsl ")));
+                let chunk = (operand(1) as u64) << shift;
+                let is_half = moved.operands[0] == half;
+                assert!(is_half || moved.operands[0] == whole);
+                (if name == "movz" { chunk } else { !chunk }) & if is_half { 0xffff_ffff } else { u64::MAX }
+            }
+            "addi" => {
+                assert_eq!(moved.operands[..2], [whole, "zero".to_owned()]);
+                operand(2) as u64
+            }
+            "lui" => {
+                assert_eq!(moved.operands[0], whole);
+                i64::from(((operand(1) as u32) << 12) as i32) as u64
+            }
+            other => panic!("{other}"),
+        };
+        assert_eq!(found, *wanted, "{site:x?} {moved:?}");
+    }
+}
+
 /// Four instructions, for one place, compare the site's state with its value, and skip the next one if it does not hold.
 fn compares(machine: &Machine, site: &Site, start: u64, [load, load_low, value, skip]: &[Instruction; 4]) {
     let is_ordered = site.kind == Kind::Ordered;
@@ -387,8 +505,24 @@ fn no_other_site_has_a_form() {
                 assert_eq!(has_form(&Site { kind, length, ..site }), is_one, "{kind:?} {length}");
             }
         }
-        for kind in [Kind::Pointer, Kind::Constant] {
-            assert!(!has_form(&Site { kind, ..site }), "{kind:?}");
+        assert!(!has_form(&Site { kind: Kind::Pointer, ..site }));
+        let constant = machine.constants()[8];
+        for length in 0..=255 {
+            assert_eq!(forms::checked(machine.number, &Site { length, ..constant }).is_some(), length == 4);
+        }
+        // 31 is no register of AArch64's, and 0 none of RISC-V's.
+        let none = if machine.number == AARCH64 { 31 } else { 0 };
+        for value in 0..=255_u8 {
+            let site = Site { value, ..constant };
+            let is_one = value < 64 && value % 32 != none;
+            assert_eq!(forms::checked(machine.number, &site).is_some(), is_one, "{value}");
+            assert_eq!(forms::constant(machine.number, &site, 1).is_some(), is_one, "{value}");
+            assert_eq!(forms::falls_through(machine.number, &site), None);
+            assert_eq!(forms::goes(machine.number, &site, 0), None);
+        }
+        for (address, target) in [(2, 0), (0, 4)] {
+            let site = Site { address: constant.address + address, target: constant.target + target, ..constant };
+            assert_eq!(forms::checked(machine.number, &site), None, "not aligned");
         }
         for off in 1..4 {
             assert!(!has_form(&Site { address: site.address + off, target: site.target + off, ..site }), "not aligned");

@@ -93,6 +93,9 @@ const ROWS: &[Row] = &[
     ("switches beside threads", "switched", &[], &["beside", "20", "/bin/libswitching.so"]),
     ("switches in a library", "switched", &[], &["library", "/bin/libswitching.so"]),
     ("versions", "multiversioned", &[], &[]),
+    ("constants", "numbers", &[], &["/bin/libnumbers-c.so"]),
+    ("constants, reported", "numbers", &[("INVAR_REPORT", "stderr")], &[]),
+    ("constants, off", "numbers", &[("INVAR_WRITER", "off")], &["/bin/libnumbers-c.so"]),
     ("C", "many-c", &[], &[]),
     ("C, dynamic", "many-c-dynamic", &[], &[]),
     ("C, without libinvar", "many-c-without", &[], &[]),
@@ -111,6 +114,7 @@ const IN_C: &[(&str, &[&str], &[&str])] = &[
     ("switched-c", &["switched.c"], &["-O2", "-linvar"]),
     ("libswitching-c.so", &["switching.c"], &["-O2", "-shared", "-fPIC"]),
     ("selects-c", &["selects.c"], &["-O2", "-linvar"]),
+    ("libnumbers-c.so", &["numbers.c"], &["-O2", "-shared", "-fPIC", "-linvar"]),
     (
         "binder-c",
         &["keys.c", "elsewhere.c", "load.c", "../../../capi/binder/binder.c"],
@@ -129,6 +133,7 @@ impl Port {
             test("a library is bound as often as it is opened", Self::a_library_is_bound),
             test("switches are set", Self::switches_are_set),
             test("the CPU's version of a function runs", Self::the_version_runs),
+            test("constants are bound that one instruction holds", Self::constants_are_bound),
             test("C: every site is bound", Self::every_site_of_c_is_bound),
             test("C: keys are decided, and switches set", Self::keys_and_switches_of_c),
             test("the time slice key asks the kernel", Self::the_kernel_is_asked),
@@ -227,6 +232,7 @@ impl Port {
             ("host", dynamic.program("host")),
             ("switched", dynamic.program("switched")),
             ("multiversioned", dynamic.program("multiversioned")),
+            ("numbers", dynamic.program("numbers")),
             (
                 "libsmall.so",
                 self.build(Build::small(), "small-all").argument("--features").argument("all").library("small"),
@@ -340,6 +346,40 @@ impl Port {
         assert_eq!(tale.results["elsewhere"], 0x7707_3096.to_string());
         let module = tale.program();
         assert_eq!(module.bound, module.sites, "{module:#?}");
+    }
+
+    /// In Rust and in C.
+    fn constants_are_bound(&self) {
+        let here = tale(&mut command(Build::release().program("numbers")));
+        let [bound, off] = ["constants", "constants, off"].map(|job| self.tale(job));
+        bound.assert_consistent();
+        assert_eq!((&bound.results, bound.choices()), (&off.results, off.choices()));
+        assert!(here.results.iter().all(|(name, result)| bound.results[name] == *result), "{:?}", bound.results);
+        assert_eq!((&*bound.results["C: own"], &*bound.results["C: half"]), ("fedcba9876543210", "fedc fedc"));
+        // Numbers of 13 bits and more without zeros behind them; and those that take more than one instruction there as well.
+        let sixteen = ["numbers.half", "numbers_half", "numbers_too_large"];
+        let none = ["numbers.big", "numbers.asks", "numbers_own"];
+        let is_held = |key: &str| !none.contains(&key) && (self.machine == AARCH64 || !sixteen.contains(&key));
+        for module in &bound.modules {
+            let mut seen = [0, 0];
+            for binding in &module.bindings {
+                let site = binding.site.as_ref().expect("a site");
+                let is_constant = site.kind == "constant";
+                let expected = if is_constant && !is_held(&site.key) { "Checked" } else { "Bound" };
+                assert_eq!(binding.status, expected, "{site:x?}");
+                assert!(!is_constant || site.length == 4, "{site:x?}");
+                seen[usize::from(binding.status == "Bound")] += usize::from(is_constant);
+            }
+            let has_some = !module.path.ends_with("libinvar.so.0");
+            assert_eq!(seen.map(|count| count > 0), [has_some; 2], "{module:#?}");
+            assert_eq!(module.bound, module.bindings.iter().filter(|binding| binding.status == "Bound").count());
+            assert_eq!(module.reason, "-");
+        }
+        let said = self.said("constants, reported");
+        let missed: Vec<_> =
+            said.lines().filter(|line| line.ends_with(": checked, no instruction holds its number")).collect();
+        assert!(missed.iter().any(|line| line.contains(" constant numbers.big, 4 bytes")), "{missed:?}");
+        assert!(!said.contains(": checked\n") && off.modules.iter().all(|module| module.bound == 0));
     }
 
     fn every_site_of_c_is_bound(&self) {

@@ -5,8 +5,6 @@ mod exchange;
 mod ifunc;
 #[path = "../jump.rs"]
 mod jump;
-#[path = "../portable/number.rs"]
-mod number;
 mod site;
 #[path = "../portable/slice.rs"]
 mod slice;
@@ -15,7 +13,7 @@ mod system;
 
 pub use exchange::{EXCHANGE_LENGTH, exchange, exchange_by, exchange_code};
 pub use ifunc::IFUNC;
-pub use jump::{bound, checked, constant, near_branch, stands_under_breakpoint, store_under_breakpoint};
+pub use jump::{HOLDS_NUMBERS, bound, checked, constant, near_branch, stands_under_breakpoint, store_under_breakpoint};
 pub use slice::{
     PRCTL, REQUESTS, RSEQ_SIGNATURE, SYS_RSEQ, area, holds_area, is_glibc, libc_area, observe, own_area_offset, start,
     take_back, thread_pointer, ticks,

@@ -42,3 +42,25 @@ macro_rules! __select {
         )
     };
 }
+
+/// Emits one load of a constant's number, as [`__jump_number!`](crate::__jump_number!) does.
+///
+/// Must stand in an `unsafe` block, for the same reason as [`__site!`](crate::__site!).
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __number {
+    ($($number:tt)*) => {
+        $crate::__jump_number!(
+            [
+                ".irp name, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30"
+                ".set .Linvar_register_x\\name, \\name"
+                ".endr"
+            ]
+            []
+            ["adrp {number}, {state} + {behind}"]
+            ["ldr {number:w}, [{number}, #:lo12:{state} + {behind}]" "ldr {number}, [{number}, #:lo12:{state} + {behind}]"]
+            []
+            $($number)*
+        )
+    };
+}

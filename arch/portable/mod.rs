@@ -26,5 +26,8 @@ pub const NAME: &str = "portable";
 /// No site can be bound.
 pub const PATCHES: bool = false;
 
+/// There is no site that would have to.
+pub const HOLDS_NUMBERS: bool = true;
+
 /// What a kernel needs that is compiled without the extension.
 pub const KERNEL_NEEDS: &str = "needs CONFIG_RSEQ_SLICE_EXTENSION=y, if this architecture has it";

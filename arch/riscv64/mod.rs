@@ -8,8 +8,6 @@ mod exchange;
 mod ifunc;
 #[path = "../jump.rs"]
 mod jump;
-#[path = "../portable/number.rs"]
-mod number;
 mod observe;
 mod site;
 mod symbol;
@@ -22,7 +20,7 @@ pub use area::{
 };
 pub use exchange::{EXCHANGE_LENGTH, exchange, exchange_by, exchange_code};
 pub use ifunc::IFUNC;
-pub use jump::{bound, checked, constant, near_branch, stands_under_breakpoint, store_under_breakpoint};
+pub use jump::{HOLDS_NUMBERS, bound, checked, constant, near_branch, stands_under_breakpoint, store_under_breakpoint};
 pub use observe::observe;
 pub use system::{PRCTL, synchronise, syscall, syscall_for_resolvers, ticks};
 pub use thread::start;

@@ -47,3 +47,27 @@ macro_rules! __select {
         )
     };
 }
+
+/// Emits one load of a constant's number, as [`__jump_number!`](crate::__jump_number!) does.
+///
+/// Must stand in an `unsafe` block, for the same reason as [`__site!`](crate::__site!).
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __number {
+    ($($number:tt)*) => {
+        $crate::__jump_number!(
+            [
+                ".set .Linvar_value, 0"
+                ".irp name, zero, ra, sp, gp, tp, t0, t1, t2, s0, s1, a0, a1, a2, a3, a4, a5, a6, a7, s2, s3, s4, s5, s6, s7, s8, s9, s10, s11, t3, t4, t5, t6"
+                ".set .Linvar_register_\\name, .Linvar_value"
+                ".set .Linvar_value, .Linvar_value + 1"
+                ".endr"
+            ]
+            [".balign 4" ".option push" ".option norelax" ".option norvc"]
+            [".Linvar_page\\number: auipc {number}, %pcrel_hi({state} + {behind})"]
+            ["lwu {number}, %pcrel_lo(.Linvar_page\\number)({number})" "ld {number}, %pcrel_lo(.Linvar_page\\number)({number})"]
+            [".option pop"]
+            $($number)*
+        )
+    };
+}

@@ -32,6 +32,9 @@ pub const NAME: &str = "x86_64";
 /// Sites can be bound.
 pub const PATCHES: bool = true;
 
+/// An instruction holds any number.
+pub const HOLDS_NUMBERS: bool = true;
+
 /// Critical sections ask for time.
 pub const REQUESTS: bool = true;
 

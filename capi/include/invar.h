@@ -25,8 +25,8 @@
  * site in the other branch only: if (std::is_constant_evaluated()) ... else ...
  * docs/site-abi.md describes the tables in the object file.
  *
- * Sites are bound on Linux on x86-64, AArch64 and 64-bit RISC-V, but not with -mcmodel=large. On the last two, constants are ordinary loads.
- * Elsewhere all sites are, and critical sections ask for nothing; so it is on Windows, macOS, FreeBSD and WASI as well
+ * Sites are bound on Linux on x86-64, AArch64 and 64-bit RISC-V, but not with -mcmodel=large. On the last two, a constant whose
+ * number no instruction holds is an ordinary load. Elsewhere all sites are, and critical sections ask for nothing; so it is on Windows, macOS, FreeBSD and WASI as well
  * (docs/platforms.md). With clang's -mspeculative-load-hardening branches are ordinary loads too, which it can harden. On RISC-V a file with
  * more than 1 MiB of code needs -ffunction-sections, else it is not linked (R_RISCV_JAL): a site does not reach further.
  */
@@ -1218,7 +1218,34 @@ INVAR_COLD_ int invar2_rebind_(invar_differs_ differs, void *argument, struct in
 
 #else
 
-#define INVAR_NUMBER_(key, wide) INVAR_LOADED_NUMBER_(key)
+/* The first half of the number's address, and the load, which is the site. What is loaded into the lower half of a register is 0 in the
+ * upper one. */
+#define INVAR_NUMBER_SITE_(load, more, key, number_) \
+	__asm__(".ifndef .Linvar_registers\n\t" \
+		".set .Linvar_registers, 1\n\t" \
+		INVAR_REGISTERS_ \
+		".endif\n\t" \
+		INVAR_PUSH_OPTIONS_ \
+		INVAR_PAGE_ \
+		".Linvar_site%=:\n\t" \
+		load \
+		INVAR_POP_OPTIONS_ \
+		".pushsection invar2_sites, \"ao?\", @progbits, .Linvar_site%=\n\t" \
+		".balign 4\n\t" \
+		".long .Linvar_site%= - ., " INVAR_AT_(state) " + 256 - ., " INVAR_AT_(state) " - .\n\t" \
+		".byte 4, 5, .Linvar_register_%[n] + " more ", 0\n\t" \
+		".popsection\n" \
+		: [n] "=r"(number_) : [state] INVAR_SYMBOLIC_(&key))
+
+#define INVAR_NUMBER_(key, wide) \
+	INVAR_BEGIN_(uint64_t) \
+		uint64_t invar_number_; \
+		if (wide) { \
+			INVAR_NUMBER_SITE_(INVAR_LOAD_WHOLE_, "32", key, invar_number_); \
+		} else { \
+			INVAR_NUMBER_SITE_(INVAR_LOAD_HALF_, "0", key, invar_number_); \
+		} \
+	INVAR_END_(invar_number_)
 
 /* Jumps to the check, as many as the bound form has instructions. The check is in subsection 1, behind the other code of the section: with
  * that it is kept or dropped. It loads the state, compares it, and jumps back, or by its last instruction to where the site goes. No
@@ -1254,6 +1281,13 @@ INVAR_COLD_ int invar2_rebind_(invar_differs_ differs, void *argument, struct in
 	"adrp x16, " INVAR_AT_(state) "\n\t" \
 	"ldrb w16, [x16, #:lo12:" INVAR_AT_(state) "]\n\t" \
 	"sub w16, w16, #" value "\n\t"
+#define INVAR_REGISTERS_ \
+	".irp number, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30\n\t" \
+	".set .Linvar_register_x\\number, \\number\n\t" \
+	".endr\n\t"
+#define INVAR_PAGE_ "adrp %[n], " INVAR_AT_(state) " + 256\n"
+#define INVAR_LOAD_WHOLE_ "ldr %[n], [%[n], #:lo12:" INVAR_AT_(state) " + 256]\n\t"
+#define INVAR_LOAD_HALF_ "ldr %w[n], [%[n], #:lo12:" INVAR_AT_(state) " + 256]\n\t"
 #define INVAR_UNEQUAL_ "cbnz w16, "
 #define INVAR_BELOW_ "tbnz w16, #31, "
 #define INVAR_CLOBBERS_ "x16"
@@ -1265,6 +1299,15 @@ INVAR_COLD_ int invar2_rebind_(invar_differs_ differs, void *argument, struct in
 	".balign 4\n\t.subsection 1\n\t.balign 4\n\t.previous\n\t" \
 	".option push\n\t.option norelax\n\t.option norvc\n"
 #define INVAR_POP_OPTIONS_ ".option pop\n\t"
+#define INVAR_REGISTERS_ \
+	".set .Linvar_value, 0\n\t" \
+	".irp name, zero, ra, sp, gp, tp, t0, t1, t2, s0, s1, a0, a1, a2, a3, a4, a5, a6, a7, s2, s3, s4, s5, s6, s7, s8, s9, s10, s11, t3, t4, t5, t6\n\t" \
+	".set .Linvar_register_\\name, .Linvar_value\n\t" \
+	".set .Linvar_value, .Linvar_value + 1\n\t" \
+	".endr\n\t"
+#define INVAR_PAGE_ ".Linvar_page%=: auipc %[n], %%pcrel_hi(" INVAR_AT_(state) " + 256)\n"
+#define INVAR_LOAD_WHOLE_ "ld %[n], %%pcrel_lo(.Linvar_page%=)(%[n])\n\t"
+#define INVAR_LOAD_HALF_ "lwu %[n], %%pcrel_lo(.Linvar_page%=)(%[n])\n\t"
 #define INVAR_JUMP_ "j "
 #define INVAR_COMPARE_(here, value) \
 	".Linvar_" here "%=:\n\t" \

@@ -7,7 +7,7 @@ use crate::image::Image;
 use crate::inspect::{Standing, inspect, obstacle, of_value};
 use crate::module::{Key, Module, Record};
 use crate::text::{self, Hex, lossy};
-use invar_abi::forms::{bound, constant, goes};
+use invar_abi::forms::{bound, constant, examples, goes};
 use invar_abi::judge;
 use invar_abi::{Code, Kind, Site};
 use serde::Serialize;
@@ -89,10 +89,8 @@ fn entry(module: &Module<'_>, segments: &Segments<'_>, record: &Record) -> Optio
     let mut count = 1;
     let new = match site.kind {
         Kind::Constant => {
-            // Below 2^32, and others, for which there is no other form where the register has 32 bits.
-            let forms = [(0, 4), (1 << 32, 8)].into_iter().take(if site.value < 32 { 1 } else { 2 });
-            let forms =
-                forms.map(|(number, bytes)| form(all.clone(), constant_pattern(module.forms, &site, number, bytes)));
+            let forms = examples(module.forms, &site).iter();
+            let forms = forms.map(|numbers| form(all.clone(), constant_pattern(module.forms, &site, numbers)));
             forms.collect::<Option<Vec<_>>>()?
         }
         Kind::Select if site.value != 0 => return None,
@@ -132,31 +130,28 @@ fn entry(module: &Module<'_>, segments: &Segments<'_>, record: &Record) -> Optio
 
 /// The bytes of the form for this value.
 fn pattern(forms: u16, site: &Site, value: u8) -> Option<String> {
-    common([bound(forms, site, value, 0)?, bound(forms, site, value, -1)?])
+    Some(common(&[bound(forms, site, value, 0)?, bound(forms, site, value, -1)?]))
 }
 
 /// Those of the form that goes to the target. The place of each thread's request byte is not known before a process runs.
 fn other_pattern(forms: u16, site: &Site) -> Option<String> {
     // Each bit of it, and of the byte behind it, is in one of them another one.
-    common([goes(forms, site, 0)?, goes(forms, site, -1)?, goes(forms, site, -2)?])
+    Some(common(&[goes(forms, site, 0)?, goes(forms, site, -1)?, goes(forms, site, -2)?]))
 }
 
-/// Those of a constant's form for numbers such as this, which are not known before a process runs: the last bytes are theirs.
-fn constant_pattern(forms: u16, site: &Site, number: u64, unknown: usize) -> Option<String> {
-    let mut buffer = [0; Code::LONGEST];
-    let code = constant(forms, site, number)?.write_to(&mut buffer).to_vec();
-    let known = code.len() - unknown;
-    let byte = |(at, byte): (usize, &u8)| if at < known { format!("{byte:02x}") } else { "??".into() };
-    Some(code.iter().enumerate().map(byte).collect::<Vec<_>>().join(" "))
+/// Those of a constant's form for numbers such as these, which are not known before a process runs.
+fn constant_pattern(forms: u16, site: &Site, numbers: &[u64]) -> Option<String> {
+    let forms: Option<Vec<_>> = numbers.iter().map(|&number| constant(forms, site, number)).collect();
+    forms.map(|forms| common(&forms))
 }
 
 /// What forms have in common; where one differs `??` is to be.
-fn common<const N: usize>(forms: [Code; N]) -> Option<String> {
-    let forms = forms.map(|form| form.write_to(&mut [0; Code::LONGEST]).to_vec());
+fn common(forms: &[Code]) -> String {
+    let forms: Vec<_> = forms.iter().map(|form| form.write_to(&mut [0; Code::LONGEST]).to_vec()).collect();
     let byte = |(at, byte): (usize, &u8)| {
         if forms.iter().all(|form| form[at] == *byte) { format!("{byte:02x}") } else { "??".into() }
     };
-    Some(forms[0].iter().enumerate().map(byte).collect::<Vec<_>>().join(" "))
+    forms[0].iter().enumerate().map(byte).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
@@ -183,6 +178,38 @@ mod tests {
                 let code = text::hex_bytes(code.write_to(&mut [0; Code::LONGEST]));
                 let fits = pattern.split(' ').zip(code.split(' ')).all(|(is, byte)| is == "??" || is == byte);
                 assert!(fits, "{pattern} {code}");
+            }
+        }
+    }
+
+    /// A number's form fits the pattern of its instruction, and no other.
+    #[test]
+    fn one_pattern_fits_every_number() {
+        let bits = (0..64).flat_map(|bit| [1_u64 << bit, 0xfedc << bit, 0x7ff << bit]);
+        let numbers: Vec<u64> = bits.flat_map(|number| [number, !number, number.wrapping_sub(1)]).collect();
+        let machines = [(machine::X86_64, [7, 11], 4), (machine::AARCH64, [4, 4], 31), (machine::RISCV, [4, 4], 0)];
+        for (forms, lengths, not) in machines {
+            for value in (0..64).filter(|value| value % 32 != not && (forms != machine::X86_64 || value % 32 < 16)) {
+                let is_wide = value >= 32;
+                let length = lengths[usize::from(is_wide)];
+                let site = Site { address: 0x1004, target: 0x4100, state: 0x4000, length, kind: Kind::Constant, value };
+                let patterns: Vec<_> = examples(forms, &site)
+                    .iter()
+                    .map(|numbers| constant_pattern(forms, &site, numbers).expect("a pattern"))
+                    .collect();
+                let mut seen = vec![0; patterns.len()];
+                for &number in &numbers {
+                    let number = if is_wide { number } else { number & 0xffff_ffff };
+                    let Some(code) = constant(forms, &site, number) else { continue };
+                    let code = text::hex_bytes(code.write_to(&mut [0; Code::LONGEST]));
+                    let fits = |pattern: &String| {
+                        pattern.split(' ').zip(code.split(' ')).all(|(is, byte)| is == "??" || is == byte)
+                    };
+                    let fitting: Vec<_> = (0..patterns.len()).filter(|&at| fits(&patterns[at])).collect();
+                    let [at] = fitting[..] else { panic!("{site:x?} {number:x}: {code} of {patterns:?}") };
+                    seen[at] += 1;
+                }
+                assert!(seen.iter().all(|&count| count > 1), "{site:x?} {seen:?}");
             }
         }
     }

@@ -6,7 +6,8 @@ use crate::key::state::Verdict;
 use crate::module;
 use crate::text::{Sink, Text};
 use core::ffi::CStr;
-use invar_abi::Origin;
+use invar_abi::{Kind, Origin, Site};
+use invar_arch as arch;
 
 impl core::fmt::Display for Report {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
@@ -223,8 +224,17 @@ fn print_site(binding: &Binding<'_>, base: usize, out: &mut dyn Sink) {
     match (binding.status, &binding.found) {
         (SiteStatus::Bound, Some((_, key))) => print_value(key, out),
         (SiteStatus::Checked, Some((_, key))) if key.key.verdict.is_none() => out.put(b", its key is undecided"),
+        (SiteStatus::Checked, Some((site, key))) if !arch::HOLDS_NUMBERS && !is_held(site, key) => {
+            out.put(b", no instruction holds its number");
+        }
         _ => {}
     }
+}
+
+/// Whether a site is no constant, or its number has an instruction that holds it.
+#[cold]
+fn is_held(site: &Site, key: &KeyReport<'_>) -> bool {
+    site.kind != Kind::Constant || key.number().is_none_or(|number| arch::constant(site, number).is_some())
 }
 
 #[cfg(test)]
@@ -233,7 +243,6 @@ mod tests {
     use super::*;
     use crate::module::image::Image;
     use core::sync::atomic::Ordering::Relaxed;
-    use invar_abi::Kind;
     use std::format;
     use std::string::{String, ToString};
     use std::vec::Vec;
