@@ -123,7 +123,7 @@ invar::dispatch! {
     #[pointer]
     fn dispatched_by_several(text: &[u8]) -> usize {
         FAST && NEVER => widest,
-        !WIDTH > Width::Narrow => widest,
+        !WIDTH < Width::Widest => widest,
         FAST && WIDTH <= Width::Wide && !NEVER => wide,
         _ => narrow,
     }
