@@ -62,7 +62,7 @@ pub(crate) unsafe fn change(module: &Module<'_>, changes: &Changes<'_>, again: b
     }
     let (had_unbound, were_left) = (has_unbound(module), module.outcome.left.load(Relaxed));
     // SAFETY: as the caller vouches.
-    let result = unsafe { exchange(module, &mut resolver, wish) };
+    let result = unsafe { exchange(module, &mut resolver, wish, !again || before.stale == 0) };
     let after = resolver.counted();
     let left = || module.outcome.left.load(Relaxed);
     let is_in_place = module.outcome.writers.load(Relaxed) & Writer::Mprotect as u8 != 0;
@@ -88,10 +88,13 @@ pub(crate) unsafe fn change(module: &Module<'_>, changes: &Changes<'_>, again: b
     Ok(after)
 }
 
+/// Exchanges the pages with sites of the switches. Where one window is refused, the others may have more sites that can be bound, or taken
+/// back: `goes_on`. A set that is refused leaves them as they are.
+///
 /// # Safety
 ///
 /// As for [`change`].
-unsafe fn exchange(module: &Module<'_>, resolver: &mut Resolver<'_>, wish: Wish) -> Result<(), Reason> {
+unsafe fn exchange(module: &Module<'_>, resolver: &mut Resolver<'_>, wish: Wish, goes_on: bool) -> Result<(), Reason> {
     let (changes, mut refusal) = (resolver.changes, None);
     let is_changed =
         |record: &&SiteRecord| changes.is_some_and(|changes| changes.iter().any(|change| change.is_of(record)));
@@ -104,8 +107,11 @@ unsafe fn exchange(module: &Module<'_>, resolver: &mut Resolver<'_>, wish: Wish)
                 let work = Work { before: Some(before), fill };
                 // SAFETY: as the caller vouches.
                 let result = unsafe { write::window(&window, resolver, wish, work) };
-                // In the others there may be more that can be bound.
-                refusal = refusal.or(result.err());
+                if !goes_on {
+                    result?;
+                } else {
+                    refusal = refusal.or(result.err());
+                }
             }
         }
     }
